@@ -1,0 +1,43 @@
+"""kfine ("k-space, finer"): low-resolution MR images in, high-resolution ones out, and how far to trust each voxel.
+
+>>> import kfine
+>>> low = kfine.read("low.nii.gz")                      # doctest: +SKIP
+>>> restored = kfine.restore(low, scale=2)              # doctest: +SKIP
+>>> kfine.write(restored.mean, "high.nii.gz")           # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kfine.checkpoint import load_model
+    from kfine.degradation import degrade
+    from kfine.image import Image
+    from kfine.io import read, write
+    from kfine.restoration import Restoration, restore
+
+__version__ = "0.1.0"
+__all__ = ["Image", "Restoration", "degrade", "load_model", "read", "restore", "write"]
+
+# Loaded on first use: `import kfine` must not pay for torch.
+_HOMES = {
+    "Image": "kfine.image",
+    "Restoration": "kfine.restoration",
+    "degrade": "kfine.degradation",
+    "load_model": "kfine.checkpoint",
+    "read": "kfine.io",
+    "restore": "kfine.restoration",
+    "write": "kfine.io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kfine' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,114 @@
+"""Image: voxels with named axes, where they lie in the world, when, and where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError
+from kfine.geometry import Affine, check_affine, resized_affine, sliced_affine, voxel_sizes
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an image came from, as far as a later step must know it.  Holds no patient data.
+
+    Attributes:
+        kind: "nifti", "dicom", "kspace" or "array".
+        name: the file or folder name, without its path.
+        digest: SHA-256 of the input bytes, "" for an array made in memory.
+        axis_order: for each of the file's three spatial axes, which of (slice, row, column) it holds
+            (0, 1 or 2); writing puts them back in this order.
+        acquired_matrix: (rows, columns) that the scanner measured when it zero-filled to a larger matrix.
+        header: the format's own header when the writer can carry it on (a nibabel header), else None.
+    """
+
+    kind: str = "array"
+    name: str = ""
+    digest: str = ""
+    axis_order: tuple[int, int, int] = (2, 1, 0)
+    acquired_matrix: tuple[int, int] | None = None
+    header: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Image:
+    """MR voxels with named axes.
+
+    Attributes:
+        voxels: (frame, slice, row, column), float32 (a magnitude or real image) or complex64 (an image
+            whose k-space was measured); read-only.
+        affine: 4x4, maps (slice, row, column, 1) to RAS+ millimetres.
+        frame_times: seconds, one a frame, or None when the image has no time.
+        source: where it came from.
+    """
+
+    voxels: NDArray[Any]
+    affine: Affine = field(default_factory=lambda: np.eye(4))
+    frame_times: tuple[float, ...] | None = None
+    source: Source = field(default_factory=Source)
+
+    def __post_init__(self) -> None:
+        voxels = np.asarray(self.voxels)
+        if voxels.ndim != 4 or 0 in voxels.shape:
+            raise InputError(
+                f"image: expected non-empty axes (frame, slice, row, column), got shape {voxels.shape}"
+            )
+        kind = np.complex64 if np.iscomplexobj(voxels) else np.float32
+        voxels = voxels.astype(kind, copy=False).view()
+        voxels.flags.writeable = False
+        object.__setattr__(self, "voxels", voxels)
+        object.__setattr__(self, "affine", check_affine(self.affine))
+        if self.frame_times is not None and len(self.frame_times) != voxels.shape[0]:
+            raise InputError(f"image: expected {voxels.shape[0]} frame times, got {len(self.frame_times)}")
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return int(self.voxels.shape[0])
+
+    @property
+    def slices(self) -> int:
+        """Number of slices."""
+        return int(self.voxels.shape[1])
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """In-plane (rows, columns)."""
+        return int(self.voxels.shape[2]), int(self.voxels.shape[3])
+
+    @property
+    def voxel_sizes(self) -> tuple[float, float, float]:
+        """Spacing in mm along (slice, row, column)."""
+        return voxel_sizes(self.affine)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the k-space behind the voxels was measured (complex) and not derived from a real image."""
+        return bool(np.iscomplexobj(self.voxels))
+
+    def take_slices(self, first: int, stop: int) -> Image:
+        """Return the slices `first:stop` (0-based, stop excluded), each where it was in the world."""
+        if not 0 <= first < stop <= self.slices:
+            raise InputError(
+                f"slices {first}:{stop}: expected 0 <= A < B <= {self.slices}, the image's slices"
+            )
+        return replace(self, voxels=self.voxels[:, first:stop], affine=sliced_affine(self.affine, first))
+
+    def with_plane(self, voxels: NDArray[Any]) -> Image:
+        """Return an image of `voxels` (frame, slice, row, column) over the same field of view.
+
+        The matrix may differ; the affine follows the k-space grid convention.  Frames and slices stay.
+        """
+        if voxels.shape[:2] != self.voxels.shape[:2]:
+            raise ValueError(f"expected {self.voxels.shape[:2]} frames and slices, got {voxels.shape[:2]}")
+        affine = resized_affine(self.affine, self.voxels.shape[1:], voxels.shape[1:])
+        return replace(self, voxels=voxels, affine=affine)
+
+
+def magnitude(image: Image) -> Image:
+    """Return `image` itself when it is real, else the image of its absolute values."""
+    return replace(image, voxels=np.abs(image.voxels)) if image.measured else image

@@ -1,0 +1,85 @@
+"""What every operator is: a linear map y = A x that knows its shapes, its adjoint and its exact projection."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+class Operator(ABC):
+    """A linear map on the trailing axes; leading axes are a batch.
+
+    Linear over the real numbers, with the inner product Re <a, b>: for a complex domain that is the usual
+    adjoint, and it also covers operators whose domain holds only real images.
+
+    Attributes:
+        domain: trailing shape of x.
+        range: trailing shape of y.
+        real: whether x is a real image (complex otherwise).
+    """
+
+    domain: Shape
+    range: Shape
+    real: bool
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return A x, shape (..., *range)."""
+
+    @abstractmethod
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return A.H y, shape (..., *domain)."""
+
+    @abstractmethod
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        """Return the x of least norm whose A x is nearest to y, shape (..., *domain)."""
+
+    def project(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the point nearest to x that reproduces y: x + A^+ (y - A x)."""
+        return x + self.pseudo_inverse(y - self(x))
+
+    def residual(self, x: Tensor, y: Tensor) -> float:
+        """Return ||A x - y|| / ||y||, 0 when both vanish."""
+        scale = float(torch.linalg.vector_norm(y))
+        return float(torch.linalg.vector_norm(self(x) - y)) / scale if scale > 0 else 0.0
+
+    @final
+    def __matmul__(self, inner: Operator) -> Operator:
+        """Return the composition x -> self(inner(x))."""
+        return Composition(self, inner)
+
+
+@final
+class Composition(Operator):
+    """`outer @ inner` for operators that act on different axes or one after the other.
+
+    An operator on fewer axes (in plane) meets one on more (a stack) by treating the leading ones as a batch.
+    The pseudo-inverse inner^+ outer^+ is exact when inner has orthogonal rows of one length, or when the two act
+    on different axes; the law suite checks it for each pair in use.
+    """
+
+    def __init__(self, outer: Operator, inner: Operator) -> None:
+        shared = min(len(outer.domain), len(inner.range))
+        if outer.domain[-shared:] != inner.range[-shared:] or outer.real != inner.real:
+            raise ValueError(f"cannot compose: inner gives {inner.range}, outer takes {outer.domain}")
+        self.outer, self.inner = outer, inner
+        self.domain = (*outer.domain[: len(outer.domain) - shared], *inner.domain)
+        self.range = (*inner.range[: len(inner.range) - shared], *outer.range)
+        self.real = inner.real
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return outer(inner(x))."""
+        return self.outer(self.inner(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return inner.H(outer.H(y))."""
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    def pseudo_inverse(self, y: Tensor) -> Tensor:
+        """Return inner^+(outer^+(y))."""
+        return self.inner.pseudo_inverse(self.outer.pseudo_inverse(y))

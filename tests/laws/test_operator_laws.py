@@ -1,0 +1,92 @@
+"""The laws that every operator passes."""
+
+import pytest
+import torch
+
+from kfine.operators.kspace import KSpaceCrop
+from kfine.operators.slices import SliceAverage
+
+HIGH_AND_LOW = [
+    ((8, 8), (4, 4)), ((9, 8), (5, 3)), ((12, 7), (4, 7)), ((8, 8), (8, 6)), ((16, 16), (1, 1)),
+    ((13, 11), (7, 5)), ((10, 6), (10, 6)), ((1, 1), (1, 1)), ((128, 128), (48, 40)),
+]  # fmt: skip
+
+
+def operators():
+    for high, low in HIGH_AND_LOW:
+        for real in (True, False):
+            yield KSpaceCrop(high, low, real=real)
+    for real in (True, False):
+        yield SliceAverage((6, 5, 4), 3, real=real)
+    # A real image's k-space is complex: slices are averaged before the plane is measured.
+    yield KSpaceCrop((8, 7), (4, 3), real=True) @ SliceAverage((6, 8, 7), 2, real=True)
+    yield KSpaceCrop((8, 7), (4, 3), real=False) @ SliceAverage((6, 8, 7), 2, real=False)
+    yield SliceAverage((6, 4, 3), 2, real=False) @ KSpaceCrop((8, 7), (4, 3), real=False)
+
+
+def draw(shape, *, real, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64 if real else torch.complex128)
+
+
+def inner(a, b):
+    return float((a.conj() * b).sum().real)
+
+
+@pytest.fixture(
+    params=list(operators()), ids=lambda op: f"{type(op).__name__}-{op.domain}-{op.range}-{op.real}"
+)
+def op(request):
+    return request.param
+
+
+def test_shapes(op):
+    x = draw((2, *op.domain), real=op.real, seed=0)
+    assert op(x).shape == (2, *op.range)
+    assert op.adjoint(op(x)).shape == op.pseudo_inverse(op(x)).shape == x.shape
+    assert op.pseudo_inverse(op(x)).is_complex() == (not op.real)
+
+
+def test_linear(op):
+    x, z = (draw(op.domain, real=op.real, seed=seed) for seed in (1, 2))
+    torch.testing.assert_close(op(2 * x - 3 * z), 2 * op(x) - 3 * op(z))
+
+
+def test_adjoint(op):
+    x = draw(op.domain, real=op.real, seed=3)
+    y = draw(op(x).shape, real=not op(x).is_complex(), seed=4)
+    assert inner(op(x), y) == pytest.approx(inner(x, op.adjoint(y)), abs=1e-9)
+
+
+def test_projection_reproduces_the_measurement(op):
+    x, truth = (draw(op.domain, real=op.real, seed=seed) for seed in (5, 6))
+    y = op(truth)
+    assert op.residual(op.project(x, y), y) < 1e-12
+    torch.testing.assert_close(op.project(truth, y), truth)
+
+
+def test_projection_moves_as_little_as_possible(op):
+    x, truth, other = (draw(op.domain, real=op.real, seed=seed) for seed in (7, 8, 9))
+    moved = op.project(x, op(truth)) - x
+    in_null_space = other - op.pseudo_inverse(op(other))
+    assert float(op(in_null_space).abs().max()) < 1e-12
+    assert inner(moved, in_null_space) == pytest.approx(0, abs=1e-9)
+
+
+def test_pseudo_inverse_conditions(op):
+    y = op(draw(op.domain, real=op.real, seed=10))
+    x = op.pseudo_inverse(y)
+    torch.testing.assert_close(op(x), y)
+    torch.testing.assert_close(op.pseudo_inverse(op(x)), x)
+
+
+def test_single_precision_projection_is_good_to_1e_5(op):
+    x, truth = (draw(op.domain, real=op.real, seed=seed) for seed in (11, 12))
+    single = torch.float32 if op.real else torch.complex64
+    y = op(truth.to(single))
+    assert op.residual(op.project(x.to(single), y), y) < 1e-5
+
+
+def test_composition_refuses_shapes_that_do_not_meet():
+    with pytest.raises(ValueError, match="cannot compose"):
+        KSpaceCrop((8, 8), (4, 4), real=True) @ KSpaceCrop((8, 8), (6, 6), real=True)
