@@ -1,0 +1,61 @@
+"""Guidance: how a measurement y = A x + n enters the sampling.
+
+`measured_state` is the abstract's own rule and acts on the state; the others wrap a denoiser and return one.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kfine.diffusion.samplers import Correction, Denoiser, Noise
+from kfine.operators.base import Operator
+
+
+def measured_state(operator: Operator, y: Tensor, *, weight: float, noise: Noise) -> Correction:
+    """Mix the noised measurement into the state (Jiang, Gao and Sun, ISMRM 2023, 0163).
+
+    Inside the measured block k becomes weight (y + sigma A n) + (1 - weight) k; outside it stays.
+
+    Args:
+        operator: A, from images (..., *domain) to the measurement (..., *range).
+        y: the measurement, one an image.
+        weight: the abstract's lambda, 0 (ignored) to 1 (replaced).
+        noise: draws n, of the image's shape.
+    """
+
+    def correct(x: Tensor, sigma: Tensor) -> Tensor:
+        return x + weight * operator.pseudo_inverse(y + sigma * operator(noise(x)) - operator(x))
+
+    return correct
+
+
+def consistent(denoiser: Denoiser, operator: Operator, y: Tensor) -> Denoiser:
+    """Project every denoised image onto the images that reproduce `y`: all that is added lies in the null space."""
+    return lambda x, sigma: operator.project(denoiser(x, sigma), y)
+
+
+def noise_aware(
+    denoiser: Denoiser, operator: Operator, y: Tensor, *, noise_std: float, prior_std: float
+) -> Denoiser:
+    """Move every denoised image towards `y` as far as the noise of each allows.
+
+    For a Gaussian prior of standard deviation s, the denoised image has variance v = sigma^2 s^2 / (sigma^2 + s^2),
+    and E[x | x_sigma, y] = D + v / (v + noise_std^2) A^+ (y - A D) exactly; for others it is the Gaussian
+    approximation (Song et al., pseudo-inverse-guided diffusion models, 2023, without the gradient).
+
+    Args:
+        denoiser: D, which knows nothing of y.
+        operator: A with A A^+ = I.
+        y: the measurement with noise of standard deviation `noise_std` in each real and imaginary part.
+        noise_std: in model units.
+        prior_std: s, the standard deviation of a pixel of the prior, in model units.
+    """
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        denoised = denoiser(x, sigma)
+        variance = sigma**2 * prior_std**2 / (sigma**2 + prior_std**2)
+        return denoised + variance / (variance + noise_std**2) * operator.pseudo_inverse(
+            y - operator(denoised)
+        )
+
+    return denoise

@@ -1,0 +1,31 @@
+"""Schedules: decreasing tensors of sigma.  A schedule of K values costs K network evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def uniform_in_gamma(first: float, last: float, steps: int) -> Tensor:
+    """Return `steps` sigmas (float64) from `first` down to `last`, evenly spaced in gamma = 2 log sigma."""
+    if not (steps >= 1 and first >= last > 0):
+        raise ValueError(f"expected steps >= 1 and first >= last > 0, got {steps}, {first} and {last}")
+    return torch.linspace(math.log(first), math.log(last), steps, dtype=torch.float64).exp()
+
+
+def learned(gamma: Callable[[Tensor], Tensor], steps: int, *, first: float | None = None) -> Tensor:
+    """Return the sigmas of the learned schedule at `steps` even times from t = 1 down to t = 1 / steps.
+
+    `first` keeps only the sigmas up to it: the same steps, started late.
+    """
+    t = torch.linspace(1, 1 / steps, steps)
+    sigmas = sigma_of(gamma(t))
+    return sigmas if first is None else sigmas[sigmas <= first]
+
+
+def sigma_of(gamma: Tensor) -> Tensor:
+    """Return sigma = exp(gamma / 2), the noise level of z / alpha."""
+    return torch.exp(gamma / 2)

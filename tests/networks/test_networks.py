@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from kfine.networks.gamma import Gamma
+from kfine.networks.unet import UNet
+from kfine.networks.vdm import VDM, signal_and_noise
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (64, 48), (31, 128)])
+def test_unet_takes_any_size(shape):
+    net = UNet(in_channels=3, out_channels=2, widths=(8, 16, 24), blocks=1)
+    assert net(torch.randn(2, 3, *shape), torch.rand(2)).shape == (2, 2, *shape)
+
+
+def test_unet_is_convolutional_away_from_the_border():
+    """Shifting the input by the network's stride shifts the output."""
+    torch.manual_seed(0)
+    net = UNet(in_channels=1, out_channels=1, widths=(8, 16), blocks=1)
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    x, level = torch.zeros(1, 1, 96, 96), torch.tensor([0.3])
+    x[..., 40:48, 40:48] = torch.randn(8, 8)
+    shifted = torch.roll(x, (net.stride, net.stride), (-2, -1))
+    out = torch.roll(net(x, level), (net.stride, net.stride), (-2, -1))
+    torch.testing.assert_close(
+        net(shifted, level)[..., 30:70, 30:70], out[..., 30:70, 30:70], atol=1e-4, rtol=1e-4
+    )
+
+
+def test_every_parameter_of_the_network_is_trained():
+    torch.manual_seed(0)
+    net = VDM(widths=(8, 16), blocks=1)
+    for p in net.unet.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    net(torch.randn(2, 1, 16, 16), net.gamma(torch.tensor([0.2, 0.8]))).square().sum().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_untrained_network_predicts_the_scaled_state():
+    """v = 0 gives n_hat = s z: the guess of a prior of unit variance."""
+    net, z, gamma = VDM(widths=(8,), blocks=1), torch.randn(2, 1, 8, 8), torch.tensor([-3.0, 2.0])
+    s = signal_and_noise(gamma)[1][:, None, None, None]
+    torch.testing.assert_close(net(z, gamma), s * z)
+
+
+def test_signal_and_noise_keep_variance():
+    alpha, s = signal_and_noise(torch.linspace(-13, 5, 7))
+    torch.testing.assert_close(alpha**2 + s**2, torch.ones(7))
+    torch.testing.assert_close(-torch.log(alpha**2 / s**2), torch.linspace(-13, 5, 7), atol=1e-3, rtol=1e-4)
+
+
+@pytest.fixture()
+def gamma():
+    torch.manual_seed(3)
+    g = Gamma(hidden=32)
+    for p in (g.inner_weight, g.inner_bias, g.outer_weight):
+        torch.nn.init.normal_(p, std=3.0)
+    return g
+
+
+def test_gamma_rises_between_its_end_points(gamma):
+    t = torch.linspace(0, 1, 101)
+    values = gamma(t)
+    assert (values.diff() > 0).all()
+    assert values[0].item() == pytest.approx(-13.3, abs=1e-4)
+    assert values[-1].item() == pytest.approx(5.0, abs=1e-4)
+
+
+def test_gamma_derivative_is_the_derivative(gamma):
+    t = torch.linspace(0, 1, 21, requires_grad=True)
+    u, slope = gamma.shape(t)
+    (expected,) = torch.autograd.grad(u.sum(), t)
+    torch.testing.assert_close(slope, expected, atol=1e-4, rtol=1e-4)
