@@ -1,0 +1,70 @@
+"""From what a user asks (a matrix or a scale) to the sizes of the two grids."""
+
+from __future__ import annotations
+
+import math
+
+from kfine.errors import InputError, UsageError
+
+Matrix = tuple[int, int]
+
+
+def high_matrix(current: Matrix, *, matrix: Matrix | None, scale: float | None) -> Matrix:
+    """Return the (rows, columns) to restore to.
+
+    Raises:
+        UsageError: not exactly one of `matrix` and `scale`, or one that is not positive and finite.
+        InputError: smaller than the image in a direction, or no larger in any.
+    """
+    target = _target(current, matrix=matrix, scale=scale, grow=True)
+    if any(n < now for n, now in zip(target, current, strict=True)):
+        raise InputError(
+            f"target {show(target)}: expected at least the image's {show(current)}; use kfine degrade to shrink"
+        )
+    if target == current:
+        raise InputError(f"target {show(target)}: the image has this matrix already; ask for a larger one")
+    return target
+
+
+def low_matrix(current: Matrix, *, matrix: Matrix | None, scale: float | None, noise: float = 0.0) -> Matrix:
+    """Return the (rows, columns) to degrade to; the image's own are allowed (noise alone).
+
+    Raises:
+        UsageError: not exactly one of `matrix` and `scale`, one that is not positive and finite, or negative noise.
+        InputError: larger than the image in a direction.
+    """
+    if not (math.isfinite(noise) and noise >= 0):
+        raise UsageError(f"noise {noise:g}: expected a number of at least 0")
+    target = _target(current, matrix=matrix, scale=scale, grow=False)
+    if any(n > now for n, now in zip(target, current, strict=True)):
+        raise InputError(
+            f"matrix {show(target)}: expected at most the image's {show(current)}; use kfine restore to enlarge"
+        )
+    return target
+
+
+def show(matrix: Matrix) -> str:
+    """Return "ROWSxCOLUMNS".
+
+    >>> show((64, 48))
+    '64x48'
+    """
+    return f"{matrix[0]}x{matrix[1]}"
+
+
+def _target(current: Matrix, *, matrix: Matrix | None, scale: float | None, grow: bool) -> Matrix:
+    if (matrix is None) == (scale is None):
+        raise UsageError(
+            "expected either a scale or a matrix, " + ("got neither" if matrix is None else "got both")
+        )
+    if scale is not None:
+        if not (math.isfinite(scale) and scale >= 1):
+            raise UsageError(f"scale {scale:g}: expected a number of at least 1")
+        factor = scale if grow else 1 / scale
+        return max(1, round(current[0] * factor)), max(1, round(current[1] * factor))
+    assert matrix is not None
+    if len(matrix) != 2 or min(matrix) < 1:
+        raise UsageError(
+            f"matrix {'x'.join(map(str, matrix))}: expected two positive numbers, rows x columns"
+        )
+    return int(matrix[0]), int(matrix[1])

@@ -1,0 +1,141 @@
+"""Method vdm: samples of a learned prior of high-resolution images that never contradict the measured k-space.
+
+Jiang, Gao and Sun, ISMRM 2023, 0163.  One unconditional model serves every low resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kfine.diffusion.samplers import Denoiser
+from kfine.diffusion.schedules import learned, uniform_in_gamma
+from kfine.methods.sampling import Guidance, sample_planes
+from kfine.networks.vdm import VDM
+from kfine.operators.kspace import KSpaceCrop
+
+
+@dataclass(frozen=True)
+class VDMOptions:
+    """How `VDMMethod` samples.
+
+    Attributes:
+        steps: network evaluations a sample.
+        samples: samples a plane.
+        guidance: sampler, strength and noise.
+        start: noise level (model units) at which sampling starts from the zero-filled image; None starts from
+            pure noise, along the learned schedule.
+        last: noise level of the last evaluation, in model units.
+    """
+
+    steps: int = 12
+    samples: int = 8
+    guidance: Guidance = Guidance()
+    start: float | None = 0.15
+    last: float = 0.01
+
+
+class VDMMethod:
+    """Restore planes with a trained VDM.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        options: how to sample.
+        device: where the network runs.
+        precision: autocast type of the network; everything else stays float32.
+    """
+
+    name = "vdm"
+
+    def __init__(
+        self,
+        network: VDM,
+        settings: VDMOptions,
+        *,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.settings, self.device, self.precision = network, settings, device, precision
+        self.samples, self.evaluations = settings.samples, settings.steps
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The sampling settings, JSON-ready."""
+        return asdict(self.settings)
+
+    @torch.inference_mode()
+    def restore(
+        self,
+        operator: KSpaceCrop,
+        y: Tensor,
+        *,
+        seeds: Sequence[Sequence[int]],
+        on_step: Callable[[int], None],
+    ) -> Tensor:
+        """Return one sample for each measurement, see `Method.restore`."""
+        y = y.to(self.device)
+        denoiser = self._autocast(denoiser_of(self.network))
+        if not operator.real:
+            denoiser = with_phase(denoiser, operator.pseudo_inverse(y))
+        return sample_planes(
+            denoiser,
+            operator,
+            y,
+            sigmas=self._sigmas(),
+            guidance=self.settings.guidance,
+            seeds=seeds,
+            from_noise=self.settings.start is None,
+            on_step=lambda: on_step(len(y)),
+        ).cpu()
+
+    def _sigmas(self) -> Tensor:
+        settings = self.settings
+        if settings.start is None:
+            gamma = self.network.gamma
+            return learned(lambda t: gamma(t.to(self.device)), settings.steps).to(self.device)
+        first = max(settings.start, settings.last)
+        return uniform_in_gamma(first, settings.last, settings.steps).to(self.device, torch.float32)
+
+    def _autocast(self, denoiser: Denoiser) -> Denoiser:
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            lower = self.precision != torch.float32
+            with torch.autocast(self.device.type, self.precision) if lower else nullcontext():
+                return denoiser(x, sigma).float()
+
+        return denoise
+
+
+def denoiser_of(network: VDM) -> Denoiser:
+    """Return (x_sigma, sigma) -> estimate of x, for real x_sigma (batch, row, column) in model units.
+
+    z = alpha x_sigma with alpha = (1 + sigma^2)^(-1/2), and x = x_sigma - sigma n_hat(z).
+    """
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        sigma = sigma.to(device=x.device, dtype=x.dtype)
+        z = (x / (1 + sigma**2).sqrt())[:, None]
+        gamma = (2 * torch.log(sigma)).expand(len(x))
+        return x - sigma * network(z, gamma)[:, 0]
+
+    return denoise
+
+
+def with_phase(denoiser: Denoiser, reference: Tensor) -> Denoiser:
+    """Return a denoiser of complex images that have the phase of `reference` (batch, row, column), complex.
+
+    The phase of an MR image is smooth: the low-resolution image knows it.  What is left after removing it is
+    real up to noise, and the prior knows magnitudes; what is imaginary is taken for noise.  Complex images come
+    without the offset that puts air at -1, so that it is added for the prior and taken off again.
+    """
+    phase = torch.polar(torch.ones_like(reference.abs()), reference.angle())
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        real = (x * phase.conj()).real
+        return (denoiser(real - 1, sigma) + 1) * phase
+
+    return denoise

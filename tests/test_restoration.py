@@ -1,0 +1,182 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import kfine
+from kfine.errors import InputError, ModelError, ResourceError, UsageError
+from kfine.image import Image
+from kfine.operators.kspace import KSpaceCrop, measurement_of
+from tests.conftest import phantom
+
+
+def test_the_measured_kspace_is_never_contradicted(image, tiny_model):
+    """Every sample, and the mean, of even a random network."""
+    result = kfine.restore(image, matrix=(48, 57), model=tiny_model, keep_samples=True)
+    operator = KSpaceCrop((48, 57), (32, 32), real=True)
+    y = measurement_of(torch.from_numpy(image.voxels.copy()), operator)
+    assert len(result.samples) == 2
+    for sample in (*result.samples, result.mean):
+        assert operator.residual(torch.from_numpy(sample.voxels.copy()), y) < 1e-5
+    assert result.residual < 1e-5
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm-solver-2m"])
+@pytest.mark.parametrize("start", [0.2, float("inf")])
+def test_every_sampler_ends_on_the_measurement(image, tiny_model, sampler, start):
+    result = kfine.restore(image, scale=2, model=tiny_model, sampler=sampler, start=start, steps=4)
+    assert result.residual < 1e-5
+
+
+def test_mean_and_std_are_those_of_the_samples(image, tiny_model):
+    result = kfine.restore(image, scale=2, model=tiny_model, samples=3, keep_samples=True)
+    samples = np.stack([s.voxels for s in result.samples])
+    np.testing.assert_allclose(result.mean.voxels, samples.mean(0), atol=1e-2)
+    np.testing.assert_allclose(result.std.voxels, samples.std(0, ddof=1), atol=1e-2)
+    assert result.std.voxels.max() > 1
+
+
+def test_a_single_sample_has_no_std(image, tiny_model):
+    assert kfine.restore(image, scale=2, model=tiny_model, samples=1).std is None
+
+
+def test_same_seed_same_voxels_whatever_the_batch(image, tiny_model):
+    one, four, all_at_once = (
+        kfine.restore(image, scale=2, model=tiny_model, samples=2, planes_a_call=n).mean.voxels
+        for n in (1, 4, 100)
+    )
+    tolerance = 1e-5 * one.max()
+    np.testing.assert_allclose(one, four, atol=tolerance)
+    np.testing.assert_allclose(one, all_at_once, atol=tolerance)
+    again = kfine.restore(image, scale=2, model=tiny_model, samples=2, planes_a_call=1).mean.voxels
+    assert np.array_equal(one, again)
+
+
+def test_another_seed_gives_other_voxels(image, tiny_model):
+    a, b = (kfine.restore(image, scale=2, model=tiny_model, seed=seed).mean.voxels for seed in (0, 1))
+    assert np.abs(a - b).max() > 1
+
+
+def test_slices_alone_are_the_slices_of_the_whole(image, tiny_model):
+    whole = kfine.restore(image, scale=2, model=tiny_model)
+    part = kfine.restore(image, scale=2, model=tiny_model, slices=(1, 3))
+    np.testing.assert_allclose(part.mean.voxels, whole.mean.voxels[:, 1:3], atol=1e-2)
+    np.testing.assert_allclose(part.mean.affine[:3, 3], whole.mean.affine[:3, 3] + whole.mean.affine[:3, 0])
+
+
+def test_weaker_guidance_contradicts_more(image, tiny_model):
+    residuals = [
+        kfine.restore(image, scale=2, model=tiny_model, strength=s).residual for s in (1.0, 0.5, 0.0)
+    ]
+    assert residuals[0] < 1e-5 < residuals[1] < residuals[2]
+
+
+def test_noise_allows_a_difference_of_about_the_noise(image, tiny_model):
+    assert 1e-4 < kfine.restore(image, scale=2, model=tiny_model, noise=0.05).residual < 0.5
+
+
+def test_geometry_follows_the_kspace_grid(image, tiny_model):
+    out = kfine.restore(image, matrix=(64, 41), method="zero-filling").mean
+    at = out.affine @ [1, 64 // 2, 41 // 2, 1]
+    np.testing.assert_allclose(at, image.affine @ [1, 16, 16, 1])
+    assert out.voxel_sizes == pytest.approx((4, 2 * 32 / 64, 2 * 32 / 41))
+
+
+def test_measured_kspace_stays_complex_and_exact(tiny_model):
+    phase = np.exp(1j * np.linspace(0, 3, 32))[None, None, None, :]
+    low = Image((phantom((1, 2, 32, 32)) * phase).astype(np.complex64))
+    result = kfine.restore(low, scale=2, model=tiny_model)
+    assert np.iscomplexobj(result.mean.voxels)
+    assert result.residual < 1e-5
+    assert result.provenance["kspace"] == "measured"
+
+
+def test_intensities_survive(image):
+    for method in ("zero-filling", "nearest", "bilinear", "bicubic"):
+        restored = kfine.restore(image, scale=2, method=method).mean.voxels
+        assert restored.mean() == pytest.approx(image.voxels.mean(), rel=1e-3)
+
+
+def test_degrade_then_zero_fill_keeps_what_was_measured(image):
+    low = kfine.degrade(image, matrix=(16, 20))
+    back = kfine.restore(low, matrix=(32, 32), method="zero-filling").mean
+    again = kfine.degrade(back, matrix=(16, 20))
+    np.testing.assert_allclose(again.voxels, low.voxels, atol=1e-2)
+    np.testing.assert_allclose(back.affine, image.affine, atol=1e-9)
+
+
+def test_degrade_noise_has_the_level_asked_for(image):
+    clean, noisy, again = (kfine.degrade(image, scale=2, noise=n, seed=4) for n in (0.0, 0.1, 0.1))
+    from kfine.intensity import Scaling
+
+    assert (noisy.voxels - clean.voxels).std() == pytest.approx(0.1 * Scaling.of(image.voxels).full, rel=0.1)
+    assert np.array_equal(noisy.voxels, again.voxels)
+
+
+def test_provenance_says_what_was_done(image, tiny_model):
+    record = kfine.restore(image, scale=2, model=tiny_model, seed=7, slices=(0, 1)).provenance
+    assert json.loads(json.dumps(record)) == record
+    assert record["seed"] == 7
+    assert record["model"] == {"name": "tiny", "sha256": tiny_model.digest}
+    assert record["matrix"] == {"measured": [32, 32], "restored": [64, 64]}
+    assert record["kspace"] == "simulated from a real image"
+    assert record["options"]["samples"] == 2
+    assert record["relative_kspace_residual"] < 1e-5
+    assert record["slices"] == [0, 1]
+
+
+def test_progress_counts_to_its_total(image, tiny_model):
+    seen = []
+    kfine.restore(image, scale=2, model=tiny_model, on_progress=lambda *counts: seen.append(counts))
+    assert seen[-1] == (3 * 2 * 3, 3 * 2 * 3)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({}, UsageError, "scale or a matrix"),
+        ({"scale": 2, "matrix": (64, 64)}, UsageError, "got both"),
+        ({"matrix": (16, 64)}, InputError, "kfine degrade"),
+        ({"matrix": (32, 32)}, InputError, "already"),
+        ({"scale": 0.5}, UsageError, "at least 1"),
+        ({"scale": float("nan")}, UsageError, "at least 1"),
+        ({"scale": 2, "method": "magic"}, UsageError, "expected one of"),
+        ({"scale": 2, "samples": 0}, UsageError, "at least 1"),
+        ({"scale": 2, "strength": 1.5}, UsageError, "0 to 1"),
+        ({"scale": 2, "noise": -1}, UsageError, "at least 0"),
+        ({"scale": 2, "start": -1.0}, UsageError, "above 0"),
+        ({"scale": 2, "sampler": "euler"}, UsageError, "expected one of"),
+        ({"scale": 2, "device": "tpu"}, UsageError, "expected auto"),
+        ({"scale": 2, "precision": "float16"}, UsageError, "expected auto"),
+        ({"scale": 2, "method": "bicubic", "steps": 5}, UsageError, "no use for steps"),
+        ({"scale": 2, "slices": (2, 9)}, InputError, "slices"),
+        ({"scale": 2, "model": "no-such-model"}, ModelError, "found neither"),
+    ],
+)
+def test_bad_options_say_what_was_expected(image, tiny_model, options, error, says):
+    model = {} if "model" in options or options.get("method") == "bicubic" else {"model": tiny_model}
+    with pytest.raises(error, match=says) as caught:
+        kfine.restore(image, **model, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_device_is_a_resource(image, tiny_model):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ResourceError, match="--device cpu"):
+        kfine.restore(image, scale=2, model=tiny_model, device="cuda")
+
+
+def test_an_image_without_signal_is_refused():
+    with pytest.raises(InputError, match="every voxel is 0"):
+        kfine.restore(Image(np.zeros((1, 1, 8, 8))), scale=2, method="bicubic")
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 7, 13), (2, 1, 5, 8)])
+def test_small_and_prime_sizes(shape, tiny_model):
+    low = Image(np.random.default_rng(0).uniform(1, 2, shape))
+    result = kfine.restore(low, scale=2, model=tiny_model)
+    assert result.mean.voxels.shape == (*shape[:2], 2 * shape[2], 2 * shape[3])
+    assert result.residual < 1e-5
