@@ -1,0 +1,129 @@
+"""What a training run is: one short TOML file, checked before anything starts."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kfine.errors import UsageError
+
+Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Which slices, at which voxel sizes.
+
+    Attributes:
+        validation: subjects (folder or file name up to the first "_") kept out of training.
+        voxel_size: in-plane range in mm; a slice is brought to a size drawn from it through k-space, never
+            below its own.
+        patch: rows and columns of a training patch.
+        flips: whether patches are also mirrored and transposed.
+        brightness: greatest factor (and its inverse) by which intensities are scaled.
+        memory_gib: how many GiB of volumes are held in memory at once.
+    """
+
+    validation: tuple[str, ...] = ()
+    voxel_size: tuple[PositiveFloat, PositiveFloat] = (0.8, 2.1)
+    patch: Positive = 80
+    flips: bool = True
+    brightness: Annotated[float, Field(ge=1)] = 1.25
+    memory_gib: PositiveFloat = 4.0
+
+
+class NetworkConfig(_Section):
+    """The arguments of `kfine.networks.vdm.VDM`."""
+
+    widths: tuple[Positive, ...] = (64, 128, 160)
+    blocks: Positive = 2
+    gamma_min: float = -13.3
+    gamma_max: float = 5.0
+    fourier: tuple[int, ...] = (7, 8)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class OptimiserConfig(_Section):
+    """How the weights are learned.
+
+    Attributes:
+        steps: number of updates.
+        batch: patches an update, over all devices together.
+        learning_rate: peak of the network's; linear warm-up, then a cosine down to a hundredth.
+        gamma_learning_rate: peak of the noise schedule's.
+        warmup: updates of linear warm-up.
+        clip: greatest norm of the gradient.
+        ema: decay of the running mean of the weights, reached gradually.
+        weight_centre: gamma below which the loss is faded out (`losses.rising_weight`); absent: the bound itself.
+        precision: "float32" or "bfloat16" (autocast).
+        compile: whether the network is compiled (worth it on a GPU).
+        seed: of everything random.
+    """
+
+    steps: Positive
+    batch: Positive = 8
+    learning_rate: PositiveFloat = 4e-4
+    gamma_learning_rate: PositiveFloat = 4e-3
+    warmup: Annotated[int, Field(ge=0)] = 200
+    clip: PositiveFloat = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
+    weight_centre: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    seed: int = 0
+
+
+class ReportConfig(_Section):
+    """What is written while training, and how often (in updates).
+
+    Attributes:
+        checkpoint: a checkpoint to resume from.
+        validate_every: the bound and the PSNR of restored validation slices, appended to log.csv.
+        picture: a sheet of samples from pure noise.
+        matrix: (low, high) of the validation restoration.
+        slices: how many validation slices are restored.
+    """
+
+    checkpoint: Positive = 250
+    validate_every: Positive = 500
+    picture: Positive = 2000
+    matrix: tuple[Positive, Positive] = (64, 128)
+    slices: Positive = 8
+
+
+class TrainingConfig(_Section):
+    """A whole training run of method "vdm"."""
+
+    method: Literal["vdm"] = "vdm"
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    optimiser: OptimiserConfig
+    report: ReportConfig = ReportConfig()
+
+
+def read_training_config(path: Path) -> TrainingConfig:
+    """Return the checked configuration of a TOML file.
+
+    Raises:
+        UsageError: no such file, not TOML, an unknown key or a value out of range, each named.
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        return TrainingConfig.model_validate(table)
+    except OSError as error:
+        raise UsageError(
+            f"{path.name}: cannot be read ({error.strerror}); give a TOML file of configs/"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path.name}: expected TOML ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path.name}: {where}: {first['msg']}") from None

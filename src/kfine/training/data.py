@@ -1,0 +1,190 @@
+"""Slices for training: streamed from folders of NIfTI or DICOM, split by subject, reproducible one by one.
+
+Sample number g is a pure function of (seed, g): a run that is resumed, or spread over several processes,
+sees the same patches.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kfine.errors import InputError
+from kfine.image import Image
+from kfine.intensity import Scaling
+from kfine.io import read
+from kfine.operators.kspace import KSpaceCrop, image_of
+from kfine.training.config import DataConfig
+
+# A slice counts as empty when less than this part of its pixels holds tissue.
+LEAST_TISSUE = 0.03
+TISSUE = 0.1  # of the volume's full scale
+
+
+@dataclass(frozen=True)
+class SliceRef:
+    """One slice of one volume: its file or folder, frame and slice number."""
+
+    path: Path
+    frame: int
+    slice: int
+
+
+def find_volumes(root: Path) -> list[Path]:
+    """Return the NIfTI files below `root`, and the folders that hold DICOM files, sorted.
+
+    Raises:
+        InputError: none found.
+    """
+    nifti = [p for p in root.rglob("*") if p.name.endswith((".nii", ".nii.gz"))]
+    dicom = {p.parent for p in root.rglob("*.dcm")}
+    if not nifti and not dicom:
+        raise InputError(
+            f"{root.name}: expected a folder with .nii, .nii.gz or .dcm files below it, found none"
+        )
+    return sorted([*nifti, *dicom])
+
+
+def subject_of(path: Path, root: Path) -> str:
+    """Return the subject a volume belongs to: the first folder below `root`, or the name up to "_" or ".".
+
+    >>> subject_of(Path("data/sub-01_T1w.nii.gz"), Path("data"))
+    'sub-01'
+    """
+    first = path.relative_to(root).parts[0]
+    return first if (root / first).is_dir() else first.split("_")[0].split(".")[0]
+
+
+def split_volumes(root: Path, validation: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Return (training, validation) volumes; a subject is wholly in one of them.
+
+    Raises:
+        InputError: a validation subject that is not there, or no training volume left.
+    """
+    volumes = find_volumes(root)
+    subjects = {path: subject_of(path, root) for path in volumes}
+    missing = sorted(set(validation) - set(subjects.values()))
+    if missing:
+        raise InputError(
+            f"{root.name}: expected the validation subjects {', '.join(missing)}, found none of their files"
+        )
+    train = [path for path in volumes if subjects[path] not in validation]
+    if not train:
+        raise InputError(f"{root.name}: every subject is a validation subject, none is left to train on")
+    return train, [path for path in volumes if subjects[path] in validation]
+
+
+class Volumes:
+    """Volumes in model units, the most recently used ones held in memory up to a limit."""
+
+    def __init__(self, memory_gib: float) -> None:
+        self._limit = memory_gib * 2**30
+        self._held: OrderedDict[Path, tuple[Image, Scaling]] = OrderedDict()
+
+    def get(self, path: Path) -> tuple[Image, Scaling]:
+        """Return the volume of `path` and its scaling."""
+        if path not in self._held:
+            image = read(path)
+            self._held[path] = image, Scaling.of(image.voxels)
+            while len(self._held) > 1 and self._bytes() > self._limit:
+                self._held.popitem(last=False)
+        self._held.move_to_end(path)
+        return self._held[path]
+
+    def _bytes(self) -> int:
+        return sum(image.voxels.nbytes for image, _ in self._held.values())
+
+
+def slices_with_tissue(volumes: Volumes, paths: Sequence[Path]) -> list[list[SliceRef]]:
+    """Return for each volume its slices that are not empty."""
+    found = []
+    for path in paths:
+        image, scaling = volumes.get(path)
+        tissue = (np.abs(image.voxels) > TISSUE * scaling.full).mean(axis=(2, 3))
+        found.append([SliceRef(path, int(f), int(s)) for f, s in np.argwhere(tissue >= LEAST_TISSUE)])
+    if not any(found):
+        raise InputError(
+            "training data: expected slices with tissue in at least 3 % of their pixels, found none"
+        )
+    return found
+
+
+class PatchDataset(Dataset[Tensor]):
+    """Patches (1, patch, patch) in model units; item g depends on (seed, g) alone.
+
+    Slices of as many volumes as fit in memory are shuffled together, then the next group's.
+    """
+
+    def __init__(self, paths: Sequence[Path], config: DataConfig, *, seed: int, length: int) -> None:
+        self.config, self.seed, self.length = config, seed, length
+        self.volumes = Volumes(config.memory_gib)
+        self.slices = slices_with_tissue(self.volumes, paths)
+        largest = max(self.volumes.get(path)[0].voxels.nbytes for path in paths[:1])
+        self.group = max(1, int(config.memory_gib * 2**30 / largest))
+        self.epoch_length = sum(map(len, self.slices))
+        self._epoch: tuple[int, list[SliceRef]] = (-1, [])
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, g: int) -> Tensor:
+        """Return patch number `g`."""
+        epoch, position = divmod(g, self.epoch_length)
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, list(self._shuffled(epoch))
+        ref = self._epoch[1][position]
+        image, scaling = self.volumes.get(ref.path)
+        rng = np.random.default_rng([self.seed, 1, g])
+        plane = np.abs(image.voxels[ref.frame, ref.slice])
+        size = at_voxel_size(plane, image.voxel_sizes[1:], rng.uniform(*self.config.voxel_size))
+        factor = self.config.brightness ** rng.uniform(-1, 1)
+        patch = _random_patch(scaling.to_model(size * factor), self.config.patch, rng)
+        return torch.from_numpy(_random_symmetry(patch, rng) if self.config.flips else patch)[None]
+
+    def _shuffled(self, epoch: int) -> Iterator[SliceRef]:
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        order = rng.permutation(len(self.slices))
+        for first in range(0, len(order), self.group):
+            refs = [ref for i in order[first : first + self.group] for ref in self.slices[i]]
+            yield from (refs[i] for i in rng.permutation(len(refs)))
+
+
+def at_voxel_size(plane: NDArray[np.float32], spacing: Sequence[float], target: float) -> NDArray[np.float32]:
+    """Return `plane` (row, column) brought to about `target` mm through k-space; never finer than it is."""
+    rows, columns = (
+        max(1, min(n, round(n * mm / target))) for n, mm in zip(plane.shape, spacing, strict=True)
+    )
+    if (rows, columns) == plane.shape:
+        return plane
+    operator = KSpaceCrop(plane.shape, (rows, columns), real=True)
+    return image_of(operator(torch.from_numpy(plane)), operator).numpy()
+
+
+def _random_patch(plane: NDArray[np.float32], size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a (size, size) part of `plane` that lies over tissue; air (-1) where it reaches beyond the edge."""
+    tissue = plane > 2 * TISSUE - 1
+    corner = []
+    for axis in (0, 1):
+        hit = np.flatnonzero(tissue.any(axis=1 - axis))
+        low, high = (int(hit[0]), int(hit[-1]) + 1) if hit.size else (0, plane.shape[axis])
+        # Either the patch holds all tissue along this axis, or it lies wholly within it; with some slack.
+        ends = sorted((low, high - size))
+        corner.append(int(rng.integers(ends[0] - size // 8, ends[1] + size // 8 + 1)))
+    patch = np.full((size, size), -1, np.float32)
+    spans = [(max(0, c), min(n, c + size)) for c, n in zip(corner, plane.shape, strict=True)]
+    (r0, r1), (c0, c1) = spans
+    patch[r0 - corner[0] : r1 - corner[0], c0 - corner[1] : c1 - corner[1]] = plane[r0:r1, c0:c1]
+    return patch
+
+
+def _random_symmetry(patch: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    patch = np.rot90(patch, int(rng.integers(4)))
+    return np.ascontiguousarray(patch.T if rng.integers(2) else patch)

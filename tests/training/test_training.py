@@ -1,0 +1,218 @@
+"""Training on a handful of phantoms: what it writes, and that a killed run goes on as if nothing had happened."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import kfine
+from kfine.checkpoint import load_model, read_tensors
+from kfine.errors import InputError, ModelError, UsageError
+from kfine.training.config import TrainingConfig, read_training_config
+from kfine.training.data import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
+from kfine.training.loop import Devices, train
+from tests.conftest import phantom
+
+CPU = Devices("cpu")
+
+
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("brains")
+    for number in range(4):
+        voxels = phantom((1, 3, 48, 40), seed=number)[0].transpose(2, 1, 0)
+        nib.save(
+            nib.Nifti1Image(voxels, np.diag([1.0, 1.0, 3.0, 1.0])), folder / f"sub-{number:02d}_T1w.nii.gz"
+        )
+    return folder
+
+
+def config(**optimiser):
+    return TrainingConfig.model_validate(
+        {
+            "data": {"validation": ["sub-03"], "voxel_size": [1.0, 2.0], "patch": 16},
+            "network": {"widths": [8, 16], "blocks": 1},
+            "optimiser": {"steps": 6, "batch": 4, "warmup": 2, **optimiser},
+            "report": {"checkpoint": 3, "validate_every": 6, "picture": 6, "matrix": [12, 24], "slices": 2},
+        }
+    )
+
+
+def rows(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_a_model_a_log_and_a_picture(brains, tmp_path):
+    folder = train(config(), data=brains, out=tmp_path / "run", devices=CPU)
+    model = load_model(folder)
+    assert model.method == "vdm"
+    assert model.config["training"]["finished_steps"] == 6
+    last = rows(tmp_path / "run")[-1]
+    assert {"bits_prior", "bits_reconstruction", "bits_diffusion", "psnr_mean", "psnr_zero_filled"} <= set(
+        last
+    )
+    assert (tmp_path / "run" / "samples" / "step-0000006.png").stat().st_size > 100
+    image = kfine.Image(phantom((1, 1, 12, 12)))
+    assert kfine.restore(image, scale=2, model=folder, steps=2, samples=1).residual < 1e-5
+
+
+def test_training_lowers_the_loss(brains, tmp_path):
+    losses = []
+    settings = config(steps=60, learning_rate=2e-3, warmup=5)
+    train(
+        settings,
+        data=brains,
+        out=tmp_path / "run",
+        devices=CPU,
+        on_step=lambda step, loss: losses.append(loss),
+    )
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(brains, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss):
+        if step == 5:
+            raise Killed
+
+    whole, cut = [], []
+    train(config(), data=brains, out=tmp_path / "whole", devices=CPU, on_step=lambda *s: whole.append(s))
+    with pytest.raises(Killed):
+        train(config(), data=brains, out=tmp_path / "cut", devices=CPU, on_step=kill)
+    train(
+        config(),
+        data=brains,
+        out=tmp_path / "cut",
+        resume=True,
+        devices=CPU,
+        on_step=lambda *s: cut.append(s),
+    )
+    assert cut == whole[3:]
+    a, b = (read_tensors(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    drop = lambda table: [{k: v for k, v in row.items() if k != "seconds"} for row in table]  # noqa: E731
+    assert drop(rows(tmp_path / "whole")) == drop(rows(tmp_path / "cut"))
+
+
+def test_two_processes_see_the_batch_of_one(brains, tmp_path):
+    """The same command on two CPU processes: it trains, and its patches are those of the single process."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom kfine.training.loop import Devices, train\n"
+        "from kfine.training.config import TrainingConfig\n"
+        "settings = TrainingConfig.model_validate_json(sys.argv[1])\n"
+        "train(settings, data=Path(sys.argv[2]), out=Path(sys.argv[3]), devices=Devices('cpu', 2))\n"
+    )
+    settings = config()
+    command = [sys.executable, str(script), settings.model_dump_json(), str(brains), str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(rows(tmp_path / "two")[-1]["step"]) == 6
+    assert load_model(tmp_path / "two" / "model").config["training"]["finished_steps"] == 6
+
+
+def test_resume_and_restart_are_never_confused(brains, tmp_path):
+    with pytest.raises(UsageError, match="train without --resume"):
+        train(config(), data=brains, out=tmp_path / "none", resume=True, devices=CPU)
+    train(config(), data=brains, out=tmp_path / "run", devices=CPU)
+    with pytest.raises(UsageError, match="--resume"):
+        train(config(), data=brains, out=tmp_path / "run", devices=CPU)
+    other = config().model_copy(update={"network": config().network.model_copy(update={"widths": (8, 24)})})
+    with pytest.raises(ModelError, match="another network"):
+        train(other, data=brains, out=tmp_path / "run", resume=True, devices=CPU)
+
+
+def test_subjects_are_never_split(brains):
+    training, validation = split_volumes(brains, ["sub-03"])
+    assert [p.name for p in validation] == ["sub-03_T1w.nii.gz"]
+    assert {subject_of(p, brains) for p in training} == {"sub-00", "sub-01", "sub-02"}
+    with pytest.raises(InputError, match="sub-99"):
+        split_volumes(brains, ["sub-99"])
+    with pytest.raises(InputError, match="none is left"):
+        split_volumes(brains, ["sub-00", "sub-01", "sub-02", "sub-03"])
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="found none"):
+        find_volumes(tmp_path)
+
+
+def test_patches_depend_on_their_number_alone(brains):
+    training, _ = split_volumes(brains, ["sub-03"])
+    data = config().data
+    forward = PatchDataset(training, data, seed=1, length=30)
+    backward = PatchDataset(training, data, seed=1, length=30)
+    a = [forward[g] for g in range(30)]
+    b = [backward[g] for g in reversed(range(30))][::-1]
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    other = PatchDataset(training, data, seed=2, length=30)
+    assert not all(torch.equal(x, other[g]) for g, x in enumerate(a))
+    assert all(x.shape == (1, 16, 16) for x in a)
+    assert max(float(x.max()) for x in a) > 0.3
+
+
+def test_every_slice_is_seen_once_an_epoch(brains):
+    training, _ = split_volumes(brains, ["sub-03"])
+    patches = PatchDataset(training, config().data, seed=1, length=100)
+    order = list(patches._shuffled(0))
+    assert len(order) == len(set(order)) == patches.epoch_length == 9
+    assert order != list(patches._shuffled(1))
+
+
+def test_little_memory_changes_the_order_and_nothing_else(brains):
+    training, _ = split_volumes(brains, ["sub-03"])
+    tight = config().data.model_copy(update={"memory_gib": 1e-9})
+    patches = PatchDataset(training, tight, seed=1, length=100)
+    order = list(patches._shuffled(0))
+    assert len(set(order)) == 9
+    assert [ref.path for ref in order[0:3]] == [order[0].path] * 3
+
+
+def test_voxel_size_is_reached_through_kspace():
+    plane = np.full((50, 40), 5.0, np.float32)
+    coarse = at_voxel_size(plane, (1.0, 1.0), 2.0)
+    assert coarse.shape == (25, 20)
+    np.testing.assert_allclose(coarse, 5.0, rtol=1e-5)
+    assert at_voxel_size(plane, (1.0, 1.0), 0.5) is plane
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[optimiser]\nsteps = 0", "optimiser.steps"),
+        ("[optimiser]\nsteps = 5\nlearning = 3", "optimiser.learning"),
+        ("[optimiser\n", "expected TOML"),
+        ("method = 'gan'\n[optimiser]\nsteps = 1", "method"),
+    ],
+)
+def test_bad_configurations_are_named(tmp_path, text, says):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        read_training_config(path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=lambda p: p.name
+)
+def test_the_packaged_configurations_are_valid(path):
+    assert read_training_config(path).optimiser.steps > 0
+
+
+def test_the_packaged_model_was_made_by_its_configuration():
+    root = Path(__file__).parents[2]
+    recorded = json.loads((root / "src/kfine/models/brain-vdm/config.json").read_text())
+    settings = read_training_config(root / "configs/brain-vdm.toml").model_dump(mode="json")
+    assert recorded["network"] == settings["network"]
+    assert {k: recorded["training"][k] for k in ("data", "optimiser")} == {
+        k: settings[k] for k in ("data", "optimiser")
+    }
