@@ -1,0 +1,1 @@
+"""Restored images against their references: numbers, tables and the figure."""

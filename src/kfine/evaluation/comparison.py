@@ -1,0 +1,235 @@
+"""A restored image against its reference: PSNR, SSIM and NRMSE per slice and over the volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError
+from kfine.evaluation.foreground import Mask, foreground
+from kfine.evaluation.metrics import mean_squared_error, mean_ssim, nrmse, psnr_of, ssim_map
+from kfine.geometry import Affine
+from kfine.image import Image, magnitude
+
+FOREGROUND = "foreground (Otsu)"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """PSNR in dB, SSIM and NRMSE; nan where undefined, PSNR inf where nothing differs."""
+
+    psnr: float
+    ssim: float
+    nrmse: float
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """Scores of one slice (counted from 0).
+
+    Attributes:
+        whole, inside: of all its pixels, and of those inside the mask.
+        empty: the reference shows only background there; the slice is listed and not averaged.
+    """
+
+    frame: int
+    slice: int
+    whole: Scores
+    inside: Scores
+    empty: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One restored image against its reference.
+
+    Attributes:
+        data_range: maximum minus minimum of the reference volume, in its units: the range in PSNR and SSIM.
+        mask: the mask's name.
+        slices: scores of every slice of every frame.
+        whole, inside: means over the slices that are not empty (`inside`: and that meet the mask).
+        pooled_whole, pooled_inside: PSNR in dB of one mean squared error over all voxels of those slices.
+    """
+
+    data_range: float
+    mask: str
+    slices: tuple[SliceScores, ...]
+    whole: Scores
+    inside: Scores
+    pooled_whole: float
+    pooled_inside: float
+
+    @property
+    def averaged(self) -> int:
+        """Number of slices behind the means of `whole`."""
+        return sum(not row.empty for row in self.slices)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values: undefined (nan) is null, infinite PSNR the string "inf"."""
+        return {
+            "data_range": self.data_range,
+            "data_range_is": "maximum - minimum of the reference volume",
+            "mask": self.mask,
+            "slices_averaged": self.averaged,
+            "slices_empty": len(self.slices) - self.averaged,
+            "note": "empty slices (no foreground in the reference) are listed but not averaged",
+            "mean": {"whole": _plain(asdict(self.whole)), "inside": _plain(asdict(self.inside))},
+            "psnr_pooled": _plain({"whole": self.pooled_whole, "inside": self.pooled_inside}),
+            "slices": [_plain(asdict(row)) for row in self.slices],
+        }
+
+
+def compare(reference: Image, restored: Image, *, mask: NDArray[Any] | None = None) -> Comparison:
+    """Return how far `restored` is from `reference`, slice by slice and on average.
+
+    Complex images are compared by magnitude.  `mask`: boolean (slice, row, column) or (frame, slice, row,
+    column) of all frames or one; by default `foreground(reference)`.
+    A slice without a pixel of `foreground(reference)` is empty.
+
+    Raises:
+        InputError: the grids differ, voxels are not finite, the reference is constant, or the mask does not
+            fit or is empty.
+    """
+    check_same_grid(reference, restored)
+    for image in (reference, restored):
+        if not np.isfinite(image.voxels).all():
+            raise InputError(f"{_name(image)}: expected finite voxels, got NaN or Inf; repair the file")
+    a, b = magnitude(reference).voxels, magnitude(restored).voxels
+    data_range = range_of(reference)
+    body = foreground(reference)
+    inside = body if mask is None else _fitted(mask, body.shape)
+    rows, errors = [], []
+    for frame, number in product(range(reference.frames), range(reference.slices)):
+        at = frame, number
+        here = inside[at]
+        whole_scores, inside_scores = _score(a[at], b[at], (None, here), data_range)
+        rows.append(SliceScores(frame, number, whole_scores, inside_scores, empty=not body[at].any()))
+        errors.append(
+            [(mean_squared_error(a[at], b[at], mask=m), int(m.sum())) for m in (np.ones_like(here), here)]
+        )
+    counted = [index for index, row in enumerate(rows) if not row.empty]
+    return Comparison(
+        data_range=data_range,
+        mask=FOREGROUND if mask is None else "given",
+        slices=tuple(rows),
+        whole=_mean_scores(rows[index].whole for index in counted),
+        inside=_mean_scores(rows[index].inside for index in counted),
+        pooled_whole=_pooled((errors[index][0] for index in counted), data_range),
+        pooled_inside=_pooled((errors[index][1] for index in counted), data_range),
+    )
+
+
+def range_of(reference: Image) -> float:
+    """Return maximum minus minimum of the reference's magnitudes, or raise `InputError` if it is constant."""
+    voxels = magnitude(reference).voxels
+    data_range = float(voxels.max()) - float(voxels.min())
+    if not data_range > 0:
+        raise InputError(f"{_name(reference)}: expected a reference with contrast, got a constant image")
+    return data_range
+
+
+def check_same_grid(reference: Image, restored: Image) -> None:
+    """Raise `InputError` unless both have one shape and no voxel lies apart by more than 1 % of a voxel."""
+    expected, actual = reference.voxels.shape, restored.voxels.shape
+    rows, columns = reference.matrix
+    advice = f"evaluate on the same grid; restore with --matrix {rows}x{columns}"
+    if expected != actual:
+        raise InputError(
+            f"{_name(restored)}: expected the reference's shape {_times(expected)} "
+            f"(frame x slice x row x column), got {_times(actual)}; {advice}"
+        )
+    apart = grid_distance(reference.affine, restored.affine, expected[1:])
+    if apart > 0.01 * min(reference.voxel_sizes):
+        raise InputError(
+            f"{_name(restored)}: expected the reference's position, first voxel at {_place(reference)} mm "
+            f"and voxels of {_times(reference.voxel_sizes)} mm, got {_place(restored)} mm and "
+            f"{_times(restored.voxel_sizes)} mm, up to {apart:.3g} mm apart; {advice}"
+        )
+
+
+def grid_distance(a: Affine, b: Affine, shape: tuple[int, ...]) -> float:
+    """Return how far apart in mm a voxel of `shape` (slice, row, column) can lie under two affines.
+
+    World positions are affine in the index, so the eight corners of the grid tell about every voxel.
+    """
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
+    return float(np.linalg.norm(corners @ (a - b)[:3].T, axis=1).max())
+
+
+def _score(
+    a: NDArray[Any], b: NDArray[Any], masks: Iterable[Mask | None], data_range: float
+) -> tuple[Scores, ...]:
+    similarity = ssim_map(a, b, data_range=data_range)
+    return tuple(
+        Scores(
+            psnr=psnr_of(mean_squared_error(a, b, mask=mask), data_range=data_range),
+            ssim=mean_ssim(similarity, mask=mask),
+            nrmse=nrmse(a, b, mask=mask),
+        )
+        for mask in masks
+    )
+
+
+def _fitted(mask: NDArray[Any], shape: tuple[int, ...]) -> Mask:
+    """Return `mask` as boolean of `shape`; a mask without frames holds for every frame."""
+    mask = np.asarray(mask)
+    if mask.shape not in (shape, (1, *shape[1:]), shape[1:]):
+        raise InputError(
+            f"mask: expected the reference's shape {_times(shape[1:])}, got {_times(mask.shape)}"
+        )
+    mask = np.broadcast_to(mask != 0, shape)
+    if not mask.any():
+        raise InputError("mask: expected at least one voxel inside, got none")
+    return mask
+
+
+def _mean_scores(rows: Iterable[Scores]) -> Scores:
+    kept = list(rows)
+    pick: tuple[Callable[[Scores], float], ...] = (lambda s: s.psnr, lambda s: s.ssim, lambda s: s.nrmse)
+    return Scores(*(_mean([get(row) for row in kept]) for get in pick))
+
+
+def _mean(values: list[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _pooled(errors: Iterable[tuple[float, int]], data_range: float) -> float:
+    kept = [(mse, voxels) for mse, voxels in errors if voxels]
+    total = sum(voxels for _, voxels in kept)
+    return (
+        psnr_of(sum(mse * voxels for mse, voxels in kept) / total, data_range=data_range)
+        if total
+        else math.nan
+    )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` without the two numbers that JSON lacks."""
+    return {
+        key: _plain(value) if isinstance(value, dict) else _number(value) for key, value in values.items()
+    }
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf"
+    return value
+
+
+def _name(image: Image) -> str:
+    return image.source.name or "image"
+
+
+def _times(numbers: Iterable[float]) -> str:
+    return "x".join(f"{number:.4g}" for number in numbers)
+
+
+def _place(image: Image) -> str:
+    return "(" + ", ".join(f"{number:.1f}" for number in image.affine[:3, 3]) + ")"

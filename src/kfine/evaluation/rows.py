@@ -1,0 +1,117 @@
+"""The rows of the figure: images and detail, errors, uncertainty, k-space."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kfine.evaluation import panels
+from kfine.evaluation.comparison import range_of
+from kfine.evaluation.metrics import psnr, ssim
+from kfine.evaluation.panels import BLOCK, FAINT, INK, OUTLINE
+from kfine.evaluation.scene import Scene
+from kfine.evaluation.sheet import LOW, METHOD, Sheet
+from kfine.image import Image, magnitude
+
+UNCERTAINTY = "uncertainty (std)"
+_ERROR_COLOURS, _UNCERTAINTY_COLOURS = "inferno", "viridis"
+_DECADES = 4.5  # of k-space magnitude between black and white, at most
+
+
+def images(sheet: Sheet, reference: Image | None) -> None:
+    """Draw every column's image and its enlarged detail, with a name above and numbers below."""
+    figure, scene = sheet.figure, sheet.scene
+    for number, column in enumerate(sheet.columns):
+        plane, extent = scene.plane(column.image), scene.extent(column.image.matrix)
+        axes = panels.axes_at(figure, f"image: {column.name}", sheet.place("image", number))
+        panels.show(axes, plane, extent, window=scene.window, limits=scene.grey)
+        sheet.write_above(number, column.name)
+        if column.role == METHOD and reference is not None:
+            sheet.write_below(number, _scores(scene, column.image, reference), colour=INK)
+        else:
+            sheet.write_below(number, _grid(column.image))
+        if number == 0:
+            panels.scale_bar(axes, scene.window)
+            panels.side_letter(axes, scene.view.left)
+        if "zoom" in sheet.tops:
+            panels.outline(axes, scene.zoom, colour=OUTLINE)
+            detail = panels.axes_at(figure, f"zoom: {column.name}", sheet.place("zoom", number))
+            panels.show(detail, plane, extent, window=scene.zoom, limits=scene.grey)
+            panels.frame(detail, colour=OUTLINE)
+
+
+def errors(sheet: Sheet, reference: Image) -> None:
+    """Draw |method - reference| in % of the reference volume's range, on one scale for all methods."""
+    scene, data_range = sheet.scene, range_of(reference)
+    truth, extent = scene.plane(reference), scene.extent(reference.matrix)
+    methods = [number for number, column in enumerate(sheet.columns) if column.role == METHOD]
+    maps = [100 * np.abs(scene.plane(sheet.columns[number].image) - truth) / data_range for number in methods]
+    limits = 0.0, panels.nice_ceiling(max(float(np.percentile(values, 99)) for values in maps))
+    for number, values in zip(methods, maps, strict=True):
+        axes = panels.axes_at(
+            sheet.figure, f"error: {sheet.columns[number].name}", sheet.place("error", number)
+        )
+        drawn = panels.show(axes, values, extent, window=scene.window, limits=limits, colours=_ERROR_COLOURS)
+    left, top, _, height = sheet.place("error", methods[0])
+    bar = left - 0.16, top + 0.2 * height, 0.08, 0.6 * height
+    panels.colourbar(sheet.figure, "scale: error", drawn, place=bar, left=True)
+    words = {"fontsize": 8, "color": FAINT, "rotation": 90}
+    panels.text_at(sheet.figure, (left - 0.68, top + height / 2), "absolute error, % of range", **words)
+
+
+def uncertainty(sheet: Sheet, std: Image, *, data_range: float) -> None:
+    """Draw the standard deviation in % of `data_range`: beside the errors if any, else as last column."""
+    scene, beside_errors = sheet.scene, "error" in sheet.tops
+    row, number = ("error", len(sheet.columns) - 1) if beside_errors else ("image", len(sheet.columns))
+    values, extent = 100 * scene.plane(std) / data_range, scene.extent(std.matrix)
+    limits = 0.0, panels.nice_ceiling(float(np.percentile(values, 99)))
+    axes = panels.axes_at(sheet.figure, "uncertainty", sheet.place(row, number))
+    drawn = panels.show(
+        axes, values, extent, window=scene.window, limits=limits, colours=_UNCERTAINTY_COLOURS
+    )
+    if not beside_errors:
+        sheet.write_above(number, UNCERTAINTY)
+        if "zoom" in sheet.tops:
+            panels.outline(axes, scene.zoom, colour=OUTLINE)
+            detail = panels.axes_at(sheet.figure, "zoom: uncertainty", sheet.place("zoom", number))
+            panels.show(
+                detail, values, extent, window=scene.zoom, limits=limits, colours=_UNCERTAINTY_COLOURS
+            )
+            panels.frame(detail, colour=OUTLINE)
+    left, top, width, height = sheet.place(row, number)
+    bar = left + width + 0.08, top + 0.2 * height, 0.08, 0.6 * height
+    panels.colourbar(sheet.figure, "scale: uncertainty", drawn, place=bar)
+    words = {"fontsize": 8, "color": FAINT, "rotation": 90}
+    panels.text_at(
+        sheet.figure, (left + width + 0.68, top + height / 2), f"{UNCERTAINTY}, % of range", **words
+    )
+
+
+def kspaces(sheet: Sheet, guide: Image, block: tuple[int, int] | None) -> None:
+    """Draw log |k-space| of every column on the grey scale of `guide`'s, the measured `block` outlined."""
+    scene = sheet.scene
+    whole = scene.kspace(guide)
+    white = float(np.percentile(whole, 99.95))
+    limits = max(float(np.percentile(whole, 1)), white - _DECADES), white
+    everything = scene.block(scene.matrix)
+    for number, column in enumerate(sheet.columns):
+        axes = panels.axes_at(sheet.figure, f"k-space: {column.name}", sheet.place("k-space", number))
+        panels.show(axes, scene.kspace(column.image), everything, window=everything, limits=limits)
+        if block is None:
+            continue
+        panels.outline(axes, scene.block(block), colour=BLOCK)
+        if column.role == LOW:
+            words = f"measured {block[0]} × {block[1]}"
+            panels.text_in(axes, words, colour=BLOCK)
+
+
+def _scores(scene: Scene, image: Image, reference: Image) -> str:
+    a, b = (magnitude(shown).voxels[0, scene.index] for shown in (reference, image))
+    data_range = range_of(reference)
+    decibels, similarity = psnr(a, b, data_range=data_range), ssim(a, b, data_range=data_range)
+    return f"{decibels:.2f} dB · SSIM {similarity:.3f}"
+
+
+def _grid(image: Image) -> str:
+    (rows, columns), (_, row_mm, column_mm) = image.matrix, image.voxel_sizes
+    same = abs(row_mm - column_mm) < 0.005 * row_mm
+    return f"{rows} × {columns} · " + (f"{row_mm:.2f} mm" if same else f"{row_mm:.2f} × {column_mm:.2f} mm")
