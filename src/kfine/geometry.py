@@ -70,12 +70,13 @@ def sliced_affine(affine: Affine, first_slice: int) -> Affine:
 
 
 def through_plane_axis(spacings: Sequence[float]) -> int:
-    """Return which of three axes is through plane: the one with the largest spacing, the last of equals.
+    """Return which of three axes is through plane: the one that the two most equal spacings leave over.
 
-    Spacings within 1 % of each other count as equal.
+    Ratios within 1 % of each other count as equal, and of equal choices the last axis is through plane.
 
-    >>> through_plane_axis([0.9, 5.0, 0.9]), through_plane_axis([1.0, 1.0, 1.0])
-    (1, 2)
+    >>> through_plane_axis([0.9, 5.0, 0.9]), through_plane_axis([1.0, 1.0, 1.0]), through_plane_axis([2, 2, 1])
+    (1, 2, 2)
     """
-    largest = max(spacings)
-    return max(axis for axis, spacing in enumerate(spacings) if spacing > 0.99 * largest)
+    logs = np.log(np.asarray(spacings, dtype=np.float64))
+    unlike = [abs(logs[(axis + 1) % 3] - logs[(axis + 2) % 3]) for axis in range(3)]
+    return max(axis for axis in range(3) if unlike[axis] < min(unlike) + 0.01)

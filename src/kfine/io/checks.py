@@ -1,0 +1,77 @@
+"""What every reader asks of a file before and after it takes the voxels in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError, ResourceError
+
+_LONGEST_TEXT = 64
+
+
+def clean_text(text: object) -> str:
+    """Return `text` from a file as one short printable line: it may carry terminal escapes or be endless.
+
+    >>> clean_text("t2\\x1b[31m tse\\n")
+    't2[31m tse'
+    """
+    # Categories C* are controls, bidirectional overrides and surrogates; Zl and Zp break lines.
+    kept = "".join(
+        " " if char.isspace() else char
+        for char in str(text)[: 4 * _LONGEST_TEXT]
+        if char.isspace() or unicodedata.category(char)[0] != "C"
+    )
+    line = " ".join(kept.split())
+    return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
+
+
+def check_voxels(voxels: NDArray[Any], *, name: str = "image") -> NDArray[Any]:
+    """Return `voxels` of any shape, or raise `InputError` if they are not finite or all equal."""
+    if voxels.size == 0:
+        raise InputError(f"{name}: expected voxels, got an empty array of shape {voxels.shape}")
+    bad = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
+    if bad:
+        raise InputError(
+            f"{name}: expected finite voxels, got NaN or Inf in {bad} of {voxels.size}; replace them first"
+        )
+    if (voxels == voxels.flat[0]).all():
+        raise InputError(f"{name}: constant image: nothing to restore; check that this is the right file")
+    return voxels
+
+
+def check_memory(n_bytes: int, *, name: str) -> None:
+    """Raise `ResourceError` if `n_bytes` exceed the machine's memory: touching them would kill us."""
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf: allocation itself then says no
+        return
+    if n_bytes > available:
+        raise ResourceError(
+            f"{name}: needs {human_size(n_bytes)} of memory, this machine has {human_size(available)}; "
+            "use a larger machine or cut the file into parts"
+        )
+
+
+def human_size(n_bytes: int) -> str:
+    """Return a size for people.
+
+    >>> human_size(1536), human_size(12)
+    ('1.5 kB', '12 bytes')
+    """
+    if n_bytes < 1024:
+        return f"{n_bytes} bytes"
+    power = min((n_bytes.bit_length() - 1) // 10, 4)
+    return f"{n_bytes / 1024**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of the bytes of the file at `path`, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,187 @@
+"""Which files of a folder belong together, and which series is meant."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from kfine.errors import InputError
+from kfine.io.checks import clean_text, human_size
+from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
+from kfine.io.dicom_plane import Plane, planes
+
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """One DICOM series of a folder, without patient data.
+
+    Attributes:
+        uid: SeriesInstanceUID.
+        number: SeriesNumber, None where the files do not say.
+        description: of the series, one printable line.
+        modality: "MR", or what it is instead.
+        files: how many.
+        matrix: (rows, columns) of most of its images.
+    """
+
+    uid: str
+    number: int | None
+    description: str
+    modality: str
+    files: int
+    matrix: tuple[int, int]
+
+    def __str__(self) -> str:
+        """Return how a message lists the series."""
+        text = f" '{self.description}'" if self.description else ""
+        what = f"{self.files} file{'s' if self.files > 1 else ''}, {self.matrix[0]}x{self.matrix[1]}"
+        return f"{self.number if self.number is not None else clean_text(self.uid)}{text} ({what})"
+
+
+def list_series(folder: Path) -> list[SeriesSummary]:
+    """Return the series in `folder` and its subfolders (or in one file), by number.
+
+    Raises:
+        InputError: no DICOM image there, or a damaged one.
+    """
+    return [_summary(files) for files in find_series(folder)]
+
+
+def find_series(path: Path) -> list[list[DicomFile]]:
+    """Return the image files of each series under `path`, series by number and files by path."""
+    name = clean_text(path.name or path.resolve().name)
+    candidates = _files(path)
+    found = [file for file in map(read_file, candidates) if file is not None]
+    if not found:
+        raise InputError(
+            f"{name}: expected DICOM images, found none ({len(candidates)} looked at); check the path"
+        )
+    skipped = len(candidates) - len(found)
+    if skipped:
+        warnings.warn(f"{name}: skipped {skipped} files that hold no DICOM image", UserWarning, stacklevel=2)
+    groups: dict[str, list[DicomFile]] = defaultdict(list)
+    for file in found:
+        groups[file.series_uid].append(file)
+    return sorted(groups.values(), key=lambda files: (files[0].series_number or 0, files[0].series_uid))
+
+
+def choose_series(groups: list[list[DicomFile]], series: str | None, *, name: str) -> list[DicomFile]:
+    """Return the series that `series` names (number or UID), or the only one.
+
+    Raises:
+        InputError: none or several match; the message lists what there is.
+    """
+    wanted = groups
+    if series is not None:
+        wanted = [g for g in groups if series.strip() in (str(g[0].series_number), g[0].series_uid)]
+    if len(wanted) == 1:
+        return wanted[0]
+    if not wanted:
+        raise InputError(
+            f"{name}: no series {clean_text(series)}; choose with --series NUMBER: {_listed(groups)}"
+        )
+    if series is None:
+        raise InputError(
+            f"{name}: holds {len(groups)} series; choose one with --series NUMBER: {_listed(groups)}"
+        )
+    uids = ", ".join(clean_text(g[0].series_uid) for g in wanted)
+    raise InputError(
+        f"{name}: {len(wanted)} series have number {clean_text(series)}; choose by --series UID: {uids}"
+    )
+
+
+def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
+    """Return every frame of a series after checking that they are grey MR images of one kind and one plane.
+
+    Raises:
+        InputError: another modality, colour, a localiser, mixed matrices, echoes or components, truncation.
+    """
+    for file in files:
+        with pydicom_errors(file.name, "its image description"):
+            _check_kind(file)
+            _check_size(file)
+    found = [plane for file in files for plane in planes(file)]
+    first = found[0]
+    matrices = sorted({f"{f.matrix[0]}x{f.matrix[1]}" for f in files})
+    if len(matrices) > 1:
+        raise InputError(
+            f"{name}: expected one matrix in the series, got {', '.join(matrices)}; separate the files"
+        )
+    if any(_differ(first.orientation, plane.orientation, 1e-3) for plane in found):
+        raise InputError(
+            f"{name}: expected parallel slices, got several orientations: a localiser? Choose another series"
+        )
+    if any(_differ(first.spacing, plane.spacing, 1e-3 * min(first.spacing)) for plane in found):
+        raise InputError(f"{name}: expected one pixel spacing in the series, got several; separate the files")
+    if len({plane.component for plane in found}) > 1:
+        raise InputError(
+            f"{name}: the series mixes magnitude with phase or other components; separate the files"
+        )
+    echoes = {plane.echo for plane in found if plane.echo is not None}
+    if echoes and max(echoes) > 1.01 * min(echoes) + 0.01:
+        raise InputError(f"{name}: the series mixes {len(echoes)} echo times; separate the files by echo")
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(
+        file for folder, _, names in os.walk(path) for n in names if (file := Path(folder, n)).is_file()
+    )
+
+
+def _summary(files: list[DicomFile]) -> SeriesSummary:
+    first = files[0]
+    matrix = Counter(file.matrix for file in files).most_common(1)[0][0]
+    return SeriesSummary(
+        first.series_uid, first.series_number, first.description, first.modality, len(files), matrix
+    )
+
+
+def _listed(groups: list[list[DicomFile]]) -> str:
+    more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
+    return "; ".join(str(_summary(files)) for files in groups[:_LISTED]) + more
+
+
+def _check_kind(file: DicomFile) -> None:
+    header = file.header
+    if file.modality not in ("", "MR"):
+        raise InputError(
+            f"{file.name}: expected an MR image, got modality {file.modality}; choose another series"
+        )
+    photometric = clean_text(header.get("PhotometricInterpretation") or "MONOCHROME2")
+    if int(header.get("SamplesPerPixel") or 1) != 1 or photometric != "MONOCHROME2":
+        # MONOCHROME1 (dark is high) is no MR scanner's output: its grey values mean something else
+        raise InputError(
+            f"{file.name}: expected grey values (MONOCHROME2), got {photometric}; choose the original series"
+        )
+    if "MOSAIC" in [str(item) for item in header.get("ImageType") or []]:
+        raise InputError(f"{file.name}: Siemens mosaic images are not read; convert the series with dcm2niix")
+
+
+def _check_size(file: DicomFile) -> None:
+    """Refuse a header that promises more pixels than an uncompressed file can hold, before allocation."""
+    from pydicom.uid import UID
+
+    syntax = UID(file.transfer_syntax)
+    if syntax.is_transfer_syntax and syntax.is_compressed:
+        return
+    promised = (
+        file.matrix[0] * file.matrix[1] * file.frames * int(file.header.get("BitsAllocated") or 16) // 8
+    )
+    size = file.path.stat().st_size
+    if promised > size:
+        raise InputError(
+            f"{file.name}: truncated: the header promises {human_size(promised)} of pixels, the file has "
+            f"{human_size(size)}; export it again"
+        )
+
+
+def _differ(a: tuple[float, ...], b: tuple[float, ...], tolerance: float) -> bool:
+    return any(abs(x - y) > tolerance for x, y in zip(a, b, strict=True))

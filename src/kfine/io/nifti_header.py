@@ -1,0 +1,201 @@
+"""The NIfTI header, checked before anything is allocated on its word."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from kfine.errors import InputError
+from kfine.geometry import Affine, check_affine
+
+_SIZES = {b"n+1\x00": 348, b"n+2\x00": 540}
+_MAX_OFFSET = 1 << 28  # extensions lie between header and voxels; real ones stay far below
+_TEXT_FIELDS = ("descrip", "db_name", "aux_file", "intent_name")
+_MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, metre, millimetre, micrometre
+_SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units & 56
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What the reader needs of a header.
+
+    Attributes:
+        raw: nibabel's header, its free-text fields emptied since they may name a patient.
+        shape: (i, j, k, t), absent axes 1.
+        time_axis: whether the file has the axis t.
+        dtype: of one voxel on disk, byte order included.
+        size: bytes of the header itself.
+        offset: position of the first voxel in the (decompressed) file.
+        slope, intercept: voxel = slope * stored + intercept.
+        affine: 4x4, (i, j, k, 1) to RAS+ mm.
+    """
+
+    raw: Any
+    shape: tuple[int, int, int, int]
+    time_axis: bool
+    dtype: np.dtype[Any]
+    size: int
+    offset: int
+    slope: float
+    intercept: float
+    affine: Affine
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape, dtype=object))  # Python integers: a hostile product overflows int64
+
+    @property
+    def promised(self) -> int:
+        """Bytes that the file must hold."""
+        return self.offset + self.voxels * self.dtype.itemsize
+
+
+def is_nifti(start: bytes) -> bool:
+    """Return whether `start`, the first bytes of a file, carry the mark of a one-file NIfTI-1 or NIfTI-2."""
+    return _magic(start) in _SIZES
+
+
+def read_header(file: BinaryIO, name: str) -> NiftiHeader:
+    """Return the header at the start of `file`, which is left right behind it.
+
+    Raises:
+        InputError: not a NIfTI header, or one that no real image can have.
+    """
+    import nibabel
+    from nibabel.spatialimages import HeaderDataError
+
+    start = file.read(348)
+    magic = _magic(start)
+    if len(start) < 348 or magic not in _SIZES:
+        hint = "a pair of .hdr and .img: join them into one .nii" if magic == b"ni1\x00" else "something else"
+        raise InputError(f"{name}: expected a NIfTI header at the start of a .nii file, got {hint}")
+    start += file.read(_SIZES[magic] - 348)
+    if len(start) < _SIZES[magic]:
+        raise InputError(f"{name}: truncated: the header itself is incomplete; copy the file again")
+    kind = nibabel.Nifti1Header if magic == b"n+1\x00" else nibabel.Nifti2Header
+    raw = kind(start, check=False)
+    shape, time_axis = _shape(raw, name)
+    dtype = _dtype(raw, name)
+    offset = float(raw["vox_offset"])
+    if not len(start) <= offset < _MAX_OFFSET:
+        raise InputError(
+            f"{name}: damaged header: voxels cannot start at byte {offset:g}; write the file again"
+        )
+    affine = _affine(raw, shape, name)
+    try:
+        slope, intercept = raw.get_slope_inter()
+    except HeaderDataError:
+        raise InputError(
+            f"{name}: scl_inter is not a finite number; repair the header's intensity scaling"
+        ) from None
+    for field in _TEXT_FIELDS:
+        if field in raw:  # NIfTI-2 has fewer
+            raw[field] = b""
+    return NiftiHeader(
+        raw=raw,
+        shape=shape,
+        time_axis=time_axis,
+        dtype=dtype,
+        size=len(start),
+        offset=int(offset),
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+        affine=affine,
+    )
+
+
+def frame_times(header: NiftiHeader, name: str) -> tuple[float, ...] | None:
+    """Return the seconds of each frame from pixdim[4] and toffset; None, with a warning, if not given."""
+    if not header.time_axis:
+        return None
+    unit = _SECONDS.get(int(header.raw["xyzt_units"]) & 56)
+    step, first = float(header.raw["pixdim"][4]), float(header.raw["toffset"])
+    if unit is None or not np.isfinite(step) or step <= 0:
+        warnings.warn(
+            f"{name}: frames without times: pixdim[4] and its unit do not give a duration",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+    first = first if np.isfinite(first) else 0.0
+    return tuple((first + step * frame) * unit for frame in range(header.shape[3]))
+
+
+def _magic(start: bytes) -> bytes:
+    return start[4:8] if start[4:8] == b"n+2\x00" else start[344:348]
+
+
+def _shape(raw: Any, name: str) -> tuple[tuple[int, int, int, int], bool]:
+    # The raw field, not nibabel's get_data_shape: that gives a negative dimension another meaning.
+    dims = [int(n) for n in raw["dim"]]
+    count = dims[0]
+    if not 1 <= count <= 7:
+        raise InputError(
+            f"{name}: expected 1 to 7 dimensions, the header says {count}; repair or convert the file"
+        )
+    shape = dims[1 : count + 1]
+    text = " x ".join(map(str, shape))
+    if min(shape) <= 0:
+        raise InputError(
+            f"{name}: expected positive dimensions, the header says {text}; repair or convert the file"
+        )
+    if any(n != 1 for n in shape[4:]):
+        raise InputError(
+            f"{name}: expected at most (i, j, k, time), the header says {text}; "
+            "split the further axes into files"
+        )
+    i, j, k, t = (*shape[:4], 1, 1, 1)[:4]
+    return (i, j, k, t), count >= 4 and t > 1
+
+
+def _dtype(raw: Any, name: str) -> np.dtype[Any]:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        dtype: np.dtype[Any] = raw.get_data_dtype()
+        if dtype.itemsize == 0:
+            raise KeyError
+    except (HeaderDataError, KeyError):
+        raise InputError(
+            f"{name}: unknown voxel type {int(raw['datatype'])}; convert the file to float32"
+        ) from None
+    if dtype.names is not None or dtype.kind not in "iufc":
+        raise InputError(
+            f"{name}: expected grey or complex voxels, got colour ({dtype}); convert it to one channel"
+        )
+    return dtype
+
+
+def _affine(raw: Any, shape: tuple[int, ...], name: str) -> Affine:
+    # nibabel's repairs (sign of pixdim, qfac) are kept, its log lines on the user's terminal are not.
+    silent = logging.getLogger("kfine.io.nibabel")
+    silent.disabled = True
+    from nibabel.spatialimages import HeaderDataError
+
+    sizes = np.asarray(raw["pixdim"][1:4], dtype=np.float64)
+    known = np.isfinite(sizes) & (sizes != 0)
+    if not raw["sform_code"] and not all(known | (np.array(shape[:3]) == 1)):  # nibabel would invent 1 mm
+        raise InputError(
+            f"{name}: the header gives no voxel size (pixdim {sizes}); repair its pixdim or sform"
+        )
+    try:
+        raw.check_fix(logger=silent, error_level=50)
+        affine = raw.get_best_affine()
+    except (HeaderDataError, ValueError, ArithmeticError, np.linalg.LinAlgError):
+        raise InputError(
+            f"{name}: the header's orientation cannot be read; repair its sform or qform"
+        ) from None
+    if not raw["sform_code"] and not raw["qform_code"]:
+        warnings.warn(
+            f"{name}: the header gives no orientation (sform and qform codes are 0): voxel sizes only",
+            UserWarning,
+            stacklevel=2,
+        )
+    affine = np.array(affine, dtype=np.float64)
+    affine[:3] *= _MILLIMETRES.get(int(raw["xyzt_units"]) & 7, 1.0)
+    return check_affine(affine, where=name)

@@ -1,0 +1,88 @@
+"""File or folder to Image: the first bytes name the format, not the suffix."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from kfine.errors import InputError, ResourceError, UsageError
+from kfine.image import Image
+from kfine.io.checks import clean_text
+
+_KINDS = "a NIfTI file (.nii, .nii.gz), a DICOM file or folder, or complex k-space (.npy)"
+
+
+def read(
+    path: str | PathLike[str], *, series: str | None = None, plane: tuple[int, int] | None = None
+) -> Image:
+    """Return the MR image in `path`: NIfTI, a DICOM file or folder, or complex k-space in .npy.
+
+    Args:
+        path: a file, or a folder of DICOM files (subfolders included).
+        series: which DICOM series to take, by SeriesNumber or SeriesInstanceUID; needed if there are several.
+        plane: the (row, column) axes of a NIfTI file, each 0, 1 or 2; found from the geometry if not given.
+
+    Raises:
+        UsageError: an option that does not go with the format.
+        InputError: missing, unreadable, of another format, damaged, or not one MR image.
+        ResourceError: larger than the machine's memory.
+    """
+    path = Path(path)
+    name = clean_text(path.name or path.resolve().name)
+    try:
+        return _read(path, name, series=series, plane=plane)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{name}: cannot be read ({reason}); check the path and its permissions") from error
+    except MemoryError:
+        raise ResourceError(
+            f"{name}: does not fit into memory; use a larger machine or cut the file"
+        ) from None
+
+
+def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None) -> Image:
+    if not path.exists():
+        raise InputError(f"{clean_text(path)}: no such file or folder; check the path")
+    if path.is_dir():
+        kind = "dicom"
+    elif path.is_file():
+        kind = _kind(path, name)
+    else:
+        raise InputError(
+            f"{name}: expected a file or a folder, got a device or pipe; save it as a file first"
+        )
+    if series is not None and kind != "dicom":
+        raise UsageError(f"{name}: --series chooses among DICOM series, and this is no DICOM; leave it out")
+    if plane is not None and kind != "nifti":
+        raise UsageError(f"{name}: the plane can be chosen for NIfTI only; leave it out")
+    if kind == "dicom":
+        from kfine.io.dicom import read_dicom
+
+        return read_dicom(path, series=series)
+    if kind == "nifti":
+        from kfine.io.nifti import read_nifti
+
+        return read_nifti(path, plane=plane)
+    from kfine.io.kspace import read_kspace
+
+    return read_kspace(path)
+
+
+def _kind(path: Path, name: str) -> str:
+    from kfine.io.nifti_header import is_nifti
+
+    with path.open("rb") as file:
+        start = file.read(540)
+    if not start:
+        raise InputError(f"{name}: expected {_KINDS}, got an empty file; copy it again")
+    if start.startswith(b"\x93NUMPY"):
+        return "kspace"
+    if start[128:132] == b"DICM":
+        return "dicom"
+    if start.startswith(b"\x1f\x8b") or is_nifti(start):
+        return "nifti"
+    if path.name.lower().endswith((".nii", ".nii.gz", ".dcm", ".npy")):
+        raise InputError(
+            f"{name}: the content is not what the name says: damaged or truncated; copy the file again"
+        )
+    raise InputError(f"{name}: expected {_KINDS}, got something else; convert it first")

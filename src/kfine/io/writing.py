@@ -1,0 +1,46 @@
+"""Image to file: the suffix names the format."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from kfine.errors import UsageError
+from kfine.image import Image
+from kfine.io.atomic import atomic_file
+from kfine.io.checks import clean_text
+
+
+def write(
+    image: Image, path: str | PathLike[str], *, overwrite: bool = False, description: str | None = None
+) -> None:
+    """Write `image` to `path`, whole or not at all.
+
+    `.nii` and `.nii.gz` keep the axis order of the NIfTI file that the image came from (column, row, slice
+    otherwise), the world position of every voxel and evenly spaced frame times.  `.npy` takes a complex image
+    and holds its centred orthonormal k-space.
+
+    Args:
+        image: voxels of any size.
+        path: ends in .nii, .nii.gz or .npy; its folder exists.
+        overwrite: replace an existing file.
+        description: at most 79 ASCII characters for the NIfTI header's `descrip`.
+
+    Raises:
+        UsageError: unknown suffix, missing folder, existing file, or a format that cannot hold the image.
+        ResourceError: the disk is full or the folder is read-only.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        from kfine.io.nifti_writing import write_nifti
+
+        with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
+            write_nifti(image, file, compressed=name.endswith(".gz"), description=description)
+    elif name.endswith(".npy"):
+        from kfine.io.kspace import write_kspace
+
+        with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
+            write_kspace(image, file)
+    else:
+        raise UsageError(f"{clean_text(path.name)}: expected a name that ends in .nii, .nii.gz or .npy")
