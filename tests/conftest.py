@@ -32,7 +32,7 @@ def phantom(shape=(1, 3, 32, 32), seed=0):
     return voxels.clip(0)
 
 
-@pytest.fixture()
+@pytest.fixture
 def image():
     affine = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [4, 0, 0, 7], [0, 0, 0, 1]], float)
     return Image(phantom(), affine)
@@ -50,6 +50,6 @@ def tiny_model_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny_model(tiny_model_folder):
     return load_model(tiny_model_folder)

@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from kfine.errors import ModelError
+from kfine.io.atomic import atomic_file
+from kfine.io.checks import digest_of
 
 PACKAGED = Path(__file__).parent / "models"
 FORMAT = 1
@@ -55,7 +57,7 @@ def load_model(model: str | os.PathLike[str]) -> Model:
         )
         hint = f"; {others[0]} may be a pickle, which can run code and is not loaded" if others else ""
         raise ModelError(f"model {folder.name}: expected model.safetensors in the folder{hint}")
-    digest = file_digest(weights)
+    digest = digest_of(weights)
     if digest != config["sha256"]:
         raise ModelError(
             f"model {folder.name}: model.safetensors is not the file its config.json was made for "
@@ -135,23 +137,10 @@ def build_network(config: dict[str, Any]) -> nn.Module:
         ) from None
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def replace_bytes(path: Path, payload: bytes) -> None:
     """Write `payload` to `path` so that a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path, overwrite=True) as partial:
+        partial.write_bytes(payload)
 
 
 def _folder_of(model: str | os.PathLike[str]) -> Path:

@@ -19,15 +19,8 @@ def choose_device(name: str) -> torch.device:
     kind = name.split(":")[0]
     if kind not in {"cpu", "cuda", "mps"}:
         raise UsageError(f"device {name!r}: expected auto, cpu, cuda or mps")
-    available = {
-        "cpu": lambda: True,
-        "cuda": lambda: (
-            torch.cuda.is_available() and int(name.partition(":")[2] or 0) < torch.cuda.device_count()
-        ),
-        "mps": torch.backends.mps.is_available,
-    }
     try:
-        if available[kind]():
+        if _is_there(name, kind):
             return torch.device(name)
     except (ValueError, RuntimeError):
         raise UsageError(f"device {name!r}: expected auto, cpu, cuda or mps") from None
@@ -48,6 +41,12 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name not in types:
         raise UsageError(f"precision {name!r}: expected auto, float32 or bfloat16")
     return types[name]
+
+
+def _is_there(name: str, kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_available() and int(name.partition(":")[2] or 0) < torch.cuda.device_count()
+    return kind == "cpu" or torch.backends.mps.is_available()
 
 
 def _has_bfloat16(device: torch.device) -> bool:

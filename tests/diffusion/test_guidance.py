@@ -1,4 +1,4 @@
-"""Guidance against a Gaussian prior, where the right posterior is known, and against the abstract's formula."""
+"""Guidance against a Gaussian prior, whose posterior is known, and against the abstract's formula."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_exact_projection_gives_the_posterior():
 
 @pytest.mark.parametrize("noise_std", [0.1, 0.5, 2.0])
 def test_noise_aware_guidance_gives_the_posterior(noise_std):
-    """White prior, noise tau: mean c^2 / (c^2 + tau^2) y and variance c^2 tau^2 / (c^2 + tau^2) in the block."""
+    """White prior, noise tau: mean c^2 / (c^2 + tau^2) y, variance c^2 tau^2 / (c^2 + tau^2)."""
     op = KSpaceCrop((16, 16), (7, 5), real=True)  # odd: no unpaired frequency, whose noise differs
     x_true = truth(1)
     white = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(7))

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from kfine.diffusion.losses import (
-    LEVELS, antithetic_times, bound, diffusion_loss, discrete_diffusion_loss, prior_loss, reconstruction_loss,
+    LEVELS,
+    antithetic_times,
+    bound,
+    diffusion_loss,
+    discrete_diffusion_loss,
+    prior_loss,
+    reconstruction_loss,
     rising_weight,
 )  # fmt: skip
 from kfine.networks.gamma import Gamma
@@ -34,7 +40,7 @@ def closed_form(gamma_0, gamma_1):
     return 0.5 * (antiderivative(gamma_1) - antiderivative(gamma_0))
 
 
-@pytest.fixture()
+@pytest.fixture
 def gamma():
     torch.manual_seed(0)
     return Gamma()
@@ -126,7 +132,8 @@ def test_the_shape_of_gamma_learns_from_the_squared_loss(gamma):
 
 
 def test_weight_fades_the_loss_below_its_centre():
-    weight = rising_weight(-9.0)
-    assert weight(torch.tensor(-9.0)) == 0.5
+    weight = rising_weight(-9.0, 0.2)
+    assert float(weight(torch.tensor(-9.0))) == pytest.approx(0.5, rel=0.01)
     assert weight(torch.tensor(-13.3)) < 0.02
-    assert weight(torch.tensor(-3.0)) > 0.99
+    assert float(weight(torch.tensor(9.0))) == pytest.approx(1 + 1 / 0.2**2, rel=0.01)
+    assert (weight(torch.linspace(-13, 5, 50)).diff() > 0).all()

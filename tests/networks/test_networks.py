@@ -49,7 +49,7 @@ def test_signal_and_noise_keep_variance():
     torch.testing.assert_close(-torch.log(alpha**2 / s**2), torch.linspace(-13, 5, 7), atol=1e-3, rtol=1e-4)
 
 
-@pytest.fixture()
+@pytest.fixture
 def gamma():
     torch.manual_seed(3)
     g = Gamma(hidden=32)

@@ -1,4 +1,4 @@
-"""Training on a handful of phantoms: what it writes, and that a killed run goes on as if nothing had happened."""
+"""Training on a handful of phantoms: what it writes, and that a killed run goes on as if never killed."""
 
 import csv
 import json

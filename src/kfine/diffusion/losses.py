@@ -107,7 +107,7 @@ def bound(
     *,
     steps: int | None = None,
 ) -> Bound:
-    """Return an estimate of the bound of `x`, rounded to the grey levels: continuous time, or `steps` discrete steps."""
+    """Return an estimate of the bound of `x`, rounded to grey levels: continuous time, or `steps` discrete steps."""
     grid, index = _grey_levels(x)
     x = grid[index]
     noise, noise_0 = (torch.randn(x.shape, generator=generator).to(x.device) for _ in range(2))
@@ -124,9 +124,18 @@ def bound(
     )
 
 
-def rising_weight(centre: float) -> Callable[[Tensor], Tensor]:
-    """Return the weight sigmoid(gamma - centre): near 0 where the noise is far below `centre`, near 1 above."""
-    return lambda gamma: torch.sigmoid(gamma - centre)
+def rising_weight(centre: float, detail: float) -> Callable[[Tensor], Tensor]:
+    """Return the weight sigmoid(gamma - centre) (1 + sigmoid(gamma) / detail^2), which rises with gamma.
+
+    It fades out noise far below `centre`, which no restoration needs told from grain.  Above, the bound alone
+    counts an error e of the image as e^2 / sigma^2; the second factor keeps it at e^2 / detail^2 up to sigma = 1,
+    where a conditioned network says what the scan implies.
+
+    Args:
+        centre: a gamma.
+        detail: standard deviation of the detail that scans lack, in model units.
+    """
+    return lambda gamma: torch.sigmoid(gamma - centre) * (1 + torch.sigmoid(gamma) / detail**2)
 
 
 def _grey_levels(x: Tensor) -> tuple[Tensor, Tensor]:

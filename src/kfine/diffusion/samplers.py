@@ -6,6 +6,7 @@ denoiser once for every sigma.  `correct(x_sigma, sigma)`, where given, replaces
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,7 +23,7 @@ def ancestral(
 ) -> Tensor:
     """Sample each state from q(x_s | x_t, x): equation 7 of Kingma et al. 2021, in sigma coordinates."""
     x = start
-    for sigma, below in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, below in itertools.pairwise(sigmas):
         x = correct(x, sigma) if correct else x
         denoised = denoiser(x, sigma)
         kept = (below / sigma).square()
@@ -35,7 +36,7 @@ def ddim(
 ) -> Tensor:
     """Follow the probability-flow equation by Euler steps (DDIM, Song et al. 2021); draws no noise of its own."""
     x = start
-    for sigma, below in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, below in itertools.pairwise(sigmas):
         x = correct(x, sigma) if correct else x
         denoised = denoiser(x, sigma)
         x = denoised + (below / sigma) * (x - denoised)
@@ -47,7 +48,7 @@ def dpm_solver_2m(
 ) -> Tensor:
     """Follow the probability-flow equation by DPM-Solver++ 2M (Lu et al. 2022, algorithm 2); draws no noise."""
     x, previous, last_step = start, None, torch.tensor(1.0)
-    for sigma, below in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, below in itertools.pairwise(sigmas):
         x = correct(x, sigma) if correct else x
         denoised = denoiser(x, sigma)
         step = torch.log(sigma / below)

@@ -6,9 +6,7 @@ only when a figure is asked for; nothing here touches pyplot or global style.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from kfine.evaluation.comparison import check_same_grid, range_of
 from kfine.evaluation.scene import Scene, check_low, make_scene
 from kfine.evaluation.sheet import LOW, METHOD, REFERENCE, Column, lay_out
 from kfine.image import Image
+from kfine.io.atomic import atomic_file
 
 FORMATS = ("png", "pdf", "svg", "jpg", "jpeg")
 
@@ -124,16 +123,3 @@ def _facts(scene: Scene, guide: Image, *, scored: bool, with_range: bool) -> str
     if scored:
         facts.append("PSNR and SSIM of this slice over that range")
     return " · ".join([*facts, "k-space: log magnitude"])
-
-
-@contextmanager
-def atomic_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a path beside `path` that takes its place when the block ends well, and goes when it does not."""
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path}: expected a new file, got one that exists; give --overwrite to replace it")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

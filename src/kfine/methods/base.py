@@ -11,18 +11,22 @@ from kfine.operators.kspace import KSpaceCrop
 
 
 class Method(Protocol):
-    """A way to restore planes.
+    """A way to restore planes."""
 
-    Attributes:
-        name: how the command line and the provenance call it.
-        samples: how many samples of each plane `restore` draws (1 for a deterministic method).
-        evaluations: network evaluations a sample, for progress (1 for a deterministic method).
-        options: what the provenance says of its settings.
-    """
+    @property
+    def name(self) -> str:
+        """How the command line and the provenance call it."""
+        ...
 
-    name: str
-    samples: int
-    evaluations: int
+    @property
+    def samples(self) -> int:
+        """How many samples of each plane are drawn; 1 for a deterministic method."""
+        ...
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations a sample, for progress; 1 for a deterministic method."""
+        ...
 
     @property
     def options(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kfine.checkpoint import Model, load_model, packaged_models, read_config, PACKAGED
+from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.devices import choose_device, choose_precision
 from kfine.diffusion.samplers import SAMPLERS
 from kfine.errors import ModelError, UsageError
@@ -23,9 +23,9 @@ from kfine.methods.vdm import VDMMethod, VDMOptions
 from kfine.methods.zero_filling import ZeroFilling
 from kfine.operators.kspace import KSpaceCrop
 
-DETERMINISTIC: dict[str, Callable[[], Method]] = {
-    "zero-filling": ZeroFilling,
-    **{name: lambda name=name: Interpolation(name) for name in KERNELS},  # type: ignore[misc]
+DETERMINISTIC: dict[str, Method] = {
+    "zero-filling": ZeroFilling(),
+    **{name: Interpolation(name) for name in KERNELS},
 }
 METHODS = ("auto", "vdm", *DETERMINISTIC)
 
@@ -73,7 +73,7 @@ def choose_method(
     _check(choice)
     device = choose_device(choice.device)
     if choice.method in DETERMINISTIC:
-        method = DETERMINISTIC[choice.method]()
+        method = DETERMINISTIC[choice.method]
         return Chosen(method, torch.device("cpu"), {"method": method.name, "model": None, "options": {}})
     model = _model(choice)
     precision = choose_precision(choice.precision, device)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ class VDMOptions:
         steps: network evaluations a sample.
         samples: samples a plane.
         guidance: sampler, strength and noise.
+        conditioned: whether the network sees the scan; if not, the measurement acts through the guidance alone,
+            as in the abstract.
         start: noise level (model units) at which sampling starts from the zero-filled image; None starts from
             pure noise, along the learned schedule.
         last: noise level of the last evaluation, in model units.
@@ -35,9 +37,10 @@ class VDMOptions:
 
     steps: int = 12
     samples: int = 8
-    guidance: Guidance = Guidance()
-    start: float | None = 0.15
-    last: float = 0.01
+    guidance: Guidance = field(default_factory=Guidance)
+    conditioned: bool = True
+    start: float | None = 0.3
+    last: float = 0.03
 
 
 class VDMMethod:
@@ -79,9 +82,11 @@ class VDMMethod:
     ) -> Tensor:
         """Return one sample for each measurement, see `Method.restore`."""
         y = y.to(self.device)
-        denoiser = self._autocast(denoiser_of(self.network))
+        zero_filled = operator.pseudo_inverse(y)
+        scan = zero_filled if operator.real else zero_filled.abs() - 1
+        denoiser = self._autocast(denoiser_of(self.network, scan if self.settings.conditioned else None))
         if not operator.real:
-            denoiser = with_phase(denoiser, operator.pseudo_inverse(y))
+            denoiser = with_phase(denoiser, zero_filled)
         return sample_planes(
             denoiser,
             operator,
@@ -110,17 +115,19 @@ class VDMMethod:
         return denoise
 
 
-def denoiser_of(network: VDM) -> Denoiser:
+def denoiser_of(network: VDM, scan: Tensor | None = None) -> Denoiser:
     """Return (x_sigma, sigma) -> estimate of x, for real x_sigma (batch, row, column) in model units.
 
-    z = alpha x_sigma with alpha = (1 + sigma^2)^(-1/2), and x = x_sigma - sigma n_hat(z).
+    z = alpha x_sigma with alpha = (1 + sigma^2)^(-1/2), and x = x_sigma - sigma n_hat(z).  `scan` is the
+    zero-filled image that the network is conditioned on, of the shape of x; None for the unconditional prior.
     """
+    condition = None if scan is None else scan[:, None]
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.to(device=x.device, dtype=x.dtype)
         z = (x / (1 + sigma**2).sqrt())[:, None]
         gamma = (2 * torch.log(sigma)).expand(len(x))
-        return x - sigma * network(z, gamma)[:, 0]
+        return x - sigma * network(z, gamma, condition)[:, 0]
 
     return denoise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -40,22 +41,14 @@ class UNet(nn.Module):
         self.level = LevelEmbedding(embedding)
         self.stem = nn.Conv2d(in_channels * 4, widths[0], 3, padding=1)
 
-        def stack(width: int) -> nn.ModuleList:
-            return nn.ModuleList(ResidualBlock(width, embedding, dropout) for _ in range(blocks))
-
-        self.down = nn.ModuleList(stack(width) for width in widths)
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.down = nn.ModuleList(Stage(width, blocks, embedding, dropout) for width in widths)
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.grow = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False)
+            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths)
         )
-        self.up = nn.ModuleList(stack(width) for width in widths)
-        self.head = nn.Sequential(
-            nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], out_channels * 4, 3, padding=1)
-        )
-        nn.init.zeros_(self.head[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
+        self.up = nn.ModuleList(Stage(width, blocks, embedding, dropout) for width in widths)
+        last = _zeroed(nn.Conv2d(widths[0], out_channels * 4, 3, padding=1))
+        self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), last)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the network's output on the grid of `x`; `level` is (batch,)."""
@@ -63,17 +56,27 @@ class UNet(nn.Module):
         embedded = self.level(level)
         h = self.stem(F.pixel_unshuffle(_pad_to_multiple(x, self.stride), 2))
         skips = []
-        for depth, stack in enumerate(self.down):
-            h = self.shrink[depth - 1](h) if depth else h
-            for block in stack:  # type: ignore[union-attr]
-                h = block(h, embedded)
+        for depth, stage in enumerate(self.down):
+            h = stage(self.shrink[depth - 1](h) if depth else h, embedded)
             skips.append(h)
         for depth in reversed(range(len(self.up))):
             # Skips are added, not concatenated: the decoder's convolutions stay as narrow as the encoder's.
             h = skips[depth] + self.grow[depth](h) if depth < len(self.up) - 1 else h
-            for block in self.up[depth]:  # type: ignore[union-attr]
-                h = block(h, embedded)
+            h = self.up[depth](h, embedded)
         return F.pixel_shuffle(self.head(h), 2)[..., :rows, :columns]
+
+
+class Stage(nn.ModuleList):
+    """The residual blocks of one level, one after the other."""
+
+    def __init__(self, width: int, blocks: int, embedding: int, dropout: float) -> None:
+        super().__init__(ResidualBlock(width, embedding, dropout) for _ in range(blocks))
+
+    def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
+        """Return the stage's output, of the shape of `h` (batch, width, row, column)."""
+        for block in self:
+            h = block(h, embedded)
+        return h
 
 
 class ResidualBlock(nn.Module):
@@ -83,11 +86,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.GroupNorm(8, width), nn.GroupNorm(8, width, affine=False)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = _zeroed(nn.Conv2d(width, width, 3, padding=1))
         self.film = nn.Linear(embedding, 2 * width)
         self.dropout = nn.Dropout(dropout)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
         """Return the block's output, of the shape of `x` (batch, width, row, column)."""
@@ -111,7 +112,14 @@ class LevelEmbedding(nn.Module):
         octaves = torch.arange(half, device=level.device, dtype=torch.float32) / half
         # The factor 1000 makes the slowest wave vary over [0, 1] as a thousand time steps would (Ho et al. 2020).
         angles = 1000.0 * level.float()[:, None] * torch.exp(-math.log(10000.0) * octaves)
-        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))  # type: ignore[no-any-return]
+        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+
+
+def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """Return `layer` with all parameters 0, so that what follows a skip starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def _pad_to_multiple(x: Tensor, stride: int) -> Tensor:

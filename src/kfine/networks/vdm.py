@@ -1,4 +1,7 @@
-"""The variational diffusion model's network: the noise in an image, at any level of noise."""
+"""The variational diffusion model's network: the noise in an image, at any level of noise.
+
+One set of weights is two models: of images, p(x), and of images whose low-resolution scan is known, p(x | y).
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from kfine.networks.unet import UNet
 class VDM(nn.Module):
     """Predict the noise n in z = alpha x + s n, with alpha^2 = sigmoid(-gamma) and s^2 = sigmoid(gamma).
 
-    The U-Net sees z, its Fourier features and the normalised gamma, and gives v = alpha n - s x, from which
-    n = s z + alpha v (Salimans and Ho 2022): predicting n itself would magnify its error by 1 / alpha in the
-    image at high noise.
+    The U-Net sees z, its Fourier features, the condition and the normalised gamma, and gives
+    v = alpha n - s x, from which n = s z + alpha v (Salimans and Ho 2022): predicting n itself would magnify
+    its error by 1 / alpha in the image at high noise.
 
     Args:
         widths: channels a level of the U-Net.
@@ -41,12 +44,22 @@ class VDM(nn.Module):
         super().__init__()
         self.gamma_min, self.gamma_max, self.fourier = gamma_min, gamma_max, tuple(fourier)
         self.gamma = Gamma(gamma_min=gamma_min, gamma_max=gamma_max)
-        channels = 1 + 2 * len(self.fourier)
+        channels = 2 + 2 * len(self.fourier)
         self.unet = UNet(in_channels=channels, out_channels=1, widths=widths, blocks=blocks, dropout=dropout)
 
-    def forward(self, z: Tensor, gamma: Tensor) -> Tensor:
-        """Return the predicted noise (batch, 1, row, column) in `z`, of the same shape; `gamma` is (batch,)."""
-        features = [z]
+    def forward(self, z: Tensor, gamma: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Return the predicted noise in `z`.
+
+        Args:
+            z: (batch, 1, row, column).
+            gamma: (batch,).
+            condition: the zero-filled image of the scan, of the shape of `z` in model units; None, or 0 all over
+                an image, for the unconditional model.
+
+        Returns:
+            (batch, 1, row, column).
+        """
+        features = [z, torch.zeros_like(z) if condition is None else condition]
         for n in self.fourier:
             angle = (2.0**n * math.pi) * z
             features += [angle.sin(), angle.cos()]

@@ -1,0 +1,1 @@
+"""The forward model y = A x + n."""

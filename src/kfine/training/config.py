@@ -28,6 +28,8 @@ class DataConfig(_Section):
         patch: rows and columns of a training patch.
         flips: whether patches are also mirrored and transposed.
         brightness: greatest factor (and its inverse) by which intensities are scaled.
+        measured: range of the part of each k-space direction that the low-resolution scan of a patch holds.
+        noise: greatest standard deviation of the noise in one scan out of four, in model units.
         memory_gib: how many GiB of volumes are held in memory at once.
     """
 
@@ -36,6 +38,8 @@ class DataConfig(_Section):
     patch: Positive = 80
     flips: bool = True
     brightness: Annotated[float, Field(ge=1)] = 1.25
+    measured: tuple[PositiveFloat, PositiveFloat] = (0.2, 0.75)
+    noise: Annotated[float, Field(ge=0)] = 0.1
     memory_gib: PositiveFloat = 4.0
 
 
@@ -62,6 +66,8 @@ class OptimiserConfig(_Section):
         clip: greatest norm of the gradient.
         ema: decay of the running mean of the weights, reached gradually.
         weight_centre: gamma below which the loss is faded out (`losses.rising_weight`); absent: the bound itself.
+        weight_detail: standard deviation of the detail that scans lack, for the same weight.
+        unconditional: part of the patches that are trained on without their low-resolution scan.
         precision: "float32" or "bfloat16" (autocast).
         compile: whether the network is compiled (worth it on a GPU).
         seed: of everything random.
@@ -75,6 +81,8 @@ class OptimiserConfig(_Section):
     clip: PositiveFloat = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
     weight_centre: float | None = None
+    weight_detail: PositiveFloat = 0.2
+    unconditional: Annotated[float, Field(ge=0, le=1)] = 0.25
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     seed: int = 0

@@ -118,7 +118,7 @@ def slices_with_tissue(volumes: Volumes, paths: Sequence[Path]) -> list[list[Sli
 
 
 class PatchDataset(Dataset[Tensor]):
-    """Patches (1, patch, patch) in model units; item g depends on (seed, g) alone.
+    """Patches (2, patch, patch) in model units: image and zero-filled scan; item g depends on (seed, g) alone.
 
     Slices of as many volumes as fit in memory are shuffled together, then the next group's.
     """
@@ -146,8 +146,25 @@ class PatchDataset(Dataset[Tensor]):
         plane = np.abs(image.voxels[ref.frame, ref.slice])
         size = at_voxel_size(plane, image.voxel_sizes[1:], rng.uniform(*self.config.voxel_size))
         factor = self.config.brightness ** rng.uniform(-1, 1)
-        patch = _random_patch(scaling.to_model(size * factor), self.config.patch, rng)
-        return torch.from_numpy(_random_symmetry(patch, rng) if self.config.flips else patch)[None]
+        fine = scaling.to_model(size * np.float32(factor))
+        pair = _random_patch(np.stack([fine, self._scan(fine, rng)]), self.config.patch, rng)
+        return torch.from_numpy(_random_symmetry(pair, rng) if self.config.flips else pair)
+
+    def _scan(self, plane: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return the zero-filled image of a scan of `plane` with a random part of its k-space, at times noisy."""
+        part = rng.uniform(*self.config.measured, 2)
+        kind = rng.integers(4)
+        if kind < 2:
+            part[1] = part[0]  # the same in both directions
+        elif kind == 2:
+            part[rng.integers(2)] = 1.0  # one direction is whole
+        rows, columns = (max(1, round(n * p)) for n, p in zip(plane.shape, part, strict=True))
+        operator = KSpaceCrop((plane.shape[0], plane.shape[1]), (rows, columns), real=True)
+        y = operator(torch.from_numpy(plane))
+        if rng.integers(4) == 0:
+            level = self.config.noise * rng.uniform()
+            y = y + operator(torch.from_numpy(level * rng.standard_normal(plane.shape, dtype=np.float32)))
+        return operator.pseudo_inverse(y).float().numpy()
 
     def _shuffled(self, epoch: int) -> Iterator[SliceRef]:
         rng = np.random.default_rng([self.seed, 0, epoch])
@@ -168,8 +185,9 @@ def at_voxel_size(plane: NDArray[np.float32], spacing: Sequence[float], target: 
     return image_of(operator(torch.from_numpy(plane)), operator).numpy()
 
 
-def _random_patch(plane: NDArray[np.float32], size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a (size, size) part of `plane` that lies over tissue; air (-1) where it reaches beyond the edge."""
+def _random_patch(planes: NDArray[np.float32], size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the same (size, size) part of all `planes`, over the first one's tissue; air (-1) beyond the edge."""
+    plane = planes[0]
     tissue = plane > 2 * TISSUE - 1
     corner = []
     for axis in (0, 1):
@@ -178,13 +196,13 @@ def _random_patch(plane: NDArray[np.float32], size: int, rng: np.random.Generato
         # Either the patch holds all tissue along this axis, or it lies wholly within it; with some slack.
         ends = sorted((low, high - size))
         corner.append(int(rng.integers(ends[0] - size // 8, ends[1] + size // 8 + 1)))
-    patch = np.full((size, size), -1, np.float32)
+    patch = np.full((len(planes), size, size), -1, np.float32)
     spans = [(max(0, c), min(n, c + size)) for c, n in zip(corner, plane.shape, strict=True)]
     (r0, r1), (c0, c1) = spans
-    patch[r0 - corner[0] : r1 - corner[0], c0 - corner[1] : c1 - corner[1]] = plane[r0:r1, c0:c1]
+    patch[:, r0 - corner[0] : r1 - corner[0], c0 - corner[1] : c1 - corner[1]] = planes[:, r0:r1, c0:c1]
     return patch
 
 
-def _random_symmetry(patch: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    patch = np.rot90(patch, int(rng.integers(4)))
-    return np.ascontiguousarray(patch.T if rng.integers(2) else patch)
+def _random_symmetry(planes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    planes = np.rot90(planes, int(rng.integers(4)), axes=(1, 2))
+    return np.ascontiguousarray(planes.swapaxes(1, 2) if rng.integers(2) else planes)

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from kfine.checkpoint import save_model
-from kfine.diffusion.losses import antithetic_times
+from kfine.diffusion.losses import antithetic_times, rising_weight
 from kfine.errors import ResourceError, UsageError
 from kfine.networks.vdm import VDM
 from kfine.training.config import OptimiserConfig, TrainingConfig
@@ -79,9 +79,7 @@ def train(
     torch.manual_seed(options.seed)
     train_paths, validation_paths = split_volumes(data, config.data.validation)
     network = VDM(**config.network.model_dump())
-    objective, optimiser = fabric.setup(
-        Objective(network, weight_centre=options.weight_centre), _optimiser(network, options)
-    )
+    objective, optimiser = fabric.setup(Objective(network, _weight(options)), _optimiser(network, options))
     ema = Ema(network, options.ema)
     first = load_state(checkpoint, network=network, ema=ema, optimiser=optimiser.optimizer) if resume else 0
     run = objective
@@ -99,8 +97,9 @@ def train(
     began = time.monotonic()
     for step in range(first + 1, options.steps + 1):
         _set_rates(optimiser, options, step)
-        x = fabric.to_device(next(batches))
-        loss = run(x, *_draws(x, options.seed, step, fabric))
+        x, condition = fabric.to_device(next(batches)).split(1, dim=1)
+        kept, *draws = _draws(x, options, step, fabric)
+        loss = run(x, condition * kept[:, None, None, None], *draws)
         fabric.backward(loss)
         fabric.clip_gradients(objective, optimiser, max_norm=options.clip)
         optimiser.step()
@@ -170,12 +169,19 @@ def _batches(config: TrainingConfig, paths: list[Path], fabric: Any, first: int)
     return DataLoader(Subset(patches, mine), batch_size=options.batch // processes)
 
 
-def _draws(x: torch.Tensor, seed: int, step: int, fabric: Any) -> tuple[torch.Tensor, ...]:
-    """Return this step's times and noises; they depend on (seed, step, process) alone."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) * 4096 + fabric.global_rank)
+def _draws(x: torch.Tensor, options: OptimiserConfig, step: int, fabric: Any) -> tuple[torch.Tensor, ...]:
+    """Return which patches keep their scan, the times and the two noises; of (seed, step, process) alone."""
+    generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) * 4096 + fabric.global_rank)
+    kept = (torch.rand(len(x), generator=generator) >= options.unconditional).float()
     t = antithetic_times(len(x), generator)
     noises = (torch.randn(x.shape, generator=generator) for _ in range(2))
-    return tuple(fabric.to_device(draw) for draw in (t, *noises))
+    return tuple(fabric.to_device(draw) for draw in (kept, t, *noises))
+
+
+def _weight(options: OptimiserConfig) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    if options.weight_centre is None:
+        return None
+    return rising_weight(options.weight_centre, options.weight_detail)
 
 
 def _averaged(network: VDM, ema: Ema) -> VDM:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from kfine.diffusion.losses import (
@@ -9,31 +11,33 @@ from kfine.diffusion.losses import (
     diffusion_loss,
     prior_loss,
     reconstruction_loss,
-    rising_weight,
 )
 from kfine.networks.vdm import VDM
 
-# The reconstruction part compares every pixel with every grey value: a sixteenth of the pixels is estimate enough.
+# The reconstruction part compares each pixel with every grey value: a sixteenth of them is estimate enough.
 STRIDE = 4
 
 
 class Objective(nn.Module):
     """The bound of `network`, with the diffusion part weighted where a centre is given."""
 
-    def __init__(self, network: VDM, *, weight_centre: float | None) -> None:
+    def __init__(self, network: VDM, weight: Callable[[Tensor], Tensor] | None) -> None:
         super().__init__()
-        self.network = network
-        self.weight = None if weight_centre is None else rising_weight(weight_centre)
+        self.network, self.weight = network, weight
 
-    def forward(self, x: Tensor, t: Tensor, noise: Tensor, noise_0: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor, t: Tensor, noise: Tensor, noise_0: Tensor) -> Tensor:
         """Return the loss in nats a pixel, averaged over the batch x (batch, 1, row, column)."""
+
+        def network(z: Tensor, level: Tensor) -> Tensor:
+            return self.network(z, level, condition)  # type: ignore[no-any-return]
+
         gamma = self.network.gamma
         part = (..., slice(None, None, STRIDE), slice(None, None, STRIDE))
         bound = Bound(
             prior=prior_loss(x, gamma.gamma_1),
             reconstruction=reconstruction_loss(x[part], gamma.gamma_0, noise_0[part])
             * (x[0].numel() / x[part][0].numel()),
-            diffusion=diffusion_loss(self.network, gamma, x, t, noise, weight=self.weight),
+            diffusion=diffusion_loss(network, gamma, x, t, noise, weight=self.weight),
             dims=x[0].numel(),
         )
         return (bound.prior + bound.reconstruction + bound.diffusion).mean() / bound.dims

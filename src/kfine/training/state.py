@@ -38,7 +38,7 @@ def save_state(
     """Write everything that the next step depends on."""
     from safetensors.torch import save
 
-    tensors = {f"network.{name}": p for name, p in network.named_parameters()}
+    tensors: dict[str, Tensor] = {f"network.{name}": p for name, p in network.named_parameters()}
     tensors |= {f"ema.{name}": p for name, p in ema.weights.items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{key}": value for key, value in moments.items()}

@@ -1,0 +1,86 @@
+"""The house's imports point one way, and `import kfine` stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kfine
+
+ROOT = Path(kfine.__file__).parent
+
+# From the ground up; a module may import from its own layer and those before it.
+LAYERS = [
+    {"errors"},
+    {"geometry"},
+    {"image"},
+    {"intensity", "devices"},
+    {"operators", "io"},
+    {"networks"},
+    {"checkpoint"},
+    {"diffusion"},
+    {"methods"},
+    {"degradation", "restoration"},
+    {"evaluation"},
+    {"training"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+HEAVY = "[m for m in ('torch', 'numpy', 'nibabel', 'matplotlib') if m in sys.modules]"
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+def modules():
+    return sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT / "models")
+
+
+def part_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("kfine."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("kfine."))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    part = part_of(path)
+    if part == "__init__":
+        return  # the public names, loaded lazily
+    assert part in LEVEL, f"{part} has no layer: add it to LAYERS"
+    upward = [name for name in imported(path) if LEVEL[name] > LEVEL[part]]
+    assert upward == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_stay_short(path):
+    assert len(path.read_text("utf-8").splitlines()) <= 300
+
+
+def test_import_is_light():
+    assert run(f"import sys, kfine; print({HEAVY})").stdout == "[]\n"
+
+
+def test_help_loads_no_torch():
+    code = (
+        f"import sys\nfrom kfine.cli import run\nrun(['restore', '--help'])\nprint({HEAVY}, file=sys.stderr)"
+    )
+    assert run(code).stderr == "[]\n"
+
+
+def test_public_names_are_all_there():
+    for name in kfine.__all__:
+        assert getattr(kfine, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        kfine.nonsense  # noqa: B018
