@@ -59,6 +59,7 @@ def restore(
     noise: float = 0.0,
     sampler: str | None = None,
     start: float | None = None,
+    conditioned: bool = True,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -85,6 +86,8 @@ def restore(
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
         start: noise level in model units at which sampling starts from the zero-filled image; inf starts
             from pure noise; None estimates it from the measured spectrum.
+        conditioned: whether the network sees the scan (p(x | y)); if not, the measurement acts through the
+            guidance alone, as in the abstract (p(x), guided).
         seed: of all noise; equal seeds give equal voxels, whatever `planes_a_call`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
@@ -105,7 +108,8 @@ def restore(
     chosen = choose_method(
         Choice(
             method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise,
-            sampler=sampler, start=start, device=device, precision=precision,
+            sampler=sampler, start=start, conditioned=conditioned,
+            device=device, precision=precision,
         ),
         measurements=lambda: _measurements(image, operator, scaling),
         operator=operator,

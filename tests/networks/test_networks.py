@@ -43,6 +43,22 @@ def test_untrained_network_predicts_the_scaled_state():
     torch.testing.assert_close(net(z, gamma), s * z)
 
 
+def test_untrained_network_gives_back_the_scan():
+    """x = (z - s n_hat) / alpha = alpha z + s^2 c: at high noise the condition itself."""
+    net, z, c, gamma = VDM(widths=(8,), blocks=1), *torch.randn(2, 2, 1, 8, 8), torch.tensor([-3.0, 4.0])
+    alpha, s = (part[:, None, None, None] for part in signal_and_noise(gamma))
+    x = (z - s * net(z, gamma, c)) / alpha
+    torch.testing.assert_close(x, alpha * z + s**2 * c, atol=1e-4, rtol=1e-4)
+
+
+def test_no_condition_is_a_condition_of_zeros():
+    torch.manual_seed(0)
+    net, z, gamma = VDM(widths=(8,), blocks=1), torch.randn(2, 1, 8, 8), torch.tensor([-3.0, 4.0])
+    torch.nn.init.normal_(net.unet.head[-1].weight)
+    assert torch.equal(net(z, gamma), net(z, gamma, torch.zeros_like(z)))
+    assert not torch.equal(net(z, gamma), net(z, gamma, torch.ones_like(z)))
+
+
 def test_signal_and_noise_keep_variance():
     alpha, s = signal_and_noise(torch.linspace(-13, 5, 7))
     torch.testing.assert_close(alpha**2 + s**2, torch.ones(7))

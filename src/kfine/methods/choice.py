@@ -42,6 +42,7 @@ class Choice:
     noise: float = 0.0
     sampler: str | None = None
     start: float | None = None
+    conditioned: bool = True
     device: str = "auto"
     precision: str = "auto"
 
@@ -103,13 +104,14 @@ def _vdm_options(
         # A voxel's noise in model units, spread over the finer grid's orthonormal k-space.
         noise=2 * choice.noise * math.sqrt(math.prod(operator.high) / math.prod(operator.low)),
     )
-    # The learned schedule from pure noise is the abstract's own setting: there its rule acts on the state.
     return replace(
         defaults,
         steps=choice.steps or defaults.steps,
         samples=choice.samples or defaults.samples,
-        guidance=replace(guidance, state=guidance.sampler == "ancestral"),
+        # An unconditioned prior hears of the measurement through the abstract's own rule, on the state.
+        guidance=replace(guidance, state=not choice.conditioned),
         start=None if math.isinf(start) else start,
+        conditioned=choice.conditioned,
     )
 
 

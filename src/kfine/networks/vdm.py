@@ -20,7 +20,8 @@ class VDM(nn.Module):
 
     The U-Net sees z, its Fourier features, the condition and the normalised gamma, and gives
     v = alpha n - s x, from which n = s z + alpha v (Salimans and Ho 2022): predicting n itself would magnify
-    its error by 1 / alpha in the image at high noise.
+    its error by 1 / alpha in the image at high noise.  What the condition says of v, -s times itself, is added
+    to the U-Net's output: an untrained network gives back the scan, and only what the scan lacks is learned.
 
     Args:
         widths: channels a level of the U-Net.
@@ -59,13 +60,14 @@ class VDM(nn.Module):
         Returns:
             (batch, 1, row, column).
         """
-        features = [z, torch.zeros_like(z) if condition is None else condition]
+        condition = torch.zeros_like(z) if condition is None else condition
+        features = [z, condition]
         for n in self.fourier:
             angle = (2.0**n * math.pi) * z
             features += [angle.sin(), angle.cos()]
         level = (gamma - self.gamma_min) / (self.gamma_max - self.gamma_min)
-        v = self.unet(torch.cat(features, dim=1), level).float()
         alpha, s = signal_and_noise(gamma[:, None, None, None])
+        v = self.unet(torch.cat(features, dim=1), level).float() - s * condition
         return s * z + alpha * v
 
 

@@ -1,0 +1,82 @@
+"""Every resolution by one checkpoint, every validation subject: zero filling, bicubic and the model's mean image.
+
+python benchmarks/quality.py --data BRAINS [--model runs/brain-vdm/model] [--json quality.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from common import VALIDATION, machine, references, score
+
+import kfine
+
+SETTINGS = [
+    ((32, 32), (128, 128)),
+    ((64, 64), (128, 128)),
+    ((48, 40), (128, 128)),
+    ((64, 128), (128, 128)),
+    ((128, 128), (256, 256)),
+]
+
+
+def main() -> None:
+    options = _options()
+    print(f"# {machine()}")
+    print(f"# {options.slices} slices a subject, seed 0, pooled PSNR (dB) and mean SSIM over whole slices")
+    rows = []
+    for low, high in SETTINGS:
+        count = options.slices if high[0] <= 128 else max(1, options.slices // 2)
+        for subject, reference in references(options.data, options.subjects, high, count).items():
+            rows.append(_row(subject, reference, low, high, options))
+            print(_line(rows[-1]), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
+
+
+def _row(subject, reference, low, high, options):
+    scan = kfine.degrade(reference, matrix=low)
+    row = {"subject": subject, "low": low, "high": high}
+    vdm = {"model": options.model, "samples": options.samples, "steps": options.steps}
+    for method, extra in (("zero-filling", {}), ("bicubic", {}), ("vdm", vdm)):
+        began = time.perf_counter()
+        restored = kfine.restore(scan, matrix=high, method=method, **extra)
+        result = score(reference, restored.mean)
+        row[method] = {"psnr": result.pooled_whole, "ssim": result.whole.ssim, "inside": result.pooled_inside}
+        row[method]["seconds_a_slice"] = (time.perf_counter() - began) / reference.slices
+        row[method]["residual"] = restored.residual
+    best = {key: max(row[name][key] for name in ("zero-filling", "bicubic")) for key in ("psnr", "ssim")}
+    row["gain"] = {key: row["vdm"][key] - best[key] for key in best}
+    return row
+
+
+def _line(row):
+    cells = "  ".join(
+        f"{name} {row[name]['psnr']:6.2f} {row[name]['ssim']:.4f}"
+        for name in ("zero-filling", "bicubic", "vdm")
+    )
+    sizes = f"{row['low'][0]}x{row['low'][1]} to {row['high'][0]}x{row['high'][1]}"
+    gain = row["gain"]
+    seconds = row["vdm"]["seconds_a_slice"]
+    return f"{sizes:18} {row['subject']}  {cells}  gain {gain['psnr']:+.2f} {gain['ssim']:+.4f}  {seconds:.1f} s/slice"
+
+
+def _options():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--slices", type=int, default=6)
+    parser.add_argument("--samples", type=int, default=None)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--subjects", nargs="+", default=VALIDATION)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
