@@ -23,7 +23,9 @@ def blocks(language):
 def test_readme_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     kfine.write(Image(phantom((1, 1, 128, 128))), "brain.nii.gz")
-    commands = [line for block in blocks("console") for line in block.splitlines() if line.startswith("kfine ")]
+    commands = [
+        line for block in blocks("console") for line in block.splitlines() if line.startswith("kfine ")
+    ]
     assert len(commands) >= 5
     for command in commands:
         assert run(shlex.split(command)[1:]) == 0, (command, capsys.readouterr().err)

@@ -1,0 +1,114 @@
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+
+from kfine.checkpoint import load_model, packaged_models, save_model
+from kfine.errors import ModelError
+from kfine.networks.vdm import VDM
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def folder(tiny_model_folder, tmp_path):
+    return shutil.copytree(tiny_model_folder, tmp_path / "copy")
+
+
+def edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_a_saved_model_is_the_model(tmp_path):
+    network = VDM(**TINY)
+    save_model(tmp_path / "m", network, {"method": "vdm", "network": TINY})
+    loaded = load_model(tmp_path / "m")
+    assert not loaded.network.training
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor)
+    assert load_model(str(tmp_path / "m")).digest == loaded.digest
+
+
+def damage(folder, what):
+    weights = folder / "model.safetensors"
+    if what == "truncated weights":
+        weights.write_bytes(weights.read_bytes()[:500])
+    elif what == "one bit of the weights":
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.write_bytes(data)
+    elif what == "no weights":
+        weights.unlink()
+    elif what == "a pickle":
+        weights.unlink()
+        (folder / "model.pt").write_bytes(pickle.dumps({"weights": 1}))
+    elif what == "a pickle named safetensors":
+        weights.write_bytes(pickle.dumps({"weights": 1}))
+        import hashlib
+
+        edit(folder, sha256=hashlib.sha256(weights.read_bytes()).hexdigest())
+    elif what == "no config":
+        (folder / "config.json").unlink()
+    elif what == "config of something else":
+        (folder / "config.json").write_text('{"architectures": ["UNet"]}')
+    elif what == "config that is no JSON":
+        (folder / "config.json").write_bytes(b"\xff\xfe{")
+    elif what == "config that is a list":
+        (folder / "config.json").write_text("[]")
+    elif what == "a newer format":
+        edit(folder, format=99)
+    elif what == "an unknown method":
+        edit(folder, method="gan")
+    elif what == "another network":
+        edit(folder, network={"widths": [8, 24], "blocks": 1})
+    elif what == "an impossible network":
+        edit(folder, network={"widths": [7], "blocks": 1})
+    elif what == "an unknown argument":
+        edit(folder, network={"depth": 9})
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("truncated weights", "copy the model again"),
+        ("one bit of the weights", "copy the model again"),
+        ("no weights", "expected model.safetensors"),
+        ("a pickle", "may be a pickle"),
+        ("a pickle named safetensors", "damaged or foreign"),
+        ("no config", "expected config.json"),
+        ("config of something else", "not a kfine model"),
+        ("config that is no JSON", "cannot be read"),
+        ("config that is a list", "not a kfine model"),
+        ("a newer format", "upgrade kfine"),
+        ("an unknown method", "expected one of vdm"),
+        ("another network", "do not fit"),
+        ("an impossible network", "no network that can be built"),
+        ("an unknown argument", "no network that can be built"),
+    ],
+)
+def test_what_is_damaged_or_foreign_is_refused(folder, what, says):
+    damage(folder, what)
+    with pytest.raises(ModelError, match=says) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_and_files_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="found neither"):
+        load_model("brain-gan")
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"x")
+    with pytest.raises(ModelError, match="expected a folder"):
+        load_model(file)
+
+
+@pytest.mark.parametrize("name", packaged_models())
+def test_packaged_models_load_and_are_small(name):
+    model = load_model(name)
+    assert model.config["method"] == model.method
+    from kfine.checkpoint import PACKAGED
+
+    assert sum(f.stat().st_size for f in (PACKAGED / name).iterdir()) <= 20e6
+    assert (PACKAGED / name / "README.md").stat().st_size > 1000
