@@ -59,7 +59,7 @@ def restore(
     noise: float = 0.0,
     sampler: str | None = None,
     start: float | None = None,
-    conditioned: bool = True,
+    conditioned: bool | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -87,7 +87,7 @@ def restore(
         start: noise level in model units at which sampling starts from the zero-filled image; inf starts
             from pure noise; None estimates it from the measured spectrum.
         conditioned: whether the network sees the scan (p(x | y)); if not, the measurement acts through the
-            guidance alone, as in the abstract (p(x), guided).
+            guidance alone, as in the abstract (p(x), guided).  None takes the model's own.
         seed: of all noise; equal seeds give equal voxels, whatever `planes_a_call`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".

@@ -42,7 +42,7 @@ class Choice:
     noise: float = 0.0
     sampler: str | None = None
     start: float | None = None
-    conditioned: bool = True
+    conditioned: bool | None = None
     device: str = "auto"
     precision: str = "auto"
 
@@ -95,6 +95,7 @@ def _vdm_options(
     """Return the model's own settings with the user's in their place."""
     own = model.config.get("sampling", {})
     defaults = VDMOptions(steps=int(own.get("steps", 12)), samples=int(own.get("samples", 8)))
+    conditioned = bool(own.get("conditioned", True)) if choice.conditioned is None else choice.conditioned
     start = choice.start
     if start is None:
         start = start_sigma(_mean_power(measurements()), operator.high, float(own.get("start_factor", 2.0)))
@@ -108,10 +109,11 @@ def _vdm_options(
         defaults,
         steps=choice.steps or defaults.steps,
         samples=choice.samples or defaults.samples,
-        # An unconditioned prior hears of the measurement through the abstract's own rule, on the state.
-        guidance=replace(guidance, state=not choice.conditioned),
+        # The abstract's sampler brings the abstract's own rule, on the state.
+        guidance=replace(guidance, state=guidance.sampler == "ancestral"),
         start=None if math.isinf(start) else start,
-        conditioned=choice.conditioned,
+        conditioned=conditioned,
+        last=float(own.get("last", defaults.last)),
     )
 
 

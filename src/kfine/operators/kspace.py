@@ -33,8 +33,7 @@ class KSpaceCrop(Operator):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return y (..., *low), complex, from x (..., *high)."""
-        y = centre_crop(fft2c(x), self.low)
-        return fft2c(ifft2c(y).real) if self.real else y
+        return self._hermitian(centre_crop(fft2c(x), self.low))
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return A.H y (..., *high): real when the domain is."""
@@ -48,7 +47,12 @@ class KSpaceCrop(Operator):
         return ifft2c(centre_pad(self._hermitian(y) * self._weight.to(y.device), self.high)).real
 
     def _hermitian(self, y: Tensor) -> Tensor:
-        return fft2c(ifft2c(y).real) if self.real else y
+        """Return the k-space of the real part of y's image: the mean of y[k] and conj(y[-k])."""
+        if not self.real:
+            return y
+        # Of an even axis, index 0 is frequency -n/2, its own partner: the flip is rolled by one to keep it there.
+        mirrored = torch.roll(y.flip(-2, -1), [1 - n % 2 for n in self.low], (-2, -1))
+        return (y + mirrored.conj()) / 2
 
 
 def measurement_of(image: Tensor, operator: KSpaceCrop) -> Tensor:

@@ -1,0 +1,58 @@
+"""The application and its commands; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kfine.cli import EXIT_CODES
+from kfine.cli.demo import demo
+from kfine.cli.evaluation import degrade, evaluate
+from kfine.cli.facts import info, models
+from kfine.cli.parameters import FLAG
+from kfine.cli.restoration import restore
+from kfine.cli.training import train_app
+
+_CODES = "\n".join(f"  {code:3} {meaning}" for code, meaning in EXIT_CODES.items())
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog=f"Exit codes:\n{_CODES}\n\nResearch software, not a medical device.",
+)
+app.command()(restore)
+app.command()(degrade)
+app.command()(evaluate)
+app.command()(info)
+app.command()(models)
+app.command()(demo)
+app.add_typer(train_app, name="train")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from kfine import __version__
+
+        typer.echo(f"kfine {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _kfine(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar=FLAG, is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Low-resolution MR images in, high-resolution ones out, with how far to trust each voxel.
+
+    Start with [bold]kfine demo[/bold], or [bold]kfine restore scan.nii.gz --scale 2[/bold].
+    Each command explains itself: [bold]kfine restore --help[/bold].
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

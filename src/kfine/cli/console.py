@@ -1,0 +1,87 @@
+"""What the command line says while it works: progress and notes on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+# No emoji: ":file:" in a name is a name.
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def literal(text: object) -> str:
+    """Return `text` as one line that a terminal shows as it is: what cannot be printed becomes "?".
+
+    >>> literal("scan\\x1b[31m\\n.nii")
+    'scan?[31m?.nii'
+    """
+    kept = "".join(c if c.isprintable() else "?" for c in str(text))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return kept.encode(encoding, "replace").decode(encoding)
+
+
+def say(*lines: object) -> None:
+    """Print each of `lines` on stdout, literally."""
+    for line in lines:
+        out.print(literal(line), markup=False)
+
+
+def say_json(value: Any) -> None:
+    """Print `value` as JSON on stdout."""
+    out.print(to_json(value), markup=False)
+
+
+def to_json(value: Any) -> str:
+    """Return `value` as strict, indented JSON."""
+    return json.dumps(value, indent=2, allow_nan=False)
+
+
+@contextmanager
+def progress(text: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar for a piece of work; yields a function of (done, total).  Nothing where stderr is no terminal."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=quiet or not err.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def plain_warnings(*, quiet: bool = False) -> Iterator[None]:
+    """Show kfine's own warnings as one line each on stderr, once; hide those of the libraries below."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        line = literal(message)
+        if not quiet and line not in seen:
+            err.print(f"kfine: note: {line}", markup=False)
+        seen.add(line)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", category=UserWarning, module=r"kfine\.")
+        warnings.showwarning = show
+        yield

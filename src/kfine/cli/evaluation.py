@@ -1,0 +1,180 @@
+"""kfine degrade and kfine evaluate: make a low-resolution scan, and measure how well it was restored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kfine.cli import options
+from kfine.cli.console import err, literal, out, plain_warnings, say, say_json, to_json
+from kfine.cli.outputs import check_inputs_kept, check_outputs, staged
+from kfine.cli.parameters import OUTPUT, Overwrite, Quiet, Series, Slices
+
+if TYPE_CHECKING:
+    from kfine.evaluation.foreground import Mask
+    from kfine.image import Image
+
+STDOUT = Path("-")
+
+
+def degrade(
+    image: Annotated[
+        Path, typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or .npy k-space.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            rich_help_panel=OUTPUT,
+            help="Where to write: .nii, .nii.gz, or .npy for complex k-space.",
+        ),
+    ],
+    matrix: Annotated[
+        str | None,
+        typer.Option(metavar="ROWSxCOLS", help="Matrix to measure, such as 64x64; or give --scale."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(metavar="FACTOR", help="Factor by which rows and columns shrink.")
+    ] = None,
+    noise: Annotated[
+        float,
+        typer.Option(
+            metavar="PART", help="Noise (standard deviation) to add, as a part of the full intensity."
+        ),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the noise.")] = 0,
+    slices: Slices = None,
+    series: Series = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure IN at a smaller matrix: what a faster, coarser scan would have given.
+
+    Crops the k-space; the field of view and the grey values stay.
+
+    [bold]kfine degrade brain.nii.gz -o low.nii.gz --matrix 64x64[/bold]
+    [bold]kfine degrade brain.nii.gz -o low.nii.gz --scale 2 --noise 0.02 --seed 1[/bold]
+    """
+    if output.suffix.lower() != ".npy":
+        options.nifti_suffix(output)
+    check_outputs([output], overwrite=overwrite)
+    size = options.parse_size(matrix, scale)
+    options.parse_slices(slices)
+    from kfine.degradation import degrade as degrade_image
+    from kfine.io import read, write
+
+    with plain_warnings(quiet=quiet):
+        whole = read(image, series=series)
+        taken = options.parse_slices(slices, whole.slices)
+        part = whole.take_slices(*taken) if taken else whole
+        low = degrade_image(part, matrix=size, scale=scale, noise=noise, seed=seed)
+        with staged([output], overwrite=overwrite) as places:
+            write(low, places[output])
+    if not quiet:
+        say(f"{part.matrix[0]}x{part.matrix[1]} to {low.matrix[0]}x{low.matrix[1]}", output)
+
+
+def evaluate(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The true image.")],
+    restored: Annotated[
+        list[Path], typer.Argument(metavar="RESTORED...", help="One or more images on its grid.")
+    ],
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="M", help="Image that is not 0 inside; Otsu's foreground of REFERENCE if left out."
+        ),
+    ] = None,
+    json_output: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="F.json",
+            rich_help_panel=OUTPUT,
+            help="Also write every figure, slice by slice; - prints it instead.",
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F.png",
+            rich_help_panel=OUTPUT,
+            help="Also draw images and errors (.png, .pdf, .svg, .jpg).",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure RESTORED against REFERENCE: PSNR, SSIM, NRMSE, whole and inside a mask.
+
+    [bold]kfine evaluate brain.nii.gz restored.nii.gz bicubic.nii.gz[/bold]
+    [bold]kfine evaluate brain.nii.gz out.nii.gz --json out.json --figure out.png[/bold]
+    """
+    record = None if json_output == STDOUT else json_output
+    options.check_json(record)
+    options.check_picture(figure)
+    paths = [path for path in (record, figure) if path]
+    check_inputs_kept(paths, [reference, *restored, *([mask] if mask else [])])
+    check_outputs(paths, overwrite=overwrite)
+    from kfine.evaluation.comparison import compare
+    from kfine.evaluation.tables import table
+    from kfine.io import read
+
+    with plain_warnings():
+        truth = read(reference)
+        inside = _mask(truth, read(mask)) if mask else None
+        images = {name: read(path) for name, path in _named(restored).items()}
+        comparisons = {name: compare(truth, image, mask=inside) for name, image in images.items()}
+        figures = {name: comparison.as_dict() for name, comparison in comparisons.items()}
+        if paths:
+            _write(truth, images, figures, record=record, figure=figure, overwrite=overwrite)
+    if json_output == STDOUT:
+        say_json(figures)
+    else:
+        out.print(
+            table({literal(name): comparison for name, comparison in comparisons.items()}), soft_wrap=False
+        )
+    for path in paths:
+        err.print(literal(path), markup=False)
+
+
+def _mask(truth: Image, region: Image) -> Mask:
+    """Return where `region` is not 0; one frame of mask serves every frame."""
+    from dataclasses import replace
+
+    from kfine.evaluation.comparison import check_same_grid
+
+    one = replace(truth, voxels=truth.voxels[:1], frame_times=None) if region.frames == 1 else truth
+    check_same_grid(one, region)
+    return region.voxels != 0
+
+
+def _write(
+    truth: Image,
+    images: dict[str, Image],
+    figures: dict[str, dict[str, object]],
+    *,
+    record: Path | None,
+    figure: Path | None,
+    overwrite: bool,
+) -> None:
+    with staged([path for path in (record, figure) if path], overwrite=overwrite) as places:
+        if record:
+            places[record].write_text(to_json(figures) + "\n", "utf-8")
+        if figure:
+            from kfine.evaluation.figure import draw_comparison, save
+
+            save(draw_comparison(truth, images, title=truth.source.name), places[figure])
+
+
+def _named(paths: list[Path]) -> dict[str, Path]:
+    """Return a short name for each path, its whole path where names repeat."""
+    unique = list(dict.fromkeys(paths))
+    names = [options.stem_of(path) for path in unique]
+    return {
+        name if name and names.count(name) == 1 else str(path): path
+        for name, path in zip(names, unique, strict=True)
+    }

@@ -1,0 +1,133 @@
+"""kfine info and kfine models: what a file is, what this machine has, which models there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from kfine.cli.console import literal, out, plain_warnings, say, say_json
+from kfine.cli.parameters import FLAG, Series
+
+AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of a table.")]
+
+
+def info(
+    image: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="IN", help="An image to describe; this machine if left out.", show_default=False
+        ),
+    ] = None,
+    series: Series = None,
+    as_json: AsJson = False,
+) -> None:
+    """Describe an image, or this machine and installation.
+
+    Of an image: axes, matrix, voxel sizes, times and intensities, and whether the
+    scanner zero-filled it. Prints no patient data.
+
+    [bold]kfine info brain.nii.gz[/bold]
+    [bold]kfine info --json[/bold]
+    """
+    with plain_warnings():
+        facts = _machine() if image is None else _image(image, series)
+    if as_json:
+        say_json(facts)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in facts.items():
+        table.add_row(key, Text(literal(_shown(value))))
+    out.print(table)
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the packaged models, to be named by --model."""
+    from kfine.checkpoint import PACKAGED, packaged_models, read_config
+
+    configs = {name: read_config(PACKAGED / name) for name in packaged_models()}
+    if as_json:
+        say_json(configs)
+        return
+    if not configs:
+        say("no packaged models; kfine train vdm makes one, --model FOLDER uses it")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("model", "method", "trained on", "voxel size", "weights"):
+        table.add_column(column, overflow="fold")
+    for name, config in configs.items():
+        weights = PACKAGED / name / "model.safetensors"
+        size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.is_file() else "missing"
+        cells = (name, config["method"], config.get("trained_on", ""), _voxel_sizes(config), size)
+        table.add_row(*(Text(literal(cell)) for cell in cells))
+    out.print(table)
+
+
+def _voxel_sizes(config: dict[str, Any]) -> str:
+    try:
+        low, high = config["training"]["data"]["voxel_size"]
+        return f"{low:g}-{high:g} mm"
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _machine() -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    from kfine import __version__
+    from kfine.checkpoint import packaged_models
+    from kfine.devices import choose_device, choose_precision
+
+    device = choose_device("auto")
+    return {
+        "kfine": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": str(device),
+        "precision": str(choose_precision("auto", device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "models": packaged_models(),
+    }
+
+
+def _image(path: Path, series: str | None) -> dict[str, Any]:
+    import numpy as np
+
+    from kfine.io import read
+
+    image = read(path, series=series)
+    magnitude = np.abs(image.voxels)
+    facts: dict[str, Any] = {
+        "name": image.source.name,
+        "kind": image.source.kind,
+        "k-space": "measured" if image.measured else "simulated from a real image",
+        "axes": ["frame", "slice", "row", "column"],
+        "shape": list(image.voxels.shape),
+        "voxel size mm": [round(size, 4) for size in image.voxel_sizes],
+        "first voxel mm": [round(float(x), 3) for x in image.affine[:3, 3]],
+        "intensity": {
+            "minimum": float(magnitude.min() if image.measured else image.voxels.min()),
+            "median": float(np.median(magnitude)),
+            "maximum": float(magnitude.max()),
+        },
+    }
+    if image.frame_times:
+        facts["frame times s"] = [round(t, 4) for t in image.frame_times]
+    if image.source.acquired_matrix:
+        facts["scanner's matrix"] = list(image.source.acquired_matrix)
+    return facts

@@ -1,0 +1,115 @@
+"""From the words of a command line to values; what cannot be read raises `UsageError`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from kfine.errors import UsageError
+
+NIFTI = (".nii.gz", ".nii")
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
+
+Matrix = tuple[int, int]
+
+
+def parse_size(matrix: str | None, scale: float | None) -> Matrix | None:
+    """Return the (rows, columns) of --matrix, None for --scale; exactly one of the two is given.
+
+    >>> parse_size("128x96", None)
+    (128, 96)
+    """
+    if (matrix is None) == (scale is None):
+        both = "got neither" if matrix is None else "got both"
+        raise UsageError(f"expected either --scale or --matrix, {both}")
+    return parse_matrix(matrix)
+
+
+def parse_matrix(text: str | None) -> Matrix | None:
+    """Return (rows, columns) of "ROWSxCOLUMNS".
+
+    >>> parse_matrix("128x96")
+    (128, 96)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,6})[xX×]([0-9]{1,6})", text.strip())
+    if not match or 0 in (int(match[1]), int(match[2])):
+        raise UsageError(f"--matrix {text}: expected ROWSxCOLUMNS such as 128x128")
+    return int(match[1]), int(match[2])
+
+
+def parse_slices(text: str | None, count: int | None = None) -> tuple[int, int] | None:
+    """Return (first, stop) of "A:B", counted from 0, B excluded; either may be left out.
+
+    With `count`, the number of slices, None if `text` is; without it, only the form is checked.
+
+    >>> parse_slices("10:", 20)
+    (10, 20)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{0,6}):([0-9]{0,6})", text.strip())
+    if not match:
+        raise UsageError(f"--slices {text}: expected A:B such as 10:20 (counted from 0, B excluded)")
+    first = int(match[1] or 0)
+    stop = int(match[2]) if match[2] else count or first + 1
+    if not first < stop <= (count or stop):
+        bound = f" <= {count}, the number of slices" if count else ", counted from 0, B excluded"
+        raise UsageError(f"--slices {text}: expected A < B{bound}")
+    return first, stop
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without its format's suffix, a folder's name as it is.
+
+    >>> stem_of(Path("a/scan.nii.gz"))
+    'scan'
+    """
+    for suffix in (*NIFTI, ".npy", ".dcm", ".ima"):
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return the path next to the image file or folder `path` whose name is its stem and `ending`.
+
+    >>> beside(Path("out/brain.nii.gz"), "_std.nii.gz").name
+    'brain_std.nii.gz'
+    """
+    if path.name in {"", ".."}:  # "." and "..": the folder's own name
+        path = path.resolve()
+    if not path.name:
+        raise UsageError(f"{path}: has no name to derive the output's from; give -o")
+    return path.with_name(stem_of(path) + ending)
+
+
+def nifti_suffix(path: Path) -> str:
+    """Return ".nii" or ".nii.gz" of an output path, as it is written, or raise `UsageError`."""
+    for suffix in NIFTI:
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return path.name[-len(suffix) :]
+    raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz")
+
+
+def check_picture(path: Path | None) -> None:
+    """Raise `UsageError` unless `path` is None or names a picture by its suffix."""
+    _check_suffix(path, "--figure", PICTURES)
+
+
+def check_json(path: Path | None) -> None:
+    """Raise `UsageError` unless `path` is None or ends in .json."""
+    _check_suffix(path, "--json", (".json",))
+
+
+def check_at_most(option: str, value: int | None, most: int) -> None:
+    """Raise `UsageError` if `value` is given and above `most`: a slip of the keyboard, not a wish."""
+    if value is not None and value > most:
+        raise UsageError(f"{option} {value}: expected at most {most}")
+
+
+def _check_suffix(path: Path | None, option: str, suffixes: tuple[str, ...]) -> None:
+    if path is not None and path.suffix.lower() not in suffixes:
+        expected = ", ".join(suffixes[:-1]) + " or " + suffixes[-1] if len(suffixes) > 1 else suffixes[0]
+        raise UsageError(f"{option} {path}: expected a name that ends in {expected}")

@@ -1,0 +1,67 @@
+"""The picture of a restoration: its brightest slice beside what there was and what interpolation gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kfine.evaluation.figure import draw
+from kfine.evaluation.scene import brightest_slice
+from kfine.restoration import restore
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from kfine.image import Image
+    from kfine.restoration import Restoration
+
+BASELINES = ("zero-filling", "bicubic")
+
+
+def figure_of(result: Restoration, low: Image) -> Figure:
+    """Return the figure of a restoration of `low` (or of some of its slices).
+
+    One slice of frame 0: input, zero filling, bicubic, restored, uncertainty, k-space.
+    """
+    first = (result.provenance["slices"] or [0])[0]
+    index = brightest_slice(result.mean)
+    shown = _plane(low, first + index)
+    mean = _plane(result.mean, index)
+    others = [name for name in BASELINES if name != result.provenance["method"]]
+    baselines = {name: restore(shown, matrix=mean.matrix, method=name).mean for name in others}
+    return draw(
+        low=shown,
+        restored={**baselines, label(result): mean},
+        uncertainty=_plane(result.std, index) if result.std else None,
+        title=low.source.name,
+        provenance=_provenance(result, low, first + index),
+    )
+
+
+def label(result: Restoration) -> str:
+    """Return a restoration's short name: the model or the method, and how many samples are averaged."""
+    model, drawn = result.provenance["model"], result.provenance["options"].get("samples")
+    name = str(model["name"]) if model else str(result.provenance["method"])
+    return f"{name}, mean of {drawn}" if drawn and drawn > 1 else name
+
+
+def _provenance(result: Restoration, low: Image, index: int) -> str:
+    """Return what made the picture: slice, model, sampling, seed, where the k-space came from, version."""
+    record, made = result.provenance, result.provenance["options"]
+    facts = [f"slice {index} of 0-{low.slices - 1} of the input"] if low.slices > 1 else []
+    if low.frames > 1:
+        facts.append(f"frame 0 of 0-{low.frames - 1}")
+    if record["model"]:
+        samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
+        facts.append(f"model {record['model']['name']} ({record['model']['sha256'][:8]})")
+        facts.append(f"{samples} of {made['steps']} network evaluations, seed {record['seed']}")
+    else:
+        facts.append(f"method {record['method']}")
+    facts.append(f"k-space {record['kspace']}, residual {result.residual:.1e}")
+    return " · ".join([*facts, f"kfine {record['software']['kfine']}", record["notice"]])
+
+
+def _plane(image: Image, index: int) -> Image:
+    """Return slice `index` of frame 0."""
+    part = image.take_slices(index, index + 1)
+    return replace(part, voxels=part.voxels[:1], frame_times=None)

@@ -1,0 +1,79 @@
+"""The command line in process, and the files that commands are tried on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kfine
+from kfine.cli import run
+from kfine.image import Image
+from tests.conftest import phantom
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(capsys) -> Command:
+    """Run a command; what it refuses must be one printable line on stderr that begins with "kfine: "."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        if code:
+            assert printed.err.startswith("kfine: ")
+            assert printed.err.endswith("\n")
+            assert printed.err[:-1].isprintable()
+            assert len(printed.err) > 20
+            assert printed.out == ""
+        return Outcome(code, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def high(tmp_path) -> Path:
+    """A volume of 3 slices of 32x24."""
+    affine = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [4, 0, 0, 7], [0, 0, 0, 1]], float)
+    kfine.write(Image(phantom((1, 3, 32, 24)), affine), tmp_path / "high.nii.gz")
+    return tmp_path / "high.nii.gz"
+
+
+@pytest.fixture
+def low(high, tmp_path) -> Path:
+    """The same at 16x12."""
+    kfine.write(kfine.degrade(kfine.read(high), matrix=(16, 12)), tmp_path / "low.nii.gz")
+    return tmp_path / "low.nii.gz"
+
+
+@pytest.fixture
+def kspace(tmp_path) -> Path:
+    """Complex k-space of 2 slices of 16x16."""
+    phase = np.exp(1j * np.linspace(0, 2, 16))[None, None, None, :]
+    image = Image((phantom((1, 2, 16, 16)) * phase).astype(np.complex64))
+    kfine.write(image, tmp_path / "raw.npy")
+    return tmp_path / "raw.npy"
+
+
+@pytest.fixture
+def files(tmp_path) -> Callable[[], dict[str, bytes]]:
+    """Return every file below the test's folder and its bytes, so that a test sees what changed."""
+    return lambda: {
+        str(path.relative_to(tmp_path)): path.read_bytes() if path.is_file() else b""
+        for path in tmp_path.rglob("*")
+    }

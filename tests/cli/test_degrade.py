@@ -1,0 +1,73 @@
+"""kfine degrade: what the library's degrade returns, in a file."""
+
+import numpy as np
+import pytest
+
+import kfine
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["--matrix", "8x12"], {"matrix": (8, 12)}),
+        (["--scale", 2], {"scale": 2}),
+        (["--scale", 2, "--noise", 0.05, "--seed", 3], {"scale": 2, "noise": 0.05, "seed": 3}),
+        (["--matrix", "32x24", "--noise", 0.1], {"matrix": (32, 24), "noise": 0.1}),
+    ],
+)
+def test_the_file_is_what_the_library_returns(command, high, tmp_path, arguments, options):
+    done = command("degrade", high, "-o", tmp_path / "d.nii", *arguments)
+    assert done.code == 0
+    expected = kfine.degrade(kfine.read(high), **options)
+    got = kfine.read(tmp_path / "d.nii")
+    np.testing.assert_array_equal(got.voxels, expected.voxels)
+    np.testing.assert_allclose(got.affine, expected.affine, atol=1e-5)
+    rows, columns = expected.matrix
+    assert done.lines == [f"32x24 to {rows}x{columns}", str(tmp_path / "d.nii")]
+
+
+def test_slices_and_quiet(command, high, tmp_path):
+    call = ["degrade", high, "-o", tmp_path / "d.nii.gz", "--scale", 2, "--slices", ":2", "--quiet"]
+    done = command(*call)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert kfine.read(tmp_path / "d.nii.gz").slices == 2
+
+
+def test_kspace_in_kspace_out(command, kspace, tmp_path):
+    assert command("degrade", kspace, "-o", tmp_path / "d.npy", "--matrix", "8x8").code == 0
+    whole, centre = np.load(kspace), np.load(tmp_path / "d.npy")
+    gain = centre[0, 4, 4] / whole[0, 8, 8]
+    np.testing.assert_allclose(centre, gain * whole[:, 4:12, 4:12], rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["-o", "d.nii"], 2, "got neither"),
+        (["-o", "d.nii", "--matrix", "8x8", "--scale", 2], 2, "got both"),
+        (["--scale", 2], 2, "--output"),
+        (["-o", "d.png", "--scale", 2], 2, ".nii.gz"),
+        (["-o", "d.npy", "--scale", 2], 2, "this image is real"),
+        (["-o", "high.nii.gz", "--scale", 2], 2, "--overwrite"),
+        (["-o", "d.nii", "--scale", 2, "--noise", -1], 2, "noise"),
+        (["-o", "d.nii", "--scale", 2, "--noise", "inf"], 2, "noise"),
+        (["-o", "d.nii", "--scale", 2, "--seed", -1], 2, "--seed"),
+        (["-o", "d.nii", "--scale", 0.5], 2, "at least 1"),
+        (["-o", "d.nii", "--scale", 2, "--slices", "3:"], 2, "A < B <= 3"),
+        (["-o", "d.nii", "--matrix", "64x24"], 4, "kfine restore"),
+    ],
+)
+def test_refusals_write_nothing(command, high, tmp_path, monkeypatch, files, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    before = files()
+    done = command("degrade", high, *arguments)
+    assert (done.code, says in done.err) == (code, True), done.err
+    assert files() == before
+
+
+def test_degrade_restore_evaluate(command, high, tmp_path):
+    """The whole way of a user who wants to know what a method is worth."""
+    low, out = tmp_path / "l.nii.gz", tmp_path / "r.nii.gz"
+    assert command("degrade", high, "-o", low, "--scale", 2).code == 0
+    assert command("restore", low, "-o", out, "--matrix", "32x24", "--method", "zero-filling").code == 0
+    assert command("evaluate", high, out).code == 0

@@ -1,0 +1,141 @@
+"""kfine evaluate: its table, its JSON, its figure, and the grids it refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import kfine
+from kfine.evaluation.comparison import compare
+
+
+@pytest.fixture
+def restored(low, tmp_path):
+    paths = []
+    for method in ("zero-filling", "bicubic"):
+        paths.append(tmp_path / f"{method}.nii.gz")
+        kfine.write(kfine.restore(kfine.read(low), matrix=(32, 24), method=method).mean, paths[-1])
+    return paths
+
+
+def test_the_table_names_every_image_and_states_its_range(command, high, restored):
+    done = command("evaluate", high, *restored)
+    assert done.code == 0
+    for part in ("zero-filling", "bicubic", "PSNR dB", "SSIM", "NRMSE", "whole", "inside", "Data range"):
+        assert part in done.out
+    score = compare(kfine.read(high), kfine.read(restored[0])).whole
+    assert f"{score.psnr:.2f}" in done.out
+    assert done.err == ""
+
+
+def test_json_holds_every_figure(command, high, restored, tmp_path):
+    done = command("evaluate", high, *restored, "--json", tmp_path / "s.json")
+    assert done.code == 0
+    assert done.err == f"{tmp_path / 's.json'}\n"
+    scores = json.loads((tmp_path / "s.json").read_text())
+    expected = {
+        path.name.split(".")[0]: compare(kfine.read(high), kfine.read(path)).as_dict() for path in restored
+    }
+    assert scores == json.loads(json.dumps(expected))
+    printed = command("evaluate", high, *restored, "--json", "-")
+    assert json.loads(printed.out) == scores
+
+
+def test_an_exact_copy_is_strict_json_too(command, high):
+    scores = json.loads(command("evaluate", high, high, "--json", "-").out)
+    assert scores["high"]["mean"]["whole"]["psnr"] == "inf"
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_mask_says_where(command, high, restored, tmp_path, frames):
+    truth = kfine.read(high)
+    inside = np.zeros(truth.voxels.shape, np.float32)
+    inside[:, :, 10:20, 8:16] = 1
+    kfine.write(replace(truth, voxels=inside), tmp_path / "m.nii.gz")
+    reference, image = high, restored[0]
+    if frames > 1:  # one frame of mask serves a cine
+        for name, path in (("cine", high), ("other", restored[0])):
+            still = kfine.read(path)
+            kfine.write(replace(still, voxels=still.voxels.repeat(2, 0)), tmp_path / f"{name}.nii.gz")
+        reference, image = tmp_path / "cine.nii.gz", tmp_path / "other.nii.gz"
+    done = command("evaluate", reference, image, "--mask", tmp_path / "m.nii.gz", "--json", "-")
+    assert done.code == 0
+    (scores,) = json.loads(done.out).values()
+    expected = compare(truth, kfine.read(restored[0]), mask=inside[0] != 0).as_dict()
+    assert scores["mask"] == "given"
+    assert scores["mean"]["inside"]["psnr"] == pytest.approx(expected["mean"]["inside"]["psnr"])
+
+
+def test_the_figure_is_drawn(command, high, restored, tmp_path):
+    assert command("evaluate", high, *restored, "--figure", tmp_path / "e.png").code == 0
+    assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_names_are_told_apart(command, high, restored, tmp_path):
+    (tmp_path / "sub").mkdir()
+    twin = tmp_path / "sub" / restored[0].name
+    twin.write_bytes(restored[0].read_bytes())
+    done = command("evaluate", high, restored[0], twin, restored[0], "--json", "-")
+    assert set(json.loads(done.out)) == {str(restored[0]), str(twin)}
+
+
+def test_markup_in_names_is_printed(command, high, restored, tmp_path):
+    odd = tmp_path / "[red]a[b].nii.gz"
+    odd.write_bytes(restored[0].read_bytes())
+    assert "[red]a[b]" in command("evaluate", high, odd).out
+
+
+def test_grids_that_differ_are_refused(command, high, low, restored, tmp_path, files):
+    moved = kfine.read(restored[0])
+    affine = moved.affine.copy()
+    affine[0, 3] += 1
+    kfine.write(replace(moved, affine=affine), tmp_path / "moved.nii.gz")
+    before = files()
+    for other in (low, tmp_path / "moved.nii.gz"):
+        done = command("evaluate", high, other, "--json", tmp_path / "s.json", "--figure", tmp_path / "s.png")
+        assert (done.code, "same grid" in done.err) == (4, True)
+        done = command("evaluate", high, restored[0], "--mask", other)
+        assert (done.code, "same grid" in done.err) == (4, True)
+    assert files() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--json", "scores.txt"], ".json"),
+        (["--figure", "f.json"], ".png"),
+        (["--json", "taken.json"], "exists already"),
+        (["--json", "no/folder/s.json"], "folder does not exist"),
+        (["--mask"], "--mask"),
+    ],
+)
+def test_wrong_calls_write_nothing(command, high, restored, tmp_path, monkeypatch, files, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.json").write_text("precious")
+    before = files()
+    done = command("evaluate", high, restored[0], *arguments)
+    assert (done.code, says in done.err) == (2, True)
+    assert files() == before
+
+
+def test_an_input_is_never_replaced(command, high, restored, tmp_path, files):
+    image = tmp_path / "image.json"  # the first bytes name the format, not the suffix
+    image.write_bytes(restored[0].read_bytes())
+    before = files()
+    done = command("evaluate", high, image, "--json", image, "--overwrite")
+    assert (done.code, "is an input" in done.err) == (2, True)
+    assert files() == before
+
+
+def test_a_failure_at_the_second_file_leaves_none(command, high, restored, tmp_path, monkeypatch, files):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kfine.evaluation.figure.save", fail)
+    before = files()
+    done = command(
+        "evaluate", high, restored[0], "--json", tmp_path / "s.json", "--figure", tmp_path / "s.png"
+    )
+    assert (done.code, "No space left" in done.err) == (6, True)
+    assert files() == before

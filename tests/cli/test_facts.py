@@ -1,0 +1,121 @@
+"""kfine info, kfine models, --version and --help."""
+
+import json
+import shutil
+
+import pytest
+
+import kfine
+from tests.io.dicom_files import series
+
+
+def test_info_of_an_image(command, low):
+    done = command("info", low)
+    assert done.code == 0
+    for part in ("low.nii.gz", "nifti", "simulated from a real image", "1, 3, 16, 12", "4, 4, 4"):
+        assert part in done.out
+    facts = json.loads(command("info", low, "--json").out)
+    assert facts["shape"] == [1, 3, 16, 12]
+    assert facts["voxel size mm"] == pytest.approx([4, 4, 4])
+    assert set(facts["intensity"]) == {"minimum", "median", "maximum"}
+    assert facts["intensity"]["maximum"] == pytest.approx(float(kfine.read(low).voxels.max()))
+
+
+def test_info_of_dicom_names_no_patient(command, tmp_path):
+    series(tmp_path / "[b]scan", slices=3)
+    done = command("info", tmp_path / "[b]scan", "--series", 3)
+    assert done.code == 0
+    assert "[b]scan" in done.out
+    assert "ecretova" not in done.out
+    facts = json.loads(command("info", tmp_path / "[b]scan", "--json").out)
+    assert (facts["kind"], facts["shape"]) == ("dicom", [1, 3, 6, 8])
+
+
+def test_info_of_kspace(command, kspace):
+    facts = json.loads(command("info", kspace, "--json").out)
+    assert (facts["kind"], facts["k-space"]) == ("kspace", "measured")
+
+
+def test_info_of_this_machine(command):
+    facts = json.loads(command("info", "--json").out)
+    assert facts["kfine"] == kfine.__version__
+    assert {"torch", "device", "precision", "threads", "models"} <= set(facts)
+    assert kfine.__version__ in command("info").out
+
+
+def test_info_of_nothing_usable(command, tmp_path):
+    assert command("info", tmp_path / "none.nii").code == 4
+    assert command("info", tmp_path).code == 4
+
+
+def test_without_models_the_list_says_what_to_do(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("kfine.checkpoint.PACKAGED", tmp_path)
+    assert "kfine train vdm" in command("models").out
+    assert json.loads(command("models", "--json").out) == {}
+
+
+def test_models_are_listed(command, tmp_path, monkeypatch, tiny_model_folder):
+    monkeypatch.setattr("kfine.checkpoint.PACKAGED", tmp_path)
+    shutil.copytree(tiny_model_folder, tmp_path / "brain[i]-vdm")
+    config = tmp_path / "brain[i]-vdm" / "config.json"
+    told = {"trained_on": "brains", "training": {"data": {"voxel_size": [0.8, 2.1]}}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | told))
+    shutil.copytree(tiny_model_folder, tmp_path / "plain")
+    done = command("models")
+    assert done.code == 0
+    for part in ("brain[i]-vdm", "brains", "0.8-2.1 mm", "plain"):
+        assert part in done.out
+    assert set(json.loads(command("models", "--json").out)) == {"brain[i]-vdm", "plain"}
+    config.write_text("{}")
+    assert command("models").code == 5
+
+
+def test_the_version(command):
+    assert command("--version").out == f"kfine {kfine.__version__}\n"
+    assert command("--version", "restore").out == f"kfine {kfine.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["--help"], ["train", "--help"]])
+def test_help_lists_the_commands(command, arguments):
+    done = command(*arguments)
+    assert done.code == 0
+    assert ("vdm" if "train" in arguments else "restore") in done.out
+
+
+COMMANDS = (["restore"], ["degrade"], ["evaluate"], ["info"], ["models"], ["demo"], ["train", "vdm"])
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_help_teaches_every_option(command, name):
+    import typer
+
+    from kfine.cli.app import app
+
+    done = command(*name, "--help")
+    assert done.code == 0
+    assert all(len(line) <= 80 for line in done.lines)
+    found = typer.main.get_command(app)
+    for part in name:
+        found = found.commands[part]
+    for parameter in found.params:
+        assert getattr(parameter, "help", None), f"{parameter.name} has no help"
+        spoken = parameter.default is not None or "left out" in parameter.help or parameter.required
+        alternative = parameter.name in {"scale", "matrix", "figure", "json_output"}
+        assert spoken or alternative, f"{parameter.name}: says no default"
+        if parameter.opts[0].startswith("-"):
+            assert max(parameter.opts, key=len) in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["restor"], "'restore'"),
+        (["--bogus"], "kfine --help"),
+        (["restore"], "IN"),
+        (["restore", "a", "b"], "kfine restore --help"),
+        (["train", "gan"], "kfine train --help"),
+    ],
+)
+def test_wrong_words_are_usage_errors(command, arguments, says):
+    done = command(*arguments)
+    assert (done.code, says in done.err) == (2, True), done.err
