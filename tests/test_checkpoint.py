@@ -65,6 +65,8 @@ def damage(folder, what):
         edit(folder, network={"widths": [8, 24], "blocks": 1})
     elif what == "an impossible network":
         edit(folder, network={"widths": [7], "blocks": 1})
+    elif what == "settings that are no table":
+        edit(folder, sampling=[1])
     elif what == "an unknown argument":
         edit(folder, network={"depth": 9})
 
@@ -85,6 +87,7 @@ def damage(folder, what):
         ("an unknown method", "expected one of vdm"),
         ("another network", "do not fit"),
         ("an impossible network", "no network that can be built"),
+        ("settings that are no table", "expected a table"),
         ("an unknown argument", "no network that can be built"),
     ],
 )

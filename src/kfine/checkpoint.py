@@ -101,6 +101,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"model {folder.name}: not a kfine model, config.json lacks a valid {', '.join(wrong)}"
         )
+    if not isinstance(config.get("sampling", {}), dict):
+        raise ModelError(f'model {folder.name}: config.json: expected a table under "sampling"')
     if config["format"] != FORMAT:
         raise ModelError(
             f"model {folder.name}: format {config['format']}, this kfine reads {FORMAT}; upgrade kfine"

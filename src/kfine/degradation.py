@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.methods.grids import low_matrix
@@ -33,9 +34,11 @@ def degrade(
         seed: of the noise; a slice's noise depends on the seed and its number alone.
 
     Raises:
-        UsageError: not exactly one of `matrix` and `scale`, or a negative `noise`.
+        UsageError: not exactly one of `matrix` and `scale`, or a negative `noise` or `seed`.
         InputError: a matrix larger than the image's.
     """
+    if seed < 0:
+        raise UsageError(f"seed {seed}: expected a number of at least 0")
     low = low_matrix(image.matrix, matrix=matrix, scale=scale, noise=noise)
     operator = KSpaceCrop(image.matrix, low, real=not image.measured)
     full = Scaling.of(image.voxels).full if noise else 0.0

@@ -20,6 +20,7 @@ from kfine.training.loop import Devices, train
 from tests.conftest import phantom
 
 CPU = Devices("cpu")
+WEIGHTS = {"weight_centre": -9.0, "unconditional": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,13 @@ def config(**optimiser):
         {
             "data": {"validation": ["sub-03"], "voxel_size": [1.0, 2.0], "patch": 16},
             "network": {"widths": [8, 16], "blocks": 1},
-            "optimiser": {"steps": 6, "batch": 4, "warmup": 2, **optimiser},
+            "optimiser": {
+                "steps": 6,
+                "batch": 4,
+                "warmup": 2,
+                **WEIGHTS,
+                **optimiser,
+            },
             "report": {"checkpoint": 3, "validate_every": 6, "picture": 6, "matrix": [12, 24], "slices": 2},
         }
     )

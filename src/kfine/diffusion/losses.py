@@ -124,7 +124,7 @@ def bound(
     )
 
 
-def rising_weight(centre: float, detail: float) -> Callable[[Tensor], Tensor]:
+def rising_weight(centre: float, detail: float | None = None) -> Callable[[Tensor], Tensor]:
     """Return the weight sigmoid(gamma - centre) (1 + sigmoid(gamma) / detail^2), which rises with gamma.
 
     It fades out noise far below `centre`, which no restoration needs told from grain.  Above, the bound alone
@@ -133,9 +133,10 @@ def rising_weight(centre: float, detail: float) -> Callable[[Tensor], Tensor]:
 
     Args:
         centre: a gamma.
-        detail: standard deviation of the detail that scans lack, in model units.
+        detail: standard deviation of the detail that scans lack, in model units; None leaves that factor out.
     """
-    return lambda gamma: torch.sigmoid(gamma - centre) * (1 + torch.sigmoid(gamma) / detail**2)
+    lift = 0.0 if detail is None else detail**-2
+    return lambda gamma: torch.sigmoid(gamma - centre) * (1 + lift * torch.sigmoid(gamma))
 
 
 def _grey_levels(x: Tensor) -> tuple[Tensor, Tensor]:

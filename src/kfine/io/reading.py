@@ -42,7 +42,7 @@ def read(
 
 def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None) -> Image:
     if not path.exists():
-        raise InputError(f"{clean_text(path)}: no such file or folder; check the path")
+        raise InputError(f"{name}: no such file or folder; check the path")
     if path.is_dir():
         kind = "dicom"
     elif path.is_file():

@@ -66,7 +66,8 @@ class OptimiserConfig(_Section):
         clip: greatest norm of the gradient.
         ema: decay of the running mean of the weights, reached gradually.
         weight_centre: gamma below which the loss is faded out (`losses.rising_weight`); absent: the bound itself.
-        weight_detail: standard deviation of the detail that scans lack, for the same weight.
+        weight_detail: standard deviation of the detail that scans lack (model units), for the same weight of
+            patches that come with their scan.
         unconditional: part of the patches that are trained on without their low-resolution scan.
         precision: "float32" or "bfloat16" (autocast).
         compile: whether the network is compiled (worth it on a GPU).
@@ -81,8 +82,8 @@ class OptimiserConfig(_Section):
     clip: PositiveFloat = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
     weight_centre: float | None = None
-    weight_detail: PositiveFloat = 0.2
-    unconditional: Annotated[float, Field(ge=0, le=1)] = 0.25
+    weight_detail: PositiveFloat = 0.05
+    unconditional: Annotated[float, Field(ge=0, le=1)] = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     seed: int = 0

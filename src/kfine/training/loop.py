@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from kfine.checkpoint import save_model
-from kfine.diffusion.losses import antithetic_times, rising_weight
+from kfine.diffusion.losses import antithetic_times
 from kfine.errors import ResourceError, UsageError
 from kfine.networks.vdm import VDM
 from kfine.training.config import OptimiserConfig, TrainingConfig
@@ -79,7 +79,10 @@ def train(
     torch.manual_seed(options.seed)
     train_paths, validation_paths = split_volumes(data, config.data.validation)
     network = VDM(**config.network.model_dump())
-    objective, optimiser = fabric.setup(Objective(network, _weight(options)), _optimiser(network, options))
+    objective, optimiser = fabric.setup(
+        Objective(network, centre=options.weight_centre, detail=options.weight_detail),
+        _optimiser(network, options),
+    )
     ema = Ema(network, options.ema)
     first = load_state(checkpoint, network=network, ema=ema, optimiser=optimiser.optimizer) if resume else 0
     run = objective
@@ -176,12 +179,6 @@ def _draws(x: torch.Tensor, options: OptimiserConfig, step: int, fabric: Any) ->
     t = antithetic_times(len(x), generator)
     noises = (torch.randn(x.shape, generator=generator) for _ in range(2))
     return tuple(fabric.to_device(draw) for draw in (kept, t, *noises))
-
-
-def _weight(options: OptimiserConfig) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    if options.weight_centre is None:
-        return None
-    return rising_weight(options.weight_centre, options.weight_detail)
 
 
 def _averaged(network: VDM, ema: Ema) -> VDM:
