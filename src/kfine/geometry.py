@@ -51,7 +51,7 @@ def resized_affine(affine: Affine, old: Sequence[int], new: Sequence[int]) -> Af
     `old` and `new` are shapes (slice, row, column).  The field of view is kept and index `old // 2` stays
     where `new // 2` will be, so no voxel's world position moves.
 
-    >>> resized_affine(np.diag([1.0, 2.0, 2.0, 1.0]), (1, 4, 4), (1, 8, 8))[1, 1]
+    >>> float(resized_affine(np.diag([1.0, 2.0, 2.0, 1.0]), (1, 4, 4), (1, 8, 8))[1, 1])
     1.0
     """
     old_n, new_n = np.asarray(old, dtype=np.int64), np.asarray(new, dtype=np.int64)

@@ -146,6 +146,7 @@ def test_signals_wait_for_the_end_of_a_move():
             steps.append("done")
 
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background may ignore it
         end_on_signals()
         with pytest.raises(KeyboardInterrupt):
             work(signal.SIGINT)

@@ -8,7 +8,7 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from kfine.errors import InputError, KfineError, UsageError
+from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.evaluation.figure import draw, draw_comparison, save
 from kfine.evaluation.metrics import psnr, ssim
 from kfine.evaluation.scene import make_scene
@@ -267,7 +267,7 @@ def test_a_failure_leaves_nothing_behind(case, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ResourceError, match="cannot be written"):
         save(draw(low=case.low, restored={"restored": case.reference}), tmp_path / "figure.png")
     assert list(tmp_path.iterdir()) == []
 

@@ -163,7 +163,7 @@ def test_patches_depend_on_their_number_alone(brains):
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     other = PatchDataset(training, data, seed=2, length=30)
     assert not all(torch.equal(x, other[g]) for g, x in enumerate(a))
-    assert all(x.shape == (1, 16, 16) for x in a)
+    assert all(x.shape == (2, 16, 16) for x in a)
     assert max(float(x.max()) for x in a) > 0.3
 
 
