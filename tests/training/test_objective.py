@@ -11,7 +11,7 @@ def loss_of(condition, *, centre, detail=0.05):
     network = VDM(widths=(8,), blocks=1)
     x, noise, noise_0 = 0.3 * torch.randn(3, 2, 1, 16, 16)
     t = torch.tensor([0.7, 0.8])
-    return float(Objective(network, centre=centre, detail=detail)(x, condition, t, noise, noise_0))
+    return Objective(network, centre=centre, detail=detail)(x, condition, t, noise, noise_0).item()
 
 
 def test_detail_lifts_the_loss_of_patches_with_their_scan_only():
