@@ -1,6 +1,6 @@
 """The variational diffusion model's network: the noise in an image, at any level of noise.
 
-One set of weights is two models: of images, p(x), and of images whose low-resolution scan is known, p(x | y).
+One set of weights can be two models: of images, p(x), and, where trained so, of images given their scan, p(x | y).
 """
 
 from __future__ import annotations
