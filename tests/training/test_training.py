@@ -70,6 +70,14 @@ def test_a_run_leaves_a_model_a_log_and_a_picture(brains, tmp_path):
     assert kfine.restore(image, scale=2, model=folder, steps=2, samples=1).residual < 1e-5
 
 
+@pytest.mark.parametrize(("unconditional", "conditioned"), [(1.0, False), (0.5, True)])
+def test_only_a_network_that_was_shown_scans_is_given_one(brains, tmp_path, unconditional, conditioned):
+    folder = train(config(unconditional=unconditional), data=brains, out=tmp_path / "run", devices=CPU)
+    assert ("bits_total_given_scan" in rows(tmp_path / "run")[-1]) == conditioned
+    result = kfine.restore(kfine.Image(phantom((1, 1, 12, 12))), scale=2, model=folder, steps=1, samples=1)
+    assert result.provenance["options"]["conditioned"] == conditioned
+
+
 def test_training_lowers_the_loss(brains, tmp_path):
     losses = []
     settings = config(steps=60, learning_rate=2e-3, warmup=5)

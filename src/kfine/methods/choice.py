@@ -94,11 +94,11 @@ def _vdm_options(
 ) -> VDMOptions:
     """Return the model's own settings with the user's in their place."""
     own = model.config.get("sampling", {})
-    defaults = VDMOptions(steps=int(own.get("steps", 12)), samples=int(own.get("samples", 8)))
-    conditioned = bool(own.get("conditioned", True)) if choice.conditioned is None else choice.conditioned
+    defaults = VDMOptions(steps=int(own.get("steps", 6)), samples=int(own.get("samples", 8)))
+    conditioned = bool(own.get("conditioned", False)) if choice.conditioned is None else choice.conditioned
     start = choice.start
     if start is None:
-        start = start_sigma(_mean_power(measurements()), operator.high, float(own.get("start_factor", 2.0)))
+        start = start_sigma(_mean_power(measurements()), operator.high, float(own.get("start_factor", 3.0)))
     guidance = Guidance(
         sampler=choice.sampler or str(own.get("sampler", "dpm-solver-2m")),
         strength=choice.strength,

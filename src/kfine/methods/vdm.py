@@ -38,7 +38,7 @@ class VDMOptions:
     steps: int = 12
     samples: int = 8
     guidance: Guidance = field(default_factory=Guidance)
-    conditioned: bool = True
+    conditioned: bool = False
     start: float | None = 0.3
     last: float = 0.03
 

@@ -118,7 +118,9 @@ def train(
             figures = {"loss": sum(losses) / len(losses), "seconds": time.monotonic() - began}
             losses.clear()
             if validation and (last or step % config.report.validate_every == 0):
-                figures |= validation.figures(_averaged(network, ema), fabric.device)
+                figures |= validation.figures(
+                    _averaged(network, ema), fabric.device, conditioned=options.unconditional < 1
+                )
             log.add(step=step, **figures)
             if writer:
                 for name, value in figures.items():
@@ -193,6 +195,8 @@ def _description(config: TrainingConfig, step: int, log: Log) -> dict[str, Any]:
     return {
         "method": config.method,
         "network": config.network.model_dump(mode="json"),
+        # Only a network that was shown scans may be given one.
+        "sampling": {"conditioned": config.optimiser.unconditional < 1},
         "training": config.model_dump(mode="json", exclude={"network", "method", "report"})
         | {"finished_steps": step},
         "validation": measured[-1] if measured else {},

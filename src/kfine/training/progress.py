@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kfine.checkpoint import replace_bytes
-from kfine.diffusion.losses import bound
+from kfine.diffusion.losses import NoisePredictor, bound
 from kfine.diffusion.samplers import SeededNoise, ancestral
 from kfine.diffusion.schedules import learned
 from kfine.methods.vdm import VDMMethod, VDMOptions, denoiser_of
@@ -62,28 +62,33 @@ class Validation:
         self.zero_filled_psnr = _psnr(self.operator.pseudo_inverse(self.y), self.x)
 
     @torch.inference_mode()
-    def figures(self, network: VDM, device: torch.device) -> dict[str, float]:
-        """Return the bound in bits a pixel, without and with the scan, and PSNR (dB, range 2) of restorations.
+    def figures(self, network: VDM, device: torch.device, *, conditioned: bool) -> dict[str, float]:
+        """Return the bound in bits a pixel and the PSNR (dB, range 2) of restorations.
 
-        "psnr_sample" and "psnr_mean" are of one sample and of the mean of four, 8 evaluations each.
+        "psnr_sample" and "psnr_mean" are of one sample and of the mean of four, 8 evaluations each.  For a
+        network that is `conditioned` on scans, the bound is also given for images whose scan is known.
         """
         x = self.x.to(device)[:, None]
-        scan = self.operator.pseudo_inverse(self.y).to(device)[:, None]
-        without = bound(network, network.gamma, x, torch.Generator().manual_seed(0)).bits_per_dim()
-        given = bound(
-            lambda z, gamma: network(z, gamma, scan), network.gamma, x, torch.Generator().manual_seed(0)
-        ).bits_per_dim()
-        samples = torch.stack([self._restored(network, device, seed) for seed in range(4)])
+        figures = self._bits(network, x, network)
+        if conditioned:
+            scan = self.operator.pseudo_inverse(self.y).to(device)[:, None]
+            given = self._bits(lambda z, gamma: network(z, gamma, scan), x, network)
+            figures["bits_total_given_scan"] = given["bits_total"]
+        samples = torch.stack([self._restored(network, device, seed, conditioned) for seed in range(4)])
         return {
-            **{f"bits_{name}": value for name, value in without.items()},
-            "bits_total_given_scan": given["total"],
+            **figures,
             "psnr_zero_filled": self.zero_filled_psnr,
             "psnr_sample": _psnr(samples[0], self.x),
             "psnr_mean": _psnr(samples.mean(0), self.x),
         }
 
-    def _restored(self, network: VDM, device: torch.device, seed: int) -> Tensor:
-        options = VDMOptions(steps=8, samples=1, start=0.3, last=0.03)
+    def _bits(self, predictor: NoisePredictor, x: Tensor, network: VDM) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(0)
+        parts = bound(predictor, network.gamma, x, generator).bits_per_dim()
+        return {f"bits_{name}": value for name, value in parts.items()}
+
+    def _restored(self, network: VDM, device: torch.device, seed: int, conditioned: bool) -> Tensor:
+        options = VDMOptions(steps=8, samples=1, start=0.15, last=0.03, conditioned=conditioned)
         seeds = [(seed, index) for index in range(len(self.x))]
         return VDMMethod(network, options, device=device).restore(
             self.operator, self.y, seeds=seeds, on_step=lambda n: None
