@@ -10,7 +10,8 @@ from kfine.checkpoint import load_model, save_model
 from kfine.image import Image
 from kfine.networks.vdm import VDM
 
-TINY = {"widths": [8, 16], "blocks": 1}
+TINY = {"widths": [8, 16], "predictor": [8], "blocks": 1}
+SAMPLING = {"steps": 3, "samples": 2, "conditioned": True}
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +44,10 @@ def tiny_model_folder(tmp_path_factory) -> Path:
     """A model folder whose network is random: it restores nothing well, and must still contradict nothing."""
     torch.manual_seed(0)
     network = VDM(**TINY)
-    for parameter in network.unet.parameters():
+    for parameter in (*network.unet.parameters(), *network.predictor.parameters()):
         torch.nn.init.normal_(parameter, std=0.05)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(folder, network, {"method": "vdm", "network": TINY, "sampling": {"steps": 3, "samples": 2}})
+    save_model(folder, network, {"method": "vdm", "network": TINY, "sampling": SAMPLING})
     return folder
 
 

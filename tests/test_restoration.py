@@ -5,8 +5,10 @@ import pytest
 import torch
 
 import kfine
+from kfine.checkpoint import save_model
 from kfine.errors import InputError, ModelError, ResourceError, UsageError
 from kfine.image import Image
+from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from tests.conftest import phantom
 
@@ -30,10 +32,13 @@ def test_every_sampler_ends_on_the_measurement(image, tiny_model, sampler, start
 
 
 def test_mean_and_std_are_those_of_the_samples(image, tiny_model):
-    result = kfine.restore(image, scale=2, model=tiny_model, samples=3, keep_samples=True)
+    result = kfine.restore(image, scale=2, model=tiny_model, samples=4, keep_samples=True)
     samples = np.stack([s.voxels for s in result.samples])
     np.testing.assert_allclose(result.mean.voxels, samples.mean(0), atol=1e-2)
-    np.testing.assert_allclose(result.std.voxels, samples.std(0, ddof=1), atol=1e-2)
+    pairs = samples.reshape(2, 2, *samples.shape[1:])
+    within = ((pairs[:, 0] - pairs[:, 1]) / 2) ** 2
+    between = pairs.mean(1).var(0, ddof=1)
+    np.testing.assert_allclose(result.std.voxels, np.sqrt(within.mean(0) + between), atol=1e-2)
     assert result.std.voxels.max() > 1
 
 
@@ -90,6 +95,33 @@ def test_measured_kspace_stays_complex_and_exact(tiny_model):
     assert np.iscomplexobj(result.mean.voxels)
     assert result.residual < 1e-5
     assert result.provenance["kspace"] == "measured"
+
+
+def test_regression_is_one_estimate_held_to_the_measurement(image, tiny_model):
+    held, free = (
+        kfine.restore(image, scale=2, method="regression", model=tiny_model, strength=s) for s in (1.0, 0.0)
+    )
+    assert held.std is None
+    assert held.residual < 1e-5 < free.residual
+    zero_filled = kfine.restore(image, scale=2, method="zero-filling").mean.voxels
+    assert not np.allclose(held.mean.voxels, zero_filled, rtol=1e-3)
+    again = kfine.restore(image, scale=2, method="regression", model=tiny_model, seed=5, planes_a_call=1)
+    np.testing.assert_allclose(again.mean.voxels, held.mean.voxels, atol=1e-2)
+
+
+def test_regression_of_measured_kspace_keeps_its_phase(tiny_model):
+    phase = np.exp(1j * np.linspace(0, 3, 32))[None, None, None, :]
+    low = Image((phantom((1, 2, 32, 32)) * phase).astype(np.complex64))
+    result = kfine.restore(low, scale=2, method="regression", model=tiny_model)
+    assert np.iscomplexobj(result.mean.voxels)
+    assert result.residual < 1e-5
+
+
+def test_regression_needs_a_predictor(image, tmp_path):
+    network = VDM(widths=(8,), blocks=1)
+    save_model(tmp_path / "plain", network, {"method": "vdm", "network": {"widths": [8], "blocks": 1}})
+    with pytest.raises(ModelError, match="no predictor"):
+        kfine.restore(image, scale=2, method="regression", model=tmp_path / "plain")
 
 
 def test_intensities_survive(image):
@@ -151,6 +183,8 @@ def test_progress_counts_to_its_total(image, tiny_model):
         ({"scale": 2, "device": "tpu"}, UsageError, "expected auto"),
         ({"scale": 2, "precision": "float16"}, UsageError, "expected auto"),
         ({"scale": 2, "method": "bicubic", "steps": 5}, UsageError, "no use for steps"),
+        ({"scale": 2, "method": "regression", "steps": 5}, UsageError, "no use for steps"),
+        ({"scale": 2, "method": "regression", "noise": 0.1}, UsageError, "no use for noise"),
         ({"scale": 2, "slices": (2, 9)}, InputError, "slices"),
         ({"scale": 2, "model": "no-such-model"}, ModelError, "found neither"),
     ],

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import kfine
 from kfine.checkpoint import Model
+from kfine.diffusion.noise import spread as spread_of
 from kfine.errors import ResourceError, UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
@@ -33,7 +34,8 @@ class Restoration:
 
     Attributes:
         mean: the mean of the samples, in the input's intensity units.
-        std: their standard deviation voxel by voxel (n - 1), same units; None for a single sample.
+        std: their standard deviation voxel by voxel (`kfine.diffusion.noise.spread`), same units; None for a single
+            sample.
         samples: every sample, when they were asked for.
         residual: ||A mean - y|| / ||y|| over all planes: how far the mean contradicts the k-space.
         provenance: what made it, JSON-ready.
@@ -163,21 +165,11 @@ def _restore_planes(
     on_progress(0, total)
     for places in _chunks(list(np.ndindex(image.frames, image.slices)), max(1, at_once // count)):
         y = torch.stack([_measurement(image.voxels[place], operator, scaling) for place in places])
-        # One row a (plane, sample); the seeds carry the slice's number in the whole image.
-        rows = [(index, sample) for index in range(len(places)) for sample in range(count)]
-        drawn = torch.cat(
-            [
-                method.restore(
-                    operator,
-                    y[[index for index, _ in chunk]],
-                    seeds=[(seed, places[i][0], first + places[i][1], sample) for i, sample in chunk],
-                    on_step=step,
-                )
-                for chunk in _chunks(rows, at_once)
-            ]
-        ).reshape(len(places), count, *operator.high)
+        # The seeds carry the slice's number in the whole image: a part of it gets the same voxels.
+        seeds = [[(seed, frame, first + slice, sample) for sample in range(count)] for frame, slice in places]
+        drawn = method.restore(operator, y, seeds=seeds, at_once=at_once, on_step=step)
         average = drawn.mean(1)
-        spread = drawn.std(1) if std is not None else None
+        spread = spread_of(drawn) if std is not None else None
         wrong += float((operator(average) - y).abs().square().sum())
         size += float(y.abs().square().sum())
         for index, place in enumerate(places):

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from kfine.diffusion.samplers import SAMPLERS, SeededNoise, ancestral, ddim, dpm_solver_2m
+from kfine.diffusion.noise import SeededNoise
+from kfine.diffusion.samplers import SAMPLERS, ancestral, ddim, dpm_solver_2m
 from kfine.diffusion.schedules import learned, sigma_of, uniform_in_gamma
 from kfine.networks.gamma import Gamma
 
@@ -148,21 +149,3 @@ def test_schedules():
         assert torch.equal(late, sigmas[-len(late) :])
     with pytest.raises(ValueError, match="first >= last"):
         uniform_in_gamma(0.1, 0.2, 3)
-
-
-def test_noise_belongs_to_its_image_and_not_to_the_batch():
-    seeds = [(0, 1, 2), (0, 2, 1), (5, 1, 2)]
-    together = SeededNoise(seeds)
-    first, second = together(torch.zeros(3, 4, 4)), together(torch.zeros(3, 4, 4))
-    for i, seed in enumerate(seeds):
-        alone = SeededNoise([seed])
-        assert torch.equal(alone(torch.zeros(1, 4, 4))[0], first[i])
-        assert torch.equal(alone(torch.zeros(1, 4, 4))[0], second[i])
-    assert len({float(x) for x in first[:, 0, 0]}) == 3
-    assert not torch.equal(first, second)
-
-
-def test_complex_noise_has_unit_noise_in_each_part():
-    n = SeededNoise([(0,)])(torch.zeros(1, 100, 100, dtype=torch.complex64))
-    assert n.real.std().item() == pytest.approx(1, rel=0.03)
-    assert n.imag.std().item() == pytest.approx(1, rel=0.03)

@@ -43,12 +43,38 @@ def test_untrained_network_predicts_the_scaled_state():
     torch.testing.assert_close(net(z, gamma), s * z)
 
 
-def test_untrained_network_gives_back_the_scan():
-    """x = (z - s n_hat) / alpha = alpha z + s^2 c: at high noise the condition itself."""
-    net, z, c, gamma = VDM(widths=(8,), blocks=1), *torch.randn(2, 2, 1, 8, 8), torch.tensor([-3.0, 4.0])
+def test_untrained_network_gives_the_linear_estimate_from_state_and_condition():
+    """x = c + d^2 / (d^2 + sigma^2) (z / alpha - c): the state at low noise, the condition at high noise."""
+    torch.manual_seed(0)
+    net, z, c = VDM(widths=(8,), blocks=1, detail=0.2), *torch.randn(2, 2, 1, 8, 8)
+    gamma = torch.tensor([-5.0, 4.0])
     alpha, s = (part[:, None, None, None] for part in signal_and_noise(gamma))
-    x = (z - s * net(z, gamma, c)) / alpha
-    torch.testing.assert_close(x, alpha * z + s**2 * c, atol=1e-4, rtol=1e-4)
+    x, sigma2 = (z - s * net(z, gamma, c)) / alpha, torch.exp(gamma)[:, None, None, None]
+    torch.testing.assert_close(x, c + 0.04 / (0.04 + sigma2) * (z / alpha - c), atol=1e-4, rtol=1e-4)
+
+
+def test_the_output_weighs_what_the_formula_says():
+    """A U-Net that gives F = 1 moves the image by d sigma / (d^2 + sigma^2)^(1/2)."""
+    net, z, c = VDM(widths=(8,), blocks=1, detail=0.2), *torch.randn(2, 2, 1, 8, 8)
+    gamma = torch.tensor([-3.0, 1.0])
+    alpha, s = (part[:, None, None, None] for part in signal_and_noise(gamma))
+    before = net(z, gamma, c)
+    torch.nn.init.ones_(net.unet.head[-1].bias)
+    moved = -(net(z, gamma, c) - before) * s / alpha
+    sigma = torch.exp(gamma / 2)[:, None, None, None]
+    torch.testing.assert_close(
+        moved, (0.2 * sigma / (0.04 + sigma**2).sqrt()).expand_as(z), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_the_predictor_corrects_the_scan():
+    torch.manual_seed(0)
+    scan = torch.randn(2, 1, 9, 12)
+    assert torch.equal(VDM(widths=(8,), blocks=1).condition(scan), scan)
+    net = VDM(widths=(8,), predictor=(8,), blocks=1, detail=0.2)
+    assert torch.equal(net.condition(scan), scan)  # untrained
+    torch.nn.init.ones_(net.predictor.head[-1].bias)
+    torch.testing.assert_close(net.condition(scan), scan + 0.2)
 
 
 def test_no_condition_is_a_condition_of_zeros():

@@ -1,26 +1,48 @@
-"""What a patch weighs depends on whether it comes with its scan."""
+"""What a patch weighs depends on whether diffusion sees its scan; the predictor learns from every patch."""
 
+import pytest
 import torch
 
 from kfine.networks.vdm import VDM
 from kfine.training.objective import Objective
 
 
-def loss_of(condition, *, centre, detail=0.05):
+def losses_of(kept, *, centre, detail=0.05, predictor=()):
     torch.manual_seed(0)
-    network = VDM(widths=(8,), blocks=1)
-    x, noise, noise_0 = 0.3 * torch.randn(3, 2, 1, 16, 16)
+    network = VDM(widths=(8,), blocks=1, detail=detail, predictor=predictor)
+    x, scan, noise, noise_0 = 0.3 * torch.randn(4, 2, 1, 16, 16)
     t = torch.tensor([0.7, 0.8])
-    return Objective(network, centre=centre, detail=detail)(x, condition, t, noise, noise_0).item()
+    kept = torch.full((2,), float(kept))
+    return Objective(network, centre=centre)(x, scan, kept, t, noise, noise_0), network, x - scan
+
+
+def bound_of(kept, **options):
+    return losses_of(kept, **options)[0][0].item()
 
 
 def test_detail_lifts_the_loss_of_patches_with_their_scan_only():
-    without, given = torch.zeros(2, 1, 16, 16), torch.full((2, 1, 16, 16), 0.1)
-    assert loss_of(given, centre=-6.0) > 2 * loss_of(given, centre=-6.0, detail=1e3)
-    assert loss_of(without, centre=-6.0) == loss_of(without, centre=-6.0, detail=1e3)
+    assert bound_of(True, centre=-6.0) > 2 * bound_of(True, centre=-6.0, detail=1e3)
+    assert bound_of(False, centre=-6.0) == bound_of(False, centre=-6.0, detail=1e3)
 
 
 def test_without_a_centre_the_loss_is_the_bound():
-    without = torch.zeros(2, 1, 16, 16)
-    assert loss_of(without, centre=None) > loss_of(without, centre=-2.0)
-    assert loss_of(without, centre=None) == loss_of(without, centre=None, detail=1e3)
+    assert bound_of(False, centre=None) > bound_of(False, centre=-2.0)
+    assert bound_of(False, centre=None) == bound_of(False, centre=None, detail=1e3)
+
+
+def test_the_untrained_predictor_gives_the_scan_back():
+    (_, prediction), _, missing = losses_of(True, centre=-6.0, predictor=(8,))
+    assert prediction.item() == pytest.approx(0.5 * (missing / 0.05).square().mean().item(), rel=1e-5)
+
+
+def test_the_parts_share_no_weights():
+    (loss, prediction), network, _ = losses_of(True, centre=-6.0, predictor=(8,))
+    predictor, diffusion = list(network.predictor.parameters()), list(network.unet.parameters())
+    through = torch.autograd.grad(loss, predictor, allow_unused=True, retain_graph=True)
+    assert all(gradient is None for gradient in through)
+    assert all(
+        g is None for g in torch.autograd.grad(prediction, diffusion, allow_unused=True, retain_graph=True)
+    )
+    assert any(
+        g is not None and g.any() for g in torch.autograd.grad(prediction, predictor, allow_unused=True)
+    )

@@ -38,7 +38,7 @@ def config(**optimiser):
     return TrainingConfig.model_validate(
         {
             "data": {"validation": ["sub-03"], "voxel_size": [1.0, 2.0], "patch": 16},
-            "network": {"widths": [8, 16], "blocks": 1},
+            "network": {"widths": [8, 16], "predictor": [8], "blocks": 1},
             "optimiser": {
                 "steps": 6,
                 "batch": 4,

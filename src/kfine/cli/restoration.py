@@ -46,7 +46,8 @@ def restore(
         typer.Option(
             metavar="NAME",
             rich_help_panel=MODEL,
-            help="vdm, or zero-filling, nearest, bilinear, bicubic (no model); auto is vdm.",
+            help="vdm; regression (its first half: one evaluation, no samples); or, without a model, zero-filling, "
+            "nearest, bilinear, bicubic.  auto is vdm.",
         ),
     ] = "auto",
     model: Annotated[

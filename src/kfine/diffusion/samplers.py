@@ -7,7 +7,7 @@ denoiser once for every sigma.  `correct(x_sigma, sigma)`, where given, replaces
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -61,32 +61,3 @@ def dpm_solver_2m(
 
 
 SAMPLERS: dict[str, Sampler] = {"ancestral": ancestral, "ddim": ddim, "dpm-solver-2m": dpm_solver_2m}
-
-
-class SeededNoise:
-    """Standard normal noise from one generator an image, so that a draw does not depend on the batch.
-
-    Args:
-        seeds: for each image of the batch, the integers that name it (seed, slice, sample ...).
-    """
-
-    def __init__(self, seeds: Sequence[Sequence[int]]) -> None:
-        self._generators = [torch.Generator().manual_seed(_mixed(seed)) for seed in seeds]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return noise of the shape, type and device of `x` (batch, ...); for complex x, unit noise in each part."""
-        real = torch.view_as_real(x) if x.is_complex() else x
-        draws = [torch.randn(real.shape[1:], generator=g, dtype=torch.float32) for g in self._generators]
-        drawn = torch.stack(draws).to(device=x.device, dtype=real.dtype)
-        return torch.view_as_complex(drawn) if x.is_complex() else drawn
-
-
-def _mixed(seed: Sequence[int]) -> int:
-    """Return 63 bits that differ for different sequences (SplitMix64's mixing step, folded)."""
-    state = 0
-    for part in seed:
-        state = (state ^ (part & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1

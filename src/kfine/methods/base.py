@@ -38,19 +38,22 @@ class Method(Protocol):
         operator: KSpaceCrop,
         y: Tensor,
         *,
-        seeds: Sequence[Sequence[int]],
+        seeds: Sequence[Sequence[Sequence[int]]],
+        at_once: int,
         on_step: Callable[[int], None],
     ) -> Tensor:
-        """Return one restored plane for each measurement.
+        """Return the restored planes, sample by sample.
 
         Args:
             operator: A.
             y: measurements (batch, *operator.low), complex, in model units (air at -1) when the domain is
                 real, and without that offset when it is complex.
-            seeds: the integers that name each plane and sample; equal integers give equal noise.
+            seeds: for each measurement the integers that name each sample to draw; equal integers give equal
+                noise.  As many samples for each; a deterministic method looks at none of them.
+            at_once: greatest number of planes a network sees in one call.
             on_step: called with the number of evaluations just done.
 
         Returns:
-            (batch, *operator.high), in the units of `y`, on the CPU.
+            (batch, sample, *operator.high), in the units of `y`, on the CPU.
         """
         ...

@@ -17,17 +17,19 @@ from kfine.diffusion.samplers import SAMPLERS
 from kfine.errors import ModelError, UsageError
 from kfine.methods.base import Method
 from kfine.methods.interpolation import KERNELS, Interpolation
+from kfine.methods.regression import Regression
 from kfine.methods.sampling import Guidance
 from kfine.methods.start import start_sigma
 from kfine.methods.vdm import VDMMethod, VDMOptions
 from kfine.methods.zero_filling import ZeroFilling
+from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 
 DETERMINISTIC: dict[str, Method] = {
     "zero-filling": ZeroFilling(),
     **{name: Interpolation(name) for name in KERNELS},
 }
-METHODS = ("auto", "vdm", *DETERMINISTIC)
+METHODS = ("auto", "vdm", "regression", *DETERMINISTIC)
 
 
 @dataclass(frozen=True)
@@ -74,19 +76,26 @@ def choose_method(
     _check(choice)
     device = choose_device(choice.device)
     if choice.method in DETERMINISTIC:
-        method = DETERMINISTIC[choice.method]
-        return Chosen(method, torch.device("cpu"), {"method": method.name, "model": None, "options": {}})
+        baseline = DETERMINISTIC[choice.method]
+        return Chosen(baseline, torch.device("cpu"), {"method": baseline.name, "model": None, "options": {}})
     model = _model(choice)
     precision = choose_precision(choice.precision, device)
-    options = _vdm_options(choice, model, measurements, operator)
     network = model.network.to(device)
-    vdm = VDMMethod(network, options, device=device, precision=precision)  # type: ignore[arg-type]
+    assert isinstance(network, VDM)
+    if choice.method == "regression":
+        if network.predictor is None:
+            raise ModelError(f"model {model.name}: has no predictor for method regression; use method vdm")
+        method: Method = Regression(network, strength=choice.strength, device=device, precision=precision)
+    else:
+        options = _vdm_options(choice, model, measurements, operator)
+        method = VDMMethod(network, options, device=device, precision=precision)
     description = {
-        "method": vdm.name,
+        "method": method.name,
         "model": {"name": model.name, "sha256": model.digest},
-        "options": vdm.options | {"device": str(device), "precision": str(precision).removeprefix("torch.")},
+        "options": method.options
+        | {"device": str(device), "precision": str(precision).removeprefix("torch.")},
     }
-    return Chosen(vdm, device, description)
+    return Chosen(method, device, description)
 
 
 def _vdm_options(
@@ -156,9 +165,11 @@ def _check(choice: Choice) -> None:
         raise UsageError(f"noise {choice.noise:g}: expected a number of at least 0")
     if choice.start is not None and not choice.start > 0:
         raise UsageError(f"start {choice.start:g}: expected a noise level above 0, or inf")
-    if choice.method in DETERMINISTIC:
+    if choice.method not in ("auto", "vdm"):
         given = {
-            "model": choice.model,
+            "model": None if choice.method == "regression" else choice.model,
+            "noise": choice.noise or None,
+            "conditioned": choice.conditioned,
             "steps": choice.steps,
             "sampler": choice.sampler,
             "start": choice.start,

@@ -70,7 +70,8 @@ class Interpolation:
         operator: KSpaceCrop,
         y: Tensor,
         *,
-        seeds: Sequence[Sequence[int]],
+        seeds: Sequence[Sequence[Sequence[int]]],
+        at_once: int,
         on_step: Callable[[int], None],
     ) -> Tensor:
         """Return the interpolated image, see `Method.restore`."""
@@ -80,4 +81,4 @@ class Interpolation:
             for low, high in zip(operator.low, operator.high, strict=True)
         )
         on_step(len(y))
-        return rows @ image @ columns.T
+        return (rows @ image @ columns.T)[:, None]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kfine.diffusion.guidance import consistent, measured_state, noise_aware
-from kfine.diffusion.samplers import SAMPLERS, Denoiser, SeededNoise
+from kfine.diffusion.noise import SeededNoise
+from kfine.diffusion.samplers import SAMPLERS, Denoiser
 from kfine.operators.kspace import KSpaceCrop
 
 
@@ -51,7 +52,8 @@ def sample_planes(
         y: measurements (batch, *operator.low), complex, in model units.
         sigmas: the schedule; its first value is where sampling starts.
         guidance: sampler, strength and noise.
-        seeds: the integers that name each plane's noise, one sequence a plane.
+        seeds: the integers that name each plane's noise, one sequence a plane; the last one is the sample's number
+            (see `SeededNoise`, with pairs).
         from_noise: start from pure noise instead of the zero-filled image plus noise.
         on_step: called after every evaluation of the denoiser.
 
@@ -59,7 +61,7 @@ def sample_planes(
         (batch, *operator.high), real when the operator's domain is.  At strength 1 without noise each sample
         reproduces its y to floating-point accuracy.
     """
-    noise = SeededNoise(seeds)
+    noise = SeededNoise(seeds, pairs=True)
 
     def counted(x: Tensor, sigma: Tensor) -> Tensor:
         denoised = denoiser(x, sigma)

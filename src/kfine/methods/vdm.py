@@ -6,8 +6,8 @@ Jiang, Gao and Sun, ISMRM 2023, 0163.  One unconditional model serves every low 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,26 +77,39 @@ class VDMMethod:
         operator: KSpaceCrop,
         y: Tensor,
         *,
-        seeds: Sequence[Sequence[int]],
+        seeds: Sequence[Sequence[Sequence[int]]],
+        at_once: int,
         on_step: Callable[[int], None],
     ) -> Tensor:
-        """Return one sample for each measurement, see `Method.restore`."""
+        """Return samples for each measurement, see `Method.restore`."""
         y = y.to(self.device)
-        zero_filled = operator.pseudo_inverse(y)
-        scan = zero_filled if operator.real else zero_filled.abs() - 1
-        denoiser = self._autocast(denoiser_of(self.network, scan if self.settings.conditioned else None))
-        if not operator.real:
-            denoiser = with_phase(denoiser, zero_filled)
-        return sample_planes(
-            denoiser,
-            operator,
-            y,
-            sigmas=self._sigmas(),
-            guidance=self.settings.guidance,
-            seeds=seeds,
-            from_noise=self.settings.start is None,
-            on_step=lambda: on_step(len(y)),
-        ).cpu()
+        reference = operator.pseudo_inverse(y)
+        condition = None
+        if self.settings.conditioned:
+            estimate = lowered(self.network.condition, self.device, self.precision)
+            parts = real_scan(reference)[:, None].split(at_once)
+            condition = torch.cat([estimate(part) for part in parts])
+        rows = [(plane, seed) for plane, samples in enumerate(seeds) for seed in samples]
+        drawn = []
+        for first in range(0, len(rows), at_once):
+            planes, names = zip(*rows[first : first + at_once], strict=True)
+            index = torch.tensor(planes, device=self.device)
+            known = None if condition is None else condition[index]
+            denoiser = lowered(denoiser_of(self.network, known), self.device, self.precision)
+            if not operator.real:
+                denoiser = with_phase(denoiser, reference[index])
+            sample = sample_planes(
+                denoiser,
+                operator,
+                y[index],
+                sigmas=self._sigmas(),
+                guidance=self.settings.guidance,
+                seeds=names,
+                from_noise=self.settings.start is None,
+                on_step=partial(on_step, len(names)),
+            )
+            drawn.append(sample.cpu())
+        return torch.cat(drawn).reshape(len(y), -1, *operator.high)
 
     def _sigmas(self) -> Tensor:
         settings = self.settings
@@ -106,22 +119,32 @@ class VDMMethod:
         first = max(settings.start, settings.last)
         return uniform_in_gamma(first, settings.last, settings.steps).to(self.device, torch.float32)
 
-    def _autocast(self, denoiser: Denoiser) -> Denoiser:
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            lower = self.precision != torch.float32
-            with torch.autocast(self.device.type, self.precision) if lower else nullcontext():
-                return denoiser(x, sigma).float()
 
-        return denoise
+def lowered(
+    network: Callable[..., Tensor], device: torch.device, precision: torch.dtype
+) -> Callable[..., Tensor]:
+    """Return `network` run by autocast in `precision`, giving float32."""
+    if precision == torch.float32:
+        return network
+
+    def run(*inputs: Tensor) -> Tensor:
+        with torch.autocast(device.type, precision):
+            return network(*inputs).float()
+
+    return run
 
 
-def denoiser_of(network: VDM, scan: Tensor | None = None) -> Denoiser:
+def real_scan(zero_filled: Tensor) -> Tensor:
+    """Return the zero-filled image as networks know it: real, air at -1 (complex images come without the offset)."""
+    return zero_filled.abs() - 1 if zero_filled.is_complex() else zero_filled
+
+
+def denoiser_of(network: VDM, condition: Tensor | None = None) -> Denoiser:
     """Return (x_sigma, sigma) -> estimate of x, for real x_sigma (batch, row, column) in model units.
 
-    z = alpha x_sigma with alpha = (1 + sigma^2)^(-1/2), and x = x_sigma - sigma n_hat(z).  `scan` is the
-    zero-filled image that the network is conditioned on, of the shape of x; None for the unconditional prior.
+    z = alpha x_sigma with alpha = (1 + sigma^2)^(-1/2), and x = x_sigma - sigma n_hat(z).  `condition`
+    (batch, 1, row, column) is what `network.condition` made of the scan; None for the unconditional prior.
     """
-    condition = None if scan is None else scan[:, None]
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.to(device=x.device, dtype=x.dtype)

@@ -29,10 +29,11 @@ class ZeroFilling:
         operator: KSpaceCrop,
         y: Tensor,
         *,
-        seeds: Sequence[Sequence[int]],
+        seeds: Sequence[Sequence[Sequence[int]]],
+        at_once: int,
         on_step: Callable[[int], None],
     ) -> Tensor:
         """Return A^+ y, see `Method.restore`."""
         x = operator.pseudo_inverse(y)
         on_step(len(y))
-        return x
+        return x[:, None]

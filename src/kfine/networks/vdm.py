@@ -18,17 +18,27 @@ from kfine.networks.unet import UNet
 class VDM(nn.Module):
     """Predict the noise n in z = alpha x + s n, with alpha^2 = sigmoid(-gamma) and s^2 = sigmoid(gamma).
 
-    The U-Net sees z, its Fourier features, the condition and the normalised gamma, and gives
-    v = alpha n - s x, from which n = s z + alpha v (Salimans and Ho 2022): predicting n itself would magnify
-    its error by 1 / alpha in the image at high noise.  What the condition says of v, -s times itself, is added
-    to the U-Net's output: an untrained network gives back the scan, and only what the scan lacks is learned.
+    With sigma = s / alpha, the condition c and the deviation r = z / alpha - c from it, the image is estimated as
+
+        x = c + d^2 / (d^2 + sigma^2) r + d sigma / (d^2 + sigma^2)^(1/2) F
+
+    where F is the U-Net's output (Karras et al. 2022, equation 7, for the image's difference to c).  The first
+    two terms are the best linear estimate when d is the standard deviation of what c lacks: an untrained network
+    gives it back, F has unit variance at every noise level, and its error is never magnified.  Without a scan
+    c = 0 and d = 1, and F is -v of Salimans and Ho (2022).
+
+    c is what a second U-Net, the predictor, makes of the zero-filled scan: its estimate of E[x | scan], learned
+    by least squares (Whang et al., Deblurring via Stochastic Refinement, CVPR 2022).  What diffusion has to
+    learn is then only what cannot be known.
 
     Args:
         widths: channels a level of the U-Net.
-        blocks: residual blocks a level.
+        predictor: channels a level of the predictor; none: c is the zero-filled scan itself.
+        blocks: residual blocks a level, of both U-Nets.
         gamma_min: least gamma the network is normalised to, and gamma(0) before training.
         gamma_max: greatest gamma the network is normalised to, and gamma(1) before training.
         fourier: exponents n of the features sin(2^n pi z) and cos(2^n pi z).
+        detail: d where a scan is given: standard deviation of x - c in model units.
         dropout: probability inside the residual blocks, while training.
     """
 
@@ -36,17 +46,34 @@ class VDM(nn.Module):
         self,
         *,
         widths: Sequence[int] = (64, 128, 192),
+        predictor: Sequence[int] = (),
         blocks: int = 2,
         gamma_min: float = -13.3,
         gamma_max: float = 5.0,
         fourier: Sequence[int] = (7, 8),
+        detail: float = 0.06,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.gamma_min, self.gamma_max, self.fourier = gamma_min, gamma_max, tuple(fourier)
+        self.detail = detail
         self.gamma = Gamma(gamma_min=gamma_min, gamma_max=gamma_max)
         channels = 2 + 2 * len(self.fourier)
         self.unet = UNet(in_channels=channels, out_channels=1, widths=widths, blocks=blocks, dropout=dropout)
+        self.predictor = (
+            UNet(in_channels=1, out_channels=1, widths=predictor, blocks=blocks, dropout=dropout)
+            if predictor
+            else None
+        )
+
+    def condition(self, scan: Tensor) -> Tensor:
+        """Return the condition c of zero-filled images `scan`, both (batch, 1, row, column) in model units."""
+        if self.predictor is None:
+            return scan
+        clean = torch.zeros(
+            len(scan), device=scan.device
+        )  # the U-Net's level: there is no noise to tell it of
+        return scan + self.detail * self.predictor(scan, clean).float()
 
     def forward(self, z: Tensor, gamma: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return the predicted noise in `z`.
@@ -54,21 +81,28 @@ class VDM(nn.Module):
         Args:
             z: (batch, 1, row, column).
             gamma: (batch,).
-            condition: the zero-filled image of the scan, of the shape of `z` in model units; None, or 0 all over
-                an image, for the unconditional model.
+            condition: what `condition` made of the scan, of the shape of `z`; None, or 0 all over an image, for
+                the unconditional model.
 
         Returns:
             (batch, 1, row, column).
         """
         condition = torch.zeros_like(z) if condition is None else condition
-        features = [z, condition]
+        given = condition.flatten(1).any(1)[:, None, None, None]
+        d = torch.where(given, self.detail, 1.0)
+        level = gamma[:, None, None, None]
+        alpha, _ = signal_and_noise(level)
+        sigma = torch.exp(level / 2)
+        spread = (d.square() + sigma.square()).sqrt()
+        deviation = (z / alpha - condition) / spread
+        features = [deviation, condition]
         for n in self.fourier:
             angle = (2.0**n * math.pi) * z
             features += [angle.sin(), angle.cos()]
-        level = (gamma - self.gamma_min) / (self.gamma_max - self.gamma_min)
-        alpha, s = signal_and_noise(gamma[:, None, None, None])
-        v = self.unet(torch.cat(features, dim=1), level).float() - s * condition
-        return s * z + alpha * v
+        normalised = (gamma - self.gamma_min) / (self.gamma_max - self.gamma_min)
+        output = self.unet(torch.cat(features, dim=1), normalised).float()
+        # n = (z / alpha - x) / sigma with x from above, simplified so that no difference of near equals is left.
+        return (sigma * deviation - d * output) / spread
 
 
 def signal_and_noise(gamma: Tensor) -> tuple[Tensor, Tensor]:

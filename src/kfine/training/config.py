@@ -47,10 +47,12 @@ class NetworkConfig(_Section):
     """The arguments of `kfine.networks.vdm.VDM`."""
 
     widths: tuple[Positive, ...] = (64, 128, 160)
+    predictor: tuple[Positive, ...] = ()
     blocks: Positive = 2
     gamma_min: float = -13.3
     gamma_max: float = 5.0
     fourier: tuple[int, ...] = (7, 8)
+    detail: PositiveFloat = 0.06
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -60,15 +62,14 @@ class OptimiserConfig(_Section):
     Attributes:
         steps: number of updates.
         batch: patches an update, over all devices together.
-        learning_rate: peak of the network's; linear warm-up, then a cosine down to a hundredth.
+        learning_rate: peak of the diffusion network's; linear warm-up, then a cosine down to a hundredth.
+        predictor_learning_rate: peak of the predictor's, likewise.
         gamma_learning_rate: peak of the noise schedule's.
         warmup: updates of linear warm-up.
         clip: greatest norm of the gradient.
         ema: decay of the running mean of the weights, reached gradually.
         weight_centre: gamma below which the loss is faded out (`losses.rising_weight`); absent: the bound itself.
-        weight_detail: standard deviation of the detail that scans lack (model units), for the same weight of
-            patches that come with their scan.
-        unconditional: part of the patches that are trained on without their low-resolution scan.
+        unconditional: part of the patches whose scan diffusion is not shown.
         precision: "float32" or "bfloat16" (autocast).
         compile: whether the network is compiled (worth it on a GPU).
         seed: of everything random.
@@ -77,12 +78,12 @@ class OptimiserConfig(_Section):
     steps: Positive
     batch: Positive = 8
     learning_rate: PositiveFloat = 4e-4
+    predictor_learning_rate: PositiveFloat = 1e-3
     gamma_learning_rate: PositiveFloat = 4e-3
     warmup: Annotated[int, Field(ge=0)] = 200
     clip: PositiveFloat = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
     weight_centre: float | None = None
-    weight_detail: PositiveFloat = 0.05
     unconditional: Annotated[float, Field(ge=0, le=1)] = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False

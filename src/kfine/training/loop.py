@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from kfine.checkpoint import save_model
@@ -80,7 +81,7 @@ def train(
     train_paths, validation_paths = split_volumes(data, config.data.validation)
     network = VDM(**config.network.model_dump())
     objective, optimiser = fabric.setup(
-        Objective(network, centre=options.weight_centre, detail=options.weight_detail),
+        Objective(network, centre=options.weight_centre),
         _optimiser(network, options),
     )
     ema = Ema(network, options.ema)
@@ -88,6 +89,8 @@ def train(
     run = objective
     if options.compile:
         network.unet.compile()
+        if network.predictor:
+            network.predictor.compile()
     log = Log(out / "log.csv", resumed_at=first)
     writer = _tensorboard(out) if tensorboard and fabric.is_global_zero else None
     validation = (
@@ -96,26 +99,27 @@ def train(
         else None
     )
     batches = iter(_batches(config, train_paths, fabric, first))
-    losses: list[float] = []
+    losses: list[Tensor] = []
     began = time.monotonic()
     for step in range(first + 1, options.steps + 1):
         _set_rates(optimiser, options, step)
-        x, condition = fabric.to_device(next(batches)).split(1, dim=1)
-        kept, *draws = _draws(x, options, step, fabric)
-        loss = run(x, condition * kept[:, None, None, None], *draws)
-        fabric.backward(loss)
-        fabric.clip_gradients(objective, optimiser, max_norm=options.clip)
+        x, scan = fabric.to_device(next(batches)).split(1, dim=1)
+        loss, prediction = run(x, scan, *_draws(x, options, step, fabric))
+        fabric.backward(loss + prediction if network.predictor else loss)
+        for group in optimiser.param_groups:
+            torch.nn.utils.clip_grad_norm_(group["params"], options.clip)
         optimiser.step()
         optimiser.zero_grad()
         ema.update(network, step)
-        losses.append(float(fabric.all_reduce(loss.detach())))
+        losses.append(fabric.all_reduce(torch.stack([loss, prediction]).detach()))
         if not fabric.is_global_zero:
             continue
-        on_step(step, losses[-1])
+        on_step(step, float(losses[-1][0]))
         last = step == options.steps
         saves = last or step % config.report.checkpoint == 0
         if step % LOG_EVERY == 0 or saves:
-            figures = {"loss": sum(losses) / len(losses), "seconds": time.monotonic() - began}
+            mean_loss, mean_prediction = torch.stack(losses).mean(0).tolist()
+            figures = {"loss": mean_loss, "prediction": mean_prediction, "seconds": time.monotonic() - began}
             losses.clear()
             if validation and (last or step % config.report.validate_every == 0):
                 figures |= validation.figures(
@@ -151,15 +155,16 @@ def _optimiser(network: VDM, options: OptimiserConfig) -> torch.optim.Optimizer:
         {"params": list(network.unet.parameters()), "lr": options.learning_rate},
         {"params": list(network.gamma.parameters()), "lr": options.gamma_learning_rate},
     ]
+    if network.predictor:
+        groups.append({"params": list(network.predictor.parameters()), "lr": options.predictor_learning_rate})
     return torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
 
 
 def _set_rates(optimiser: Any, options: OptimiserConfig, step: int) -> None:
     warm = min(1.0, step / max(1, options.warmup))
     cosine = 0.505 + 0.495 * math.cos(math.pi * step / options.steps)
-    for group, peak in zip(
-        optimiser.param_groups, (options.learning_rate, options.gamma_learning_rate), strict=True
-    ):
+    peaks = (options.learning_rate, options.gamma_learning_rate, options.predictor_learning_rate)
+    for group, peak in zip(optimiser.param_groups, peaks, strict=False):
         group["lr"] = peak * warm * cosine
 
 
@@ -174,8 +179,8 @@ def _batches(config: TrainingConfig, paths: list[Path], fabric: Any, first: int)
     return DataLoader(Subset(patches, mine), batch_size=options.batch // processes)
 
 
-def _draws(x: torch.Tensor, options: OptimiserConfig, step: int, fabric: Any) -> tuple[torch.Tensor, ...]:
-    """Return which patches keep their scan, the times and the two noises; of (seed, step, process) alone."""
+def _draws(x: Tensor, options: OptimiserConfig, step: int, fabric: Any) -> tuple[Tensor, ...]:
+    """Return which patches diffusion sees the scan of, the times and the two noises; of (seed, step, process) alone."""
     generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) * 4096 + fabric.global_rank)
     kept = (torch.rand(len(x), generator=generator) >= options.unconditional).float()
     t = antithetic_times(len(x), generator)

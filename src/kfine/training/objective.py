@@ -19,26 +19,38 @@ STRIDE = 4
 
 
 class Objective(nn.Module):
-    """The bound of `network`, its diffusion part weighted where a centre is given.
+    """The bound of `network`, its diffusion part weighted where a centre is given, and its predictor's squared error.
 
-    Patches that come with their scan are weighed with `detail`, the others without (see `rising_weight`).
+    Patches that come with their scan are weighed with the network's `detail`, the others without
+    (see `rising_weight`).  The two parts share no weights: diffusion takes the prediction as it comes.
     """
 
-    def __init__(self, network: VDM, *, centre: float | None, detail: float) -> None:
+    def __init__(self, network: VDM, *, centre: float | None) -> None:
         super().__init__()
-        self.network, self.centre, self.detail = network, centre, detail
+        self.network, self.centre = network, centre
 
-    def forward(self, x: Tensor, condition: Tensor, t: Tensor, noise: Tensor, noise_0: Tensor) -> Tensor:
-        """Return the loss in nats a pixel, averaged over the batch x (batch, 1, row, column)."""
+    def forward(
+        self, x: Tensor, scan: Tensor, kept: Tensor, t: Tensor, noise: Tensor, noise_0: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the bound and the prediction's -log p in nats a pixel, means over the batch x (batch, 1, row, column).
+
+        `scan` holds the zero-filled images, `kept` (batch,) is 1 where diffusion sees them and 0 elsewhere.
+        """
+        predicted = self.network.condition(scan)
+        # Up to a constant: a Gaussian of standard deviation `detail` around the prediction.
+        prediction = 0.5 * ((x - predicted) / self.network.detail).square().mean()
+        condition = predicted.detach() * kept[:, None, None, None]
 
         def network(z: Tensor, level: Tensor) -> Tensor:
             return self.network(z, level, condition)  # type: ignore[no-any-return]
 
-        given = condition.flatten(1).any(1)
+        given = kept.bool()
 
         def weight(level: Tensor) -> Tensor:
             assert self.centre is not None
-            with_scan, without = (rising_weight(self.centre, detail) for detail in (self.detail, None))
+            with_scan, without = (
+                rising_weight(self.centre, detail) for detail in (self.network.detail, None)
+            )
             return torch.where(given, with_scan(level), without(level))
 
         gamma = self.network.gamma
@@ -52,4 +64,4 @@ class Objective(nn.Module):
             ),
             dims=x[0].numel(),
         )
-        return (bound.prior + bound.reconstruction + bound.diffusion).mean() / bound.dims
+        return (bound.prior + bound.reconstruction + bound.diffusion).mean() / bound.dims, prediction

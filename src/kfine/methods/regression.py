@@ -1,0 +1,65 @@
+"""Method regression: the model's least-squares estimate alone, held to the measured k-space.
+
+The first half of method vdm: one network evaluation a plane instead of many, no samples and no uncertainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kfine.methods.vdm import lowered, real_scan
+from kfine.networks.vdm import VDM
+from kfine.operators.kspace import KSpaceCrop
+
+
+class Regression:
+    """Restore planes with the predictor of a VDM.
+
+    Args:
+        network: in evaluation mode, on `device`, with a predictor.
+        strength: 1 to replace the estimate's measured frequencies by the measurement, 0 to leave it alone;
+            between them, the weight of the measurement.
+        device: where the network runs.
+        precision: autocast type of the network; everything else stays float32.
+    """
+
+    name = "regression"
+    samples = evaluations = 1
+
+    def __init__(
+        self, network: VDM, *, strength: float, device: torch.device, precision: torch.dtype = torch.float32
+    ) -> None:
+        self.network, self.strength, self.device, self.precision = network, strength, device, precision
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings, JSON-ready."""
+        return {"strength": self.strength}
+
+    @torch.inference_mode()
+    def restore(
+        self,
+        operator: KSpaceCrop,
+        y: Tensor,
+        *,
+        seeds: Sequence[Sequence[Sequence[int]]],
+        at_once: int,
+        on_step: Callable[[int], None],
+    ) -> Tensor:
+        """Return the estimate for each measurement, see `Method.restore`."""
+        estimate = lowered(self.network.condition, self.device, self.precision)
+        planes = []
+        for part in y.to(self.device).split(at_once):
+            zero_filled = operator.pseudo_inverse(part)
+            x = estimate(real_scan(zero_filled)[:, None])[:, 0]
+            if not operator.real:
+                x = (x + 1) * torch.polar(torch.ones_like(x), zero_filled.angle())
+            wide = torch.complex128 if x.is_complex() else torch.float64
+            held = operator.project(x.to(wide), part.to(torch.complex128)).to(x.dtype)
+            planes.append(torch.lerp(x, held, self.strength).cpu())
+            on_step(len(part))
+        return torch.cat(planes)[:, None]
