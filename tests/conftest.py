@@ -10,7 +10,7 @@ from kfine.checkpoint import load_model, save_model
 from kfine.image import Image
 from kfine.networks.vdm import VDM
 
-TINY = {"widths": [8, 16], "predictor": [8], "blocks": 1}
+TINY = {"widths": [8, 16], "predictor": [8, 16], "blocks": 1}
 SAMPLING = {"steps": 3, "samples": 2, "conditioned": True}
 
 

@@ -21,13 +21,15 @@ def edit(folder, **changes):
     (folder / "config.json").write_text(json.dumps(config | changes))
 
 
-def test_a_saved_model_is_the_model(tmp_path):
+def test_a_saved_model_is_the_model_in_half_precision(tmp_path):
     network = VDM(**TINY)
     save_model(tmp_path / "m", network, {"method": "vdm", "network": TINY})
     loaded = load_model(tmp_path / "m")
     assert not loaded.network.training
     for name, tensor in network.state_dict().items():
-        assert torch.equal(loaded.network.state_dict()[name], tensor)
+        kept = loaded.network.state_dict()[name]
+        assert kept.dtype == torch.float32
+        assert torch.equal(kept, tensor.half().float())
     assert load_model(str(tmp_path / "m")).digest == loaded.digest
 
 

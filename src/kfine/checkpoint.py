@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kfine.errors import ModelError
@@ -69,12 +70,19 @@ def load_model(model: str | os.PathLike[str]) -> Model:
 
 
 def save_model(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
-    """Write `network` and `config` (method, network and whatever describes it) as a model folder, atomically."""
+    """Write `network` and `config` (method, network and whatever describes it) as a model folder, atomically.
+
+    Weights are stored in float16, half the size of float32: its rounding, 0.05 %, is far below what a weight's
+    value is worth.  Loading gives float32.
+    """
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     payload = save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        {
+            name: tensor.detach().to("cpu", torch.float16).contiguous()
+            for name, tensor in network.state_dict().items()
+        }
     )
     described = {"format": FORMAT, **config, "sha256": hashlib.sha256(payload).hexdigest()}
     replace_bytes(folder / "model.safetensors", payload)
