@@ -117,3 +117,10 @@ def test_scaling_does_not_depend_on_units_or_sign_conventions():
     assert one.to_model(np.quantile(voxels, 0.999)) == pytest.approx(2 * 0.9 - 1)
     with pytest.raises(InputError, match="every voxel is 0"):
         Scaling.of(np.zeros((1, 1, 4, 4)))
+
+
+@pytest.mark.parametrize("times", [None, (0.0, 0.1), (0.2, 0.6)])
+def test_a_period_must_hold_the_frames(times):
+    with pytest.raises(InputError, match="period"):
+        Image(np.ones((2, 1, 4, 5)), frame_times=times, period=0.1)
+    assert Image(np.ones((2, 1, 4, 5)), frame_times=(0.2, 0.6), period=0.8).period == 0.8

@@ -43,12 +43,15 @@ class Image:
             whose k-space was measured); read-only.
         affine: 4x4, maps (slice, row, column, 1) to RAS+ millimetres.
         frame_times: seconds, one a frame, or None when the image has no time.
+        period: seconds after which the frames begin again (a gated cine's mean heart beat); None when time does
+            not wrap round.
         source: where it came from.
     """
 
     voxels: NDArray[Any]
     affine: Affine = field(default_factory=lambda: np.eye(4))
     frame_times: tuple[float, ...] | None = None
+    period: float | None = None
     source: Source = field(default_factory=Source)
 
     def __post_init__(self) -> None:
@@ -64,6 +67,12 @@ class Image:
         object.__setattr__(self, "affine", check_affine(self.affine))
         if self.frame_times is not None and len(self.frame_times) != voxels.shape[0]:
             raise InputError(f"image: expected {voxels.shape[0]} frame times, got {len(self.frame_times)}")
+        if self.period is not None:
+            times = self.frame_times
+            if times is None or not self.period > times[-1] - times[0]:
+                raise InputError(
+                    f"image: expected a period longer than its frame times span, got {self.period:g} s"
+                )
 
     @property
     def frames(self) -> int:

@@ -64,4 +64,4 @@ def _provenance(result: Restoration, low: Image, index: int) -> str:
 def _plane(image: Image, index: int) -> Image:
     """Return slice `index` of frame 0."""
     part = image.take_slices(index, index + 1)
-    return replace(part, voxels=part.voxels[:1], frame_times=None)
+    return replace(part, voxels=part.voxels[:1], frame_times=None, period=None)
