@@ -1,4 +1,4 @@
-"""Every resolution by one checkpoint, every validation subject: zero filling, bicubic, the model's regression and its mean image.
+"""Every resolution by one checkpoint, every validation subject: the baselines, regression, mean image and one sample.
 
 python benchmarks/quality.py --data BRAINS [--model runs/brain-vdm/model] [--json quality.json]
 """
@@ -71,7 +71,8 @@ def _line(row):
 
 def _table(rows):
     """Return the lines of README's table: means over the subjects, and the range of the gains."""
-    yield "| scan to image | zero filling | bicubic | regression | mean image | one sample | PSNR gain of the mean | SSIM gain |"
+    names = ("zero filling", "bicubic", "regression", "mean image", "one sample")
+    yield "| " + " | ".join(("scan to image", *names, "PSNR gain of the mean", "SSIM gain")) + " |"
     yield "| --- " * 8 + "|"
     for low, high in SETTINGS:
         here = [row for row in rows if (row["low"], row["high"]) == (low, high)]

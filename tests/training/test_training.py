@@ -218,3 +218,20 @@ def test_the_packaged_model_was_made_by_its_configuration():
     assert {k: recorded["training"][k] for k in ("data", "optimiser")} == {
         k: settings[k] for k in ("data", "optimiser")
     }
+
+
+def test_a_finished_run_goes_on_with_a_restart(brains, tmp_path):
+    """Three updates, then three more: the same as six with a restart after three."""
+    whole, rest = [], []
+    longer = config(steps=6, restarts=[3])
+    train(longer, data=brains, out=tmp_path / "whole", devices=CPU, on_step=lambda *s: whole.append(s))
+    train(config(steps=3), data=brains, out=tmp_path / "two", devices=CPU)
+    train(
+        longer, data=brains, out=tmp_path / "two", resume=True, devices=CPU, on_step=lambda *s: rest.append(s)
+    )
+    assert rest == whole[3:]
+    plain = []
+    train(
+        config(steps=6), data=brains, out=tmp_path / "plain", devices=CPU, on_step=lambda *s: plain.append(s)
+    )
+    assert plain[-1] != whole[-1]

@@ -147,7 +147,11 @@ def _mask(truth: Image, region: Image) -> Mask:
 
     from kfine.evaluation.comparison import check_same_grid
 
-    one = replace(truth, voxels=truth.voxels[:1], frame_times=None, period=None) if region.frames == 1 else truth
+    one = (
+        replace(truth, voxels=truth.voxels[:1], frame_times=None, period=None)
+        if region.frames == 1
+        else truth
+    )
     check_same_grid(one, region)
     return region.voxels != 0
 

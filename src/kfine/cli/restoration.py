@@ -46,7 +46,7 @@ def restore(
         typer.Option(
             metavar="NAME",
             rich_help_panel=MODEL,
-            help="vdm; regression (its first half: one evaluation, no samples); or, without a model, zero-filling, "
+            help="vdm; regression (its first half: fast, no samples); or, without a model, zero-filling, "
             "nearest, bilinear, bicubic.  auto is vdm.",
         ),
     ] = "auto",

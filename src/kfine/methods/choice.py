@@ -80,12 +80,19 @@ def choose_method(
         return Chosen(baseline, torch.device("cpu"), {"method": baseline.name, "model": None, "options": {}})
     model = _model(choice)
     precision = choose_precision(choice.precision, device)
-    network = model.network.to(device)
+    # Convolutions run a fifth faster in this order of memory.
+    network = model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(network, VDM)
     if choice.method == "regression":
         if network.predictor is None:
             raise ModelError(f"model {model.name}: has no predictor for method regression; use method vdm")
-        method: Method = Regression(network, strength=choice.strength, device=device, precision=precision)
+        method: Method = Regression(
+            network,
+            strength=choice.strength,
+            turned=bool(model.config.get("sampling", {}).get("turned", False)),
+            device=device,
+            precision=precision,
+        )
     else:
         options = _vdm_options(choice, model, measurements, operator)
         method = VDMMethod(network, options, device=device, precision=precision)
@@ -122,6 +129,7 @@ def _vdm_options(
         guidance=replace(guidance, state=guidance.sampler == "ancestral"),
         start=None if math.isinf(start) else start,
         conditioned=conditioned,
+        turned=bool(own.get("turned", False)),
         last=float(own.get("last", defaults.last)),
     )
 

@@ -1,6 +1,6 @@
 """Method regression: the model's least-squares estimate alone, held to the measured k-space.
 
-The first half of method vdm: one network evaluation a plane instead of many, no samples and no uncertainty.
+The first half of method vdm: a few network evaluations a plane instead of many, no samples and no uncertainty.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kfine.methods.prediction import predict
 from kfine.methods.vdm import lowered, real_scan
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
@@ -23,6 +24,7 @@ class Regression:
         network: in evaluation mode, on `device`, with a predictor.
         strength: 1 to replace the estimate's measured frequencies by the measurement, 0 to leave it alone;
             between them, the weight of the measurement.
+        turned: whether the estimate is averaged over quarter turns (`predict`).
         device: where the network runs.
         precision: autocast type of the network; everything else stays float32.
     """
@@ -31,14 +33,21 @@ class Regression:
     samples = evaluations = 1
 
     def __init__(
-        self, network: VDM, *, strength: float, device: torch.device, precision: torch.dtype = torch.float32
+        self,
+        network: VDM,
+        *,
+        strength: float,
+        turned: bool = False,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
     ) -> None:
-        self.network, self.strength, self.device, self.precision = network, strength, device, precision
+        self.network, self.device, self.precision = network, device, precision
+        self.strength, self.turned = strength, turned
 
     @property
     def options(self) -> dict[str, Any]:
         """The settings, JSON-ready."""
-        return {"strength": self.strength}
+        return {"strength": self.strength, "turned": self.turned}
 
     @torch.inference_mode()
     def restore(
@@ -51,11 +60,16 @@ class Regression:
         on_step: Callable[[int], None],
     ) -> Tensor:
         """Return the estimate for each measurement, see `Method.restore`."""
-        estimate = lowered(self.network.condition, self.device, self.precision)
         planes = []
         for part in y.to(self.device).split(at_once):
             zero_filled = operator.pseudo_inverse(part)
-            x = estimate(real_scan(zero_filled)[:, None])[:, 0]
+            x = predict(
+                self.network,
+                real_scan(zero_filled)[:, None],
+                turned=self.turned,
+                at_once=at_once,
+                run=lambda network: lowered(network, self.device, self.precision),
+            )[:, 0]
             if not operator.real:
                 x = (x + 1) * torch.polar(torch.ones_like(x), zero_filled.angle())
             wide = torch.complex128 if x.is_complex() else torch.float64

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kfine.diffusion.samplers import Denoiser
 from kfine.diffusion.schedules import learned, uniform_in_gamma
+from kfine.methods.prediction import predict
 from kfine.methods.sampling import Guidance, sample_planes
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
@@ -30,6 +31,7 @@ class VDMOptions:
         guidance: sampler, strength and noise.
         conditioned: whether the network sees the scan; if not, the measurement acts through the guidance alone,
             as in the abstract.
+        turned: whether the prediction is averaged over quarter turns (`predict`).
         start: noise level (model units) at which sampling starts from the zero-filled image; None starts from
             pure noise, along the learned schedule.
         last: noise level of the last evaluation, in model units.
@@ -39,6 +41,7 @@ class VDMOptions:
     samples: int = 8
     guidance: Guidance = field(default_factory=Guidance)
     conditioned: bool = False
+    turned: bool = False
     start: float | None = 0.3
     last: float = 0.03
 
@@ -86,16 +89,20 @@ class VDMMethod:
         reference = operator.pseudo_inverse(y)
         condition = None
         if self.settings.conditioned:
-            estimate = lowered(self.network.condition, self.device, self.precision)
-            parts = real_scan(reference)[:, None].split(at_once)
-            condition = torch.cat([estimate(part) for part in parts])
+            condition = predict(
+                self.network,
+                real_scan(reference)[:, None],
+                turned=self.settings.turned,
+                at_once=at_once,
+                run=self._lowered,
+            )
         rows = [(plane, seed) for plane, samples in enumerate(seeds) for seed in samples]
         drawn = []
         for first in range(0, len(rows), at_once):
             planes, names = zip(*rows[first : first + at_once], strict=True)
             index = torch.tensor(planes, device=self.device)
             known = None if condition is None else condition[index]
-            denoiser = lowered(denoiser_of(self.network, known), self.device, self.precision)
+            denoiser = self._lowered(denoiser_of(self.network, known))
             if not operator.real:
                 denoiser = with_phase(denoiser, reference[index])
             sample = sample_planes(
@@ -110,6 +117,9 @@ class VDMMethod:
             )
             drawn.append(sample.cpu())
         return torch.cat(drawn).reshape(len(y), -1, *operator.high)
+
+    def _lowered(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lowered(network, self.device, self.precision)
 
     def _sigmas(self) -> Tensor:
         settings = self.settings

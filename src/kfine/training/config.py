@@ -66,6 +66,7 @@ class OptimiserConfig(_Section):
         predictor_learning_rate: peak of the predictor's, likewise.
         gamma_learning_rate: peak of the noise schedule's.
         warmup: updates of linear warm-up.
+        restarts: updates after which warm-up and cosine begin again, to go on with a finished run.
         clip: greatest norm of the gradient.
         ema: decay of the running mean of the weights, reached gradually.
         weight_centre: gamma below which the loss is faded out (`losses.rising_weight`); absent: the bound itself.
@@ -81,6 +82,7 @@ class OptimiserConfig(_Section):
     predictor_learning_rate: PositiveFloat = 1e-3
     gamma_learning_rate: PositiveFloat = 4e-3
     warmup: Annotated[int, Field(ge=0)] = 200
+    restarts: tuple[Positive, ...] = ()
     clip: PositiveFloat = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
     weight_centre: float | None = None

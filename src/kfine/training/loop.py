@@ -161,8 +161,11 @@ def _optimiser(network: VDM, options: OptimiserConfig) -> torch.optim.Optimizer:
 
 
 def _set_rates(optimiser: Any, options: OptimiserConfig, step: int) -> None:
-    warm = min(1.0, step / max(1, options.warmup))
-    cosine = 0.505 + 0.495 * math.cos(math.pi * step / options.steps)
+    # Warm restarts: Loshchilov and Hutter, SGDR (ICLR 2017).
+    first = max((after for after in options.restarts if after < step), default=0)
+    last = min((after for after in options.restarts if after >= step), default=options.steps)
+    warm = min(1.0, (step - first) / max(1, options.warmup))
+    cosine = 0.505 + 0.495 * math.cos(math.pi * (step - first) / (last - first))
     peaks = (options.learning_rate, options.gamma_learning_rate, options.predictor_learning_rate)
     for group, peak in zip(optimiser.param_groups, peaks, strict=False):
         group["lr"] = peak * warm * cosine
