@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import kfine
-from tests.io.dicom_files import series
+from tests.io.dicom_files import cine, series
 
 
 def test_info_of_an_image(command, low):
@@ -29,6 +29,30 @@ def test_info_of_dicom_names_no_patient(command, tmp_path):
     assert "ecretova" not in done.out
     facts = json.loads(command("info", tmp_path / "[b]scan", "--json").out)
     assert (facts["kind"], facts["shape"]) == ("dicom", [1, 3, 6, 8])
+
+
+def test_info_of_a_cine(command, tmp_path):
+    cine(tmp_path / "a", frames=5, NominalInterval=200)
+    done = command("info", tmp_path / "a")
+    for part in ("first 0.02, spacing 0.04, last 0.18", "period s", "0.2", "heart rate per minute", "300"):
+        assert part in done.out
+    facts = json.loads(command("info", tmp_path / "a", "--json").out)
+    assert facts["shape"][0] == 5
+    assert facts["frame times s"] == {"first": 0.02, "spacing": 0.04, "last": 0.18}
+    assert (facts["period s"], facts["heart rate per minute"]) == (0.2, 300)
+    assert {"notes", "frame spacing s"}.isdisjoint(facts)
+
+
+def test_info_says_what_is_wrong_with_trigger_times(command, tmp_path):
+    cine(tmp_path / "a", lambda s, f: 0.0)
+    done = command("info", tmp_path / "a")
+    assert "all equal in slice 1" in done.err
+    facts = json.loads(command("info", tmp_path / "a", "--json").out)
+    assert "all equal in slice 1" in facts["notes"][0]
+    assert {"frame times s", "period s"}.isdisjoint(facts)
+    cine(tmp_path / "b", lambda s, f: (0.0, 10.0, 50.0, 60.0)[f])
+    facts = json.loads(command("info", tmp_path / "b", "--json").out)
+    assert facts["frame spacing s"] == {"shortest": 0.01, "longest": 0.04}
 
 
 def test_info_of_kspace(command, kspace):

@@ -1,5 +1,6 @@
 """Small DICOM files made for a test; every value can be replaced by keyword."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,16 @@ def classic(stored: np.ndarray | None = None, **tags: object) -> FileDataset:
 
 
 def enhanced(
-    stored: np.ndarray, positions: list[list[float]], *, trigger: list[float] | None = None
+    stored: np.ndarray,
+    positions: list[list[float]],
+    *,
+    trigger: list[float] | None = None,
+    beat: float | None = None,
 ) -> FileDataset:
-    """Return an enhanced MR image of (frame, row, column), frame n with slope n + 1 and intercept n."""
+    """Return an enhanced MR image of (frame, row, column), frame n with slope n + 1 and intercept n.
+
+    `trigger`, of each frame, and `beat`, the nominal R-R interval, are in ms.
+    """
     dataset = _dataset(ENHANCED_MR, stored)
     dataset.NumberOfFrames = len(stored)
     dataset.SeriesNumber = 7
@@ -70,9 +78,11 @@ def enhanced(
         group.PlanePositionSequence = Sequence([plane])
         group.PixelValueTransformationSequence = Sequence([scaling])
         if trigger is not None:
-            beat = Dataset()
-            beat.NominalCardiacTriggerDelayTime = trigger[n]
-            group.CardiacSynchronizationSequence = Sequence([beat])
+            heart = Dataset()
+            heart.NominalCardiacTriggerDelayTime = trigger[n]
+            if beat is not None:
+                heart.RRIntervalTimeNominal = beat
+            group.CardiacSynchronizationSequence = Sequence([heart])
         own.append(group)
     dataset.PerFrameFunctionalGroupsSequence = Sequence(own)
     return dataset
@@ -91,6 +101,29 @@ def series(folder: Path, slices: int = 4, **tags: object) -> list[np.ndarray]:
         number = slices - n
         dataset = classic(image, ImagePositionPatient=position(n), InstanceNumber=number, **tags)
         save(dataset, folder / f"im{number:03d}.dcm")
+    return stored
+
+
+def cine(
+    folder: Path,
+    trigger: Callable[[int, int], float | None] = lambda slice_, frame: 20.0 + 40 * frame,
+    *,
+    slices: int = 3,
+    frames: int = 4,
+    **tags: object,
+) -> np.ndarray:
+    """Write a classic cine, (frame, slice, row, column) returned, whose file names tell nothing of its order.
+
+    `trigger(slice, frame)` is in ms, None leaves the tag out.  Instance numbers rise with the frame.
+    """
+    stored = np.stack([[pixels(100 * s + f) for s in range(slices)] for f in range(frames)])
+    names = np.random.default_rng(1).permutation(slices * frames)
+    for f, s in np.ndindex(frames, slices):
+        time = trigger(s, f)
+        beat = {} if time is None else {"TriggerTime": round(time, 6)}
+        number = 1 + (slices - 1 - s) * frames + f
+        own: dict[str, object] = {"ImagePositionPatient": position(s), "InstanceNumber": number}
+        save(classic(stored[f, s], **(own | beat | tags)), folder / f"{names[f * slices + s]:03d}.dcm")
     return stored
 
 

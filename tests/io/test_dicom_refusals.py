@@ -58,22 +58,6 @@ def test_duplicate_under_another_uid(tmp_path: Path) -> None:
     refused(InputError, "duplicates", read, tmp_path)
 
 
-def test_duplicate_trigger_time(tmp_path: Path) -> None:
-    for n, trigger in enumerate((10.0, 50.0, 50.0)):
-        save(classic(pixels(n), TriggerTime=trigger, InstanceNumber=n), tmp_path / str(n))
-    refused(InputError, "duplicates", read, tmp_path)
-
-
-def test_unequal_frames(tmp_path: Path) -> None:
-    for slice_ in range(3):
-        for frame in range(3):
-            dataset = classic(ImagePositionPatient=position(slice_), TriggerTime=10.0 * frame)
-            save(dataset, tmp_path / f"{slice_}{frame}")
-    (tmp_path / "11").unlink()
-    message = refused(InputError, "has 2 images, others have 3", read, tmp_path)
-    assert "slice 2 " in message
-
-
 def test_several_series_are_listed(tmp_path: Path) -> None:
     series(tmp_path / "a")
     series(

@@ -1,4 +1,4 @@
-"""NIfTI in and out: values, world positions, times and headers."""
+"""NIfTI in and out: values, world positions and headers."""
 
 import gzip
 import tracemalloc
@@ -176,38 +176,6 @@ def test_units_of_length(tmp_path: Path, unit: str, factor: float) -> None:
     assert_allclose(read(tmp_path / "a.nii").affine, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("unit", "step", "first"), [("sec", 0.04, 0.01), ("msec", 40, 10), ("usec", 4e4, 1e4)]
-)
-def test_frame_times(tmp_path: Path, unit: str, step: float, first: float) -> None:
-    image = nibabel.Nifti1Image(np.stack([GRID, GRID + 1, GRID + 2], axis=-1), AFFINE)
-    image.header.set_xyzt_units("mm", unit)
-    image.header["pixdim"][4], image.header["toffset"] = step, first
-    nibabel.save(image, tmp_path / "a.nii")
-    back = read(tmp_path / "a.nii")
-    assert back.frame_times == pytest.approx((0.01, 0.05, 0.09))
-    assert_array_equal(back.voxels[2, 0], GRID.transpose(2, 1, 0)[0] + 2)
-    write(back, tmp_path / "b.nii.gz")
-    assert read(tmp_path / "b.nii.gz").frame_times == pytest.approx((0.01, 0.05, 0.09))
-
-
-@pytest.mark.parametrize(("unit", "step"), [("sec", 0.0), ("unknown", 1.0), ("hz", 1.0), ("sec", np.nan)])
-def test_frames_without_times(tmp_path: Path, unit: str, step: float) -> None:
-    image = nibabel.Nifti1Image(np.stack([GRID, GRID], axis=-1), AFFINE)
-    image.header.set_xyzt_units("mm", unit)
-    image.header["pixdim"][4] = step
-    (tmp_path / "a.nii").write_bytes(
-        image.header.binaryblock + bytes(4) + image.get_fdata().astype("f4").tobytes("F")
-    )
-    _set(tmp_path / "a.nii", "vox_offset", 352)
-    with pytest.warns(UserWarning, match="without times"):
-        back = read(tmp_path / "a.nii")
-    assert back.frame_times is None
-    write(back, tmp_path / "b.nii")
-    with pytest.warns(UserWarning, match="without times"):
-        assert read(tmp_path / "b.nii").frame_times is None
-
-
 def test_trailing_single_dimensions(tmp_path: Path) -> None:
     assert read(save(tmp_path / "a.nii", GRID.reshape(5, 6, 7, 1, 1))).voxels.shape == (1, 7, 6, 5)
 
@@ -261,13 +229,6 @@ def test_resized_image_lies_where_it_lay(tmp_path: Path) -> None:
     assert_allclose(written.affine @ [7, 8, 3, 1], AFFINE @ [3, 4, 3, 1], atol=1e-5)
 
 
-def test_uneven_frame_times_are_warned_about(tmp_path: Path) -> None:
-    image = Image(np.arange(24.0).reshape(3, 2, 2, 2), frame_times=(0.0, 0.1, 0.5))
-    with pytest.warns(UserWarning, match="evenly spaced"):
-        write(image, tmp_path / "a.nii")
-    assert nibabel.load(tmp_path / "a.nii").header["pixdim"][4] == pytest.approx(0.25)
-
-
 def test_same_image_same_bytes(tmp_path: Path) -> None:
     image = read(save(tmp_path / "a.nii", GRID))
     write(image, tmp_path / "b.nii.gz")
@@ -292,11 +253,3 @@ def test_memory_holds_the_voxels_once(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < 2.2 * image.voxels.nbytes + 2**23
     assert writing < 1.2 * image.voxels.nbytes
-
-
-def _set(path: Path, field: str, value: float) -> None:
-    data = bytearray(path.read_bytes())
-    header = nibabel.Nifti1Header(bytes(data[:348]), check=False)
-    header[field] = value
-    data[:348] = header.binaryblock
-    path.write_bytes(bytes(data))

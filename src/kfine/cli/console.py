@@ -70,18 +70,23 @@ def progress(text: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def plain_warnings(*, quiet: bool = False) -> Iterator[None]:
-    """Show kfine's own warnings as one line each on stderr, once; hide those of the libraries below."""
-    seen: set[str] = set()
+def plain_warnings(*, quiet: bool = False) -> Iterator[list[str]]:
+    """Show kfine's own warnings as one line each on stderr, once; hide those of the libraries below.
+
+    Yields the list that these lines are added to; `quiet` keeps them from stderr only.
+    """
+    seen: list[str] = []
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         line = literal(message)
-        if not quiet and line not in seen:
+        if line in seen:
+            return
+        seen.append(line)
+        if not quiet:
             err.print(f"kfine: note: {line}", markup=False)
-        seen.add(line)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=UserWarning, module=r"kfine\.")
         warnings.showwarning = show
-        yield
+        yield seen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,7 +12,11 @@ from rich.text import Text
 from kfine.cli.console import literal, out, plain_warnings, say, say_json
 from kfine.cli.parameters import FLAG, Series
 
+if TYPE_CHECKING:
+    from kfine.image import Image
+
 AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of a table.")]
+_ROUNDED = 1.5e-3  # s: spacings that differ by less are even, in whole milliseconds
 
 
 def info(
@@ -27,15 +31,17 @@ def info(
 ) -> None:
     """Describe an image, or this machine and installation.
 
-    Of an image: axes, matrix, voxel sizes, times and intensities, and whether the
-    scanner zero-filled it. Prints no patient data.
+    Of an image: axes, matrix, voxel sizes, frame times, heart beat, intensities, and
+    whether the scanner zero-filled it. Prints no patient data.
 
     [bold]kfine info brain.nii.gz[/bold]
     [bold]kfine info --json[/bold]
     """
-    with plain_warnings():
+    with plain_warnings() as notes:
         facts = _machine() if image is None else _image(image, series)
     if as_json:
+        if notes:
+            facts["notes"] = notes
         say_json(facts)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -105,6 +111,30 @@ def _machine() -> dict[str, Any]:
     }
 
 
+def _timing(image: Image) -> dict[str, Any]:
+    """Return the frame times in short, and the heart beat if they begin again with it."""
+    import numpy as np
+
+    facts: dict[str, Any] = {}
+    times = image.frame_times
+    if times is not None and len(times) > 1:
+        gaps = np.diff(times)
+        facts["frame times s"] = {
+            "first": round(times[0], 4),
+            "spacing": round(float(gaps.mean()), 4),
+            "last": round(times[-1], 4),
+        }
+        if np.ptp(gaps) > _ROUNDED:
+            facts["frame spacing s"] = {
+                "shortest": round(float(gaps.min()), 4),
+                "longest": round(float(gaps.max()), 4),
+            }
+    if image.period is not None:
+        facts["period s"] = round(image.period, 4)
+        facts["heart rate per minute"] = round(60 / image.period, 1)
+    return facts
+
+
 def _image(path: Path, series: str | None) -> dict[str, Any]:
     import numpy as np
 
@@ -126,8 +156,7 @@ def _image(path: Path, series: str | None) -> dict[str, Any]:
             "maximum": float(magnitude.max()),
         },
     }
-    if image.frame_times:
-        facts["frame times s"] = [round(t, 4) for t in image.frame_times]
+    facts |= _timing(image)
     if image.source.acquired_matrix:
         facts["scanner's matrix"] = list(image.source.acquired_matrix)
     return facts

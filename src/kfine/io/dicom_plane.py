@@ -23,6 +23,8 @@ class Plane:
         spacing: mm between rows and between columns.
         between, thickness: mm, None where the file does not say.
         trigger: ms after the R wave, None where the file does not say.
+        beat: ms, the nominal heart beat, None where the file does not say or is not gated.
+        per_beat: images a heart beat; heart_rate: a minute; None where the file does not say.
         temporal, acquisition, instance: the file's counters, None where it does not say.
         slope, intercept: voxel = slope * pixel + intercept.
         echo: ms.  component: "M", "P", "R", "I" or "" where the file does not say.
@@ -37,6 +39,9 @@ class Plane:
     between: float | None
     thickness: float | None
     trigger: float | None
+    beat: float | None
+    per_beat: float | None
+    heart_rate: float | None
     temporal: float | None
     acquisition: float | None
     instance: float | None
@@ -92,6 +97,10 @@ def _plane(file: DicomFile, index: int) -> Plane:
     trigger = optional_number(header.get("TriggerTime"))
     if trigger is None:
         trigger = number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")
+    beat = optional_number(header.get("NominalInterval"))
+    if beat is None:
+        beat = number("CardiacSynchronizationSequence", "RRIntervalTimeNominal")
+    gated = str(header.get("CardiacSynchronizationTechnique") or "") not in ("NONE", "REALTIME")
     acquisition = number("FrameContentSequence", "FrameAcquisitionNumber")
     temporal = number("FrameContentSequence", "TemporalPositionIndex")
     return Plane(
@@ -104,6 +113,9 @@ def _plane(file: DicomFile, index: int) -> Plane:
         between=number("PixelMeasuresSequence", "SpacingBetweenSlices"),
         thickness=number("PixelMeasuresSequence", "SliceThickness"),
         trigger=trigger,
+        beat=beat if gated else None,
+        per_beat=optional_number(header.get("CardiacNumberOfImages")) if gated else None,
+        heart_rate=optional_number(header.get("HeartRate")),
         temporal=optional_number(header.get("TemporalPositionIdentifier")) if temporal is None else temporal,
         acquisition=optional_number(header.get("AcquisitionNumber")) if acquisition is None else acquisition,
         instance=index if file.frames > 1 else optional_number(header.get("InstanceNumber")),

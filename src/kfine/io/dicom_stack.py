@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.geometry import Affine
+from kfine.io.dicom_frames import order_frames
 from kfine.io.dicom_plane import Plane
+from kfine.io.dicom_timing import Timing
 
 _SAME = 0.01  # mm: positions nearer than this are one, DICOM strings are rounded
 _UNEVEN = 0.01  # of the spacing
@@ -18,11 +20,11 @@ _UNEVEN = 0.01  # of the spacing
 
 @dataclass(frozen=True)
 class Stack:
-    """`planes[frame][slice]`, the affine from (slice, row, column) to RAS+ mm, the frame times in seconds."""
+    """`planes[frame][slice]`, the affine from (slice, row, column) to RAS+ mm, and when the frames were."""
 
     planes: list[list[Plane]]
     affine: Affine
-    frame_times: tuple[float, ...] | None
+    timing: Timing
 
 
 def build_stack(planes: list[Plane], *, name: str) -> Stack:
@@ -35,7 +37,8 @@ def build_stack(planes: list[Plane], *, name: str) -> Stack:
     along_row, along_column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
     normal = np.cross(along_row, along_column)
     levels = _levels(planes, normal, name)
-    key = _sort_frames(levels, normal, name)
+    places = [f"slice {n} at {_at(level[0], normal)}" for n, level in enumerate(levels, start=1)]
+    timing = order_frames(levels, places, name=name)
     positions = np.array([level[0].position for level in levels])
     if len(levels) > 1:
         _check_even(positions, positions @ normal, name)
@@ -48,7 +51,7 @@ def build_stack(planes: list[Plane], *, name: str) -> Stack:
     affine[:3, 3] = positions[0]
     affine[:2] *= -1  # LPS to RAS
     frames = [[level[frame] for level in levels] for frame in range(len(levels[0]))]
-    return Stack(frames, affine, _frame_times(frames, key, name))
+    return Stack(frames, affine, timing)
 
 
 def _levels(planes: list[Plane], normal: NDArray[np.float64], name: str) -> list[list[Plane]]:
@@ -67,44 +70,6 @@ def _levels(planes: list[Plane], normal: NDArray[np.float64], name: str) -> list
                 "series; separate the files"
             )
     return levels
-
-
-def _sort_frames(levels: list[list[Plane]], normal: NDArray[np.float64], name: str) -> str | None:
-    """Sort each level by time, in place; return what served as time (None for one frame)."""
-    for level in levels:
-        if len({(plane.uid, plane.index) for plane in level}) < len(level):
-            raise _duplicate(level[0], normal, name)
-    if all(len(level) == 1 for level in levels):
-        return None
-    key = _time_key(levels)
-    for level in levels:
-        if key is None or len({getattr(plane, key) for plane in level}) < len(level):
-            if len(level) > 1:
-                raise _duplicate(level[0], normal, name)
-            continue
-        level.sort(key=lambda plane: float(getattr(plane, key)))
-    counts = [len(level) for level in levels]
-    usual = max(set(counts), key=counts.count)
-    for number, level in enumerate(levels, start=1):
-        if len(level) != usual:
-            raise InputError(
-                f"{name}: slice {number} at {_at(level[0], normal)} has {len(level)} images, others have "
-                f"{usual}: some are missing or duplicated; export the series again"
-            )
-    return key
-
-
-def _time_key(levels: list[list[Plane]]) -> str | None:
-    """Return what tells frames apart: a time that varies, else a counter unique at each slice."""
-    for key, is_time in (("trigger", True), ("temporal", True), ("acquisition", False), ("instance", False)):
-        values = [[getattr(plane, key) for plane in level] for level in levels]
-        if any(None in level for level in values):
-            continue
-        distinct = [len(set(level)) for level in values]
-        unique = all(n == len(level) for n, level in zip(distinct, values, strict=True))
-        if unique or (is_time and max(distinct) > 1):
-            return key
-    return None
 
 
 def _check_even(positions: NDArray[np.float64], distances: NDArray[np.float64], name: str) -> None:
@@ -129,22 +94,6 @@ def _single_spacing(plane: Plane, name: str) -> float:
             return abs(spacing)
     warnings.warn(f"{name}: one slice without a thickness: taken as 1 mm", UserWarning, stacklevel=2)
     return 1.0
-
-
-def _frame_times(frames: list[list[Plane]], key: str | None, name: str) -> tuple[float, ...] | None:
-    if len(frames) == 1:
-        return None
-    if key != "trigger":
-        warnings.warn(f"{name}: {len(frames)} frames without trigger times", UserWarning, stacklevel=2)
-        return None
-    return tuple(float(np.mean([plane.trigger for plane in frame])) / 1000 for frame in frames)
-
-
-def _duplicate(plane: Plane, normal: NDArray[np.float64], name: str) -> InputError:
-    return InputError(
-        f"{name}: several images with the same position ({_at(plane, normal)}) and time: duplicates; "
-        "remove the copies"
-    )
 
 
 def _at(plane: Plane, normal: NDArray[np.float64]) -> str:

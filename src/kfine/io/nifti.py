@@ -16,7 +16,7 @@ from kfine.errors import InputError, UsageError
 from kfine.geometry import Affine, through_plane_axis, voxel_sizes
 from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels, clean_text, digest_of, human_size
-from kfine.io.nifti_header import NiftiHeader, frame_times, read_header
+from kfine.io.nifti_header import NiftiHeader, frame_timing, read_header
 
 GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20  # voxels converted at a time
@@ -34,6 +34,9 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
     comes first in the file is the column.  `plane` names the file's (row, column) axes otherwise, each 0, 1
     or 2.
 
+    Frame times (s) are evenly spaced: pixdim[4] from toffset on.  The format has no field for the period of a
+    cine: it is read from files that kfine wrote, which note it in `descrip`, and None for others.
+
     Raises:
         UsageError: `plane` is not two different axes.
         InputError: damaged, truncated, promising more than the file can hold, not finite, singular, constant.
@@ -47,10 +50,12 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
     check_voxels(stored, name=name)
     through, row, column = _axes(header, plane)
     order = (through, row, column)
+    times, period = frame_timing(header, name)
     return Image(
         stored.transpose(3, *order),
         affine=_permuted(header.affine, order),
-        frame_times=frame_times(header, name),
+        frame_times=times,
+        period=period,
         source=Source(
             kind="nifti",
             name=name,

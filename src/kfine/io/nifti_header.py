@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -32,6 +33,7 @@ class NiftiHeader:
         offset: position of the first voxel in the (decompressed) file.
         slope, intercept: voxel = slope * stored + intercept.
         affine: 4x4, (i, j, k, 1) to RAS+ mm.
+        period: seconds after which the frames begin again, where kfine noted it in `descrip`.
     """
 
     raw: Any
@@ -43,6 +45,7 @@ class NiftiHeader:
     slope: float
     intercept: float
     affine: Affine
+    period: float | None
 
     @property
     def voxels(self) -> int:
@@ -93,6 +96,7 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
         raise InputError(
             f"{name}: scl_inter is not a finite number; repair the header's intensity scaling"
         ) from None
+    period = _noted_period(raw)
     for field in _TEXT_FIELDS:
         if field in raw:  # NIfTI-2 has fewer
             raw[field] = b""
@@ -106,13 +110,17 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         affine=affine,
+        period=period,
     )
 
 
-def frame_times(header: NiftiHeader, name: str) -> tuple[float, ...] | None:
-    """Return the seconds of each frame from pixdim[4] and toffset; None, with a warning, if not given."""
+def frame_timing(header: NiftiHeader, name: str) -> tuple[tuple[float, ...] | None, float | None]:
+    """Return the seconds of each frame from pixdim[4] and toffset, and the period if it is longer than these span.
+
+    Times are None, with a warning, if the header does not give them.
+    """
     if not header.time_axis:
-        return None
+        return None, None
     unit = _SECONDS.get(int(header.raw["xyzt_units"]) & 56)
     step, first = float(header.raw["pixdim"][4]), float(header.raw["toffset"])
     if unit is None or not np.isfinite(step) or step <= 0:
@@ -121,9 +129,23 @@ def frame_times(header: NiftiHeader, name: str) -> tuple[float, ...] | None:
             UserWarning,
             stacklevel=2,
         )
-        return None
+        return None, None
     first = first if np.isfinite(first) else 0.0
-    return tuple((first + step * frame) * unit for frame in range(header.shape[3]))
+    times = tuple((first + step * frame) * unit for frame in range(header.shape[3]))
+    # other programs keep descrip when they join or retime frames: then the note is no longer true
+    cyclic = header.period is not None and header.period > times[-1] - times[0]
+    return times, header.period if cyclic else None
+
+
+def period_note(period: float) -> str:
+    """Return how `descrip` says that the frames begin again after `period` seconds; NIfTI has no field for it."""
+    return f"; period {period:.9g} s"
+
+
+def _noted_period(raw: Any) -> float | None:
+    found = re.search(rb"; period ([0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?) s$", bytes(raw["descrip"].item()))
+    period = float(found[1]) if found else 0.0
+    return period if 0 < period < np.inf else None
 
 
 def _magic(start: bytes) -> bytes:

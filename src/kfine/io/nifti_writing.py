@@ -11,6 +11,7 @@ import numpy as np
 from kfine.errors import UsageError
 from kfine.geometry import Affine
 from kfine.image import Image
+from kfine.io.nifti_header import period_note
 
 _OFFSET = 352  # header, and four zero bytes: no extensions
 _MILLIMETRES_SECONDS = 2 | 8
@@ -21,6 +22,8 @@ _ORTHOGONAL = 1e-4  # DICOM positions are rounded; the qform stays within 0.05 m
 
 def write_nifti(image: Image, file: BinaryIO, *, compressed: bool, description: str | None = None) -> None:
     """Write `image` to `file` in the axis order of the file it came from.
+
+    The period of a cine goes into the header's `descrip`, behind `description`, which is cut to make room.
 
     Raises:
         UsageError: an axis longer than NIfTI-1 can hold.
@@ -56,7 +59,9 @@ def _header(image: Image, description: str | None) -> Any:
     header["xyzt_units"] = _MILLIMETRES_SECONDS
     header["vox_offset"] = _OFFSET
     header["scl_slope"], header["scl_inter"] = 1, 0
-    header["descrip"] = (description or "kfine").encode("ascii", "replace")[:79]
+    note = "" if image.period is None or image.frames == 1 else period_note(image.period)
+    text = (description or "kfine").encode("ascii", "replace")
+    header["descrip"] = text[: 79 - len(note)] + note.encode()
     if image.frames > 1:
         _set_times(header, image.frame_times)
     return header

@@ -17,14 +17,14 @@ def write(
     """Write `image` to `path`, whole or not at all.
 
     `.nii` and `.nii.gz` keep the axis order of the NIfTI file that the image came from (column, row, slice
-    otherwise), the world position of every voxel and evenly spaced frame times.  `.npy` takes a complex image
-    and holds its centred orthonormal k-space.
+    otherwise), the world position of every voxel, evenly spaced frame times and, as a note in the header's
+    `descrip`, the period of a cine.  `.npy` takes a complex image and holds its centred orthonormal k-space.
 
     Args:
         image: voxels of any size.
         path: ends in .nii, .nii.gz or .npy; its folder exists.
         overwrite: replace an existing file.
-        description: at most 79 ASCII characters for the NIfTI header's `descrip`.
+        description: ASCII characters for the NIfTI header's `descrip`: at most 79, some 20 fewer with a period.
 
     Raises:
         UsageError: unknown suffix, missing folder, existing file, or a format that cannot hold the image.
