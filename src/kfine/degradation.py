@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from kfine.errors import UsageError
+from kfine.errors import InputError, UsageError
+from kfine.geometry import resized_affine
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.methods.grids import low_matrix
+from kfine.operators.frames import AverageFrames, KeepFrames, times_of
 from kfine.operators.kspace import KSpaceCrop, image_of
 
 Matrix = tuple[int, int]
@@ -19,36 +23,79 @@ def degrade(
     *,
     matrix: Matrix | None = None,
     scale: float | None = None,
+    keep_every: int | None = None,
+    average: int | None = None,
     noise: float = 0.0,
     seed: int = 0,
 ) -> Image:
-    """Return `image` measured at a smaller matrix: the centre of its k-space, with noise, over the same field of view.
+    """Return `image` measured at a smaller matrix, with fewer frames, or both, and with noise.
+
+    In space the centre of the k-space is kept, over the same field of view.  In time `keep_every` or `average`
+    leaves fewer frames, over the same period; at a whole matrix and without noise, frames kept are kept to the bit.
 
     Args:
         image: real (its Fourier transform stands in for k-space; the result is real and may dip below 0 by
             ringing) or complex.
         matrix: (rows, columns) to measure; each at most the image's.
         scale: instead of `matrix`, the factor by which rows and columns shrink.
+        keep_every: r, to keep the frames 0, r, 2 r, ... as they are, at their times.
+        average: instead of `keep_every`, r, to average groups of r neighbouring frames, at their mean time.  If r
+            does not divide the number of frames, the last group goes on round the cycle when the image has a
+            period, to a mean time that may lie beyond the last frame's; without one, it is as short as it is.
         noise: standard deviation of Gaussian noise in each voxel of the result, as a fraction of the image's
             full intensity (`kfine.intensity.Scaling`); for complex images, of each part.
-        seed: of the noise; a slice's noise depends on the seed and its number alone.
+        seed: of the noise; a plane's noise depends on the seed, its slice and its (first) frame in `image` alone.
 
     Raises:
-        UsageError: not exactly one of `matrix` and `scale`, or a negative `noise` or `seed`.
-        InputError: a matrix larger than the image's.
+        UsageError: both of `matrix` and `scale`, or neither while all frames stay; both of `keep_every` and
+            `average`, or one below 1; a negative `noise` or `seed`.
+        InputError: a matrix larger than the image's, more frames to a step or group than the image has, or a
+            single frame.
     """
     if seed < 0:
         raise UsageError(f"seed {seed}: expected a number of at least 0")
+    frames = _frame_operator(image, keep_every=keep_every, average=average)
+    if matrix is None and scale is None and (keep_every or average):
+        matrix = image.matrix
     low = low_matrix(image.matrix, matrix=matrix, scale=scale, noise=noise)
-    operator = KSpaceCrop(image.matrix, low, real=not image.measured)
+    crop = KSpaceCrop(image.matrix, low, real=not image.measured)
     full = Scaling.of(image.voxels).full if noise else 0.0
-    result = np.empty((image.frames, image.slices, *low), image.voxels.dtype)
-    for frame, index in np.ndindex(image.frames, image.slices):
-        plane = image_of(operator(torch.from_numpy(image.voxels[frame, index].copy())), operator).numpy()
-        if noise:
-            plane = plane + noise * full * _gaussian(plane, np.random.default_rng([seed, frame, index]))
-        result[frame, index] = plane
-    return image.with_plane(result)
+    result = np.empty((frames.range[0], image.slices, *low), image.voxels.dtype)
+    for index in range(image.slices):
+        kept = frames(torch.from_numpy(image.voxels[:, index].copy()))
+        # The same matrix means the same voxels, to the last bit.
+        planes = (kept if low == image.matrix else image_of(crop(kept), crop)).numpy()
+        for place, (plane, (frame, *_)) in enumerate(zip(planes, frames.groups, strict=True)):
+            if noise:
+                plane = plane + noise * full * _gaussian(plane, np.random.default_rng([seed, frame, index]))
+            result[place, index] = plane
+    times = image.frame_times
+    return replace(
+        image,
+        voxels=result,
+        affine=resized_affine(image.affine, image.voxels.shape[1:], result.shape[1:]),
+        frame_times=times_of(frames.groups, times, image.period) if times else None,
+    )
+
+
+def _frame_operator(
+    image: Image, *, keep_every: int | None, average: int | None
+) -> KeepFrames | AverageFrames:
+    """Return which frames of a slice (frame, row, column) are measured, and how; all of them if nothing is asked."""
+    if keep_every is not None and average is not None:
+        raise UsageError(f"expected either keep_every or average, got {keep_every} and {average}")
+    name, count = ("average", average) if average is not None else ("keep_every", keep_every)
+    if count is not None:
+        if count < 1:
+            raise UsageError(f"{name} {count}: expected a number of at least 1")
+        if image.frames == 1:
+            raise InputError(f"{name} {count}: expected several frames, the image has one; give a cine")
+        if count > image.frames:
+            raise InputError(f"{name} {count}: expected at most the image's {image.frames} frames")
+    domain = (image.frames, *image.matrix)
+    if average is not None:
+        return AverageFrames(domain, average, wrap=image.period is not None, real=not image.measured)
+    return KeepFrames(domain, keep_every or 1, real=not image.measured)
 
 
 def _gaussian(like: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import kfine
+from kfine.image import Image
+from tests.conftest import phantom
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,58 @@ def test_the_file_is_what_the_library_returns(command, high, tmp_path, arguments
     np.testing.assert_allclose(got.affine, expected.affine, atol=1e-5)
     rows, columns = expected.matrix
     assert done.lines == [f"32x24 to {rows}x{columns}", str(tmp_path / "d.nii")]
+
+
+@pytest.fixture
+def cine(tmp_path):
+    """Seven frames of 2 slices of 16x12, 50 ms apart."""
+    voxels = phantom((7, 2, 16, 12))
+    kfine.write(Image(voxels, frame_times=tuple(0.05 * n for n in range(7))), tmp_path / "cine.nii")
+    return tmp_path / "cine.nii"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "says"),
+    [
+        (["--keep-every", 3], {"keep_every": 3}, "16x12 to 16x12, 7 to 3 frames"),
+        (
+            ["--keep-every", 2, "--matrix", "8x6"],
+            {"keep_every": 2, "matrix": (8, 6)},
+            "16x12 to 8x6, 7 to 4 frames",
+        ),
+        (["--average-frames", 7, "--scale", 2], {"average": 7, "scale": 2}, "16x12 to 8x6, 7 to 1 frames"),
+        (
+            ["--average-frames", 3, "--noise", 0.1],
+            {"average": 3, "noise": 0.1},
+            "16x12 to 16x12, 7 to 3 frames",
+        ),
+        (["--keep-every", 1], {"keep_every": 1}, "16x12 to 16x12"),
+    ],
+)
+def test_fewer_frames(command, cine, tmp_path, arguments, options, says):
+    done = command("degrade", cine, "-o", tmp_path / "d.nii", *arguments)
+    assert done.code == 0
+    assert done.lines == [says, str(tmp_path / "d.nii")]
+    expected, got = kfine.degrade(kfine.read(cine), **options), kfine.read(tmp_path / "d.nii")
+    np.testing.assert_array_equal(got.voxels, expected.voxels)
+    if got.frames > 1 and "average" not in options:
+        np.testing.assert_allclose(got.frame_times, expected.frame_times, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--keep-every", 2, "--average-frames", 2], 2, "either keep_every or average"),
+        (["--keep-every", 0], 2, "--keep-every"),
+        (["--average-frames", -1], 2, "--average-frames"),
+        (["--keep-every", 8], 4, "the image's 7 frames"),
+        (["--keep-every", 2, "--scale", 2, "--matrix", "8x6"], 2, "got both"),
+    ],
+)
+def test_frames_refused(command, cine, tmp_path, arguments, code, says):
+    done = command("degrade", cine, "-o", tmp_path / "d.nii", *arguments)
+    assert (done.code, says in done.err) == (code, True), done.err
+    assert not (tmp_path / "d.nii").exists()
 
 
 def test_slices_and_quiet(command, high, tmp_path):
@@ -55,6 +109,7 @@ def test_kspace_in_kspace_out(command, kspace, tmp_path):
         (["-o", "d.nii", "--scale", 0.5], 2, "at least 1"),
         (["-o", "d.nii", "--scale", 2, "--slices", "3:"], 2, "A < B <= 3"),
         (["-o", "d.nii", "--matrix", "64x24"], 4, "kfine restore"),
+        (["-o", "d.nii", "--keep-every", 2], 4, "give a cine"),
     ],
 )
 def test_refusals_write_nothing(command, high, tmp_path, monkeypatch, files, arguments, code, says):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kfine.operators.frames import AverageFrames, KeepFrames
 from kfine.operators.kspace import KSpaceCrop
 from kfine.operators.slices import SliceAverage
 
@@ -10,6 +11,8 @@ HIGH_AND_LOW = [
     ((8, 8), (4, 4)), ((9, 8), (5, 3)), ((12, 7), (4, 7)), ((8, 8), (8, 6)), ((16, 16), (1, 1)),
     ((13, 11), (7, 5)), ((10, 6), (10, 6)), ((1, 1), (1, 1)), ((128, 128), (48, 40)),
 ]  # fmt: skip
+FRAMES_EVERY_FIRST = [(8, 4, 0), (7, 3, 0), (7, 3, 2), (5, 5, 0), (5, 1, 0), (1, 1, 0), (6, 4, 5)]
+FRAMES_AND_COUNT = [(8, 4), (7, 3), (9, 8), (8, 5), (5, 5), (3, 2), (5, 1), (1, 1)]
 
 
 def operators():
@@ -18,6 +21,19 @@ def operators():
             yield KSpaceCrop(high, low, real=real)
     for real in (True, False):
         yield SliceAverage((6, 5, 4), 3, real=real)
+        for frames, every, first in FRAMES_EVERY_FIRST:
+            yield KeepFrames((frames, 3, 2), every, first=first, real=real)
+        for frames, count in FRAMES_AND_COUNT:
+            yield AverageFrames((frames, 3, 2), count, real=real)
+            yield AverageFrames((frames, 3, 2), count, wrap=False, real=real)
+        # Time and space, either first.
+        for high, low in [((8, 7), (4, 3)), ((6, 8), (5, 4))]:
+            crop = KSpaceCrop(high, low, real=real)
+            for frames in (KeepFrames, AverageFrames):
+                yield crop @ frames((7, *high), 3, real=real)
+                yield frames((7, *low), 3, real=real) @ crop
+            yield crop @ AverageFrames((7, *high), 3, wrap=False, real=real)
+    yield KeepFrames((5, 3, 4, 2), 2, real=False) @ SliceAverage((6, 4, 2), 2, real=False)
     # A real image's k-space is complex: slices are averaged before the plane is measured.
     yield KSpaceCrop((8, 7), (4, 3), real=True) @ SliceAverage((6, 8, 7), 2, real=True)
     yield KSpaceCrop((8, 7), (4, 3), real=False) @ SliceAverage((6, 8, 7), 2, real=False)

@@ -40,6 +40,15 @@ def degrade(
     scale: Annotated[
         float | None, typer.Option(metavar="FACTOR", help="Factor by which rows and columns shrink.")
     ] = None,
+    keep_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="R", help="Keep frames 0, R, 2R, ... of a cine; the matrix may then stay whole."
+        ),
+    ] = None,
+    average_frames: Annotated[
+        int | None, typer.Option(min=1, metavar="R", help="Or average its frames in groups of R neighbours.")
+    ] = None,
     noise: Annotated[
         float,
         typer.Option(
@@ -52,17 +61,19 @@ def degrade(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure IN at a smaller matrix: what a faster, coarser scan would have given.
+    """Measure IN at a smaller matrix, in fewer frames, or both: what a faster, coarser scan would have given.
 
-    Crops the k-space; the field of view and the grey values stay.
+    Crops the k-space; the field of view and the grey values stay.  Time wraps round
+    where IN says after how long its frames begin again.
 
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --matrix 64x64[/bold]
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --scale 2 --noise 0.02 --seed 1[/bold]
+    [bold]kfine degrade CINE_FOLDER -o low.nii.gz --keep-every 4 --matrix 128x128[/bold]
     """
     if output.suffix.lower() != ".npy":
         options.nifti_suffix(output)
     check_outputs([output], overwrite=overwrite)
-    size = options.parse_size(matrix, scale)
+    size = options.parse_size(matrix, scale, needed=keep_every is None and average_frames is None)
     options.parse_slices(slices)
     from kfine.degradation import degrade as degrade_image
     from kfine.io import read, write
@@ -71,11 +82,20 @@ def degrade(
         whole = read(image, series=series)
         taken = options.parse_slices(slices, whole.slices)
         part = whole.take_slices(*taken) if taken else whole
-        low = degrade_image(part, matrix=size, scale=scale, noise=noise, seed=seed)
+        low = degrade_image(
+            part,
+            matrix=size,
+            scale=scale,
+            keep_every=keep_every,
+            average=average_frames,
+            noise=noise,
+            seed=seed,
+        )
         with staged([output], overwrite=overwrite) as places:
             write(low, places[output])
     if not quiet:
-        say(f"{part.matrix[0]}x{part.matrix[1]} to {low.matrix[0]}x{low.matrix[1]}", output)
+        sizes = f"{part.matrix[0]}x{part.matrix[1]} to {low.matrix[0]}x{low.matrix[1]}"
+        say(f"{sizes}, {part.frames} to {low.frames} frames" if low.frames < part.frames else sizes, output)
 
 
 def evaluate(

@@ -13,13 +13,13 @@ PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 Matrix = tuple[int, int]
 
 
-def parse_size(matrix: str | None, scale: float | None) -> Matrix | None:
-    """Return the (rows, columns) of --matrix, None for --scale; exactly one of the two is given.
+def parse_size(matrix: str | None, scale: float | None, *, needed: bool = True) -> Matrix | None:
+    """Return the (rows, columns) of --matrix, None for --scale; exactly one is given, or none if not `needed`.
 
     >>> parse_size("128x96", None)
     (128, 96)
     """
-    if (matrix is None) == (scale is None):
+    if (matrix is None) == (scale is None) and (needed or matrix is not None):
         both = "got neither" if matrix is None else "got both"
         raise UsageError(f"expected either --scale or --matrix, {both}")
     return parse_matrix(matrix)
