@@ -116,7 +116,9 @@ def test_frames_without_trigger_times(tmp_path: Path, tag: str) -> None:
                 pixels(10 * slice_ + frame), ImagePositionPatient=position(slice_), **{tag: 9 - frame}
             )
             save(dataset, tmp_path / f"{slice_}{frame}")
-    with pytest.warns(UserWarning, match=rf"without trigger times to rely on .none given.: in order of {tag}"):
+    with pytest.warns(
+        UserWarning, match=rf"without trigger times to rely on .none given.: in order of {tag}"
+    ):
         image = read(tmp_path)
     assert image.voxels.shape == (3, 2, 6, 8)
     assert image.frame_times is None

@@ -43,11 +43,14 @@ def degrade(
     keep_every: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="R", help="Keep frames 0, R, 2R, ... of a cine; the matrix may then stay whole."
+            min=1, metavar="R", help="Keep frames 0, R, 2R, ... of a cine; every frame if left out."
         ),
     ] = None,
     average_frames: Annotated[
-        int | None, typer.Option(min=1, metavar="R", help="Or average its frames in groups of R neighbours.")
+        int | None,
+        typer.Option(
+            min=1, metavar="R", help="Or average its frames in groups of R neighbours; none if left out."
+        ),
     ] = None,
     noise: Annotated[
         float,
@@ -63,8 +66,7 @@ def degrade(
 ) -> None:
     """Measure IN at a smaller matrix, in fewer frames, or both: what a faster, coarser scan would have given.
 
-    Crops the k-space; the field of view and the grey values stay.  Time wraps round
-    where IN says after how long its frames begin again.
+    Crops the k-space; the field of view and the grey values stay.  A cine's time wraps round.
 
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --matrix 64x64[/bold]
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --scale 2 --noise 0.02 --seed 1[/bold]
