@@ -48,6 +48,12 @@ def test_motion_along_rows_and_columns_is_not_swapped():
     assert np.abs(np.subtract(divmod(peak, 48), (26, 21.5))).max() <= 1
 
 
+def test_a_still_bump_that_brightens_is_blended_by_its_nearness():
+    frames = blob([20, 20]) * torch.tensor([1.0, 1.1])[:, None, None]
+    got = flow_interpolated(frames, [0.0, 1.0], [0.25], period=None)[0]
+    assert float((got / frames[0])[10:40, 10:40].mean()) == pytest.approx(1.025, abs=0.005)
+
+
 def test_complex_frames_move_with_their_magnitude():
     frames = blob([16, 22]).to(torch.complex64) * (0.6 + 0.8j)
     moved = flow_interpolated(frames, [0.0, 1.0], [0.5], period=None)
