@@ -22,6 +22,8 @@ LAYERS = [
     {"checkpoint"},
     {"diffusion"},
     {"methods"},
+    {"parts"},
+    {"streaming"},
     {"degradation", "restoration"},
     {"evaluation"},
     {"training"},
