@@ -55,7 +55,7 @@ def test_every_time_method_between_frames_of_every_number(time_method, frames):
     space = kfine.restore(low, scale=2, method="bicubic").mean.voxels
     at, period = result.mean.frame_times, low.period
     expected = TIME_METHODS[time_method](torch.from_numpy(space), low.frame_times, at, period=period)
-    np.testing.assert_allclose(result.mean.voxels, expected, atol=6)  # flow sees 256 greys, of another range
+    np.testing.assert_allclose(result.mean.voxels, expected, atol=6)  # the flow sees 256 greys
 
 
 def test_optical_flow_is_the_default_and_knows_air_as_zero(cine):
@@ -180,7 +180,7 @@ def test_provenance_says_when(cine, tiny_cine):
 def test_progress_counts_and_names_every_slice(tiny_cine):
     cine, counts, named = beating(slices=3), [], []
     kfine.restore(
-        cine, scale=2, frames_scale=2, model=tiny_cine, slices=(1, 3),
+        cine, scale=2, frames_scale=2, model=tiny_cine, slices=(1, 3), planes_a_call=1,
         on_progress=lambda *count: counts.append(count), on_slices=lambda *part: named.append(part),
     )  # fmt: skip
     assert counts[-1] == (2 * 2 * 3, 2 * 2 * 3)
@@ -232,7 +232,8 @@ def stop_at(slice):
 @pytest.mark.parametrize("method", ["cine-ldm", "zero-filling"])
 def test_an_interrupted_restoration_goes_on_to_the_same_bytes(tiny_cine, tmp_path, method):
     cine, folder = beating(slices=3), tmp_path / "parts"
-    options = {"scale": 2, "frames_scale": 2, "keep_samples": True} | modelled(method, tiny_cine)
+    options = {"scale": 2, "frames_scale": 2, "keep_samples": True, "planes_a_call": 1}
+    options |= modelled(method, tiny_cine)
     expected = kfine.restore(cine, **options)
     with pytest.raises(Stopped):
         kfine.restore(cine, **options, parts=folder, on_slices=stop_at(2))

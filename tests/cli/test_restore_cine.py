@@ -71,6 +71,7 @@ def interrupted(monkeypatch):
         return original(*images, on_slices=tell, **options)
 
     monkeypatch.setattr(restoration, "restore", restore)
+    monkeypatch.setattr(restoration, "PIXELS_A_CALL", {"cpu": 1})  # slice by slice
 
 
 def test_resume_goes_on_and_leaves_the_same_bytes(command, cine_file, tmp_path, files, interrupted):
