@@ -23,4 +23,4 @@ def test_what_degrade_adds_is_what_guidance_expects(tiny_model, complex_):
     in_model_units = torch.from_numpy(noisy.voxels - clean.voxels) * (2 / Scaling.of(image.voxels).full)
     # Of a real image the two parts of k-space share the noise, of a complex one each part carries it.
     power = measurement_of(in_model_units, operator).abs().square().mean() / (2 if complex_ else 1)
-    assert method.options["guidance"]["noise"] == pytest.approx(float(power.sqrt()), rel=0.05)
+    assert method.options["guidance"]["noise"] == pytest.approx(float(power.sqrt()), rel=0.1)
