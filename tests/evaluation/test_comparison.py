@@ -104,7 +104,7 @@ def test_another_matrix_is_refused(case):
 
 
 def test_a_part_of_the_slices_is_refused_with_the_way_out(case):
-    with pytest.raises(InputError, match="1x2x96x80.*same frames and slices.*--matrix 96x80 --slices"):
+    with pytest.raises(InputError, match=r"1x2x96x80.*same frames and slices.*--matrix 96x80 --slices"):
         compare(case.reference, case.zero_filled.take_slices(0, 2))
     cut = kfine.degrade(case.reference, matrix=(96, 80)).take_slices(0, 2)
     assert compare(cut, case.zero_filled.take_slices(0, 2)).whole.psnr > 10
