@@ -1,7 +1,8 @@
 """The same weights in 1000 ancestral steps and in a few: quality against network evaluations.
 
-The 1000-step row is the abstract's own setting: from pure noise along the learned schedule, the unconditional
-prior guided by its rule with lambda = 1; the row below it is the same with the network shown the scan.
+The 1000-step row is the abstract's setting: from pure noise along the learned schedule, the unconditional prior
+guided by its rule with lambda = 1, to which kfine adds that every denoised image is projected onto the measurement.
+The row below it is the same with the network shown the scan.
 
 python benchmarks/steps.py --data BRAINS [--model runs/brain-vdm/model] [--json steps.json]
 """

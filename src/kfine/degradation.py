@@ -75,7 +75,17 @@ def degrade(
         voxels=result,
         affine=resized_affine(image.affine, image.voxels.shape[1:], result.shape[1:]),
         frame_times=times_of(frames.groups, times, image.period) if times else None,
+        # Other voxels than those of the file that the digest is of.
+        source=replace(image.source, digest="", acquired_matrix=_acquired(image, low)),
     )
+
+
+def _acquired(image: Image, low: Matrix) -> Matrix | None:
+    """Return the part of `low` that the scanner had measured, None where that is all of it or not known."""
+    if image.source.acquired_matrix is None:
+        return None
+    rows, columns = (min(pair) for pair in zip(image.source.acquired_matrix, low, strict=True))
+    return None if (rows, columns) == low else (rows, columns)
 
 
 def _frame_operator(

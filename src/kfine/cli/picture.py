@@ -40,9 +40,12 @@ def figure_of(result: Restoration, low: Image) -> Figure:
 
 def label(result: Restoration) -> str:
     """Return a restoration's short name: the model or the method, and how many samples are averaged."""
-    model, drawn = result.provenance["model"], result.provenance["options"].get("samples")
-    name = str(model["name"]) if model else str(result.provenance["method"])
-    return f"{name}, mean of {drawn}" if drawn and drawn > 1 else name
+    method, model = str(result.provenance["method"]), result.provenance["model"]
+    if not model:
+        return method
+    drawn = result.provenance["options"].get("samples")
+    what = f", {method}" if drawn is None else f", mean of {drawn}" if drawn > 1 else ""
+    return f"{model['name']}{what}"
 
 
 def _provenance(result: Restoration, low: Image, index: int) -> str:
@@ -52,8 +55,9 @@ def _provenance(result: Restoration, low: Image, index: int) -> str:
     if low.frames > 1:
         facts.append(f"frame 0 of 0-{low.frames - 1}")
     if record["model"]:
-        samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
         facts.append(f"model {record['model']['name']} ({record['model']['sha256'][:8]})")
+    if "samples" in made:
+        samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
         facts.append(f"{samples} of {made['steps']} network evaluations, seed {record['seed']}")
     else:
         facts.append(f"method {record['method']}")
