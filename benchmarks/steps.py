@@ -24,8 +24,10 @@ ROWS = [
     ("ancestral, unconditional", {**ABSTRACT, "steps": 1000}),
     ("ancestral, given the scan", {**ABSTRACT, "conditioned": True, "steps": 1000}),
     ("dpm-solver-2m, unconditional, late", {"sampler": "dpm-solver-2m", "conditioned": False, "steps": 20}),
-    *(("dpm-solver-2m", {"sampler": "dpm-solver-2m", "steps": steps}) for steps in (20, 12, 6, 3, 2)),
+    *(("ancestral", {"sampler": "ancestral", "steps": steps}) for steps in (20, 12, 6)),
+    *(("dpm-solver-2m", {"sampler": "dpm-solver-2m", "steps": steps}) for steps in (20, 12, 6, 3)),
     *(("ddim", {"sampler": "ddim", "steps": steps}) for steps in (20, 6)),
+    ("dpm-solver-2m, started late", {"sampler": "dpm-solver-2m", "start": 0.3, "steps": 6}),
 ]
 
 
