@@ -78,7 +78,7 @@ def restore(
         image: real (its Fourier transform stands in for k-space) or complex (measured k-space).
         matrix: (rows, columns) to restore to, each at least the image's.
         scale: instead of `matrix`, the factor by which rows and columns grow.
-        method: "auto", "vdm", "zero-filling", "nearest", "bilinear" or "bicubic".
+        method: "auto", "vdm", "regression", "zero-filling", "nearest", "bilinear" or "bicubic".
         model: a packaged model's name, a model folder or a loaded model; None takes the method's own.
         steps: network evaluations a sample; None takes the model's.
         samples: samples a slice; None takes the model's.
