@@ -82,11 +82,12 @@ def _draw_cine(result: Restoration, low: Image, path: Path, *, animation: Path) 
 def label(result: Restoration) -> str:
     """Return a restoration's short name: the model or the method, and how many samples are averaged."""
     record = result.provenance
-    model, drawn = record["model"], record["options"].get("samples")
-    name = str(model["name"]) if model else str(record["method"])
-    if "time_method" in record:
-        name += f" + {record['time_method']}"
-    return f"{name}, mean of {drawn}" if drawn and drawn > 1 else name
+    method, model = str(record["method"]), record["model"]
+    if not model:
+        return f"{method} + {record['time_method']}" if "time_method" in record else method
+    drawn = record["options"].get("samples")
+    what = f", {method}" if drawn is None else f", mean of {drawn}" if drawn > 1 else ""
+    return f"{model['name']}{what}"
 
 
 def _provenance(result: Restoration, low: Image, index: int) -> str:

@@ -177,7 +177,7 @@ def _batches(config: TrainingConfig, paths: list[Path], fabric: Any, first: int)
     if options.batch % processes:
         raise UsageError(f"batch {options.batch}: expected a multiple of the {processes} processes")
     total = options.steps * options.batch
-    patches = PatchDataset(paths, config.data, seed=options.seed, length=total)
+    patches = PatchDataset(paths, config.data, seed=options.seed, length=total, batch=options.batch)
     mine = range(first * options.batch + fabric.global_rank, total, processes)
     return DataLoader(Subset(patches, mine), batch_size=options.batch // processes)
 
