@@ -84,10 +84,16 @@ def label(result: Restoration) -> str:
     record = result.provenance
     method, model = str(record["method"]), record["model"]
     if not model:
-        return f"{method} + {record['time_method']}" if "time_method" in record else method
+        return _method(result)
     drawn = record["options"].get("samples")
     what = f", {method}" if drawn is None else f", mean of {drawn}" if drawn > 1 else ""
     return f"{model['name']}{what}"
+
+
+def _method(result: Restoration) -> str:
+    """Return the name of the method, in space and, where that is another, in time."""
+    names = [result.provenance[key] for key in ("method", "time_method") if key in result.provenance]
+    return " + ".join(names)
 
 
 def _provenance(result: Restoration, low: Image, index: int) -> str:
@@ -101,11 +107,11 @@ def _provenance(result: Restoration, low: Image, index: int) -> str:
         facts.append(f"frame 0 of 0-{low.frames - 1}")
     if record["model"]:
         facts.append(f"model {record['model']['name']} ({record['model']['sha256'][:8]})")
-    else:
-        facts.append(f"method {label(result)}")
     if "samples" in made:
         samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
         facts.append(f"{samples} of {made['steps']} network evaluations, seed {record['seed']}")
+    else:
+        facts.append(f"method {_method(result)}")
     facts.append(f"k-space {record['kspace']}, residual {result.residual:.1e}")
     return " · ".join([*facts, f"kfine {record['software']['kfine']}", record["notice"]])
 
