@@ -42,7 +42,7 @@ def test_frames_alone_and_the_way_between_them(command, cine_file, tmp_path):
     assert done.code == 0
     assert kfine.read(tmp_path / "o.nii").voxels.shape == (9, 2, 16, 14)
     assert json.loads((tmp_path / "o.json").read_text())["time_method"] == "cubic"
-    assert "by bicubic + cubic" in done.lines[0]
+    assert "by bicubic, cubic" in done.lines[0]
 
 
 def test_without_a_model_for_cines_the_note_says_what_was_done(command, cine_file, monkeypatch):

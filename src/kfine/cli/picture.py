@@ -93,7 +93,7 @@ def label(result: Restoration) -> str:
 def _method(result: Restoration) -> str:
     """Return the name of the method, in space and, where that is another, in time."""
     names = [result.provenance[key] for key in ("method", "time_method") if key in result.provenance]
-    return " + ".join(names)
+    return ", ".join(names)
 
 
 def _provenance(result: Restoration, low: Image, index: int) -> str:

@@ -16,7 +16,8 @@ from kfine.methods.scan import Timing
 
 _REGION = 0.45  # of the shown window's shorter side
 _BLUR_MM = 3.0
-_EXTREME = 99.0  # percentile: a few pixels of flowing blood must not decide where the heart is
+_EXTREME = 99.0  # percentile: a few pixels of fat or flowing blood must not decide where the heart is
+_WHITE = 99.5  # percentile of the region
 
 
 @dataclass(frozen=True)
@@ -103,25 +104,40 @@ def make_cine_scene(
 ) -> CineScene:
     """Return the scene of `guide`, the cine that has the detail, whose frames are at `timing.at`.
 
-    slice_index: counted from 0; by default the slice that changes most over time.  The region is the square of
-    0.45 of the window in which the variance over time is largest; the line is the row or the column through it along
-    which intensities vary most.
+    slice_index: counted from 0; by default the slice that changes most over time.  The region is a square of 0.45 of
+    the window around what moves; white is what is brightest there; the line is the row or the column through the
+    middle of what moves there, whichever intensities vary along more.
     """
     index = liveliest_slice(guide) if slice_index is None else slice_index
     still = make_scene(guide, slice_index=index)
-    moving = still.view.turn(magnitude(guide).voxels[:, index].std(axis=0))
+    frames = magnitude(guide).voxels[:, index]
     box, (down, across) = still.extent(guide.matrix), still.spacing
-    smooth = ndimage.gaussian_filter(moving, (_BLUR_MM / down, _BLUR_MM / across))
+    smooth = ndimage.gaussian_filter(
+        still.view.turn(frames.std(axis=0)), (_BLUR_MM / down, _BLUR_MM / across)
+    )
     energy = np.minimum(smooth, np.percentile(smooth, _EXTREME)) ** 2
     side = _REGION * min(still.window.width, still.window.height)
-    shape = tuple(
+    height, width = (
         min(max(2, round(side / mm)), n) for mm, n in zip((down, across), energy.shape, strict=True)
     )
-    within = ndimage.uniform_filter(energy, shape, mode="constant")
-    row, column = np.unravel_index(int(np.argmax(within)), within.shape)
-    y, x = box.top + (float(row) + 0.5) * down, box.left + (float(column) + 0.5) * across
+    within = ndimage.uniform_filter(energy, (height, width), mode="constant")
+    centre = np.unravel_index(int(np.argmax(within)), within.shape)
+    rows, columns = (
+        slice(max(0, int(middle) - size // 2), int(middle) - size // 2 + size)
+        for middle, size in zip(centre, (height, width), strict=True)
+    )
+    part = energy[rows, columns]
+    # The square is larger than the heart: of all places where it holds it, the heart in the middle.
+    row, column = rows.start + _middle(part.sum(axis=1)), columns.start + _middle(part.sum(axis=0))
+    y, x = box.top + (row + 0.5) * down, box.left + (column + 0.5) * across
     region = Box(x - side / 2, x + side / 2, y + side / 2, y - side / 2)
-    return CineScene(replace(still, zoom=region), _line(smooth, box, region), timing, seconds)
+    if part[row - rows.start].mean() >= part[:, column - columns.start].mean():
+        line = Line(True, y, region.left, region.right)
+    else:
+        line = Line(False, x, region.top, region.bottom)
+    bright = np.stack([still.view.turn(frame)[rows, columns] for frame in frames])
+    white = max(float(np.percentile(bright, _WHITE)), still.grey[0] + 1e-6 * abs(still.grey[1]))
+    return CineScene(replace(still, zoom=region, grey=(still.grey[0], white)), line, timing, seconds)
 
 
 def liveliest_slice(image: Image) -> int:
@@ -129,18 +145,11 @@ def liveliest_slice(image: Image) -> int:
     return int(np.argmax([plane.std(axis=0).sum() for plane in magnitude(image).voxels.swapaxes(0, 1)]))
 
 
-def _line(variation: NDArray[Any], box: Box, region: Box) -> Line:
-    """Return the row or column of `variation`, which covers `box`, with the largest sum within `region`."""
-    down, across = box.height / variation.shape[0], box.width / variation.shape[1]
-    rows = [_index(mm, box.top, down, variation.shape[0]) for mm in (region.top, region.bottom)]
-    columns = [_index(mm, box.left, across, variation.shape[1]) for mm in (region.left, region.right)]
-    part = variation[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
-    along_rows, along_columns = part.mean(axis=1), part.mean(axis=0)
-    if along_rows.max() >= along_columns.max():
-        y = box.top + (rows[0] + int(np.argmax(along_rows)) + 0.5) * down
-        return Line(True, y, region.left, region.right)
-    x = box.left + (columns[0] + int(np.argmax(along_columns)) + 0.5) * across
-    return Line(False, x, region.top, region.bottom)
+def _middle(weights: NDArray[Any]) -> int:
+    """Return the index of the centre of mass of `weights`, the middle if there are none."""
+    total = float(weights.sum())
+    places = np.arange(len(weights))
+    return round(float(weights @ places) / total) if total > 0 else len(weights) // 2
 
 
 def _index(mm: float, first: float, size: float, count: int) -> int:
