@@ -74,11 +74,11 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
     choice = _named(choice, scan)
     check_use(choice, in_time=scan.timing.changed)
     in_time = choice.time_method or BEST_TIME_METHOD
-    timed = {"time_method": in_time} if scan.timing.changed else {}
+    timed: dict[str, Any] = {"time_method": in_time} if scan.timing.changed else {}
     if choice.method in BASELINES:
         baseline = FrameByFrame(DETERMINISTIC[choice.method], in_time)
-        description = {"method": baseline.name, **timed, "model": None, "options": {}}
-        return Chosen(baseline, torch.device("cpu"), description)
+        said = {"method": baseline.name, **timed, "model": None, "options": {}}
+        return Chosen(baseline, torch.device("cpu"), said)
     model = _model(choice)
     precision = choose_precision(choice.precision, device)
     network = _on_device(model, device)
@@ -97,7 +97,7 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
             precision=precision,
         )
         method = FrameByFrame(plane, in_time)
-    description = {
+    description: dict[str, Any] = {
         "method": method.name,
         **timed,
         "model": {"name": model.name, "sha256": model.digest},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from kfine.methods.time_interpolation import neighbours
 
 Plane = NDArray[Any]
 Flow = NDArray[np.floating]
-Estimator = Callable[[Plane, Plane], Flow]
 
 _AT_A_FRAME = 1e-6  # parts of the way to the next frame
 _SMALLEST = 64  # pixels along each side: OpenCV's search reads beyond smaller pictures
@@ -48,19 +47,12 @@ def flow_interpolated(
 ) -> Tensor:
     """Return the frames at other times, moved along the optical flow between their two neighbours, and blended.
 
-    See `warped`: I_t = (1 - t) g(I_0, F_t0) + t g(I_1, F_t1), the flow by `dis`.
+    With the parts of `warped`, I_t = (1 - t) g(I_0, F_t0) + t g(I_1, F_t1).
     """
     return warped(frames, times, at, period=period).blend
 
 
-def warped(
-    frames: Tensor,
-    times: Sequence[float],
-    at: Sequence[float],
-    *,
-    period: float | None,
-    flow: Estimator | None = None,
-) -> Warped:
+def warped(frames: Tensor, times: Sequence[float], at: Sequence[float], *, period: float | None) -> Warped:
     """Return the frames before and after each time, moved along the optical flow to that time.
 
     With I_0 and I_1 the frames before and after, t the part of the way between them, F_01 and F_10 the flows from
@@ -77,15 +69,13 @@ def warped(
         times: of each frame, seconds, increasing, over less than a period.
         at: the times to interpolate to, seconds.
         period: seconds after which the frames begin again; None takes the first or last frame outside them.
-        flow: estimates F from two planes of intensities from 0 to 1; `dis` if left out.
 
     Raises:
         InputError: times that do not fit the frames or the period.
-        ResourceError: OpenCV, which `dis` uses, cannot be loaded.
+        ResourceError: OpenCV cannot be loaded.
     """
     if len(frames) != len(times):
         raise InputError(f"expected as many frames as times, got {len(frames)} and {len(times)}")
-    estimate = flow or dis
     stack = frames.detach().cpu().numpy()
     stack = stack.reshape(len(stack), -1, *stack.shape[-2:])
     result = np.empty((2, len(at), *stack.shape[1:]), stack.dtype)
@@ -102,20 +92,20 @@ def warped(
                 continue
             if way not in flows:
                 one, other = np.abs(first) / full, np.abs(second) / full
-                flows[way] = estimate(one, other), estimate(other, one)
+                flows[way] = _flow(one, other), _flow(other, one)
             forth, back = flows[way]
             result[0, place, plane] = _moved(first, t * (t * back - (1 - t) * forth))
             result[1, place, plane] = _moved(second, (1 - t) * ((1 - t) * forth - t * back))
     shape = (len(at), *frames.shape[1:])
-    moved = (torch.from_numpy(part).reshape(shape).to(frames.device) for part in result)
-    return Warped(*moved, torch.from_numpy(np.where(near, 0.0, parts)))
+    early, late = (torch.from_numpy(part).reshape(shape).to(frames.device) for part in result)
+    return Warped(early, late, torch.from_numpy(np.where(near, 0.0, parts)))
 
 
-def dis(start: Plane, end: Plane) -> Flow:
-    """Return F (2, row, column) in pixels with start(x) = end(x + F(x)), by dense inverse search.
+def _flow(start: Plane, end: Plane) -> Flow:
+    """Return F (2, row, column) in pixels with start(x) = end(x + F(x)); intensities are from 0 to 1.
 
-    Kroeger, Timofte, Dai and Van Gool, Fast Optical Flow using Dense Inverse Search, ECCV 2016: OpenCV's, its medium
-    preset, on 256 grey levels.  Decision 8 compares it with TV-L1.
+    Dense inverse search (Kroeger, Timofte, Dai and Van Gool, Fast Optical Flow using Dense Inverse Search, ECCV
+    2016), OpenCV's, its medium preset, on 256 grey levels: decision 9.
     """
     cv2 = _opencv()
     missing = [(0, max(0, _SMALLEST - n)) for n in start.shape]
@@ -126,16 +116,6 @@ def dis(start: Plane, end: Plane) -> Flow:
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*pair, None)
     rows, columns = start.shape
     return np.asarray(flow[:rows, :columns, ::-1].transpose(2, 0, 1))
-
-
-def tvl1(start: Plane, end: Plane) -> Flow:
-    """Return F (2, row, column) in pixels with start(x) = end(x + F(x)), by total variation and the L1 norm.
-
-    Zach, Pock and Bischof, A Duality Based Approach for Realtime TV-L1 Optical Flow, DAGM 2007: scikit-image's.
-    """
-    from skimage.registration import optical_flow_tvl1
-
-    return np.asarray(optical_flow_tvl1(start, end))
 
 
 def _opencv() -> Any:
