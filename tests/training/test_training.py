@@ -14,7 +14,7 @@ import torch
 import kfine
 from kfine.checkpoint import load_model, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
-from kfine.training.config import TrainingConfig, read_training_config
+from kfine.training.config import FocusConfig, TrainingConfig, read_training_config
 from kfine.training.data import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
 from kfine.training.loop import Devices, train
 from kfine.training.vdm import VDMTask
@@ -177,6 +177,19 @@ def test_little_memory_changes_the_order_and_nothing_else(brains):
     order = list(patches.order.shuffled(0))
     assert len(set(order)) == 9
     assert [ref.path for ref in order[0:3]] == [order[0].path] * 3
+
+
+def test_the_focus_counts_from_its_update_on_for_its_share(brains):
+    training, _ = split_volumes(brains, ["sub-03"])
+    plain = config().data.model_copy(update={"noise": 0.0})
+    # In focus the scan is whole: it equals the image.
+    focus = FocusConfig(after=5, share=0.6, voxel_size=(1.0, 2.0), measured=(1.0, 1.0))
+    before = PatchDataset(training, plain, seed=1, length=60, batch=4)
+    patches = PatchDataset(training, plain.model_copy(update={"focus": focus}), seed=1, length=60, batch=4)
+    assert all(torch.equal(patches[g], before[g]) for g in range(20))
+    whole = [torch.allclose(*patches[g], atol=1e-5) for g in range(20, 60)]
+    assert 15 <= sum(whole) <= 33
+    assert not any(torch.allclose(*before[g], atol=1e-5) for g in range(60))
 
 
 def test_voxel_size_is_reached_through_kspace():

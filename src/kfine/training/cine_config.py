@@ -6,9 +6,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kfine.training.config import BaseOptimiserConfig, BaseReportConfig, Positive, PositiveFloat, Section
-
-Part = Annotated[float, Field(ge=0, le=1)]
+from kfine.training.config import (
+    BaseOptimiserConfig,
+    BaseReportConfig,
+    Positive,
+    PositiveFloat,
+    Range,
+    Section,
+    Share,
+)
 
 
 class CineDataConfig(Section):
@@ -37,17 +43,17 @@ class CineDataConfig(Section):
     validation: tuple[str, ...] = ()
     patch: Positive = 64
     frames: Annotated[int, Field(ge=2)] = 10
-    stills: Part = 0.25
-    circles: Part = 0.5
-    stored: Part = 0.5
-    resample: tuple[PositiveFloat, PositiveFloat] = (0.7, 1.0)
+    stills: Share = 0.25
+    circles: Share = 0.5
+    stored: Share = 0.5
+    resample: Range = (0.7, 1.0)
     flips: bool = True
     brightness: Annotated[float, Field(ge=1)] = 1.25
-    scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 4.0)
+    scale: Range = (1.0, 4.0)
     every: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
-    time_only: Part = 0.15
+    time_only: Share = 0.15
     noise: Annotated[float, Field(ge=0)] = 0.1
-    photographic: Part = 0.0
+    photographic: Share = 0.0
     photographic_scale: Annotated[int, Field(ge=2)] = 4
     memory_gib: PositiveFloat = 4.0
 
@@ -76,10 +82,19 @@ class VQGANConfig(Section):
 
     factor: Literal[2, 4, 8] = 4
     channels: Positive = 4
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (48, 96, 128)
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128)
     blocks: Positive = 2
     codes: Annotated[int, Field(ge=0)] = 2048
     sees: bool = True
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if 2 ** len(self.widths) != self.factor:
+            raise ValueError(
+                f"widths: expected one for each halving of the grid by the factor {self.factor}, "
+                f"got {len(self.widths)}"
+            )
+        return self
 
 
 class AdversaryConfig(Section):

@@ -20,6 +20,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[PositiveFloat, PositiveFloat]
+
+
+class FocusConfig(Section):
+    """Narrower ranges for a share of the patches: what the model will be asked for most.
+
+    Attributes:
+        after: updates from which on the share counts.
+        share: of the patches.
+        voxel_size: see `DataConfig`.
+        measured: see `DataConfig`.
+    """
+
+    after: Annotated[int, Field(ge=0)] = 0
+    share: Share
+    voxel_size: Range
+    measured: Range
+
+
 class DataConfig(Section):
     """Which slices, at which voxel sizes.
 
@@ -33,16 +53,18 @@ class DataConfig(Section):
         measured: range of the part of each k-space direction that the low-resolution scan of a patch holds.
         noise: greatest standard deviation of the noise in one scan out of four, in model units.
         memory_gib: how many GiB of volumes are held in memory at once.
+        focus: narrower ranges for a share of the patches.
     """
 
     validation: tuple[str, ...] = ()
-    voxel_size: tuple[PositiveFloat, PositiveFloat] = (0.8, 2.1)
+    voxel_size: Range = (0.8, 2.1)
     patch: Positive = 80
     flips: bool = True
     brightness: Annotated[float, Field(ge=1)] = 1.25
-    measured: tuple[PositiveFloat, PositiveFloat] = (0.2, 0.75)
+    measured: Range = (0.2, 0.75)
     noise: Annotated[float, Field(ge=0)] = 0.1
     memory_gib: PositiveFloat = 4.0
+    focus: FocusConfig | None = None
 
 
 class NetworkConfig(Section):

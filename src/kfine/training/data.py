@@ -22,7 +22,7 @@ from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io import read
 from kfine.operators.kspace import KSpaceCrop, image_of
-from kfine.training.config import DataConfig
+from kfine.training.config import DataConfig, FocusConfig
 
 # A slice counts as empty when less than this part of its pixels holds tissue.
 LEAST_TISSUE = 0.03
@@ -157,8 +157,10 @@ class Order:
 class PatchDataset(Dataset[Tensor]):
     """Patches (2, patch, patch) in model units: image and zero-filled scan; item g depends on (seed, g) alone."""
 
-    def __init__(self, paths: Sequence[Path], config: DataConfig, *, seed: int, length: int) -> None:
-        self.config, self.seed, self.length = config, seed, length
+    def __init__(
+        self, paths: Sequence[Path], config: DataConfig, *, seed: int, length: int, batch: int = 1
+    ) -> None:
+        self.config, self.seed, self.length, self.batch = config, seed, length, batch
         self.volumes = Volumes(config.memory_gib)
         slices = slices_with_tissue(self.volumes, paths)
         self.order = Order(slices, group=self.volumes.fitting(paths[0]), seed=seed)
@@ -172,15 +174,24 @@ class PatchDataset(Dataset[Tensor]):
         image, scaling = self.volumes.get(ref.path)
         rng = np.random.default_rng([self.seed, 1, g])
         plane = np.abs(image.voxels[ref.frame, ref.slice])
-        size = at_voxel_size(plane, image.voxel_sizes[1:], rng.uniform(*self.config.voxel_size))
+        ranges = self._ranges(g, rng)
+        size = at_voxel_size(plane, image.voxel_sizes[1:], rng.uniform(*ranges.voxel_size))
         factor = self.config.brightness ** rng.uniform(-1, 1)
         fine = scaling.to_model(size * np.float32(factor))
-        pair = _random_patch(np.stack([fine, self._scan(fine, rng)]), self.config.patch, rng)
+        pair = _random_patch(np.stack([fine, self._scan(fine, ranges.measured, rng)]), self.config.patch, rng)
         return torch.from_numpy(random_symmetry(pair, rng) if self.config.flips else pair)
 
-    def _scan(self, plane: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    def _ranges(self, g: int, rng: np.random.Generator) -> DataConfig | FocusConfig:
+        focus = self.config.focus
+        if focus is None or g < focus.after * self.batch:
+            return self.config
+        return focus if rng.uniform() < focus.share else self.config
+
+    def _scan(
+        self, plane: NDArray[np.float32], measured: tuple[float, float], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
         """Return the zero-filled image of a scan of `plane` with a random part of its k-space, at times noisy."""
-        part = rng.uniform(*self.config.measured, 2)
+        part = rng.uniform(*measured, 2)
         kind = rng.integers(4)
         if kind < 2:
             part[1] = part[0]  # the same in both directions

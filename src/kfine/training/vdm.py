@@ -59,7 +59,10 @@ class VDMTask:
 
     def dataset(self, length: int) -> Dataset[Tensor]:
         """Return patches, see `PatchDataset`."""
-        return PatchDataset(self.paths, self.config.data, seed=self.config.optimiser.seed, length=length)
+        options = self.config.optimiser
+        return PatchDataset(
+            self.paths, self.config.data, seed=options.seed, length=length, batch=options.batch
+        )
 
     def descents(self, batch: Tensor, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the bound and the prediction's error as one loss."""
