@@ -14,6 +14,11 @@ import torch
 import kfine
 from kfine.checkpoint import load_model, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
+from kfine.training.cine_config import (
+    CineLDMTrainingConfig,
+    RegressionTrainingConfig,
+    VQGANTrainingConfig,
+)
 from kfine.training.config import FocusConfig, TrainingConfig, read_training_config
 from kfine.training.data import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
 from kfine.training.loop import Devices, train
@@ -216,11 +221,42 @@ def test_bad_configurations_are_named(tmp_path, text, says):
         read_training_config(path, TrainingConfig)
 
 
+KINDS = {
+    "brain-vdm": TrainingConfig,
+    "cine-regression": RegressionTrainingConfig,
+    "cine-vqgan": VQGANTrainingConfig,
+    "cine-ldm": CineLDMTrainingConfig,
+}
+
+
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=lambda p: p.name
 )
 def test_the_packaged_configurations_are_valid(path):
-    assert read_training_config(path, TrainingConfig).optimiser.steps > 0
+    kind = KINDS[path.stem.removesuffix("-base")]
+    assert read_training_config(path, kind).optimiser.steps > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "says"),
+    [
+        (RegressionTrainingConfig, "[data]\nresample = [0.9, 0.5]", "data: resample"),
+        (RegressionTrainingConfig, "[data]\nscale = [0.5, 2.0]", "data: scale"),
+        (RegressionTrainingConfig, "[data]\nframes = 1", "data.frames"),
+        (RegressionTrainingConfig, "[data]\nevery = []", "data.every"),
+        (RegressionTrainingConfig, "[adversary]\nafter = 3", "adversary"),
+        (VQGANTrainingConfig, "[network]\nfactor = 3", "network.factor"),
+        (VQGANTrainingConfig, "[network]\nfactor = 4\nwidths = [8]", "network: widths"),
+        (VQGANTrainingConfig, "[data]\npatch = 50", r"data\.patch: expected a multiple"),
+        (CineLDMTrainingConfig, "method = 'vqgan'", "method"),
+    ],
+)
+def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):
+    path = tmp_path / "c.toml"
+    path.write_text(text + "\n[optimiser]\nsteps = 1\n")
+    with pytest.raises(UsageError, match=says) as caught:
+        read_training_config(path, kind)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_packaged_model_was_made_by_its_configuration():

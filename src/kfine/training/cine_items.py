@@ -164,7 +164,7 @@ class CineDataset(Dataset[CineItem]):
         image, scaling = self.volumes.get(ref.path)
         planes = np.abs(image.voxels[frames, ref.slice])
         if rng.random() >= self.config.stored:
-            planes = at_matrix(planes, _true_matrix(image, rng.uniform(*self.config.resample)))
+            planes = at_matrix(planes, true_matrix(image, rng.uniform(*self.config.resample)))
         factor = self.config.brightness ** rng.uniform(-1, 1)
         fine = scaling.to_model(planes * np.float32(factor))
         return random_symmetry(fine, rng) if self.config.flips else fine
@@ -231,7 +231,7 @@ def _guide(seen: Tensor, times: Sequence[float], at: Sequence[float], *, period:
     return guide(crop(seen), crop, times, at, period=period)
 
 
-def _true_matrix(image: Image, factor: float) -> tuple[int, int]:
+def true_matrix(image: Image, factor: float) -> tuple[int, int]:
     """Return `factor` times the matrix whose voxels are equally long in rows and columns and no finer than measured."""
     stored = image.matrix
     acquired = image.source.acquired_matrix or stored

@@ -194,5 +194,6 @@ def read_training_config(path: Path, kind: type[Config]) -> Config:
         raise UsageError(f"{path.name}: expected TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UsageError(f"{path.name}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        raise UsageError(": ".join(part for part in (path.name, where, what) if part)) from None
