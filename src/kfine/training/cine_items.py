@@ -23,7 +23,7 @@ from kfine.methods.time_interpolation import neighbours
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.cine_config import CineDataConfig
 from kfine.training.cine_data import Cines
-from kfine.training.cine_scan import Scan, drawn_scan, zero_filled
+from kfine.training.cine_degradation import Degradation, drawn_degradation, zero_filled
 from kfine.training.data import TISSUE, Order, SliceRef, at_matrix, random_symmetry
 
 MARGIN = 16  # pixels around a piece that motion is estimated with, where the image has them
@@ -92,7 +92,7 @@ class CineDataset(Dataset[CineItem]):
         return self.length
 
     def __getitem__(self, g: int) -> CineItem:
-        """Return item number `g`."""
+        """Return item number `g`, one image for each piece."""
         kind = self.kind_of(g)
         rng = np.random.default_rng([self.seed, 1, g])
         if kind == "still":
@@ -100,13 +100,13 @@ class CineDataset(Dataset[CineItem]):
             pieces = [self._still(self.orders[kind][g * count + k], rng) for k in range(count)]
         else:
             pieces = [self._clip(self.orders[kind][g], rng, circle=kind == "circle")]
-        x, guides, kept, scans = zip(*pieces, strict=True)
+        x, guides, kept, hows = zip(*pieces, strict=True)
         return CineItem(
             torch.stack(x),
             torch.stack(guides),
             torch.stack(kept),
-            torch.tensor([scan.parts for scan in scans]),
-            torch.tensor([scan.exact for scan in scans]),
+            torch.tensor([how.parts for how in hows]),
+            torch.tensor([how.exact for how in hows]),
             kind == "circle",
         )
 
@@ -121,16 +121,16 @@ class CineDataset(Dataset[CineItem]):
         image = self.volumes.get(ref.path)[0]
         return image.period is not None and image.frames % self.config.frames == 0
 
-    def _clip(self, ref: SliceRef, rng: Rng, *, circle: bool) -> tuple[Tensor, Tensor, Tensor, Scan]:
-        """Return x, guide, kept and the scan of a clip: frames in a row, or all the way round."""
+    def _clip(self, ref: SliceRef, rng: Rng, *, circle: bool) -> tuple[Tensor, Tensor, Tensor, Degradation]:
+        """Return x, guide, kept and the degradation of a clip: frames in a row, or all the way round."""
         image = self.volumes.get(ref.path)[0]
         count, wraps = self.config.frames, image.period is not None
         # The frames that the scan chooses from, in the order and at the distance of this item.
         steps = np.arange(0, image.frames, image.frames // count if circle else 1)
         line = (steps + rng.integers(image.frames)) % image.frames if wraps else steps
         line = line[::-1] if rng.integers(2) else line
-        scan = drawn_scan(self.config, rng, frames=len(line))
-        times = np.arange(0, len(line), scan.every)
+        how = drawn_degradation(self.config, rng, frames=len(line))
+        times = np.arange(0, len(line), how.every)
         start = 0 if circle else int(rng.integers(len(line) if wraps else len(line) - count + 1))
         at = (start + np.arange(count)) % len(line)
         period = float(len(line)) if wraps else None
@@ -140,24 +140,20 @@ class CineDataset(Dataset[CineItem]):
         numbers, places = np.unique(np.concatenate([at, times[used]]), return_inverse=True)
         planes = self._planes(ref, line[numbers], rng)
         x = planes[places[:count]]
-        seen = zero_filled(torch.from_numpy(planes[places[count:]]), scan, rng)
+        seen = zero_filled(torch.from_numpy(planes[places[count:]]), how, rng)
         cut = drawn_cut(x, self.config.patch, rng)
         around = _guide(cut.around(seen), times[used].tolist(), at.tolist(), period=period)
-        return (
-            cut.inside(cut.around(torch.from_numpy(x))),
-            cut.guide(around),
-            torch.from_numpy(np.isin(at, times)),
-            scan,
-        )
+        kept = torch.from_numpy(np.isin(at, times))
+        return cut.inside(cut.around(torch.from_numpy(x))), cut.guide(around), kept, how
 
-    def _still(self, ref: SliceRef, rng: Rng) -> tuple[Tensor, Tensor, Tensor, Scan]:
-        scan = drawn_scan(self.config, rng, frames=1)
+    def _still(self, ref: SliceRef, rng: Rng) -> tuple[Tensor, Tensor, Tensor, Degradation]:
+        how = drawn_degradation(self.config, rng, frames=1)
         planes = self._planes(ref, [ref.frame], rng)
-        seen = zero_filled(torch.from_numpy(planes), scan, rng)
+        seen = zero_filled(torch.from_numpy(planes), how, rng)
         cut = drawn_cut(planes, self.config.patch, rng)
         x, seen = (cut.around(frames) for frames in (torch.from_numpy(planes), seen))
         around = torch.stack([seen, seen, torch.zeros_like(seen)])
-        return cut.inside(x), cut.guide(around), torch.ones(1, dtype=torch.bool), scan
+        return cut.inside(x), cut.guide(around), torch.ones(1, dtype=torch.bool), how
 
     def _planes(self, ref: SliceRef, frames: Sequence[int] | NDArray[np.intp], rng: Rng) -> Planes:
         """Return whole frames (frame, row, column) in model units, at a random resolution and brightness."""

@@ -9,43 +9,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import dpm_solver_2m
-from kfine.diffusion.schedules import uniform_in_gamma
-from kfine.methods.cine_guide import guide
+from kfine.methods.base import Draws
+from kfine.methods.cine_ldm import CineLDMMethod, CineLDMOptions
+from kfine.methods.cine_regression import Projection, predict
+from kfine.methods.scan import Scan, Timing
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.quantiser import codebook_use
-from kfine.operators.base import Operator
-from kfine.operators.frames import KeepFrames
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.cine_config import CineReportConfig
 from kfine.training.cine_data import Cines
-from kfine.training.cine_scan import measured_matrix
+from kfine.training.cine_degradation import measured_matrix
 from kfine.training.data import SliceRef, Volumes
 from kfine.training.validation import psnr, spread_over, write_sheet
-
-# Where sampling starts and ends while training, in units of the latents' standard deviation: from next to nothing of
-# the prediction's latent down to well below what quantisation changes.
-FIRST, LAST = 10.0, 0.03
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One slice: the truth x (frame, row, column), its measurement, and its guide (3, frame, row, column)."""
+    """One slice: the truth (frame, row, column), and its measurement (kept frame, *low)."""
 
     x: Tensor
     y: Tensor
-    operator: Operator
-    guide: Tensor
-    cyclic: bool
+    scan: Scan
 
-    @property
-    def blend(self) -> Tensor:
-        before, after, t = self.guide
-        return torch.lerp(before, after, t)
 
-    def project(self, x: Tensor) -> Tensor:
-        return self.operator.project(x.cpu(), self.y)
+@dataclass(frozen=True)
+class _Restored:
+    """What becomes of a case by each way the network knows, (frame, row, column) each; the codes of the truth."""
+
+    images: dict[str, Tensor]
+    codes: Tensor | None
 
 
 class CineValidation:
@@ -53,100 +45,74 @@ class CineValidation:
 
     def __init__(self, cines: Cines, report: CineReportConfig) -> None:
         self.report = report
-        refs = spread_over(cines.validation, report.slices)
-        self.cases = [_case(cines.volumes, ref, report) for ref in refs]
+        self.cases = [
+            _case(cines.volumes, ref, report) for ref in spread_over(cines.validation, report.slices)
+        ]
 
     def figures(self, network: CineLDM, device: torch.device) -> dict[str, float]:
         """Return PSNRs (dB, range 2, mean over frames and slices) of whatever the network can do.
 
         "psnr_flow" is of zero filling and optical flow, "psnr_prediction" of the regressor, "psnr_codes" and
         "psnr_latents" what the autoencoder would give were its latents known, with and without quantisation,
-        "psnr_sample" and "psnr_mean" of one sample and of their mean; all but the first projected onto the measured
-        k-space.  "codes_used" and "perplexity" are of the true latents.
+        "psnr_sample" and "psnr_mean" of one sample and of the mean of some; all but the first projected onto the
+        measured k-space.  "codes_used" and "perplexity" are of the true latents.
         """
-        results = [self._restored(network, case, number, device) for number, case in enumerate(self.cases)]
-        figures = {
-            f"psnr_{name}": float(
-                np.mean([psnr(r[name], case.x) for r, case in zip(results, self.cases, strict=True)])
-            )
-            for name in results[0]
-        }
-        return figures | self._codebook(network, device)
+        restored = [self._restored(network, number, device) for number in range(len(self.cases))]
+        figures = {}
+        for name in restored[0].images:
+            each = [psnr(r.images[name], case.x) for r, case in zip(restored, self.cases, strict=True)]
+            figures[f"psnr_{name}"] = float(np.mean(each))
+        codes = [r.codes for r in restored if r.codes is not None]
+        if codes and network.autoencoder and network.autoencoder.quantiser:
+            use = codebook_use(torch.cat(codes), size=len(network.autoencoder.quantiser.codebook))
+            figures |= {"codes_used": use.used, "perplexity": use.perplexity}
+        return figures
 
     def sheet(self, network: CineLDM, path: Path, device: torch.device) -> None:
         """Write a PNG: for each slice the truth and every result, in a frame that was left out and along time."""
         rows = []
+        frame = 1 if self.report.every > 1 else 0
         for number, case in enumerate(self.cases):
-            shown = {"truth": case.x} | self._restored(network, case, number, device)
-            frame = 1 if self.report.every > 1 else 0
-            still = np.concatenate([x[frame].numpy() for x in shown.values()], axis=1)
-            middle = [x[:, x.shape[1] // 2].repeat_interleave(2, 0).numpy() for x in shown.values()]
-            rows += [still, np.concatenate(middle, axis=1)]
-        write_sheet(path, np.concatenate(rows, axis=0))
+            images = {"truth": case.x} | self._restored(network, number, device).images
+            still = [x[frame] for x in images.values()]
+            # A line through the middle, a frame below the other: an M-mode picture.
+            lines = [x[:, x.shape[1] // 2].repeat_interleave(2, 0) for x in images.values()]
+            rows += [torch.cat(still, dim=1), torch.cat(lines, dim=1)]
+        write_sheet(path, torch.cat(rows).numpy())
 
     @torch.inference_mode()
-    def _restored(
-        self, network: CineLDM, case: _Case, number: int, device: torch.device
-    ) -> dict[str, Tensor]:
-        """Return what becomes of a case by each way the network knows: (frame, row, column) on the CPU."""
+    def _restored(self, network: CineLDM, number: int, device: torch.device) -> _Restored:
+        case = self.cases[number]
         network.to(device)
-        guided = case.guide[None].to(device)
-        predicted = case.project(network.predict(guided, cyclic=case.cyclic)[0])
-        results = {"flow": case.blend, "prediction": predicted}
-        seen = predicted[None].to(device)
+        project = Projection(case.scan, case.y)
+        predicted = predict(network, case.scan, case.y, device=device, precision=torch.float32)
+        before, after, part = predicted.guided.cpu()
+        images = {"flow": torch.lerp(before, after, part), "prediction": predicted.held.cpu()}
+        codes = None
         if network.autoencoder is not None:
-            x = case.x[None].to(device)
-            results["codes"] = case.project(network.decode(network.encode(x, seen), seen)[0])
-            images, shown = x[0][:, None], seen[0][:, None]
-            plain = network.autoencoder.decode(network.autoencoder.encode(images, shown), shown)
-            results["latents"] = case.project(plain[:, 0].float())
+            seen, x = predicted.held[None], case.x[None].to(device)
+            images["codes"] = project(network.decode(network.encode(x, seen), seen)[0])
+            z = network.autoencoder.encode(x[0][:, None], seen[0][:, None])
+            images["latents"] = project(network.autoencoder.decode(z, seen[0][:, None])[:, 0].float())
+            codes = network.autoencoder.quantise(z).codes
         if network.denoiser is not None:
-            samples = torch.stack([case.project(s) for s in self._samples(network, case, seen, number)])
-            results |= {"sample": samples[0], "mean": samples.mean(0)}
-        return results
-
-    def _samples(self, network: CineLDM, case: _Case, seen: Tensor, number: int) -> Tensor:
-        """Return samples (sample, frame, row, column) drawn from the prediction's latent and noise."""
-        count = self.report.samples
-        condition = network.condition(seen, case.guide[None, 2, :, 0, 0].to(seen.device))
-        origin = network.encode(seen, seen)
-        drawn = []
-        for sample in range(count):
-            noise = SeededNoise([(number, sample)], pairs=True)
-            sigmas = uniform_in_gamma(FIRST, LAST, self.report.steps).to(seen)
-            z = dpm_solver_2m(
-                lambda z, sigma: network.denoise(z, sigma, condition, cyclic=case.cyclic),
-                origin + sigmas[0] * noise(origin),
-                sigmas,
-                noise=noise,
-            )
-            drawn.append(network.decode(z, seen)[0])
-        return torch.stack(drawn)
-
-    @torch.inference_mode()
-    def _codebook(self, network: CineLDM, device: torch.device) -> dict[str, float]:
-        autoencoder = network.autoencoder
-        if autoencoder is None or autoencoder.quantiser is None:
-            return {}
-        codes = []
-        for case in self.cases:
-            seen = case.project(network.predict(case.guide[None].to(device), cyclic=case.cyclic)[0])
-            z = autoencoder.encode(case.x[:, None].to(device), seen[:, None].to(device))
-            codes.append(autoencoder.quantiser.nearest(z.movedim(1, -1).flatten(0, 2)))
-        use = codebook_use(torch.cat(codes), size=len(autoencoder.quantiser.codebook))
-        return {"codes_used": use.used, "perplexity": use.perplexity}
+            options = CineLDMOptions(steps=self.report.steps, samples=self.report.samples)
+            method = CineLDMMethod(network, options, device=device)
+            draws = Draws(((number,),), at_once=len(case.x))
+            samples = method.restore(case.scan, case.y[None], draws)[0]
+            images |= {"sample": samples[0], "mean": samples.mean(0)}
+        return _Restored(images, codes)
 
 
 def _case(volumes: Volumes, ref: SliceRef, report: CineReportConfig) -> _Case:
     image, scaling = volumes.get(ref.path)
-    planes = np.abs(image.voxels[:, ref.slice])
     rows, columns = (slice(max(0, (n - report.patch) // 2), (n + report.patch) // 2) for n in image.matrix)
-    x = scaling.to_model(torch.from_numpy(planes[:, rows, columns].copy()))
-    matrix = x.shape[-2], x.shape[-1]
-    crop = KSpaceCrop(matrix, measured_matrix(matrix, (1 / report.scale,) * 2), real=True)
-    every = min(report.every, image.frames)
-    operator = crop @ KeepFrames(tuple(x.shape), every, real=True)
-    y = operator(x)
-    times = image.frame_times or tuple(map(float, range(image.frames)))
-    guided = guide(y, crop, times[::every], times, period=image.period)
-    return _Case(x, y, operator, guided, image.period is not None)
+    planes = np.abs(image.voxels[:, ref.slice, rows, columns])
+    x = scaling.to_model(torch.from_numpy(planes))
+    high = x.shape[-2], x.shape[-1]
+    crop = KSpaceCrop(high, measured_matrix(high, (1 / report.scale, 1 / report.scale)), real=True)
+    at = image.frame_times or tuple(map(float, range(image.frames)))
+    kept = range(0, image.frames, report.every)
+    pairs = tuple((place, frame) for place, frame in enumerate(kept))
+    timing = Timing(tuple(at[frame] for frame in kept), at, image.period, pairs)
+    return _Case(x, crop(x[list(kept)]), Scan(crop, timing))

@@ -17,7 +17,7 @@ Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Scan:
+class Degradation:
     """How one item is degraded.
 
     Attributes:
@@ -38,35 +38,37 @@ class Scan:
         return self.noise == 0 and not self.photographic
 
 
-def drawn_scan(config: CineDataConfig, rng: Rng, *, frames: int) -> Scan:
+def drawn_degradation(config: CineDataConfig, rng: Rng, *, frames: int) -> Degradation:
     """Return a random scan of a clip of so many `frames` (1: a still) that keeps two of them or more."""
     allowed = [every for every in config.every if every == 1 or every <= frames // 2]
     every = int(rng.choice(allowed)) if allowed else 1
     if rng.random() < config.photographic:
         scale = config.photographic_scale
-        return Scan(every, (1 / scale, 1 / scale), photographic=scale)
+        return Degradation(every, (1 / scale, 1 / scale), photographic=scale)
     low, high = (math.log(factor) for factor in config.scale)
     first, second = (math.exp(-rng.uniform(low, high)) for _ in range(2))
     parts = ((first, first), (first, first), (first, second), (first, 1.0), (1.0, first))[rng.integers(5)]
     if every > 1 and rng.random() < config.time_only:
         parts = (1.0, 1.0)
     noisy = config.noise > 0 and rng.integers(4) == 0
-    return Scan(every, parts, noise=config.noise * rng.uniform() if noisy else 0.0)
+    return Degradation(every, parts, noise=config.noise * rng.uniform() if noisy else 0.0)
 
 
-def zero_filled(frames: Tensor, scan: Scan, rng: Rng) -> Tensor:
-    """Return what `scan` saw of the kept `frames` (frame, row, column), model units, back on their grid."""
+def zero_filled(frames: Tensor, degradation: Degradation, rng: Rng) -> Tensor:
+    """Return what is left of the kept `frames` (frame, row, column), model units, back on their grid."""
     high = frames.shape[-2], frames.shape[-1]
-    if scan.photographic:
-        small = blindly_degraded(((frames + 1) / 2).numpy(), scale=scan.photographic, rng=rng)
+    if degradation.photographic:
+        small = blindly_degraded(((frames + 1) / 2).numpy(), scale=degradation.photographic, rng=rng)
         low = on_kspace_grid(torch.from_numpy(small), high) * 2 - 1
         crop = KSpaceCrop(high, (low.shape[-2], low.shape[-1]), real=True)
         return crop.pseudo_inverse(measurement_of(low, crop))
-    if min(scan.parts) == 1 and not scan.noise:
+    if min(degradation.parts) == 1 and not degradation.noise:
         return frames
-    crop = KSpaceCrop(high, measured_matrix(high, scan.parts), real=True)
-    noise = scan.noise * torch.from_numpy(rng.standard_normal(frames.shape, dtype=np.float32))
-    return crop.pseudo_inverse(crop(frames + noise))
+    crop = KSpaceCrop(high, measured_matrix(high, degradation.parts), real=True)
+    if degradation.noise:
+        noise = rng.standard_normal(frames.shape, dtype=np.float32)
+        frames = frames + degradation.noise * torch.from_numpy(noise)
+    return crop.pseudo_inverse(crop(frames))
 
 
 def measured_matrix(high: tuple[int, int], parts: tuple[float, float]) -> tuple[int, int]:
