@@ -15,7 +15,7 @@ from kfine.training.cine_config import (
 
 FRAMES, SIDE = 8, 32
 DATA = {"validation": ["patient-2"], "patch": 16, "frames": 4, "stills": 0.3, "every": [1, 2]}
-OPTIMISER = {"steps": 4, "batch": 2, "warmup": 1}
+OPTIMISER = {"steps": 4, "batch": 2, "warmup": 1, "learning_rate": 5e-3}
 REPORT = {
     "checkpoint": 2, "validate_every": 4, "picture": 4,
     "slices": 1, "patch": 24, "steps": 2, "samples": 2,

@@ -30,7 +30,7 @@ def test_a_piece_is_nearly_what_the_projection_of_the_whole_leaves():
     )
     middle = (..., slice(8, -8), slice(8, -8))
     error = lambda x: (x - projected[piece])[middle].square().mean().sqrt()  # noqa: E731
-    assert error(result[0]) < 0.1 * error(predicted[piece])
+    assert error(result[0]) < 0.35 * error(predicted[piece])
 
 
 def test_the_low_pass_keeps_what_is_slow_and_takes_what_is_fast():

@@ -108,6 +108,19 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(brains, tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
     drop = lambda table: [{k: v for k, v in row.items() if k != "seconds"} for row in table]  # noqa: E731
     assert drop(rows(tmp_path / "whole")) == drop(rows(tmp_path / "cut"))
+    seconds = [float(row["seconds"]) for row in rows(tmp_path / "cut")]
+    assert seconds == sorted(seconds)
+
+
+def test_workers_change_nothing(brains, tmp_path):
+    seen = []
+    for workers in (0, 2):
+        run = []
+        devices = Devices("cpu", workers=workers)
+        task = VDMTask(config(), brains)
+        train(task, out=tmp_path / str(workers), devices=devices, on_step=lambda *s, run=run: run.append(s))
+        seen.append(run)
+    assert seen[0] == seen[1]
 
 
 def test_two_processes_see_the_batch_of_one(brains, tmp_path):
