@@ -21,7 +21,7 @@ from kfine.intensity import Scaling
 from kfine.methods.choice import choose_method
 from kfine.methods.grids import Matrix, high_matrix
 from kfine.methods.options import Choice
-from kfine.methods.scan import Scan, timing_of
+from kfine.methods.scan import Scan, timing_of_image
 from kfine.operators.kspace import KSpaceCrop
 from kfine.parts import Parts
 from kfine.streaming import Watch, Work, measurements, stream
@@ -126,12 +126,7 @@ def restore(
         ModelError: a model that cannot be found, read or trusted.
         ResourceError: a device that is not there, or too little memory.
     """
-    timing = timing_of(
-        image.frame_times or tuple(float(frame) for frame in range(image.frames)),
-        image.period,
-        frames_scale=frames_scale,
-        frames=frames,
-    )
+    timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
     high = high_matrix(image.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
     scan = Scan(KSpaceCrop(high, image.matrix, real=not image.measured), timing)
     scaling = Scaling.of(image.voxels)
@@ -150,7 +145,8 @@ def restore(
     part = image.take_slices(*slices) if slices else image
     at_once = planes_a_call or max(1, PIXELS_A_CALL[chosen.device.type] // (high[0] * high[1]))
     work = Work(scan, scaling, chosen.method, seed=seed, at_once=at_once, keep=keep_samples)
-    made_by = _provenance(image, work, chosen.description, slices)
+    asked = {"frames_scale": frames_scale, "frames": frames}
+    made_by = _provenance(image, work, chosen.description, slices=slices, asked=asked)
     store = Parts(Path(parts), _recipe(image, work, made_by)) if parts is not None else None
     voxels, residual = stream(part, work, first=first, watch=Watch(on_progress, on_slices), parts=store)
     at = timing.at if image.frame_times is not None else None
@@ -161,7 +157,12 @@ def restore(
 
 
 def _provenance(
-    image: Image, work: Work, description: dict[str, Any], slices: tuple[int, int] | None
+    image: Image,
+    work: Work,
+    description: dict[str, Any],
+    *,
+    slices: tuple[int, int] | None,
+    asked: dict[str, int | None],
 ) -> dict[str, Any]:
     """Return what is known before the work."""
     source, crop = replace(image.source, header=None), work.scan.crop
@@ -175,7 +176,7 @@ def _provenance(
         "input": {"kind": source.kind, "name": source.name, "sha256": source.digest},
         "kspace": "measured" if image.measured else "simulated from a real image",
         "matrix": {"measured": list(crop.low), "restored": list(crop.high)},
-        "frames": _frames(image, work.scan),
+        "frames": {"asked": asked, **_frames(image, work.scan)},
         "slices": list(slices) if slices else None,
         "intensity_full_scale": work.scaling.full,
         **description,

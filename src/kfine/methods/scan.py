@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from kfine.errors import InputError, UsageError
+from kfine.image import Image
 from kfine.operators.base import Operator
 from kfine.operators.frames import KeepFrames
 from kfine.operators.kspace import KSpaceCrop
@@ -69,6 +70,12 @@ class Scan:
     def kept(self, y: Tensor) -> Tensor:
         """Return the part of `y` (..., measured frame, *low) whose time is that of a restored frame."""
         return y[..., [measured for measured, _ in self.timing.pairs], :, :]
+
+
+def timing_of_image(image: Image, *, frames_scale: int | None, frames: int | None) -> Timing:
+    """Return `timing_of` the frames of `image`; without frame times they count as evenly spaced, one a second."""
+    times = image.frame_times or tuple(float(frame) for frame in range(image.frames))
+    return timing_of(times, image.period, frames_scale=frames_scale, frames=frames)
 
 
 def timing_of(
