@@ -26,6 +26,7 @@ from kfine.training.cine_data import Cines
 from kfine.training.cine_degradation import Degradation, drawn_degradation, zero_filled
 from kfine.training.data import TISSUE, Order, SliceRef, at_matrix, random_symmetry
 
+MOVING = 0.7  # part of the clips' pieces that lie around what moves
 MARGIN = 16  # pixels around a piece that motion is estimated with, where the image has them
 AIR = -1.0
 
@@ -205,10 +206,10 @@ class Cut:
 
 
 def drawn_cut(planes: Planes, size: int, rng: Rng) -> Cut:
-    """Return a random piece of `planes` (frame, row, column): one in two around what moves, else around tissue."""
+    """Return a random piece of `planes` (frame, row, column): around what moves, or anywhere over tissue."""
     shape = planes.shape[-2], planes.shape[-1]
     wanted = planes[0] > 2 * TISSUE - 1
-    if len(planes) > 1 and rng.integers(2):
+    if len(planes) > 1 and rng.random() < MOVING:
         motion = planes.std(0)
         wanted = motion > 0.5 * np.quantile(motion, 0.995)
     places = np.argwhere(wanted)
