@@ -78,6 +78,7 @@ class State:
             for name, optimiser in self.optimisers.items():
                 moments = _nested(tensors, f"{_moments_of(name)}.")
                 optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+                _lay_out(optimiser)
             return int(tensors["step"])
         except (KeyError, RuntimeError, ValueError):
             raise ModelError(
@@ -101,6 +102,14 @@ def _moments_of(name: str) -> str:
     ('optimiser', 'discriminator-optimiser')
     """
     return "optimiser" if name == "network" else f"{name}-optimiser"
+
+
+def _lay_out(optimiser: torch.optim.Optimizer) -> None:
+    """Lay moments out in memory as their weights are: the fused Adam goes through both as they lie, unasked."""
+    for parameter, moments in optimiser.state.items():
+        for key, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[key] = torch.empty_like(parameter).copy_(value)
 
 
 def _nested(tensors: dict[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
