@@ -56,8 +56,8 @@ class CineItem(NamedTuple):
 
 def flat(batch: CineItem) -> CineItem:
     """Return collated items (batch, image, ...) as one (batch * image, ...)."""
-    tensors = [tensor.flatten(0, 1) for tensor in batch[:-1]]  # type: ignore[union-attr]
-    return CineItem(*tensors, cyclic=bool(torch.as_tensor(batch.cyclic).all()))
+    x, guides, kept, parts, exact = (tensor.flatten(0, 1) for tensor in batch[:5])
+    return CineItem(x, guides, kept, parts, exact, bool(torch.as_tensor(batch.cyclic).all()))
 
 
 class CineDataset(Dataset[CineItem]):
