@@ -19,7 +19,10 @@ VALIDATION = ("sub-11", "sub-12", "sub-62", "sub-63")
 def references(
     data: Path, subjects: tuple[str, ...], matrix: tuple[int, int], count: int
 ) -> dict[str, Image]:
-    """Return for each subject `count` slices, evenly over the middle 80 % of those with tissue, at `matrix`."""
+    """Return for each subject `count` slices, evenly over the middle 80 % of those with tissue, at `matrix`.
+
+    One slice is the middle one.
+    """
     found = {}
     for path in find_volumes(data):
         if subject_of(path, data) not in subjects:
@@ -27,7 +30,8 @@ def references(
         volume = kfine.read(path)
         full = np.quantile(volume.voxels, 0.999)
         tissue = np.flatnonzero((volume.voxels[0] > TISSUE * full).mean(axis=(1, 2)) >= LEAST_TISSUE)
-        chosen = tissue[(np.linspace(0.1, 0.9, count) * (len(tissue) - 1)).round().astype(int)]
+        places = np.linspace(0.1, 0.9, count) if count > 1 else np.array([0.5])
+        chosen = tissue[(places * (len(tissue) - 1)).round().astype(int)]
         part = Image(volume.voxels[:, chosen], volume.affine, source=volume.source)
         found[subject_of(path, data)] = kfine.degrade(part, matrix=matrix) if part.matrix != matrix else part
     if len(found) != len(subjects):

@@ -67,6 +67,8 @@ def damage(folder, what):
         edit(folder, network={"widths": [8, 24], "blocks": 1})
     elif what == "an impossible network":
         edit(folder, network={"widths": [7], "blocks": 1})
+    elif what == "a network without levels":
+        edit(folder, network={"widths": [], "blocks": 1})
     elif what == "settings that are no table":
         edit(folder, sampling=[1])
     elif what == "an unknown argument":
@@ -89,6 +91,7 @@ def damage(folder, what):
         ("an unknown method", "expected one of vdm"),
         ("another network", "do not fit"),
         ("an impossible network", "no network that can be built"),
+        ("a network without levels", "no network that can be built"),
         ("settings that are no table", "expected a table"),
         ("an unknown argument", "no network that can be built"),
     ],
@@ -98,6 +101,23 @@ def test_what_is_damaged_or_foreign_is_refused(folder, what, says):
     with pytest.raises(ModelError, match=says) as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e9])  # 1e9 is beyond what float16 holds
+def test_weights_of_a_training_that_failed_are_refused(tmp_path, value):
+    network = VDM(**TINY)
+    torch.nn.init.constant_(network.unet.stem.bias, value)
+    save_model(tmp_path / "m", network, {"method": "vdm", "network": TINY})
+    with pytest.raises(ModelError, match="NaN or Inf"):
+        load_model(tmp_path / "m")
+
+
+def test_the_folder_one_stands_in_has_a_name(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_model(".").name == "copy"
+    (folder / "inner").mkdir()
+    monkeypatch.chdir(folder / "inner")
+    assert load_model("..").name == "copy"
 
 
 def test_unknown_names_and_files_are_refused(tmp_path):

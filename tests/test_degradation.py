@@ -5,7 +5,7 @@ import pytest
 
 import kfine
 from kfine.errors import InputError, UsageError
-from kfine.image import Image
+from kfine.image import Image, Source
 from tests.conftest import phantom
 
 TIMES = tuple(0.02 + 0.1 * number for number in range(7))
@@ -57,6 +57,18 @@ def test_the_noise_of_a_plane_is_its_own():
     noisy = kfine.degrade(cine(), matrix=(8, 6), noise=0.1, seed=3)
     kept = kfine.degrade(cine(), matrix=(8, 6), keep_every=2, noise=0.1, seed=3)
     np.testing.assert_allclose(kept.voxels, noisy.voxels[::2], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("acquired", "left"), [(None, None), ((12, 10), None), ((6, 10), (6, 6)), ((6, 4), (6, 4))]
+)
+def test_what_the_scanner_had_measured_shrinks_with_the_matrix(acquired, left):
+    source = Source(kind="dicom", name="scan", digest="a" * 64, acquired_matrix=acquired)
+    image = Image(phantom((1, 1, 16, 12)), source=source)
+    low = kfine.degrade(image, matrix=(8, 6))
+    assert low.source == Source(kind="dicom", name="scan", acquired_matrix=left)
+    record = kfine.restore(low, scale=2, method="zero-filling").provenance
+    assert record["input"]["sha256"] == ""  # the digest of the file is not that of what was restored
 
 
 def test_frames_without_times():

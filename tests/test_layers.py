@@ -49,12 +49,39 @@ def part_of(path):
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("kfine."):
-            yield node.module.split(".")[1]
+def imported(source):
+    """The parts of the package that `source` imports; `kfine.restore` counts as the module that holds it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [alias.name for alias in node.names]
+            if node.module == "kfine":
+                yield from (home(name) for name in names if name != "__version__")
+            elif node.module and node.module.startswith("kfine."):
+                yield node.module.split(".")[1]
         elif isinstance(node, ast.Import):
             yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("kfine."))
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "kfine":
+            yield from [home(node.attr)] if node.attr != "__version__" else []
+
+
+def home(name):
+    """The part of the package that `kfine.name` is, or lives in."""
+    return kfine._HOMES.get(name, f"kfine.{name}").split(".")[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("from kfine.io.checks import clean_text", ["io"]),
+        ("import kfine.cli.app", ["cli"]),
+        ("def f():\n    from kfine import cli, restore", ["cli", "restoration"]),
+        ("import kfine\nkfine.restore(kfine.__version__)", ["restoration"]),
+        ("import numpy", []),
+    ],
+)
+def test_every_way_to_import_is_seen(source, parts):
+    assert list(imported(source)) == parts
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
@@ -63,7 +90,7 @@ def test_imports_point_down(path):
     if part == "__init__":
         return  # the public names, loaded lazily
     assert part in LEVEL, f"{part} has no layer: add it to LAYERS"
-    upward = [name for name in imported(path) if LEVEL[name] > LEVEL[part]]
+    upward = [name for name in imported(path.read_text("utf-8")) if LEVEL[name] > LEVEL[part]]
     assert upward == []
 
 

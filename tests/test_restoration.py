@@ -31,6 +31,16 @@ def test_every_sampler_ends_on_the_measurement(image, tiny_model, sampler, start
     assert result.residual < 1e-5
 
 
+def test_a_smooth_image_lacks_nothing_and_stays_finite(tiny_model):
+    """So little is missing that sampling would start below its last level (a scan that was zero-filled before)."""
+    wave = np.cos(2 * np.pi * np.arange(32) / 32)
+    smooth = Image((500 + 300 * np.outer(wave, wave))[None, None])
+    for options in ({}, {"start": 0.001}):
+        result = kfine.restore(smooth, scale=2, model=tiny_model, steps=4, **options)
+        assert np.isfinite(result.mean.voxels).all()
+        assert result.residual < 1e-5
+
+
 def test_mean_and_std_are_those_of_the_samples(image, tiny_model):
     result = kfine.restore(image, scale=2, model=tiny_model, samples=4, keep_samples=True)
     samples = np.stack([s.voxels for s in result.samples])

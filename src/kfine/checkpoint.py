@@ -152,10 +152,9 @@ def build_network(config: dict[str, Any]) -> nn.Module:
         if lacking:
             raise ValueError(f"a {config['method']} needs its {' and '.join(lacking)}")
         return network(**config["network"])
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"config.json describes no network that can be built ({str(error).splitlines()[0]})"
-        ) from None
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"config.json describes no network that can be built ({reason})") from None
 
 
 def replace_bytes(path: Path, payload: bytes) -> None:
@@ -166,6 +165,8 @@ def replace_bytes(path: Path, payload: bytes) -> None:
 
 def _folder_of(model: str | os.PathLike[str]) -> Path:
     folder = PACKAGED / model if str(model) in packaged_models() else Path(model)
+    if folder.name in {"", ".."}:  # "." and "..": the provenance wants the folder's own name
+        folder = folder.resolve()
     if not folder.exists():
         known = ", ".join(packaged_models()) or "none"
         raise ModelError(f"model {model}: expected a packaged model ({known}) or a folder, found neither")
@@ -183,3 +184,5 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
         raise ModelError(
             f"model {name}: the weights do not fit the network that config.json describes"
         ) from None
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ModelError(f"model {name}: the weights hold NaN or Inf: its training failed; use another model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -67,7 +69,18 @@ def degrade(
                 plane = plane + noise * full * _gaussian(plane, np.random.default_rng([seed, frame, index]))
             result[place, index] = plane
     times = image.frame_times
-    return image.with_frames(result, times_of(frames.groups, times, image.period) if times else None)
+    low_image = image.with_frames(result, times_of(frames.groups, times, image.period) if times else None)
+    # Other voxels than those of the file that the digest is of.
+    source = replace(image.source, digest="", acquired_matrix=_acquired(image, low))
+    return replace(low_image, source=source)
+
+
+def _acquired(image: Image, low: Matrix) -> Matrix | None:
+    """Return the part of `low` that the scanner had measured, None where that is all of it or not known."""
+    if image.source.acquired_matrix is None:
+        return None
+    rows, columns = (min(pair) for pair in zip(image.source.acquired_matrix, low, strict=True))
+    return None if (rows, columns) == low else (rows, columns)
 
 
 def _frame_operator(

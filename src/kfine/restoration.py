@@ -106,7 +106,7 @@ def restore(
             above 0 the result may differ from the measurement by about that much.
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
         start: noise level in model units at which sampling starts from the zero-filled image; inf starts
-            from pure noise; None estimates it from the measured spectrum.
+            from pure noise; None is inf where the network sees the scan, and else estimated from its spectrum.
         conditioned: whether the network sees the scan (p(x | y)); if not, the measurement acts through the
             guidance alone, as in the abstract (p(x), guided).  None takes the model's own.
         seed: of all noise; equal seeds give equal voxels, whatever `planes_a_call`.

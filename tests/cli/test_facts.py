@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import kfine
@@ -19,6 +20,14 @@ def test_info_of_an_image(command, low):
     assert facts["voxel size mm"] == pytest.approx([4, 4, 4])
     assert set(facts["intensity"]) == {"minimum", "median", "maximum"}
     assert facts["intensity"]["maximum"] == pytest.approx(float(kfine.read(low).voxels.max()))
+
+
+def test_info_keeps_the_sign_of_intensities(command, tmp_path):
+    voxels = np.zeros((1, 1, 5, 5), np.float32)
+    voxels[0, 0] = np.linspace(-10, 1, 25).reshape(5, 5)
+    kfine.write(kfine.Image(voxels), tmp_path / "signed.nii")
+    facts = json.loads(command("info", tmp_path / "signed.nii", "--json").out)
+    assert facts["intensity"] == pytest.approx({"minimum": -10, "median": -4.5, "maximum": 1})
 
 
 def test_info_of_dicom_names_no_patient(command, tmp_path):

@@ -156,6 +156,22 @@ def test_the_figures_text(low, tiny_model_folder):
         assert part in said
 
 
+def test_regression_is_drawn_under_its_name(command, low, tiny_model_folder, tmp_path):
+    """It has a model and no samples."""
+    from kfine.cli.picture import figure_of
+
+    call = ["restore", low, "--scale", 2, "--model", tiny_model_folder, "--method", "regression"]
+    done = command(*call, "--figure", tmp_path / "f.png")
+    assert done.code == 0
+    assert done.lines[0].startswith("16x12 to 32x24 by tiny, regression; k-space residual ")
+    assert (tmp_path / "f.png").exists()
+    image = kfine.read(low)
+    result = kfine.restore(image, scale=2, model=tiny_model_folder, method="regression")
+    said = " ".join(" ".join(text.get_text() for text in figure_of(result, image).texts).split())
+    for part in ("tiny, regression", "model tiny", "method regression"):
+        assert part in said
+
+
 @pytest.mark.parametrize("name", ["ünï cödé 脑.nii.gz", "[bold]x[red].nii.gz", ":file: [i] a.nii", "--x.nii"])
 def test_names_are_printed_as_they_are(command, low, tmp_path, name):
     out = tmp_path / name

@@ -89,6 +89,17 @@ def test_correction_meets_every_state_first(name):
     assert order == [("correct", None), ("denoise", 3.0)] * 3
 
 
+@pytest.mark.parametrize("name", list(SAMPLERS))
+@pytest.mark.parametrize("sigmas", [[0.03, 0.03, 0.03], [0.3, 0.3, 0.1, 0.1, 0.03]])
+def test_levels_may_repeat(name, sigmas):
+    """A late start can be no later than the last level: then all levels are one, and no step is taken."""
+    start, noise = torch.linspace(-1, 1, 5, dtype=torch.float64)[None], SeededNoise([(0,)])
+    out = SAMPLERS[name](gaussian, start, torch.tensor(sigmas, dtype=torch.float64), noise=noise)
+    assert out.isfinite().all()
+    if len(set(sigmas)) == 1:
+        torch.testing.assert_close(out, gaussian(start, sigmas[0]))
+
+
 def test_dpm_solver_agrees_with_diffusers():
     diffusers = pytest.importorskip("diffusers")
     steps, first, last = 9, 4.0, 0.02

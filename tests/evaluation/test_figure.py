@@ -123,6 +123,22 @@ def test_errors_share_one_scale_in_percent_of_the_range(case):
     assert pixels(first).max() == pytest.approx(100 * error.max() / np.ptp(case.reference.voxels), rel=1e-5)
 
 
+def test_uncertainty_is_in_percent_of_the_range(case):
+    """The standard deviation of `full` is 5 % of the reference, whose maximum is its range."""
+    shown = pixels(panels(full(case))["uncertainty"])
+    expected = 5 * case.reference.voxels[0, 1] / np.ptp(case.reference.voxels)
+    assert shown.max() == pytest.approx(expected.max(), rel=1e-5)
+    assert shown.mean() == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_the_scan_s_kspace_is_that_of_the_reference_inside_the_block(case):
+    figure = draw(low=case.low, restored={"restored": case.reference}, slice_index=1)
+    low, high = (pixels(panels(figure)[f"k-space: {name}"]) for name in ("as acquired", "restored"))
+    known = np.isfinite(low)
+    assert known.sum() == 37 * 31
+    np.testing.assert_allclose(10 ** low[known], 10 ** high[known], rtol=1e-3, atol=0.1)
+
+
 def test_images_share_one_grey_window(case):
     limits = {axes.images[0].get_clim() for name, axes in panels(full(case)).items() if "image" in name}
     assert limits == {(0.0, float(np.percentile(case.reference.voxels[0, 1], 99.8)))}

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
-from kfine.networks.space_time import SpaceTimeUNet
+from kfine.networks.space_time import SpaceTimeUNet, Time, TimeStep
 
 
 def unet(*, levels=False, trained=True, **changes):
@@ -17,6 +18,23 @@ def unet(*, levels=False, trained=True, **changes):
 
 def cine(frames, rows=9, columns=14, batch=1):
     return torch.randn(batch, 3, frames, rows, columns, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_the_time_step_is_a_convolution_along_time(frames, cyclic):
+    """Values and gradients of conv1d over each pixel's frames."""
+    torch.manual_seed(0)
+    step, h = TimeStep(4), torch.randn(2 * frames, 4, 3, 5, requires_grad=True)
+    torch.nn.init.normal_(step.weight)
+    series = h.view(2, frames, 4, 15).permute(0, 3, 2, 1).reshape(-1, 4, frames)
+    padded = F.pad(series, (1, 1), mode="circular" if cyclic else "replicate")
+    along = series + F.conv1d(padded, step.weight.view(4, 3, 4).transpose(1, 2))
+    expected = along.view(2, 15, 4, frames).permute(0, 3, 2, 1).reshape(h.shape)
+    out, wanted = step(h, Time(frames, cyclic)), torch.randn_like(h)
+    torch.testing.assert_close(out, expected)
+    parts = [torch.autograd.grad((y * wanted).sum(), (h, step.weight)) for y in (out, expected)]
+    torch.testing.assert_close(*parts, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 7, 13), (2, 17, 4), (5, 8, 11)])

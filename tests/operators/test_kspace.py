@@ -75,6 +75,12 @@ def test_zero_filling_adds_nothing_outside_the_block():
     assert float(k.abs().max()) < 1e-12
 
 
+def test_a_measurement_of_nothing_is_contradicted_by_anything():
+    op, nothing = KSpaceCrop((6, 6), (3, 3), real=True), torch.zeros(3, 3, dtype=torch.complex64)
+    assert op.residual(torch.zeros(6, 6), nothing) == 0
+    assert op.residual(torch.ones(6, 6), nothing) == math.inf
+
+
 def test_sizes_that_grow_are_refused():
     with pytest.raises(ValueError, match="low"):
         KSpaceCrop((8, 8), (9, 4), real=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -99,8 +100,13 @@ def plain_warnings(*, quiet: bool = False) -> Iterator[list[str]]:
         if not quiet:
             err.print(f"kfine: note: {line}", markup=False)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=UserWarning, module=r"kfine\.")
-        warnings.showwarning = show
-        yield seen
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # matplotlib logs that it builds its font cache
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", category=UserWarning, module=r"kfine\.")
+            warnings.showwarning = show
+            yield seen
+    finally:
+        logging.disable(disabled)

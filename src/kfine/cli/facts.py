@@ -138,10 +138,11 @@ def _timing(image: Image) -> dict[str, Any]:
 def _image(path: Path, series: str | None) -> dict[str, Any]:
     import numpy as np
 
+    from kfine.image import magnitude
     from kfine.io import read
 
     image = read(path, series=series)
-    magnitude = np.abs(image.voxels)
+    shown = magnitude(image).voxels
     facts: dict[str, Any] = {
         "name": image.source.name,
         "kind": image.source.kind,
@@ -151,9 +152,9 @@ def _image(path: Path, series: str | None) -> dict[str, Any]:
         "voxel size mm": [round(size, 4) for size in image.voxel_sizes],
         "first voxel mm": [round(float(x), 3) for x in image.affine[:3, 3]],
         "intensity": {
-            "minimum": float(magnitude.min() if image.measured else image.voxels.min()),
-            "median": float(np.median(magnitude)),
-            "maximum": float(magnitude.max()),
+            "minimum": float(shown.min()),
+            "median": float(np.median(shown)),
+            "maximum": float(shown.max()),
         },
     }
     facts |= _timing(image)

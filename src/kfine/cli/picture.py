@@ -82,11 +82,18 @@ def _draw_cine(result: Restoration, low: Image, path: Path, *, animation: Path) 
 def label(result: Restoration) -> str:
     """Return a restoration's short name: the model or the method, and how many samples are averaged."""
     record = result.provenance
-    model, drawn = record["model"], record["options"].get("samples")
-    name = str(model["name"]) if model else str(record["method"])
-    if "time_method" in record:
-        name += f" + {record['time_method']}"
-    return f"{name}, mean of {drawn}" if drawn and drawn > 1 else name
+    method, model = str(record["method"]), record["model"]
+    if not model:
+        return _method(result)
+    drawn = record["options"].get("samples")
+    what = f", {method}" if drawn is None else f", mean of {drawn}" if drawn > 1 else ""
+    return f"{model['name']}{what}"
+
+
+def _method(result: Restoration) -> str:
+    """Return the name of the method, in space and, where that is another, in time."""
+    names = [result.provenance[key] for key in ("method", "time_method") if key in result.provenance]
+    return " + ".join(names)
 
 
 def _provenance(result: Restoration, low: Image, index: int) -> str:
@@ -100,11 +107,11 @@ def _provenance(result: Restoration, low: Image, index: int) -> str:
         facts.append(f"frame 0 of 0-{low.frames - 1}")
     if record["model"]:
         facts.append(f"model {record['model']['name']} ({record['model']['sha256'][:8]})")
-    else:
-        facts.append(f"method {label(result)}")
     if "samples" in made:
         samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
         facts.append(f"{samples} of {made['steps']} network evaluations, seed {record['seed']}")
+    else:
+        facts.append(f"method {_method(result)}")
     facts.append(f"k-space {record['kspace']}, residual {result.residual:.1e}")
     return " · ".join([*facts, f"kfine {record['software']['kfine']}", record["notice"]])
 

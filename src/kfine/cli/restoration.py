@@ -121,7 +121,7 @@ def restore(
         typer.Option(
             metavar="SIGMA",
             rich_help_panel=MODEL,
-            help="Noise level to start from, inf for pure noise; estimated from IN if left out.",
+            help="Noise level to start from, inf for pure noise; the model's own way if left out.",
         ),
     ] = None,
     unconditional: Annotated[

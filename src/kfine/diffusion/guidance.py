@@ -45,8 +45,9 @@ def noise_aware(
 
     Args:
         denoiser: D, which knows nothing of y.
-        operator: A with A A^+ = I.
-        y: the measurement with noise of standard deviation `noise_std` in each real and imaginary part.
+        operator: A with A A.H = I.  At the unpaired lines of a real image's even block A A.H = 1/2 (decision 2):
+            where the noise there is as strong as elsewhere, the weight is an approximation.
+        y: A (x + noise_std n), n white: of unit variance in each pixel of x, for complex x in each part.
         noise_std: in model units.
         prior_std: s, the standard deviation of a pixel of the prior, in model units.
     """

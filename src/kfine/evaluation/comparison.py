@@ -140,6 +140,11 @@ def check_same_grid(reference: Image, restored: Image) -> None:
     rows, columns = reference.matrix
     advice = f"evaluate on the same grid; restore with --matrix {rows}x{columns}"
     if expected != actual:
+        if restored.matrix == reference.matrix:
+            advice = (
+                "compare the same frames and slices; "
+                f"kfine degrade REFERENCE --matrix {rows}x{columns} --slices A:B cuts slices out"
+            )
         raise InputError(
             f"{_name(restored)}: expected the reference's shape {_times(expected)} "
             f"(frame x slice x row x column), got {_times(actual)}; {advice}"

@@ -63,7 +63,8 @@ def find_series(path: Path) -> list[list[DicomFile]]:
         )
     skipped = len(candidates) - len(found)
     if skipped:
-        warnings.warn(f"{name}: skipped {skipped} files that hold no DICOM image", UserWarning, stacklevel=2)
+        what = "1 file that holds" if skipped == 1 else f"{skipped} files that hold"
+        warnings.warn(f"{name}: skipped {what} no DICOM image", UserWarning, stacklevel=2)
     groups: dict[str, list[DicomFile]] = defaultdict(list)
     for file in found:
         groups[file.series_uid].append(file)

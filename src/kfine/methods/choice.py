@@ -187,7 +187,9 @@ def _vdm_options(
     defaults = VDMOptions(steps=int(own.get("steps", 6)), samples=int(own.get("samples", 8)))
     conditioned = bool(own.get("conditioned", False)) if choice.conditioned is None else choice.conditioned
     start = choice.start
-    if start is None:
+    if start is None and conditioned:
+        start = math.inf  # what the network sees of the scan is a better start than the zero-filled image
+    elif start is None:
         start = start_sigma(power(), operator.high, float(own.get("start_factor", 3.0)))
     guidance = Guidance(
         sampler=choice.sampler or str(own.get("sampler", "dpm-solver-2m")),

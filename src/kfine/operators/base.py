@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import final
 
@@ -44,9 +45,9 @@ class Operator(ABC):
         return x + self.pseudo_inverse(y - self(x))
 
     def residual(self, x: Tensor, y: Tensor) -> float:
-        """Return ||A x - y|| / ||y||, 0 when both vanish."""
-        scale = float(torch.linalg.vector_norm(y))
-        return float(torch.linalg.vector_norm(self(x) - y)) / scale if scale > 0 else 0.0
+        """Return ||A x - y|| / ||y||: 0 where both vanish, inf where only y does."""
+        wrong, scale = (float(torch.linalg.vector_norm(part)) for part in (self(x) - y, y))
+        return wrong / scale if scale > 0 else math.inf if wrong > 0 else 0.0
 
     @final
     def __matmul__(self, inner: Operator) -> Operator:

@@ -67,7 +67,8 @@ class Validation:
         return {f"bits_{name}": value for name, value in parts.items()}
 
     def _restored(self, network: VDM, device: torch.device, conditioned: bool, *, count: int) -> Tensor:
-        options = VDMOptions(steps=6, samples=count, start=0.3, last=0.03, conditioned=conditioned)
+        start = None if conditioned else 0.3
+        options = VDMOptions(steps=6, samples=count, start=start, conditioned=conditioned)
         draws = Draws(tuple((index,) for index in range(len(self.x))), at_once=len(self.x))
         return VDMMethod(network, options, device=device).restore(self.operator, self.y, draws)
 
