@@ -18,6 +18,7 @@ LAYERS = [
     {"image"},
     {"intensity", "devices"},
     {"operators", "io"},
+    {"blind_degradation"},
     {"networks"},
     {"checkpoint"},
     {"diffusion"},
