@@ -134,13 +134,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def build_network(config: dict[str, Any]) -> nn.Module:
     """Return the untrained network that `config["method"]` and `config["network"]` describe."""
+    from kfine.networks.cine_ldm import CineLDM
     from kfine.networks.vdm import VDM
 
-    networks = {"vdm": VDM}
+    # By method: the network, and those of its optional parts that the method cannot do without.
+    networks: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
+        "vdm": (VDM, ()),
+        "cine-regression": (CineLDM, ()),
+        "vqgan": (CineLDM, ("autoencoder",)),
+        "cine-ldm": (CineLDM, ("autoencoder", "denoiser")),
+    }
     if config["method"] not in networks:
         raise ModelError(f"method {config['method']!r}: expected one of {', '.join(networks)}; upgrade kfine")
+    network, parts = networks[config["method"]]
     try:
-        return networks[config["method"]](**config["network"])
+        lacking = [part for part in parts if config["network"].get(part) is None]
+        if lacking:
+            raise ValueError(f"a {config['method']} needs its {' and '.join(lacking)}")
+        return network(**config["network"])
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"config.json describes no network that can be built ({str(error).splitlines()[0]})"

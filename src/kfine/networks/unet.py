@@ -1,17 +1,84 @@
-"""A convolutional U-Net that works at half resolution behind a pixel-unshuffle, so that it is fast on a CPU."""
+"""Convolutional U-Nets that work at half resolution behind a pixel-unshuffle, so that they are fast on a CPU."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kfine.networks.blocks import (
+    LevelEmbedding,
+    Norm,
+    ResidualBlock,
+    Stage,
+    group_norm,
+    pad_to_multiple,
+    zeroed,
+)
 
-class UNet(nn.Module):
+
+class UShape(nn.Module):
+    """Abstract: the parts of a U-Net, and the way through them.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        widths: channels a level; each level halves the grid, starting from half of the input's.
+        stage: builds the residual blocks of a level from its width.
+        embedding: width of the embedding of a level of noise; none: the network takes no level.
+        norm: what builds the normalisation before the last convolution.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        outputs: int,
+        widths: Sequence[int],
+        stage: Callable[[int], Stage],
+        embedding: int | None,
+        norm: Norm,
+    ) -> None:
+        super().__init__()
+        self.stride = 2 * 2 ** (len(widths) - 1)
+        self.level = None if embedding is None else LevelEmbedding(embedding)
+        self.stem = nn.Conv2d(inputs * 4, widths[0], 3, padding=1)
+
+        self.down = nn.ModuleList(stage(width) for width in widths)
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths)
+        )
+        self.up = nn.ModuleList(stage(width) for width in widths)
+        last = zeroed(nn.Conv2d(widths[0], outputs * 4, 3, padding=1))
+        self.head = nn.Sequential(norm(widths[0]), nn.SiLU(), last)
+
+    def _embedded(self, level: Tensor | None) -> Tensor | None:
+        if (self.level is None) != (level is None):
+            raise ValueError(
+                f"expected {'no' if self.level is None else 'a'} noise level: the network was built so"
+            )
+        return None if self.level is None else self.level(level)
+
+    def _through(self, x: Tensor, embedded: Tensor | None, context: Any = None) -> Tensor:
+        """Return the output (batch, outputs, row, column); blocks are called with (h, embedded, context)."""
+        rows, columns = x.shape[-2:]
+        h = self.stem(F.pixel_unshuffle(pad_to_multiple(x, self.stride), 2))
+        skips = []
+        for depth, stage in enumerate(self.down):
+            h = stage(self.shrink[depth - 1](h) if depth else h, embedded, context)
+            skips.append(h)
+        for depth in reversed(range(len(self.up))):
+            # Skips are added, not concatenated: the decoder's convolutions stay as narrow as the encoder's.
+            h = skips[depth] + self.grow[depth](h) if depth < len(self.up) - 1 else h
+            h = self.up[depth](h, embedded, context)
+        return F.pixel_shuffle(self.head(h), 2)[..., :rows, :columns]
+
+
+class UNet(UShape):
     """Map (batch, in_channels, row, column) and a scalar level in [0, 1] to (batch, out_channels, row, column).
 
     Fully convolutional: any row and column count from 1 up; sizes that its strides do not divide are padded
@@ -36,95 +103,18 @@ class UNet(nn.Module):
         embedding: int = 256,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.stride = 2 * 2 ** (len(widths) - 1)
-        self.level = LevelEmbedding(embedding)
-        self.stem = nn.Conv2d(in_channels * 4, widths[0], 3, padding=1)
+        def stage(width: int) -> Stage:
+            return Stage(ResidualBlock(width, embedding=embedding, dropout=dropout) for _ in range(blocks))
 
-        self.down = nn.ModuleList(Stage(width, blocks, embedding, dropout) for width in widths)
-        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
-        self.grow = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths)
+        super().__init__(
+            inputs=in_channels,
+            outputs=out_channels,
+            widths=widths,
+            stage=stage,
+            embedding=embedding,
+            norm=group_norm,
         )
-        self.up = nn.ModuleList(Stage(width, blocks, embedding, dropout) for width in widths)
-        last = _zeroed(nn.Conv2d(widths[0], out_channels * 4, 3, padding=1))
-        self.head = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), last)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the network's output on the grid of `x`; `level` is (batch,)."""
-        rows, columns = x.shape[-2:]
-        embedded = self.level(level)
-        h = self.stem(F.pixel_unshuffle(_pad_to_multiple(x, self.stride), 2))
-        skips = []
-        for depth, stage in enumerate(self.down):
-            h = stage(self.shrink[depth - 1](h) if depth else h, embedded)
-            skips.append(h)
-        for depth in reversed(range(len(self.up))):
-            # Skips are added, not concatenated: the decoder's convolutions stay as narrow as the encoder's.
-            h = skips[depth] + self.grow[depth](h) if depth < len(self.up) - 1 else h
-            h = self.up[depth](h, embedded)
-        return F.pixel_shuffle(self.head(h), 2)[..., :rows, :columns]
-
-
-class Stage(nn.ModuleList):
-    """The residual blocks of one level, one after the other."""
-
-    def __init__(self, width: int, blocks: int, embedding: int, dropout: float) -> None:
-        super().__init__(ResidualBlock(width, embedding, dropout) for _ in range(blocks))
-
-    def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
-        """Return the stage's output, of the shape of `h` (batch, width, row, column)."""
-        for block in self:
-            h = block(h, embedded)
-        return h
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a skip; the level scales and shifts the features between them (FiLM)."""
-
-    def __init__(self, width: int, embedding: int, dropout: float) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(8, width), nn.GroupNorm(8, width, affine=False)
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = _zeroed(nn.Conv2d(width, width, 3, padding=1))
-        self.film = nn.Linear(embedding, 2 * width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        """Return the block's output, of the shape of `x` (batch, width, row, column)."""
-        scale, shift = self.film(embedded)[..., None, None].chunk(2, dim=1)
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
-        return x + self.conv2(self.dropout(F.silu(h)))
-
-
-class LevelEmbedding(nn.Module):
-    """Sines and cosines of a level in [0, 1], through two layers: (batch,) to (batch, width)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-
-    def forward(self, level: Tensor) -> Tensor:
-        """Return the embedding (batch, width) of `level` (batch,)."""
-        half = self.width // 2
-        octaves = torch.arange(half, device=level.device, dtype=torch.float32) / half
-        # The factor 1000 makes the slowest wave vary over [0, 1] as a thousand time steps would (Ho et al. 2020).
-        angles = 1000.0 * level.float()[:, None] * torch.exp(-math.log(10000.0) * octaves)
-        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
-
-
-def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
-    """Return `layer` with all parameters 0, so that what follows a skip starts as the identity."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
-
-
-def _pad_to_multiple(x: Tensor, stride: int) -> Tensor:
-    rows, columns = ((-n) % stride for n in x.shape[-2:])
-    if rows == columns == 0:
-        return x
-    small = rows >= x.shape[-2] or columns >= x.shape[-1]
-    return F.pad(x, (0, columns, 0, rows), mode="replicate" if small else "reflect")
+        return self._through(x, self._embedded(level))

@@ -1,0 +1,124 @@
+"""What the convolutional networks share: residual blocks, norms, the embedding of a noise level, and padding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+class Norm(Protocol):
+    """Builds the normalisation of `width` channels, with a learned scale and shift if `affine`."""
+
+    def __call__(self, width: int, *, affine: bool = True) -> nn.Module:
+        """Return the module."""
+
+
+def group_norm(width: int, *, affine: bool = True) -> nn.Module:
+    """Return GroupNorm with 8 groups: statistics over all positions of one image."""
+    return nn.GroupNorm(8, width, affine=affine)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Normalise over the channels of each position alone, as NAFNet does (Chen et al., ECCV 2022).
+
+    What a position becomes depends on its surroundings only, so a network trained on patches does the same in a
+    whole image (decision 7).
+    """
+
+    def __init__(self, width: int, *, affine: bool = True) -> None:
+        super().__init__(width, elementwise_affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` (batch, channel, row, column) normalised."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a skip; a level, where there is one, scales and shifts between them (FiLM).
+
+    Args:
+        width: channels.
+        norm: what builds the normalisation before each convolution.
+        embedding: width of the embedding of the level; none: the block takes no level.
+        between: a module called with (features, context) after the first convolution, whose result is used in
+            their place.
+        dropout: probability before the second convolution, while training.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        norm: Norm = group_norm,
+        embedding: int | None = None,
+        between: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = norm(width), norm(width, affine=embedding is None)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.between = between
+        self.conv2 = zeroed(nn.Conv2d(width, width, 3, padding=1))
+        self.film = None if embedding is None else nn.Linear(embedding, 2 * width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, embedded: Tensor | None = None, context: Any = None) -> Tensor:
+        """Return the block's output, of the shape of `x` (batch, width, row, column)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.norm2(h if self.between is None else self.between(h, context))
+        if self.film is not None:
+            scale, shift = self.film(embedded)[..., None, None].chunk(2, dim=1)
+            h = torch.addcmul(shift, h, 1 + scale)
+        return x + self.conv2(self.dropout(F.silu(h)))
+
+
+class Stage(nn.ModuleList):
+    """The residual blocks of one level, one after the other."""
+
+    def forward(self, h: Tensor, embedded: Tensor | None = None, context: Any = None) -> Tensor:
+        """Return the stage's output, of the shape of `h` (batch, width, row, column)."""
+        for block in self:
+            h = block(h, embedded, context)
+        return h
+
+
+class LevelEmbedding(nn.Module):
+    """Sines and cosines of a level of about [0, 1], through two layers: (batch,) to (batch, width)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+    def forward(self, level: Tensor) -> Tensor:
+        """Return the embedding (batch, width) of `level` (batch,)."""
+        half = self.width // 2
+        octaves = torch.arange(half, device=level.device, dtype=torch.float32) / half
+        # The factor 1000 makes the slowest wave vary over [0, 1] as a thousand time steps would (Ho et al. 2020).
+        angles = 1000.0 * level.float()[:, None] * torch.exp(-math.log(10000.0) * octaves)
+        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+
+
+def zeroed(layer: Layer) -> Layer:
+    """Return `layer` with all parameters 0, so that what follows a skip starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
+    """Return `x` (..., row, column), rows and columns padded at their ends to multiples of `stride`.
+
+    By reflection; where an image is too small for that, by its last row and column.
+    """
+    rows, columns = ((-n) % stride for n in x.shape[-2:])
+    if rows == columns == 0:
+        return x
+    small = rows >= x.shape[-2] or columns >= x.shape[-1]
+    return F.pad(x, (0, columns, 0, rows), mode="replicate" if small else "reflect")

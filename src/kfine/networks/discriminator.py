@@ -1,0 +1,79 @@
+"""The adversary of the autoencoder: a patch discriminator, its hinge losses, and the weight they get."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+MOST = 1e4  # bound of the adaptive weight, as in the code of Esser et al.
+
+
+class PatchDiscriminator(nn.Module):
+    """Tell real images from decoded ones, patch by patch (Isola et al. 2017, section 3.2.2, "PatchGAN").
+
+    4x4 convolutions, all but the last two with stride 2.  Spectral normalisation (Miyato et al. 2018) in place of
+    the paper's batch normalisation: a patch's verdict must not depend on the other images of its batch.
+
+    Args:
+        widths: channels a convolution; n = 2, 3, 4 of them judge patches of 16, 34, 70 pixels a side.
+        sees: whether it is shown, beside the image, what the image was decoded with.
+    """
+
+    def __init__(self, *, widths: Sequence[int] = (32, 64, 128, 256), sees: bool = False) -> None:
+        super().__init__()
+        self.sees, layers = sees, []
+        for number, (a, b) in enumerate(itertools.pairwise([1 + sees, *widths])):
+            stride = 2 if number < len(widths) - 1 else 1
+            layers += [spectral_norm(nn.Conv2d(a, b, 4, stride=stride, padding=1)), nn.LeakyReLU(0.2)]
+        last = spectral_norm(nn.Conv2d(widths[-1], 1, 4, padding=1))
+        self.layers = nn.Sequential(*layers, last)
+
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Return a verdict for each patch, (batch, 1, row', column'), high for real.
+
+        Args:
+            x: (batch, 1, row, column).
+            seen: of the shape of `x`; needed where the discriminator `sees`, otherwise not used.
+        """
+        if not self.sees:
+            return self.layers(x)
+        if seen is None:
+            raise ValueError(
+                "expected what the image was decoded with: the discriminator was built to see it"
+            )
+        return self.layers(torch.cat([x, seen], dim=1))
+
+
+def discriminator_loss(real: Tensor, decoded: Tensor) -> Tensor:
+    """Return the hinge loss of the verdicts on `real` and `decoded` images, a scalar (Lim and Ye 2017).
+
+    >>> discriminator_loss(torch.tensor([2.0, 0.0]), torch.tensor([-0.5, -3.0]))
+    tensor(0.3750)
+    """
+    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + decoded).mean())
+
+
+def adversarial_loss(decoded: Tensor) -> Tensor:
+    """Return the autoencoder's side of the hinge loss, a scalar: minus the mean verdict on `decoded` images."""
+    return -decoded.mean()
+
+
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, *, last: Tensor) -> Tensor:
+    """Return the weight of the adversarial loss: ||grad rec|| / (||grad adv|| + 1e-4), at most `MOST`, detached.
+
+    Esser, Rombach, Ommer, Taming Transformers, CVPR 2021, equation 7.
+
+    Args:
+        reconstruction: the reconstruction loss (L1 and perceptual together), a scalar.
+        adversarial: the adversarial loss, a scalar.
+        last: weight of the decoder's last layer, by which both are differentiated; their graphs are kept.
+    """
+    rec, adv = (
+        torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
+    )
+    return (rec / (adv + 1e-4)).clamp(0, MOST).detach()

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from kfine.networks.discriminator import (
+    MOST,
+    PatchDiscriminator,
+    adaptive_weight,
+    adversarial_loss,
+    discriminator_loss,
+)
+
+
+def test_each_image_is_judged_by_itself_patch_by_patch():
+    torch.manual_seed(0)
+    net = PatchDiscriminator(widths=(4, 8, 16), sees=True).eval()
+    x, seen = torch.randn(2, 3, 1, 33, 50)
+    verdicts = net(x, seen)
+    assert verdicts.shape == (3, 1, 6, 10)
+    torch.testing.assert_close(net(x[1:2], seen[1:2]), verdicts[1:2])
+    x[0, 0, :4, :4] += 1  # far from the last patch
+    torch.testing.assert_close(net(x, seen)[0, 0, -1, -1], verdicts[0, 0, -1, -1])
+    assert not torch.allclose(net(x, seen)[0, 0, 0, 0], verdicts[0, 0, 0, 0])
+
+
+def test_what_the_decoder_saw_counts_where_it_is_shown():
+    torch.manual_seed(0)
+    x, seen = torch.randn(2, 1, 1, 32, 32)
+    net = PatchDiscriminator(widths=(4, 8), sees=True).eval()
+    assert not torch.allclose(net(x, seen), net(x, seen + 1))
+    with pytest.raises(ValueError, match="built to see"):
+        net(x)
+    assert torch.equal((blind := PatchDiscriminator(widths=(4, 8)).eval())(x), blind(x, seen))
+
+
+def test_gradients_reach_every_parameter():
+    torch.manual_seed(0)
+    net = PatchDiscriminator(widths=(4, 8), sees=True)
+    discriminator_loss(
+        *(net(torch.randn(2, 1, 24, 24), torch.randn(2, 1, 24, 24)) for _ in range(2))
+    ).backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_layers_do_not_stretch():
+    """Spectral normalisation: the largest singular value of each weight is about 1."""
+    torch.manual_seed(0)
+    net = PatchDiscriminator(widths=(8, 16))
+    for _ in range(30):
+        net(torch.randn(1, 1, 32, 32))
+    for layer in net.eval().layers[::2]:
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2) == pytest.approx(1, abs=0.02)
+
+
+def test_hinge_losses():
+    real, decoded = torch.tensor([3.0, 0.5]), torch.tensor([-2.0, 1.0])
+    assert discriminator_loss(real, decoded) == 0.5 * (0.5 / 2 + 2 / 2)
+    assert adversarial_loss(decoded) == 0.5
+
+
+def test_the_adaptive_weight_is_the_ratio_of_gradients():
+    last = torch.tensor([3.0, 4.0], requires_grad=True)
+    reconstruction, adversarial = last.square().sum() / 2, (last * torch.tensor([0.0, 0.5])).sum()
+    weight = adaptive_weight(reconstruction, adversarial, last=last)
+    assert float(weight) == pytest.approx(5 / (0.5 + 1e-4))
+    assert not weight.requires_grad
+    (reconstruction + weight * adversarial).backward()  # the graphs are still there
+    assert float(adaptive_weight(last.sum() * 1e6, (last * 0).sum(), last=last)) == MOST

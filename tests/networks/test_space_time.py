@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from kfine.networks.space_time import SpaceTimeUNet
+
+
+def unet(*, levels=False, trained=True, **changes):
+    """A small network whose last and time weights are not zero."""
+    torch.manual_seed(0)
+    net = SpaceTimeUNet(
+        **{"inputs": 3, "outputs": 2, "widths": (8, 16), "blocks": 1, "levels": levels} | changes
+    )
+    for p in net.parameters() if trained else []:
+        torch.nn.init.normal_(p, std=0.1)
+    return net.eval()
+
+
+def cine(frames, rows=9, columns=14, batch=1):
+    return torch.randn(batch, 3, frames, rows, columns, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 7, 13), (2, 17, 4), (5, 8, 11)])
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_any_number_of_frames_and_any_matrix(shape, cyclic):
+    assert unet()(cine(*shape, batch=2), cyclic=cyclic).shape == (2, 2, *shape)
+
+
+def test_shifting_a_cyclic_cine_round_shifts_the_output():
+    net, x = unet(), cine(5)
+    out = net(x, cyclic=True)
+    torch.testing.assert_close(net(x.roll(2, 2), cyclic=True), out.roll(2, 2))
+    assert not torch.allclose(net(x.roll(2, 2), cyclic=False), net(x, cyclic=False).roll(2, 2), atol=1e-3)
+
+
+def test_a_frame_reaches_its_neighbours_in_time_and_only_a_circle_closes():
+    """Two levels of one block: four steps along time, so that 4 of 11 frames on either side are reached."""
+    net, x = unet(), cine(11)
+    changed = x.clone()
+    changed[:, :, 0] += 1
+    for cyclic, reached in ((True, {0, 1, 2, 3, 4, 7, 8, 9, 10}), (False, {0, 1, 2, 3, 4})):
+        moved = (net(changed, cyclic=cyclic) - net(x, cyclic=cyclic)).abs().amax((0, 1, 3, 4)) > 0
+        assert set(moved.nonzero().flatten().tolist()) == reached
+
+
+def test_beyond_the_ends_the_end_frames_are_repeated():
+    """An even reflection of an open cine is a circle in which the ends stand beside themselves."""
+    net, x = unet(), cine(4)
+    mirrored = torch.cat([x, x.flip(2)], dim=2)
+    # Weights symmetric in time commute with the reflection.
+    for name, p in net.named_parameters():
+        if "between" in name:
+            before, own, after = p.data.chunk(3, dim=1)
+            p.data = torch.cat([before + after, 2 * own, before + after], dim=1) / 2
+    torch.testing.assert_close(net(mirrored, cyclic=True)[:, :, :4], net(x, cyclic=False))
+
+
+def test_one_frame_is_its_own_neighbour():
+    net, x = unet(), cine(1)
+    assert torch.equal(net(x, cyclic=True), net(x, cyclic=False))
+
+
+def test_a_fresh_network_gives_zero_and_its_features_know_no_time():
+    fresh = unet(trained=False)
+    assert not fresh(cine(3), cyclic=True).any()
+    torch.nn.init.normal_(fresh.head[-1].weight)
+    torch.nn.init.normal_(fresh.down[0][0].conv2.weight)
+    x = cine(3)
+    apart = torch.cat([fresh(x[:, :, [t]], cyclic=True) for t in range(3)], dim=2)
+    torch.testing.assert_close(fresh(x, cyclic=True), apart)
+
+
+def test_a_batch_gives_what_its_members_give():
+    net, x, level = unet(levels=True), cine(3, batch=3), torch.tensor([-1.0, 0.1, 0.8])
+    together = net(x, level, cyclic=True)
+    for i in range(3):
+        torch.testing.assert_close(net(x[i : i + 1], level[i : i + 1], cyclic=True), together[i : i + 1])
+    assert not torch.allclose(net(x, level.flip(0), cyclic=True)[0], together[0])
+
+
+def test_a_patch_gives_what_the_whole_gives_away_from_its_border():
+    """One level sees 12 pixels far."""
+    net, x = unet(widths=(8,)), cine(2, columns=40)
+    whole = net(x, cyclic=True)
+    torch.testing.assert_close(net(x[..., 2:38], cyclic=True)[..., 12:24], whole[..., 14:26])
+
+
+@pytest.mark.parametrize("levels", [False, True])
+def test_gradients_reach_every_parameter(levels):
+    net, level = unet(levels=levels), torch.tensor([-0.5, 0.5]) if levels else None
+    net(cine(3, batch=2), level, cyclic=False).square().sum().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_a_level_where_none_is_taken_is_refused():
+    with pytest.raises(ValueError, match="expected no noise level"):
+        unet()(cine(1), torch.zeros(1), cyclic=False)
+    with pytest.raises(ValueError, match="expected a noise level"):
+        unet(levels=True)(cine(1), cyclic=False)
