@@ -23,6 +23,8 @@ LAYERS = [
     {"checkpoint"},
     {"diffusion"},
     {"methods"},
+    {"parts"},
+    {"streaming"},
     {"degradation", "restoration"},
     {"evaluation"},
     {"training"},

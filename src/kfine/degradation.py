@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from kfine.errors import InputError, UsageError
-from kfine.geometry import resized_affine
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.methods.grids import low_matrix
@@ -70,12 +67,7 @@ def degrade(
                 plane = plane + noise * full * _gaussian(plane, np.random.default_rng([seed, frame, index]))
             result[place, index] = plane
     times = image.frame_times
-    return replace(
-        image,
-        voxels=result,
-        affine=resized_affine(image.affine, image.voxels.shape[1:], result.shape[1:]),
-        frame_times=times_of(frames.groups, times, image.period) if times else None,
-    )
+    return image.with_frames(result, times_of(frames.groups, times, image.period) if times else None)
 
 
 def _frame_operator(

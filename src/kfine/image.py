@@ -108,14 +108,27 @@ class Image:
         return replace(self, voxels=self.voxels[:, first:stop], affine=sliced_affine(self.affine, first))
 
     def with_plane(self, voxels: NDArray[Any]) -> Image:
-        """Return an image of `voxels` (frame, slice, row, column) over the same field of view.
+        """Return an image of `voxels` (frame, slice, row, column) over the same field of view, at the same times.
 
         The matrix may differ; the affine follows the k-space grid convention.  Frames and slices stay.
         """
-        if voxels.shape[:2] != self.voxels.shape[:2]:
-            raise ValueError(f"expected {self.voxels.shape[:2]} frames and slices, got {voxels.shape[:2]}")
+        if voxels.shape[0] != self.frames:
+            raise ValueError(f"expected {self.frames} frames, got {voxels.shape[0]}")
+        return self.with_frames(voxels, self.frame_times)
+
+    def with_frames(self, voxels: NDArray[Any], times: tuple[float, ...] | None) -> Image:
+        """Return an image of `voxels` (frame, slice, row, column) over the same field of view, at other times.
+
+        Matrix and number of frames may differ; slices and period stay.
+
+        Args:
+            voxels: of as many slices.
+            times: of its frames, seconds; None where they are not known.
+        """
+        if voxels.shape[1] != self.slices:
+            raise ValueError(f"expected {self.slices} slices, got {voxels.shape[1]}")
         affine = resized_affine(self.affine, self.voxels.shape[1:], voxels.shape[1:])
-        return replace(self, voxels=voxels, affine=affine)
+        return replace(self, voxels=voxels, affine=affine, frame_times=times)
 
 
 def magnitude(image: Image) -> Image:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 import kfine
 from kfine.checkpoint import Model
-from kfine.diffusion.noise import spread as spread_of
-from kfine.errors import ResourceError, UsageError
+from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
-from kfine.methods.base import Method
-from kfine.methods.choice import Choice, choose_method
+from kfine.methods.choice import choose_method
 from kfine.methods.grids import Matrix, high_matrix
-from kfine.operators.kspace import KSpaceCrop, measurement_of
+from kfine.methods.options import Choice
+from kfine.methods.scan import Scan, timing_of_image
+from kfine.operators.kspace import KSpaceCrop
+from kfine.parts import Parts
+from kfine.streaming import Watch, Work, measurements, stream
 
 # Planes a network call: about what keeps a processor's caches and a GPU's cores busy.
 PIXELS_A_CALL = {"cpu": 8 * 128 * 128, "cuda": 64 * 256 * 256, "mps": 16 * 128 * 128}
+NOTICE = "research software, not a medical device"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Restoration:
         std: their standard deviation voxel by voxel (`kfine.diffusion.noise.spread`), same units; None for a single
             sample.
         samples: every sample, when they were asked for.
-        residual: ||A mean - y|| / ||y|| over all planes: how far the mean contradicts the k-space.
+        residual: ||A mean - y|| / ||y|| over all measured planes that are restored: how far the mean contradicts the
+            k-space.
         provenance: what made it, JSON-ready.
     """
 
@@ -53,7 +57,10 @@ def restore(
     *,
     matrix: Matrix | None = None,
     scale: float | None = None,
+    frames_scale: int | None = None,
+    frames: int | None = None,
     method: str = "auto",
+    time_method: str | None = None,
     model: str | os.PathLike[str] | Model | None = None,
     steps: int | None = None,
     samples: int | None = None,
@@ -68,17 +75,29 @@ def restore(
     slices: tuple[int, int] | None = None,
     keep_samples: bool = False,
     planes_a_call: int | None = None,
+    parts: str | os.PathLike[str] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_slices: Callable[[int, int], None] = lambda first, stop: None,
 ) -> Restoration:
-    """Return `image` at a larger matrix over the same field of view.
+    """Return `image` at a larger matrix over the same field of view, at more times, or both.
 
-    The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.
+    The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.  Of a
+    cine, frames at measured times keep theirs.
 
     Args:
         image: real (its Fourier transform stands in for k-space) or complex (measured k-space).
         matrix: (rows, columns) to restore to, each at least the image's.
-        scale: instead of `matrix`, the factor by which rows and columns grow.
-        method: "auto", "vdm", "zero-filling", "nearest", "bilinear" or "bicubic".
+        scale: instead of `matrix`, the factor by which rows and columns grow.  Both may be left out when frames are
+            asked for: the matrix stays.
+        frames_scale: s, to put s - 1 frames evenly into each interval between two measured ones; with a period also
+            between the last and the first.
+        frames: instead of `frames_scale`, how many frames to restore: evenly round the period, or without one from
+            the first to the last.  A measured frame that is at none of their times only helps to find them.
+            Without frame times, frames are taken as evenly spaced.
+        method: a name of `kfine.methods.options.METHODS`; "auto" is "vdm", and when frames are asked for "cine-ldm"
+            (the best baseline as long as no model for it is packaged).
+        time_method: of a method that works frame by frame: "nearest", "linear", "cubic", "band-limited" or
+            "optical-flow"; None takes the best.
         model: a packaged model's name, a model folder or a loaded model; None takes the method's own.
         steps: network evaluations a sample; None takes the model's.
         samples: samples a slice; None takes the model's.
@@ -96,7 +115,10 @@ def restore(
         slices: (first, stop) of the slices to restore; intensities are still judged over the whole image.
         keep_samples: whether the result holds every sample.
         planes_a_call: planes the network sees at once; None fits the device.
-        on_progress: called with (done, total) network evaluations of planes.
+        parts: a folder, which may not exist yet, for finished slices: they are kept there, and those of an
+            interrupted run of the same image and options are taken from there.  Whoever gives it removes it.
+        on_progress: called with (done, total) evaluations.
+        on_slices: called with (first, stop), the slices of `image` that are restored from now on.
 
     Raises:
         UsageError: options that contradict each other or are out of range.
@@ -104,119 +126,46 @@ def restore(
         ModelError: a model that cannot be found, read or trusted.
         ResourceError: a device that is not there, or too little memory.
     """
-    high = high_matrix(image.matrix, matrix=matrix, scale=scale)
-    operator = KSpaceCrop(high, image.matrix, real=not image.measured)
+    timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
+    high = high_matrix(image.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
+    scan = Scan(KSpaceCrop(high, image.matrix, real=not image.measured), timing)
     scaling = Scaling.of(image.voxels)
     chosen = choose_method(
         Choice(
-            method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise,
-            sampler=sampler, start=start, conditioned=conditioned,
+            method=method, model=model, time_method=time_method, steps=steps, samples=samples, strength=strength,
+            noise=noise, sampler=sampler, start=start, conditioned=conditioned,
             device=device, precision=precision,
         ),
-        measurements=lambda: _measurements(image, operator, scaling),
-        operator=operator,
+        measurements=lambda: measurements(image, scan, scaling),
+        scan=scan,
     )  # fmt: skip
     if planes_a_call is not None and planes_a_call < 1:
         raise UsageError(f"planes_a_call {planes_a_call}: expected at least 1")
     first = slices[0] if slices else 0
     part = image.take_slices(*slices) if slices else image
     at_once = planes_a_call or max(1, PIXELS_A_CALL[chosen.device.type] // (high[0] * high[1]))
-    voxels, residual = _restore_planes(
-        part, operator, scaling, chosen.method, seed=seed, first=first, at_once=at_once,
-        keep=keep_samples, on_progress=on_progress,
-    )  # fmt: skip
-    images = {name: _image(part, array) for name, array in voxels.items() if name != "samples"}
-    drawn = tuple(_image(part, array) for array in voxels.get("samples", ()))
-    provenance = _provenance(image, operator, scaling, chosen.description, seed, slices, residual)
+    work = Work(scan, scaling, chosen.method, seed=seed, at_once=at_once, keep=keep_samples)
+    asked = {"frames_scale": frames_scale, "frames": frames}
+    made_by = _provenance(image, work, chosen.description, slices=slices, asked=asked)
+    store = Parts(Path(parts), _recipe(image, work, made_by)) if parts is not None else None
+    voxels, residual = stream(part, work, first=first, watch=Watch(on_progress, on_slices), parts=store)
+    at = timing.at if image.frame_times is not None else None
+    images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
+    drawn = tuple(part.with_frames(array, at) for array in voxels.get("samples", ()))
+    provenance = made_by | {"relative_kspace_residual": residual, "notice": NOTICE}
     return Restoration(images["mean"], images.get("std"), drawn, residual, provenance)
-
-
-def _restore_planes(
-    image: Image,
-    operator: KSpaceCrop,
-    scaling: Scaling,
-    method: Method,
-    *,
-    seed: int,
-    first: int,
-    at_once: int,
-    keep: bool,
-    on_progress: Callable[[int, int], None],
-) -> tuple[dict[str, Any], float]:
-    """Return the arrays "mean", "std" and "samples" in scanner units, and the residual of the mean."""
-    shape = (image.frames, image.slices, *operator.high)
-    kind, count = image.voxels.dtype, method.samples
-    try:
-        mean = np.empty(shape, kind)
-        std = np.empty(shape, np.float32) if count > 1 else None
-        kept = [np.empty(shape, kind) for _ in range(count)] if keep else []
-    except MemoryError:
-        raise ResourceError(
-            f"too little memory for {'x'.join(map(str, shape))} voxels; use --slices A:B"
-        ) from None
-    done, total = 0, image.frames * image.slices * count * method.evaluations
-    wrong = size = 0.0
-
-    def step(evaluations: int) -> None:
-        nonlocal done
-        done += evaluations
-        on_progress(done, total)
-
-    on_progress(0, total)
-    for places in _chunks(list(np.ndindex(image.frames, image.slices)), max(1, at_once // count)):
-        y = torch.stack([_measurement(image.voxels[place], operator, scaling) for place in places])
-        # The seeds carry the slice's number in the whole image: a part of it gets the same voxels.
-        seeds = [[(seed, frame, first + slice, sample) for sample in range(count)] for frame, slice in places]
-        drawn = method.restore(operator, y, seeds=seeds, at_once=at_once, on_step=step)
-        average = drawn.mean(1)
-        spread = spread_of(drawn) if std is not None else None
-        wrong += float((operator(average) - y).abs().square().sum())
-        size += float(y.abs().square().sum())
-        for index, place in enumerate(places):
-            mean[place] = _to_scanner(average[index], operator, scaling)
-            if std is not None and spread is not None:
-                std[place] = scaling.spread_to_scanner(spread[index].numpy())
-            for sample, array in enumerate(kept):
-                array[place] = _to_scanner(drawn[index, sample], operator, scaling)
-    arrays: dict[str, Any] = {"mean": mean} | ({"std": std} if std is not None else {})
-    return arrays | ({"samples": kept} if keep else {}), (wrong / size) ** 0.5 if size else 0.0
-
-
-def _measurement(plane: NDArray[Any], operator: KSpaceCrop, scaling: Scaling) -> Tensor:
-    """Return y of one low-resolution plane; complex planes keep 0 for air (see `methods.vdm.with_phase`)."""
-    units = scaling.to_model(plane) if operator.real else plane * np.float32(2 / scaling.full)
-    return measurement_of(torch.from_numpy(np.asarray(units)), operator)
-
-
-def _measurements(image: Image, operator: KSpaceCrop, scaling: Scaling) -> Iterator[Tensor]:
-    for place in np.ndindex(image.frames, image.slices):
-        yield _measurement(image.voxels[place], operator, scaling)
-
-
-def _to_scanner(plane: Tensor, operator: KSpaceCrop, scaling: Scaling) -> NDArray[Any]:
-    array = plane.numpy()
-    return scaling.to_scanner(array) if operator.real else array * np.float32(scaling.full / 2)  # type: ignore[no-any-return]
-
-
-def _image(low: Image, voxels: NDArray[Any]) -> Image:
-    return low.with_plane(voxels)
-
-
-def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _provenance(
     image: Image,
-    operator: KSpaceCrop,
-    scaling: Scaling,
+    work: Work,
     description: dict[str, Any],
-    seed: int,
+    *,
     slices: tuple[int, int] | None,
-    residual: float,
+    asked: dict[str, int | None],
 ) -> dict[str, Any]:
-    source = replace(image.source, header=None)
+    """Return what is known before the work."""
+    source, crop = replace(image.source, header=None), work.scan.crop
     return {
         "software": {
             "kfine": kfine.__version__,
@@ -226,11 +175,33 @@ def _provenance(
         },
         "input": {"kind": source.kind, "name": source.name, "sha256": source.digest},
         "kspace": "measured" if image.measured else "simulated from a real image",
-        "matrix": {"measured": list(operator.low), "restored": list(operator.high)},
+        "matrix": {"measured": list(crop.low), "restored": list(crop.high)},
+        "frames": {"asked": asked, **_frames(image, work.scan)},
         "slices": list(slices) if slices else None,
-        "intensity_full_scale": scaling.full,
+        "intensity_full_scale": work.scaling.full,
         **description,
-        "seed": seed,
-        "relative_kspace_residual": residual,
-        "notice": "research software, not a medical device",
+        "seed": work.seed,
     }
+
+
+def _frames(image: Image, scan: Scan) -> dict[str, Any]:
+    """Return how many frames were measured and are restored, and when."""
+    timing = scan.timing
+    times: dict[str, Any] = {"times": "not known; frames taken as evenly spaced"}
+    if image.frame_times is not None:
+        times = {
+            "times_s": {"measured": list(timing.times), "restored": list(timing.at)},
+            "period_s": timing.period,
+        }
+    return {
+        "measured": len(timing.times),
+        "restored": len(timing.at),
+        "restored_at_measured_times": [restored for _, restored in timing.pairs],
+        **(times if image.frames > 1 else {}),
+    }
+
+
+def _recipe(image: Image, work: Work, made_by: dict[str, Any]) -> dict[str, Any]:
+    """Return everything that decides the voxels of a slice, to the last bit."""
+    voxels = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes()).hexdigest()
+    return made_by | {"voxels": voxels, "at_once": work.at_once, "keep": work.keep}

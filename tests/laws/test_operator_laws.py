@@ -23,6 +23,8 @@ def operators():
         yield SliceAverage((6, 5, 4), 3, real=real)
         for frames, every, first in FRAMES_EVERY_FIRST:
             yield KeepFrames((frames, 3, 2), every, first=first, real=real)
+        for kept in [(0, 1, 4), (6,), range(7)]:
+            yield KeepFrames((7, 3, 2), kept, real=real)
         for frames, count in FRAMES_AND_COUNT:
             yield AverageFrames((frames, 3, 2), count, real=real)
             yield AverageFrames((frames, 3, 2), count, wrap=False, real=real)
@@ -33,6 +35,7 @@ def operators():
                 yield crop @ frames((7, *high), 3, real=real)
                 yield frames((7, *low), 3, real=real) @ crop
             yield crop @ AverageFrames((7, *high), 3, wrap=False, real=real)
+            yield crop @ KeepFrames((7, *high), (0, 2, 3, 6), real=real)
     yield KeepFrames((5, 3, 4, 2), 2, real=False) @ SliceAverage((6, 4, 2), 2, real=False)
     # A real image's k-space is complex: slices are averaged before the plane is measured.
     yield KSpaceCrop((8, 7), (4, 3), real=True) @ SliceAverage((6, 8, 7), 2, real=True)

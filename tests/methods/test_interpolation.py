@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from kfine.methods.base import Draws
 from kfine.methods.interpolation import KERNELS, Interpolation, interpolation_matrix
 from kfine.methods.zero_filling import ZeroFilling
 from kfine.operators.kspace import KSpaceCrop, measurement_of
@@ -8,7 +9,7 @@ from kfine.operators.kspace import KSpaceCrop, measurement_of
 
 def run(method, operator, low):
     y = measurement_of(low, operator)
-    return method.restore(operator, y, seeds=[[(0,)]], at_once=1, on_step=lambda n: None)[:, 0]
+    return method.restore(operator, y, Draws(((0,),)))[:, 0]
 
 
 @pytest.mark.parametrize("name", list(KERNELS))
@@ -53,12 +54,7 @@ def test_cubic_beats_linear_on_a_smooth_image():
     x[:, 20:44, 24:40] = 1
     x = KSpaceCrop((64, 64), (17, 17), real=True).pseudo_inverse(KSpaceCrop((64, 64), (17, 17), real=True)(x))
     errors = {
-        name: (
-            Interpolation(name).restore(
-                operator, operator(x), seeds=[[(0,)]], at_once=1, on_step=lambda n: None
-            )[:, 0]
-            - x
-        ).norm()
+        name: (Interpolation(name).restore(operator, operator(x), Draws(((0,),)))[:, 0] - x).norm()
         for name in KERNELS
     }
     assert errors["bicubic"] < errors["bilinear"] < errors["nearest"]

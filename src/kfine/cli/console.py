@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,9 +51,24 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2, allow_nan=False)
 
 
+class Bar:
+    """A bar for a piece of work: called with (done, total), named by what is being done."""
+
+    def __init__(self, bar: Progress, text: str) -> None:
+        self._bar, self._task = bar, bar.add_task(text, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far the work is."""
+        self._bar.update(self._task, completed=done, total=total)
+
+    def name(self, text: str) -> None:
+        """Say `text` before the bar from now on."""
+        self._bar.update(self._task, description=text)
+
+
 @contextmanager
-def progress(text: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar for a piece of work; yields a function of (done, total).  Nothing where stderr is no terminal."""
+def progress(text: str, *, quiet: bool) -> Iterator[Bar]:
+    """Show a bar for a piece of work, named `text` at first.  Nothing where stderr is no terminal."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -65,8 +80,7 @@ def progress(text: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
         transient=True,
     )
     with bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield Bar(bar, text)
 
 
 @contextmanager

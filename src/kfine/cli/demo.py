@@ -37,7 +37,7 @@ def demo(
 
     [bold]kfine demo[/bold]
     """
-    from kfine.cli.restoration import RestorationFiles, summary, write_restoration
+    from kfine.cli.restored import RestorationFiles, summary, write_restoration
 
     files = RestorationFiles.of(folder / "mr_small.nii.gz", folder / "mr_small.png")
     with made_folder(folder), plain_warnings(quiet=quiet):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-MODEL, MACHINE, OUTPUT = "Method and model", "Machine", "Output"
+MODEL, TIME, MACHINE, OUTPUT = "Method and model", "Frames of a cine", "Machine", "Output"
 # Flags take no value; without this, --help shows them as if they took a bool.
 FLAG = ""
 

@@ -1,12 +1,14 @@
-"""The picture of a restoration: its brightest slice beside what there was and what interpolation gives."""
+"""The pictures of a restoration: one slice beside what there was and what interpolation gives; a cine also moves."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfine.evaluation.figure import draw
+from kfine.evaluation.figure import draw, save
 from kfine.evaluation.scene import brightest_slice
+from kfine.methods.scan import timing_of_image
 from kfine.restoration import restore
 
 if TYPE_CHECKING:
@@ -16,6 +18,18 @@ if TYPE_CHECKING:
     from kfine.restoration import Restoration
 
 BASELINES = ("zero-filling", "bicubic")
+CINE_BASELINE = "zero-filling"
+
+
+def draw_restoration(result: Restoration, low: Image, path: Path, *, animation: Path | None) -> None:
+    """Draw the figure of a restoration of `low` (or of some of its slices) to `path`.
+
+    animation: where the moving picture of a cine goes; None for one frame.
+    """
+    if animation is None:
+        save(figure_of(result, low), path)
+    else:
+        _draw_cine(result, low, path, animation=animation)
 
 
 def figure_of(result: Restoration, low: Image) -> Figure:
@@ -38,10 +52,40 @@ def figure_of(result: Restoration, low: Image) -> Figure:
     )
 
 
+def _draw_cine(result: Restoration, low: Image, path: Path, *, animation: Path) -> None:
+    """Draw the slice that changes most: input, the best interpolation, restored."""
+    from kfine.evaluation.cine_animation import animate
+    from kfine.evaluation.cine_figure import draw_cine
+    from kfine.evaluation.cine_scene import liveliest_slice
+
+    asked = result.provenance["frames"]["asked"]
+    first = (result.provenance["slices"] or [0])[0]
+    index = liveliest_slice(result.mean)
+    shown, mean = low.take_slices(first + index, first + index + 1), result.mean.take_slices(index, index + 1)
+    restored = {label(result): mean}
+    if result.provenance["method"] != CINE_BASELINE:
+        baseline = restore(shown, matrix=mean.matrix, **asked, method=CINE_BASELINE)
+        restored = {label(baseline): baseline.mean, **restored}
+    timing = timing_of_image(low, **asked)
+    figure = draw_cine(
+        low=shown,
+        restored=restored,
+        timing=timing,
+        uncertainty=result.std.take_slices(index, index + 1) if result.std else None,
+        title=low.source.name,
+        provenance=_provenance(result, low, first + index),
+    )
+    save(figure, path)
+    animate(low=shown, restored=restored, timing=timing).save(animation)
+
+
 def label(result: Restoration) -> str:
     """Return a restoration's short name: the model or the method, and how many samples are averaged."""
-    model, drawn = result.provenance["model"], result.provenance["options"].get("samples")
-    name = str(model["name"]) if model else str(result.provenance["method"])
+    record = result.provenance
+    model, drawn = record["model"], record["options"].get("samples")
+    name = str(model["name"]) if model else str(record["method"])
+    if "time_method" in record:
+        name += f" + {record['time_method']}"
     return f"{name}, mean of {drawn}" if drawn and drawn > 1 else name
 
 
@@ -49,14 +93,18 @@ def _provenance(result: Restoration, low: Image, index: int) -> str:
     """Return what made the picture: slice, model, sampling, seed, where the k-space came from, version."""
     record, made = result.provenance, result.provenance["options"]
     facts = [f"slice {index} of 0-{low.slices - 1} of the input"] if low.slices > 1 else []
-    if low.frames > 1:
+    frames = record["frames"]
+    if result.mean.frames > 1:
+        facts.append(f"{frames['measured']} frames measured, {frames['restored']} restored")
+    elif low.frames > 1:
         facts.append(f"frame 0 of 0-{low.frames - 1}")
     if record["model"]:
-        samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
         facts.append(f"model {record['model']['name']} ({record['model']['sha256'][:8]})")
-        facts.append(f"{samples} of {made['steps']} network evaluations, seed {record['seed']}")
     else:
-        facts.append(f"method {record['method']}")
+        facts.append(f"method {label(result)}")
+    if "samples" in made:
+        samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
+        facts.append(f"{samples} of {made['steps']} network evaluations, seed {record['seed']}")
     facts.append(f"k-space {record['kspace']}, residual {result.residual:.1e}")
     return " · ".join([*facts, f"kfine {record['software']['kfine']}", record["notice"]])
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kfine.cli import options
-from kfine.cli.console import plain_warnings, progress, say, to_json
-from kfine.cli.outputs import check_inputs_kept, check_outputs, staged
-from kfine.cli.parameters import MACHINE, MODEL, OUTPUT, Overwrite, Quiet, Series, Slices
+from kfine.cli.console import plain_warnings, progress, say
+from kfine.cli.outputs import check_inputs_kept, check_outputs
+from kfine.cli.parameters import FLAG, MACHINE, MODEL, OUTPUT, TIME, Overwrite, Quiet, Series, Slices
+from kfine.cli.restored import RestorationFiles, summary, write_restoration
 from kfine.errors import UsageError
 
 if TYPE_CHECKING:
     from kfine.image import Image
-    from kfine.restoration import Restoration
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
 _NIFTI_LONGEST = 32767
@@ -33,6 +33,30 @@ def restore(
     matrix: Annotated[
         str | None, typer.Option(metavar="ROWSxCOLS", help="Matrix to reach, such as 256x256.")
     ] = None,
+    frames_scale: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=TIME,
+            help="Make N frames of each frame of a cine; or give --frames.  As they are if left out.",
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=TIME, help="Make N frames, evenly over the heart beat."
+        ),
+    ] = None,
+    time_method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=TIME,
+            help="Between frames, of a method that knows only planes: nearest, linear, cubic, band-limited or "
+            "optical-flow; the last if left out.",
+        ),
+    ] = None,
     slices: Slices = None,
     series: Series = None,
     noise: Annotated[
@@ -46,8 +70,8 @@ def restore(
         typer.Option(
             metavar="NAME",
             rich_help_panel=MODEL,
-            help="vdm; regression (its first half: fast, no samples); or, without a model, zero-filling, "
-            "nearest, bilinear, bicubic.  auto is vdm.",
+            help="vdm; regression (its first half: fast, no samples); for more frames cine-ldm or cine-regression; "
+            "or, without a model, zero-filling, nearest, bilinear, bicubic.  auto is vdm, for more frames cine-ldm.",
         ),
     ] = "auto",
     model: Annotated[
@@ -139,13 +163,25 @@ def restore(
     figure: Annotated[
         Path | None,
         typer.Option(
-            metavar="F.png", rich_help_panel=OUTPUT, help="Also draw a picture (.png, .pdf, .svg, .jpg)."
+            metavar="F.png",
+            rich_help_panel=OUTPUT,
+            help="Also draw a picture (.png, .pdf, .svg, .jpg); of a cine also F.gif, which moves.",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar=FLAG,
+            rich_help_panel=OUTPUT,
+            help="Keep finished slices in a hidden folder beside OUT until all are done; the same command goes on "
+            "from there after an interruption.  Nothing is kept if left out.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Raise the in-plane resolution of IN.
+    """Raise the in-plane resolution of IN, the number of its frames, or both.
 
     Writes three files: OUT, the mean of the samples; OUT_std, their standard
     deviation (where samples disagree, trust less); and OUT.json, what was done.
@@ -155,104 +191,74 @@ def restore(
       writes brain_kfine.nii.gz, brain_kfine_std.nii.gz and brain_kfine.json
     [bold]kfine restore DICOM_FOLDER -o out.nii.gz --matrix 256x256 --figure out.png[/bold]
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
+    [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
     files = RestorationFiles.of(output or options.beside(image, "_kfine.nii.gz"), figure)
     check_outputs(files.all, overwrite=overwrite)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
-    size = options.parse_size(matrix, scale)
+    size = options.parse_size(matrix, scale, needed=frames is None and frames_scale is None)
     options.parse_slices(slices)
-    options.check_at_most("--samples", samples, MOST_SAMPLES)
-    options.check_at_most("--steps", steps, MOST_STEPS)
+    for name, value, most in (
+        ("--samples", samples, MOST_SAMPLES),
+        ("--steps", steps, MOST_STEPS),
+        ("--frames", frames, _NIFTI_LONGEST),
+        ("--frames-scale", frames_scale, _NIFTI_LONGEST),
+    ):
+        options.check_at_most(name, value, most)
 
     from kfine.io import read
     from kfine.restoration import restore as restore_image
 
+    parts = files.parts if resume else None
+    asked = {"frames_scale": frames_scale, "frames": frames}
     with plain_warnings(quiet=quiet):
         low = read(image, series=series)
         taken = options.parse_slices(slices, low.slices)
-        _check_room(low, size, scale, taken)
-        with progress("restoring", quiet=quiet) as on_progress:
+        _check_room(low, size, scale, taken=taken, asked=asked)
+        if files.animation and low.frames > 1:
+            check_outputs([files.animation], overwrite=overwrite)
+        with progress("restoring", quiet=quiet) as bar:
             result = restore_image(
-                low, matrix=size, scale=scale, method=method, model=model, steps=steps, samples=samples,
-                strength=strength, noise=noise, sampler=sampler, start=start,
+                low, matrix=size, scale=scale, **asked, method=method, time_method=time_method, model=model,
+                steps=steps, samples=samples, strength=strength, noise=noise, sampler=sampler, start=start,
                 conditioned=False if unconditional else None, seed=seed, device=device, precision=precision,
-                slices=taken, on_progress=on_progress,
+                slices=taken, parts=parts, on_progress=bar,
+                on_slices=lambda first, stop: bar.name(_named(first, stop, low.slices)),
             )  # fmt: skip
         written = write_restoration(result, low, files, overwrite=overwrite)
+    if parts is not None:
+        shutil.rmtree(parts, ignore_errors=True)
     if not quiet:
         say(summary(result), *written)
 
 
-@dataclass(frozen=True)
-class RestorationFiles:
-    """Where the files of one restoration go; `figure` may be None."""
-
-    mean: Path
-    std: Path
-    record: Path
-    figure: Path | None
-
-    @classmethod
-    def of(cls, mean: Path, figure: Path | None) -> RestorationFiles:
-        """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
-        suffix = options.nifti_suffix(mean)
-        options.check_picture(figure)
-        return cls(mean, options.beside(mean, f"_std{suffix}"), options.beside(mean, ".json"), figure)
-
-    @property
-    def all(self) -> list[Path]:
-        """Every file."""
-        return [self.mean, self.std, self.record, *([self.figure] if self.figure else [])]
-
-
-def write_restoration(
-    result: Restoration, low: Image, files: RestorationFiles, *, overwrite: bool
-) -> list[Path]:
-    """Write a restoration's files together and return their paths; `low` is the whole input image.
-
-    A restoration without standard deviation removes the OUT_std of the one that it replaces.
-    """
-    from kfine.image import magnitude
-    from kfine.io import write
-
-    paths = [path for path in files.all if result.std or path != files.std]
-    obsolete = [] if result.std or not overwrite else [files.std]
-    with staged(paths, overwrite=overwrite, obsolete=obsolete) as places:
-        write(magnitude(result.mean), places[files.mean])
-        if result.std:
-            write(result.std, places[files.std])
-        places[files.record].write_text(to_json(result.provenance) + "\n", "utf-8")
-        if files.figure:
-            from kfine.cli.picture import figure_of
-            from kfine.evaluation.figure import save
-
-            save(figure_of(result, low), places[files.figure])
-    return paths
-
-
-def summary(result: Restoration) -> str:
-    """Return one line that says what was done."""
-    from kfine.cli.picture import label
-
-    measured, restored = (
-        "x".join(map(str, result.provenance["matrix"][key])) for key in ("measured", "restored")
-    )
-    return f"{measured} to {restored} by {label(result)}; k-space residual {result.residual:.1e}"
+def _named(first: int, stop: int, count: int) -> str:
+    """Return what a bar says of the slices `first` to `stop` of `count`."""
+    which = f"slice {first}" if stop == first + 1 else f"slices {first}-{stop - 1}"
+    return f"restoring {which} of 0-{count - 1}" if count > 1 else "restoring"
 
 
 def _check_room(
-    low: Image, matrix: options.Matrix | None, scale: float | None, slices: tuple[int, int] | None
+    low: Image,
+    matrix: options.Matrix | None,
+    scale: float | None,
+    *,
+    taken: tuple[int, int] | None,
+    asked: dict[str, int | None],
 ) -> None:
     """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process."""
     from kfine.io.checks import check_memory
     from kfine.methods.grids import high_matrix, show
+    from kfine.methods.scan import timing_of_image
 
-    high = high_matrix(low.matrix, matrix=matrix, scale=scale)
-    if max(high) > _NIFTI_LONGEST:
+    timing = timing_of_image(low, **asked)
+    high = high_matrix(low.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
+    if max(*high, len(timing.at)) > _NIFTI_LONGEST:
         raise UsageError(
-            f"target {show(high)}: a NIfTI file holds at most {_NIFTI_LONGEST} voxels along an axis"
+            f"target {show(high)}, {len(timing.at)} frames: a NIfTI file holds at most {_NIFTI_LONGEST} voxels "
+            "along an axis"
         )
-    pixels = high[0] * high[1]
-    planes = low.frames * (slices[1] - slices[0] if slices else low.slices)
-    # Mean and standard deviation; and one plane's work in double precision: image, k-space and copies.
-    check_memory((low.voxels.itemsize + 4) * planes * pixels + 100 * pixels, name=f"target {show(high)}")
+    plane = high[0] * high[1] * len(timing.at)
+    slices = taken[1] - taken[0] if taken else low.slices
+    # Mean and standard deviation; and one slice's work in double precision: image, k-space and copies.
+    check_memory((low.voxels.itemsize + 4) * slices * plane + 100 * plane, name=f"target {show(high)}")

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 BACKGROUND, INK, FAINT = "#000000", "#eceff1", "#8d969e"
@@ -58,7 +59,7 @@ def axes_at(figure: Figure, name: str, place: tuple[float, float, float, float])
     return axes
 
 
-def text_at(figure: Figure, place: tuple[float, float], text: str, **style: Any) -> None:
+def text_at(figure: Figure, place: tuple[float, float], text: str, **style: Any) -> Text:
     """Write `text` at (left, top) in inches from the top left corner; `style` is matplotlib's Text."""
     width, height = figure.get_size_inches()
     defaults: dict[str, Any] = {
@@ -68,7 +69,7 @@ def text_at(figure: Figure, place: tuple[float, float], text: str, **style: Any)
         "va": "center",
         "parse_math": False,
     }
-    figure.text(place[0] / width, 1 - place[1] / height, text, **(defaults | style))
+    return figure.text(place[0] / width, 1 - place[1] / height, text, **(defaults | style))
 
 
 def show(

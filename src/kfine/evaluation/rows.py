@@ -28,7 +28,7 @@ def images(sheet: Sheet, reference: Image | None) -> None:
         if column.role == METHOD and reference is not None:
             sheet.write_below(number, _scores(scene, column.image, reference), colour=INK)
         else:
-            sheet.write_below(number, _grid(column.image))
+            sheet.write_below(number, grid_of(column.image))
         if number == 0:
             panels.scale_bar(axes, scene.window)
             panels.side_letter(axes, scene.view.left)
@@ -111,7 +111,8 @@ def _scores(scene: Scene, image: Image, reference: Image) -> str:
     return f"{decibels:.2f} dB · SSIM {similarity:.3f}"
 
 
-def _grid(image: Image) -> str:
+def grid_of(image: Image) -> str:
+    """Return matrix and pixel size."""
     (rows, columns), (_, row_mm, column_mm) = image.matrix, image.voxel_sizes
     same = abs(row_mm - column_mm) < 0.005 * row_mm
     return f"{rows} × {columns} · " + (f"{row_mm:.2f} mm" if same else f"{row_mm:.2f} × {column_mm:.2f} mm")

@@ -48,9 +48,10 @@ class Scene:
         """Millimetres a pixel (downwards, across) in the picture."""
         return (self.sizes[1], self.sizes[0]) if self.view.transpose else self.sizes
 
-    def plane(self, image: Image) -> NDArray[Any]:
+    def plane(self, image: Image, *, frame: int = 0) -> NDArray[Any]:
         """Return the slice of `image` (row, column) upright, by magnitude."""
-        return self.view.turn(magnitude(image).voxels[0, self.index])
+        plane = image.voxels[frame, self.index]
+        return self.view.turn(np.abs(plane) if image.measured else plane)
 
     def extent(self, matrix: tuple[int, int]) -> Box:
         """Return where a plane of `matrix` over the same field of view lies, in mm."""

@@ -15,7 +15,7 @@ from kfine.image import Image
 LOW, METHOD, REFERENCE = "low", "method", "reference"
 
 PANEL, GAP = 2.15, 0.07
-_SIDE, _SIDE_WITH_BAR = 0.36, 0.9
+SIDE, SIDE_WITH_BAR = 0.36, 0.9
 _TITLE, _HEAD, _UNDER, _FOOT_LINE = 0.5, 0.3, 0.27, 0.15
 _FOOT_POINTS, _FOOT_CHARACTER = (
     7.5,
@@ -36,7 +36,7 @@ class Column:
 class Sheet:
     """An empty figure and where things go: the top and the height of each row, the left of each column.
 
-    Rows are "image", "zoom", "error" and "k-space", as far as they are there.
+    Rows are "image" and, of a still, "zoom", "error" and "k-space", as far as they are there.
     """
 
     figure: Figure
@@ -81,15 +81,35 @@ def lay_out(
         heights["error"] = heights["image"]
     # k-space is as wide as 1 / pixel size; a very thin one is stretched, it is there to be seen.
     heights["k-space"] = PANEL * min(max(across / down, 0.6), 1.6)
+    # The scale of the errors hangs in the free place below the input; without an input, in the margin.
+    left = SIDE_WITH_BAR if has_reference and not has_low else SIDE
+    right = SIDE_WITH_BAR if uncertainty else SIDE
+    places = len(columns) + (uncertainty and not has_reference)
+    return empty_sheet(
+        scene, columns, heights=heights, places=places, margins=(left, right), title=title, notes=notes
+    )
+
+
+def empty_sheet(
+    scene: Scene,
+    columns: Sequence[Column],
+    *,
+    heights: dict[str, float],
+    places: int,
+    margins: tuple[float, float],
+    title: str,
+    notes: Sequence[str],
+) -> Sheet:
+    """Return a sheet with rows of these `heights` (inches, "image" first), its title and its notes already written.
+
+    places: how many columns there is room for; margins: left and right, inches.
+    """
     tops, top = {}, (_TITLE if title else 0.1) + _HEAD
     for row, height in heights.items():
         tops[row] = top
         top += height + GAP + (_UNDER if row == "image" else 0)
-    # The scale of the errors hangs in the free place below the input; without an input, in the margin.
-    left = _SIDE_WITH_BAR if has_reference and not has_low else _SIDE
-    right = _SIDE_WITH_BAR if uncertainty else _SIDE
-    count = len(columns) + (uncertainty and not has_reference)
-    width = left + count * (PANEL + GAP) - GAP + right
+    left, right = margins
+    width = left + places * (PANEL + GAP) - GAP + right
     lines = [line for note in notes for line in wrap(note, int((width - left) / _FOOT_CHARACTER))]
     figure = Figure(figsize=(width, top + 0.2 + _FOOT_LINE * len(lines)), facecolor=BACKGROUND)
     if title:

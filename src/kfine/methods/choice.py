@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,40 +13,35 @@ from torch import Tensor
 
 from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.devices import choose_device, choose_precision
-from kfine.diffusion.samplers import SAMPLERS
-from kfine.errors import ModelError, UsageError
-from kfine.methods.base import Method
+from kfine.errors import ModelError
+from kfine.methods.base import Method, PlaneMethod
+from kfine.methods.cine_ldm import CineLDMMethod, CineLDMOptions
+from kfine.methods.cine_regression import CineRegression
+from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
 from kfine.methods.interpolation import KERNELS, Interpolation
+from kfine.methods.options import BASELINES, Choice, check_use, check_values
 from kfine.methods.regression import Regression
 from kfine.methods.sampling import Guidance
+from kfine.methods.scan import Scan
 from kfine.methods.start import start_sigma
 from kfine.methods.vdm import VDMMethod, VDMOptions
 from kfine.methods.zero_filling import ZeroFilling
+from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 
-DETERMINISTIC: dict[str, Method] = {
+DETERMINISTIC: dict[str, PlaneMethod] = {
     "zero-filling": ZeroFilling(),
     **{name: Interpolation(name) for name in KERNELS},
 }
-METHODS = ("auto", "vdm", "regression", *DETERMINISTIC)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The options of `kfine.restore`, as given."""
-
-    method: str = "auto"
-    model: str | os.PathLike[str] | Model | None = None
-    steps: int | None = None
-    samples: int | None = None
-    strength: float = 1.0
-    noise: float = 0.0
-    sampler: str | None = None
-    start: float | None = None
-    conditioned: bool | None = None
-    device: str = "auto"
-    precision: str = "auto"
+BEST_BASELINE = "zero-filling"
+# Which models serve a method, by the method in their config.json: the first half of a model serves as well.
+SERVED_BY = {
+    "vdm": ("vdm",),
+    "regression": ("vdm",),
+    "cine-ldm": ("cine-ldm",),
+    "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,46 +53,53 @@ class Chosen:
     description: dict[str, Any]
 
 
-def choose_method(
-    choice: Choice, *, measurements: Callable[[], Iterable[Tensor]], operator: KSpaceCrop
-) -> Chosen:
+def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]], scan: Scan) -> Chosen:
     """Return the method that `choice` names.
+
+    "auto" is the method that a given model was made for; without a model, "vdm" where the frames stay as they are,
+    and else "cine-ldm", or, as long as no model for it is packaged, the best baseline.
 
     Args:
         choice: the options.
         measurements: gives every y of the image, for what is estimated from them; called only where needed.
-        operator: A.
+        scan: what was measured of a slice, and which frames are asked for.
 
     Raises:
         UsageError: an unknown name, a value out of range, or an option the method has no use for.
         ModelError: the model cannot be found, read or trusted, or serves another method.
         ResourceError: the device is not there.
     """
-    _check(choice)
+    check_values(choice)
     device = choose_device(choice.device)
-    if choice.method in DETERMINISTIC:
-        baseline = DETERMINISTIC[choice.method]
-        return Chosen(baseline, torch.device("cpu"), {"method": baseline.name, "model": None, "options": {}})
+    choice = _named(choice, scan)
+    check_use(choice, in_time=scan.timing.changed)
+    in_time = choice.time_method or BEST_TIME_METHOD
+    timed = {"time_method": in_time} if scan.timing.changed else {}
+    if choice.method in BASELINES:
+        baseline = FrameByFrame(DETERMINISTIC[choice.method], in_time)
+        description = {"method": baseline.name, **timed, "model": None, "options": {}}
+        return Chosen(baseline, torch.device("cpu"), description)
     model = _model(choice)
     precision = choose_precision(choice.precision, device)
-    # Convolutions run a fifth faster in this order of memory.
-    network = model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    assert isinstance(network, VDM)
-    if choice.method == "regression":
-        if network.predictor is None:
-            raise ModelError(f"model {model.name}: has no predictor for method regression; use method vdm")
-        method: Method = Regression(
+    network = _on_device(model, device)
+    method: Method
+    if isinstance(network, CineLDM):
+        method, timed = _cine_method(network, model, choice, device=device, precision=precision), {}
+    else:
+        assert isinstance(network, VDM)
+        plane = _plane_method(
             network,
-            strength=choice.strength,
-            turned=bool(model.config.get("sampling", {}).get("turned", False)),
+            model,
+            choice,
+            power=lambda: _mean_power(measurements()),
+            operator=scan.crop,
             device=device,
             precision=precision,
         )
-    else:
-        options = _vdm_options(choice, model, measurements, operator)
-        method = VDMMethod(network, options, device=device, precision=precision)
+        method = FrameByFrame(plane, in_time)
     description = {
         "method": method.name,
+        **timed,
         "model": {"name": model.name, "sha256": model.digest},
         "options": method.options
         | {"device": str(device), "precision": str(precision).removeprefix("torch.")},
@@ -105,16 +107,88 @@ def choose_method(
     return Chosen(method, device, description)
 
 
+def _named(choice: Choice, scan: Scan) -> Choice:
+    """Return `choice` with a method for "auto", and its model loaded if that says which."""
+    if choice.method != "auto":
+        return choice
+    if choice.model is not None:
+        model = choice.model if isinstance(choice.model, Model) else load_model(choice.model)
+        method = model.method if model.method in SERVED_BY else "cine-regression"
+        return replace(choice, method=method, model=model)
+    if not scan.timing.changed:
+        return replace(choice, method="vdm")
+    if _packaged_for("cine-ldm") is not None:
+        return replace(choice, method="cine-ldm")
+    warnings.warn(
+        f"no model for cines is packaged: {BEST_BASELINE} in space, {choice.time_method or BEST_TIME_METHOD} "
+        "in time; give a model folder for more",
+        UserWarning,
+        stacklevel=2,
+    )
+    return replace(choice, method=BEST_BASELINE)
+
+
+def _on_device(model: Model, device: torch.device) -> torch.nn.Module:
+    network = model.network.to(device)
+    if isinstance(network, VDM):  # convolutions of planes run a fifth faster in this order of memory
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def _cine_method(
+    network: CineLDM, model: Model, choice: Choice, *, device: torch.device, precision: torch.dtype
+) -> Method:
+    if choice.method == "cine-regression":
+        return CineRegression(network, strength=choice.strength, device=device, precision=precision)
+    own = model.config.get("sampling", {})
+    defaults = CineLDMOptions()
+    start = float(own.get("start", defaults.start)) if choice.start is None else choice.start
+    options = replace(
+        defaults,
+        steps=choice.steps or int(own.get("steps", defaults.steps)),
+        samples=choice.samples or int(own.get("samples", defaults.samples)),
+        sampler=choice.sampler or str(own.get("sampler", defaults.sampler)),
+        strength=choice.strength,
+        start=None if math.isinf(start) else start,
+        last=float(own.get("last", defaults.last)),
+    )
+    return CineLDMMethod(network, options, device=device, precision=precision)
+
+
+def _plane_method(
+    network: VDM,
+    model: Model,
+    choice: Choice,
+    *,
+    power: Callable[[], Tensor],
+    operator: KSpaceCrop,
+    device: torch.device,
+    precision: torch.dtype,
+) -> PlaneMethod:
+    if choice.method == "vdm":
+        own = model.config.get("sampling", {})
+        options = _vdm_options(choice, own, power=power, operator=operator)
+        return VDMMethod(network, options, device=device, precision=precision)
+    if network.predictor is None:
+        raise ModelError(f"model {model.name}: has no predictor for method regression; use method vdm")
+    return Regression(
+        network,
+        strength=choice.strength,
+        turned=bool(model.config.get("sampling", {}).get("turned", False)),
+        device=device,
+        precision=precision,
+    )
+
+
 def _vdm_options(
-    choice: Choice, model: Model, measurements: Callable[[], Iterable[Tensor]], operator: KSpaceCrop
+    choice: Choice, own: dict[str, Any], *, power: Callable[[], Tensor], operator: KSpaceCrop
 ) -> VDMOptions:
     """Return the model's own settings with the user's in their place."""
-    own = model.config.get("sampling", {})
     defaults = VDMOptions(steps=int(own.get("steps", 6)), samples=int(own.get("samples", 8)))
     conditioned = bool(own.get("conditioned", False)) if choice.conditioned is None else choice.conditioned
     start = choice.start
     if start is None:
-        start = start_sigma(_mean_power(measurements()), operator.high, float(own.get("start_factor", 3.0)))
+        start = start_sigma(power(), operator.high, float(own.get("start_factor", 3.0)))
     guidance = Guidance(
         sampler=choice.sampler or str(own.get("sampler", "dpm-solver-2m")),
         strength=choice.strength,
@@ -142,48 +216,23 @@ def _mean_power(measurements: Iterable[Tensor]) -> Tensor:
 
 
 def _model(choice: Choice) -> Model:
-    if isinstance(choice.model, Model):
-        model = choice.model
-    else:
-        model = load_model(choice.model if choice.model is not None else _packaged_for("vdm"))
-    if model.method != "vdm":
-        raise ModelError(f"model {model.name}: serves method {model.method}, expected one for vdm")
-    return model
+    serving = SERVED_BY[choice.method]
+    model = choice.model
+    if model is None:
+        model = _packaged_for(choice.method)
+        if model is None:
+            raise ModelError(f"method {choice.method}: no model for it is packaged; give --model FOLDER")
+    loaded = model if isinstance(model, Model) else load_model(model)
+    if loaded.method not in serving:
+        raise ModelError(
+            f"model {loaded.name}: serves method {loaded.method}, expected one for {choice.method}"
+        )
+    return loaded
 
 
-def _packaged_for(method: str) -> str:
-    for name in packaged_models():
-        if read_config(PACKAGED / name)["method"] == method:
-            return name
-    raise ModelError(f"method {method}: no model for it is packaged; give --model FOLDER")
-
-
-def _check(choice: Choice) -> None:
-    if choice.method not in METHODS:
-        raise UsageError(f"method {choice.method!r}: expected one of {', '.join(METHODS)}")
-    if choice.sampler is not None and choice.sampler not in SAMPLERS:
-        raise UsageError(f"sampler {choice.sampler!r}: expected one of {', '.join(SAMPLERS)}")
-    for name in ("steps", "samples"):
-        value = getattr(choice, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{name} {value}: expected at least 1")
-    if not 0 <= choice.strength <= 1:
-        raise UsageError(f"strength {choice.strength:g}: expected a number from 0 to 1")
-    if not (math.isfinite(choice.noise) and choice.noise >= 0):
-        raise UsageError(f"noise {choice.noise:g}: expected a number of at least 0")
-    if choice.start is not None and not choice.start > 0:
-        raise UsageError(f"start {choice.start:g}: expected a noise level above 0, or inf")
-    if choice.method not in ("auto", "vdm"):
-        given = {
-            "model": None if choice.method == "regression" else choice.model,
-            "noise": choice.noise or None,
-            "conditioned": choice.conditioned,
-            "steps": choice.steps,
-            "sampler": choice.sampler,
-            "start": choice.start,
-        }
-        useless = [name for name, value in given.items() if value is not None]
-        if useless or (choice.samples or 1) > 1:
-            raise UsageError(
-                f"method {choice.method}: has no use for {', '.join(useless or ['samples'])}; leave it out"
-            )
+def _packaged_for(method: str) -> str | None:
+    """Return the name of the first packaged model that serves `method`, if there is one."""
+    names = (
+        name for name in packaged_models() if read_config(PACKAGED / name)["method"] in SERVED_BY[method]
+    )
+    return next(names, None)

@@ -9,19 +9,25 @@ from kfine.errors import InputError, UsageError
 Matrix = tuple[int, int]
 
 
-def high_matrix(current: Matrix, *, matrix: Matrix | None, scale: float | None) -> Matrix:
-    """Return the (rows, columns) to restore to.
+def high_matrix(
+    current: Matrix, *, matrix: Matrix | None, scale: float | None, in_time: bool = False
+) -> Matrix:
+    """Return the (rows, columns) to restore to; the image's own are allowed, and the default, where `in_time`.
+
+    in_time: whether frames are asked for at other times than the measured ones.
 
     Raises:
         UsageError: not exactly one of `matrix` and `scale`, or one that is not positive and finite.
         InputError: smaller than the image in a direction, or no larger in any.
     """
+    if in_time and matrix is None and scale is None:
+        return current
     target = _target(current, matrix=matrix, scale=scale, grow=True)
     if any(n < now for n, now in zip(target, current, strict=True)):
         raise InputError(
             f"target {show(target)}: expected at least the image's {show(current)}; use kfine degrade to shrink"
         )
-    if target == current:
+    if target == current and not in_time:
         raise InputError(f"target {show(target)}: the image has this matrix already; ask for a larger one")
     return target
 

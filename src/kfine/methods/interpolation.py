@@ -7,13 +7,14 @@ the result and cost it several decibels.  The grids are periodic, as the Fourier
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kfine.methods.base import Draws
 from kfine.operators.kspace import KSpaceCrop, image_of
 
 Kernel = Callable[[Tensor], Tensor]
@@ -65,20 +66,12 @@ class Interpolation:
         """Interpolation has none besides its name."""
         return {}
 
-    def restore(
-        self,
-        operator: KSpaceCrop,
-        y: Tensor,
-        *,
-        seeds: Sequence[Sequence[Sequence[int]]],
-        at_once: int,
-        on_step: Callable[[int], None],
-    ) -> Tensor:
-        """Return the interpolated image, see `Method.restore`."""
+    def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
+        """Return the interpolated image, see `PlaneMethod.restore`."""
         image = image_of(y, operator)
         rows, columns = (
             interpolation_matrix(KERNELS[self.name], low, high).to(image.dtype)
             for low, high in zip(operator.low, operator.high, strict=True)
         )
-        on_step(len(y))
+        draws.on_step(len(y))
         return (rows @ image @ columns.T)[:, None]

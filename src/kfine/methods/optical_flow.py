@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,83 +11,153 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kfine.errors import InputError
+from kfine.errors import InputError, ResourceError
 from kfine.methods.time_interpolation import neighbours
 
-_AT_A_FRAME = 1e-9  # parts of the way to the next frame
+Plane = NDArray[Any]
+Flow = NDArray[np.floating]
+Estimator = Callable[[Plane, Plane], Flow]
+
+_AT_A_FRAME = 1e-6  # parts of the way to the next frame
+_SMALLEST = 64  # pixels along each side: OpenCV's search reads beyond smaller pictures
+_GREYS = 255.0
+
+
+@dataclass(frozen=True)
+class Warped:
+    """The two frames around each time, moved to that time.
+
+    Attributes:
+        before, after: (time, ..., row, column), of the type of the frames; both are the frame itself at its own time.
+        part: (time,) float64, how far each time is on the way from the one to the other; 0 at a frame's own time.
+    """
+
+    before: Tensor
+    after: Tensor
+    part: Tensor
+
+    @property
+    def blend(self) -> Tensor:
+        """The two, the nearer the heavier."""
+        t = self.part.to(self.before).reshape(-1, *[1] * (self.before.ndim - 1))
+        return (1 - t) * self.before + t * self.after
 
 
 def flow_interpolated(
     frames: Tensor, times: Sequence[float], at: Sequence[float], *, period: float | None
 ) -> Tensor:
-    """Return the frames at other times, moved along the optical flow between their two neighbours.
+    """Return the frames at other times, moved along the optical flow between their two neighbours, and blended.
+
+    See `warped`: I_t = (1 - t) g(I_0, F_t0) + t g(I_1, F_t1), the flow by `dis`.
+    """
+    return warped(frames, times, at, period=period).blend
+
+
+def warped(
+    frames: Tensor,
+    times: Sequence[float],
+    at: Sequence[float],
+    *,
+    period: float | None,
+    flow: Estimator | None = None,
+) -> Warped:
+    """Return the frames before and after each time, moved along the optical flow to that time.
 
     With I_0 and I_1 the frames before and after, t the part of the way between them, F_01 and F_10 the flows from
-    each to the other (TV-L1: Zach, Pock and Bischof, DAGM 2007) and g(I, F)(x) = I(x + F(x)):
+    each to the other and g(I, F)(x) = I(x + F(x)), they are g(I_0, F_t0) and g(I_1, F_t1) with
 
         F_t0 = t (t F_10 - (1 - t) F_01),   F_t1 = (1 - t) ((1 - t) F_01 - t F_10)
-        I_t = (1 - t) g(I_0, F_t0) + t g(I_1, F_t1)
 
     (Jiang et al., Super SloMo, CVPR 2018, eqs. 4 and 1, without its networks and its occlusion weights).  A time
     needs two flow fields, estimated once for all times between the same two frames, on the CPU.
 
     Args:
-        frames: (frame, ..., row, column), real or complex; the flow of complex frames is that of their magnitudes.
+        frames: (frame, ..., row, column), real with air at 0, or complex; the flow of complex frames is that of
+            their magnitudes.
         times: of each frame, seconds, increasing, over less than a period.
         at: the times to interpolate to, seconds.
         period: seconds after which the frames begin again; None takes the first or last frame outside them.
-
-    Returns:
-        (len(at), ..., row, column), of the type of `frames` and on its device; a frame at its own time is kept.
+        flow: estimates F from two planes of intensities from 0 to 1; `dis` if left out.
 
     Raises:
         InputError: times that do not fit the frames or the period.
+        ResourceError: OpenCV, which `dis` uses, cannot be loaded.
     """
     if len(frames) != len(times):
         raise InputError(f"expected as many frames as times, got {len(frames)} and {len(times)}")
+    estimate = flow or dis
     stack = frames.detach().cpu().numpy()
     stack = stack.reshape(len(stack), -1, *stack.shape[-2:])
-    result = np.empty((len(at), *stack.shape[1:]), stack.dtype)
+    result = np.empty((2, len(at), *stack.shape[1:]), stack.dtype)
     full = float(np.abs(stack).max()) or 1.0
     before, after, parts = neighbours(times, at, period)
-    ways = list(zip(before.tolist(), after.tolist(), strict=True))
+    near = np.minimum(parts, 1 - parts) <= _AT_A_FRAME
     for plane in range(stack.shape[1]):
-        flows: dict[tuple[int, int], tuple[NDArray[np.floating], NDArray[np.floating]]] = {}
-        for place, (way, part) in enumerate(zip(ways, parts, strict=True)):
+        flows: dict[tuple[int, int], tuple[Flow, Flow]] = {}
+        for place, way in enumerate(zip(before.tolist(), after.tolist(), strict=True)):
             first, second = (stack[frame, plane] for frame in way)
-            if part <= _AT_A_FRAME or part >= 1 - _AT_A_FRAME:
-                result[place, plane] = first if part < 0.5 else second
+            t = float(parts[place])
+            if near[place]:
+                result[:, place, plane] = first if t < 0.5 else second
                 continue
             if way not in flows:
                 one, other = np.abs(first) / full, np.abs(second) / full
-                flows[way] = _flow(one, other), _flow(other, one)
-            result[place, plane] = _between(first, second, *flows[way], float(part))
-    return torch.from_numpy(result).reshape(len(at), *frames.shape[1:]).to(frames.device)
+                flows[way] = estimate(one, other), estimate(other, one)
+            forth, back = flows[way]
+            result[0, place, plane] = _moved(first, t * (t * back - (1 - t) * forth))
+            result[1, place, plane] = _moved(second, (1 - t) * ((1 - t) * forth - t * back))
+    shape = (len(at), *frames.shape[1:])
+    moved = (torch.from_numpy(part).reshape(shape).to(frames.device) for part in result)
+    return Warped(*moved, torch.from_numpy(np.where(near, 0.0, parts)))
 
 
-def _between(
-    first: NDArray[Any],
-    second: NDArray[Any],
-    forth: NDArray[np.floating],
-    back: NDArray[np.floating],
-    t: float,
-) -> NDArray[Any]:
-    """Return I_t of `flow_interpolated`."""
-    to_first = t * (t * back - (1 - t) * forth)
-    to_second = (1 - t) * ((1 - t) * forth - t * back)
-    return (1 - t) * _warped(first, to_first) + t * _warped(second, to_second)
+def dis(start: Plane, end: Plane) -> Flow:
+    """Return F (2, row, column) in pixels with start(x) = end(x + F(x)), by dense inverse search.
+
+    Kroeger, Timofte, Dai and Van Gool, Fast Optical Flow using Dense Inverse Search, ECCV 2016: OpenCV's, its medium
+    preset, on 256 grey levels.  Decision 7 compares it with TV-L1.
+    """
+    cv2 = _opencv()
+    missing = [(0, max(0, _SMALLEST - n)) for n in start.shape]
+    pair = [
+        np.pad(np.clip(plane * _GREYS, 0, _GREYS).round().astype(np.uint8), missing, mode="edge")
+        for plane in (start, end)
+    ]
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*pair, None)
+    rows, columns = start.shape
+    return np.asarray(flow[:rows, :columns, ::-1].transpose(2, 0, 1))
 
 
-def _flow(start: NDArray[np.floating], end: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return F (2, row, column) in pixels with start(x) = end(x + F(x)); intensities are of order 1."""
+def tvl1(start: Plane, end: Plane) -> Flow:
+    """Return F (2, row, column) in pixels with start(x) = end(x + F(x)), by total variation and the L1 norm.
+
+    Zach, Pock and Bischof, A Duality Based Approach for Realtime TV-L1 Optical Flow, DAGM 2007: scikit-image's.
+    """
     from skimage.registration import optical_flow_tvl1
 
-    return optical_flow_tvl1(start, end)
+    return np.asarray(optical_flow_tvl1(start, end))
 
 
-def _warped(image: NDArray[Any], flow: NDArray[np.floating]) -> NDArray[Any]:
-    """Return image(x + F(x)) by cubic splines; beyond its border an image goes on as it ends."""
-    from scipy.ndimage import map_coordinates  # type: ignore[import-untyped]
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        reason = str(error).splitlines()[0]
+        raise ResourceError(
+            f"optical flow needs OpenCV, which does not load ({reason}); pip install opencv-python-headless"
+        ) from None
+    return cv2
 
-    places = np.indices(image.shape, dtype=np.float32) + flow
-    return map_coordinates(image, places, order=3, mode="nearest")
+
+def _moved(image: Plane, flow: Flow) -> Plane:
+    """Return image(x + F(x)) by cubic convolution; beyond its border an image goes on as it ends."""
+    cv2 = _opencv()
+    rows, columns = np.indices(image.shape, dtype=np.float32) + flow.astype(np.float32)
+    parts = [
+        np.ascontiguousarray(part, np.float32)
+        for part in (image.real, image.imag)[: 1 + np.iscomplexobj(image)]
+    ]
+    moved = [
+        cv2.remap(part, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) for part in parts
+    ]
+    return np.asarray(moved[0] + 1j * moved[1] if len(moved) > 1 else moved[0])

@@ -5,12 +5,12 @@ The first half of method vdm: a few network evaluations a plane instead of many,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kfine.methods.base import Draws
 from kfine.methods.prediction import predict
 from kfine.methods.vdm import lowered, real_scan
 from kfine.networks.vdm import VDM
@@ -50,24 +50,16 @@ class Regression:
         return {"strength": self.strength, "turned": self.turned}
 
     @torch.inference_mode()
-    def restore(
-        self,
-        operator: KSpaceCrop,
-        y: Tensor,
-        *,
-        seeds: Sequence[Sequence[Sequence[int]]],
-        at_once: int,
-        on_step: Callable[[int], None],
-    ) -> Tensor:
-        """Return the estimate for each measurement, see `Method.restore`."""
+    def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
+        """Return the estimate for each measurement, see `PlaneMethod.restore`."""
         planes = []
-        for part in y.to(self.device).split(at_once):
+        for part in y.to(self.device).split(draws.at_once):
             zero_filled = operator.pseudo_inverse(part)
             x = predict(
                 self.network,
                 real_scan(zero_filled)[:, None],
                 turned=self.turned,
-                at_once=at_once,
+                at_once=draws.at_once,
                 run=lambda network: lowered(network, self.device, self.precision),
             )[:, 0]
             if not operator.real:
@@ -75,5 +67,5 @@ class Regression:
             wide = torch.complex128 if x.is_complex() else torch.float64
             held = operator.project(x.to(wide), part.to(torch.complex128)).to(x.dtype)
             planes.append(torch.lerp(x, held, self.strength).cpu())
-            on_step(len(part))
+            draws.on_step(len(part))
         return torch.cat(planes)[:, None]

@@ -5,7 +5,7 @@ Jiang, Gao and Sun, ISMRM 2023, 0163.  One unconditional model serves every low 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kfine.diffusion.samplers import Denoiser
 from kfine.diffusion.schedules import learned, uniform_in_gamma
+from kfine.methods.base import Draws
 from kfine.methods.prediction import predict
 from kfine.methods.sampling import Guidance, sample_planes
 from kfine.networks.vdm import VDM
@@ -75,16 +76,8 @@ class VDMMethod:
         return asdict(self.settings)
 
     @torch.inference_mode()
-    def restore(
-        self,
-        operator: KSpaceCrop,
-        y: Tensor,
-        *,
-        seeds: Sequence[Sequence[Sequence[int]]],
-        at_once: int,
-        on_step: Callable[[int], None],
-    ) -> Tensor:
-        """Return samples for each measurement, see `Method.restore`."""
+    def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
+        """Return samples for each measurement, see `PlaneMethod.restore`."""
         y = y.to(self.device)
         reference = operator.pseudo_inverse(y)
         condition = None
@@ -93,14 +86,14 @@ class VDMMethod:
                 self.network,
                 real_scan(reference)[:, None],
                 turned=self.settings.turned,
-                at_once=at_once,
+                at_once=draws.at_once,
                 run=self._lowered,
             )
-        rows = [(plane, seed) for plane, samples in enumerate(seeds) for seed in samples]
+        rows = list(enumerate(draws.seeds(self.samples)))
         drawn = []
-        for first in range(0, len(rows), at_once):
-            planes, names = zip(*rows[first : first + at_once], strict=True)
-            index = torch.tensor(planes, device=self.device)
+        for first in range(0, len(rows), draws.at_once):
+            numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
+            index = torch.tensor(numbers, device=self.device) // self.samples
             known = None if condition is None else condition[index]
             denoiser = self._lowered(denoiser_of(self.network, known))
             if not operator.real:
@@ -113,7 +106,7 @@ class VDMMethod:
                 guidance=self.settings.guidance,
                 seeds=names,
                 from_noise=self.settings.start is None,
-                on_step=partial(on_step, len(names)),
+                on_step=partial(draws.on_step, len(names)),
             )
             drawn.append(sample.cpu())
         return torch.cat(drawn).reshape(len(y), -1, *operator.high)

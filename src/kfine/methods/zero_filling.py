@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from kfine.methods.base import Draws
 from kfine.operators.kspace import KSpaceCrop
 
 
@@ -24,16 +24,8 @@ class ZeroFilling:
         """Zero filling has none."""
         return {}
 
-    def restore(
-        self,
-        operator: KSpaceCrop,
-        y: Tensor,
-        *,
-        seeds: Sequence[Sequence[Sequence[int]]],
-        at_once: int,
-        on_step: Callable[[int], None],
-    ) -> Tensor:
-        """Return A^+ y, see `Method.restore`."""
+    def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
+        """Return A^+ y, see `PlaneMethod.restore`."""
         x = operator.pseudo_inverse(y)
-        on_step(len(y))
+        draws.on_step(len(y))
         return x[:, None]

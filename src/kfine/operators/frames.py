@@ -1,4 +1,4 @@
-"""Fewer frames: keep every r-th one, or average r neighbouring ones.
+"""Fewer frames: keep every r-th one or some others, or average r neighbouring ones.
 
 The frames are the leading axis of the domain.  Their numbers are counted on past the end: in a cine of n frames,
 frame n is frame 0 of the next heart beat.  Both operators weigh frames with real numbers, so they act on images and
@@ -20,30 +20,36 @@ Groups = tuple[tuple[int, ...], ...]
 
 @final
 class KeepFrames(Operator):
-    """y_j = x_(first + j r): the frames first, first + r, first + 2 r, ... below n.
+    """y_j = x_(k_j): some of the frames, in their order; every r-th one, or any others.
 
-    Any n will do.  Where r does not divide n - first, the way from the last kept frame round to the first one is
-    just not r frames long.  A selects, so A A.H = I and A^+ = A.H: nothing in the frames that were left out.
+    A selects, so A A.H = I and A^+ = A.H: nothing in the frames that were left out.  Where r does not divide
+    n - first, the way from the last kept frame round to the first one is just not r frames long.
 
     Args:
         domain: (frames, ...) of x.
-        every: r, from 1 to the number of frames.
-        first: the first frame kept, from 0 to the number of frames - 1.
+        kept: r, from 1 to the number of frames n, to keep first, first + r, first + 2 r, ... below n; or the numbers
+            of the frames to keep, increasing.
+        first: the first frame kept of every r-th one, from 0 to n - 1.
         real: whether x holds real images; k-space may pass all the same.
 
     Attributes:
         groups: for each y_j the numbers of the frames behind it.
     """
 
-    def __init__(self, domain: Shape, every: int, *, first: int = 0, real: bool) -> None:
+    def __init__(self, domain: Shape, kept: int | Sequence[int], *, first: int = 0, real: bool) -> None:
         frames, *rest = domain
-        if not (1 <= every <= frames and 0 <= first < frames):
-            raise ValueError(
-                f"expected 1 <= every <= {frames} frames and 0 <= first < {frames}, got {every} and {first}"
-            )
-        self.groups: Groups = tuple((number,) for number in range(first, frames, every))
-        self.domain, self.range, self.real = tuple(domain), (len(self.groups), *rest), real
-        self._kept = slice(first, None, every)
+        if isinstance(kept, int):
+            if not (1 <= kept <= frames and 0 <= first < frames):
+                raise ValueError(
+                    f"expected every 1st to {frames}th frame and 0 <= first < {frames}, got {kept} and {first}"
+                )
+            kept = range(first, frames, kept)
+        numbers = list(kept)
+        if not numbers or numbers != sorted(set(numbers)) or not (numbers[0] >= 0 and numbers[-1] < frames):
+            raise ValueError(f"expected increasing numbers of frames from 0 to {frames - 1}, got {numbers}")
+        self.groups: Groups = tuple((number,) for number in numbers)
+        self.domain, self.range, self.real = tuple(domain), (len(numbers), *rest), real
+        self._kept = numbers
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return y (..., kept frames, ...)."""

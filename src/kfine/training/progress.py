@@ -16,6 +16,7 @@ from kfine.diffusion.losses import NoisePredictor, bound
 from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import ancestral
 from kfine.diffusion.schedules import learned
+from kfine.methods.base import Draws
 from kfine.methods.vdm import VDMMethod, VDMOptions, denoiser_of
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop, image_of
@@ -90,10 +91,8 @@ class Validation:
 
     def _restored(self, network: VDM, device: torch.device, conditioned: bool, *, count: int) -> Tensor:
         options = VDMOptions(steps=6, samples=count, start=0.3, last=0.03, conditioned=conditioned)
-        seeds = [[(index, seed) for seed in range(count)] for index in range(len(self.x))]
-        return VDMMethod(network, options, device=device).restore(
-            self.operator, self.y, seeds=seeds, at_once=len(self.x), on_step=lambda n: None
-        )
+        draws = Draws(tuple((index,) for index in range(len(self.x))), at_once=len(self.x))
+        return VDMMethod(network, options, device=device).restore(self.operator, self.y, draws)
 
 
 @torch.inference_mode()

@@ -1,0 +1,85 @@
+"""The files of one restoration, and the line that says what was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfine.cli import options
+from kfine.cli.console import to_json
+from kfine.cli.outputs import staged
+
+if TYPE_CHECKING:
+    from kfine.image import Image
+    from kfine.restoration import Restoration
+
+
+@dataclass(frozen=True)
+class RestorationFiles:
+    """Where the files of one restoration go; `figure` may be None."""
+
+    mean: Path
+    std: Path
+    record: Path
+    figure: Path | None
+
+    @classmethod
+    def of(cls, mean: Path, figure: Path | None) -> RestorationFiles:
+        """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
+        suffix = options.nifti_suffix(mean)
+        options.check_picture(figure)
+        return cls(mean, options.beside(mean, f"_std{suffix}"), options.beside(mean, ".json"), figure)
+
+    @property
+    def all(self) -> list[Path]:
+        """Every file that a restoration of one frame may have."""
+        return [self.mean, self.std, self.record, *([self.figure] if self.figure else [])]
+
+    @property
+    def animation(self) -> Path | None:
+        """The moving picture that a cine has beside its figure."""
+        return self.figure.with_suffix(".gif") if self.figure else None
+
+    @property
+    def parts(self) -> Path:
+        """The hidden folder for finished slices while others are not."""
+        return self.mean.with_name(f".{self.mean.name}.kfine-part")
+
+
+def write_restoration(
+    result: Restoration, low: Image, files: RestorationFiles, *, overwrite: bool
+) -> list[Path]:
+    """Write a restoration's files together and return their paths; `low` is the whole input image.
+
+    A restoration without standard deviation removes the OUT_std of the one that it replaces.
+    """
+    from kfine.image import magnitude
+    from kfine.io import write
+
+    moving = files.animation if result.mean.frames > 1 else None
+    paths = [path for path in files.all if result.std or path != files.std] + ([moving] if moving else [])
+    obsolete = [] if result.std or not overwrite else [files.std]
+    with staged(paths, overwrite=overwrite, obsolete=obsolete) as places:
+        write(magnitude(result.mean), places[files.mean])
+        if result.std:
+            write(result.std, places[files.std])
+        places[files.record].write_text(to_json(result.provenance) + "\n", "utf-8")
+        if files.figure:
+            from kfine.cli.picture import draw_restoration
+
+            draw_restoration(result, low, places[files.figure], animation=places[moving] if moving else None)
+    return paths
+
+
+def summary(result: Restoration) -> str:
+    """Return one line that says what was done."""
+    from kfine.cli.picture import label
+
+    record = result.provenance
+    measured, restored = ("x".join(map(str, record["matrix"][key])) for key in ("measured", "restored"))
+    frames = record["frames"]
+    in_time = ""
+    if frames["measured"] != frames["restored"]:
+        in_time = f", {frames['measured']} to {frames['restored']} frames"
+    return f"{measured} to {restored}{in_time} by {label(result)}; k-space residual {result.residual:.1e}"

@@ -1,0 +1,142 @@
+"""Method cine-ldm: samples of a latent diffusion model of cines, held to the measured k-space of the kept frames.
+
+After arXiv 2410.23898 (2024): restoration as denoising in the latent space of a VQGAN, started from the latent of the
+low-resolution cine; here of the regression's estimate, whose residual is what the latents hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kfine.diffusion.noise import SeededNoise
+from kfine.diffusion.samplers import SAMPLERS
+from kfine.diffusion.schedules import uniform_in_gamma
+from kfine.methods.base import Draws
+from kfine.methods.cine_regression import Projection, predict
+from kfine.methods.scan import Scan
+from kfine.methods.vdm import lowered
+from kfine.networks.cine_ldm import CineLDM
+
+
+@dataclass(frozen=True)
+class CineLDMOptions:
+    """How `CineLDMMethod` samples.
+
+    Attributes:
+        steps: evaluations of the denoiser a sample.
+        samples: samples a slice.
+        sampler: a name of `kfine.diffusion.samplers.SAMPLERS`.
+        strength: weight of the measured k-space in the result, see `Projection`.
+        start: noise level, in standard deviations of the latents, at which sampling starts from the latent of the
+            prediction; None starts from pure noise at `highest`.
+        last: noise level of the last evaluation.
+        highest: noise level that leaves nothing of a latent.
+    """
+
+    steps: int = 15
+    samples: int = 8
+    sampler: str = "dpm-solver-2m"
+    strength: float = 1.0
+    start: float | None = 10.0
+    last: float = 0.03
+    highest: float = 80.0
+
+    def sigmas(self) -> Tensor:
+        """Return the schedule."""
+        first = self.highest if self.start is None else max(self.start, self.last)
+        return uniform_in_gamma(first, self.last, self.steps)
+
+
+class CineLDMMethod:
+    """Restore slices with a trained `CineLDM`.
+
+    Args:
+        network: in evaluation mode, on `device`, with an autoencoder and a denoiser.
+        settings: how to sample.
+        device: where the network runs.
+        precision: autocast type of the network; everything else stays float32.
+    """
+
+    name = "cine-ldm"
+
+    def __init__(
+        self,
+        network: CineLDM,
+        settings: CineLDMOptions,
+        *,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.settings, self.device, self.precision = network, settings, device, precision
+        self.samples = settings.samples
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The sampling settings, JSON-ready."""
+        return asdict(self.settings)
+
+    def evaluations(self, scan: Scan) -> int:
+        """Return those of the denoiser, of whole slices."""
+        return self.settings.samples * self.settings.steps
+
+    @torch.inference_mode()
+    def restore(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
+        """Return samples for each slice, see `Method.restore`."""
+        return torch.stack(
+            [
+                self._slice(scan, measured, draws.named([name]))
+                for measured, name in zip(y, draws.names, strict=True)
+            ]
+        )
+
+    def _slice(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
+        """Return the samples of one slice (sample, frame, *high)."""
+        settings, network = self.settings, self.network
+        predicted = predict(network, scan, y, device=self.device, precision=self.precision)
+        seen = predicted.held[None]
+        condition = network.condition(seen, predicted.guided[None, 2, :, 0, 0])
+        origin = self._lowered(network.encode)(seen, seen)
+        project = Projection(scan, y, settings.strength)
+        seeds = draws.seeds(settings.samples)
+        at_once = max(1, draws.at_once // seen.shape[1])
+        drawn = []
+        for first in range(0, len(seeds), at_once):
+            z = self._latents(scan, origin, condition, seeds[first : first + at_once], draws.on_step)
+            # One by one: decoding works on the fine grid, where a sample takes most memory.
+            drawn += [project(self._lowered(network.decode)(part[None], seen)[0]) for part in z]
+        return torch.stack(drawn)
+
+    def _latents(
+        self,
+        scan: Scan,
+        origin: Tensor,
+        condition: Tensor,
+        seeds: list[tuple[int, ...]],
+        on_step: Callable[[int], None],
+    ) -> Tensor:
+        """Return one latent a seed (batch, channel, frame, row, column), from `origin` and noise."""
+        settings, count = self.settings, len(seeds)
+        shown = condition.expand(count, *condition.shape[1:])
+        cyclic = scan.timing.period is not None
+        denoise = self._lowered(lambda z, sigma: self.network.denoise(z, sigma, shown, cyclic=cyclic))
+
+        def counted(z: Tensor, sigma: Tensor) -> Tensor:
+            denoised = denoise(z, sigma)
+            on_step(count)
+            return denoised
+
+        noise = SeededNoise(seeds, pairs=True)
+        sigmas = settings.sigmas().to(self.device, torch.float32)
+        middle = origin.expand(count, *origin.shape[1:])
+        if settings.start is None:
+            middle = torch.zeros_like(middle)
+        start = middle + sigmas[0] * noise(middle)
+        return SAMPLERS[settings.sampler](counted, start, sigmas, noise=noise)
+
+    def _lowered(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lowered(network, self.device, self.precision)

@@ -1,0 +1,126 @@
+"""Method cine-regression: the estimate of a whole slice's cine by least squares, held to the measured k-space.
+
+The first half of method cine-ldm: one network evaluation a slice, no samples and no uncertainty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kfine.methods.base import Draws
+from kfine.methods.cine_guide import guide
+from kfine.methods.scan import Scan
+from kfine.methods.time_interpolation import interpolated, linear
+from kfine.methods.vdm import lowered
+from kfine.networks.cine_ldm import CineLDM
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network makes of one slice's cine before any sampling.
+
+    Attributes:
+        guided: the guide (3, frame, row, column).
+        raw: E[x | y] as the network has it (frame, row, column), real, air at -1.
+        held: the same, held to the measured k-space: what an autoencoder is shown.
+    """
+
+    guided: Tensor
+    raw: Tensor
+    held: Tensor
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The measured k-space of one slice, and how real images in model units are held to it.
+
+    Complex cines are restored by magnitude: what they are given has the phase of the zero-filled frames, linear in
+    time between them, and no offset.
+
+    Attributes:
+        scan: what was measured.
+        y: the slice's measurement (measured frame, *low), on the CPU.
+        strength: 1 to replace the measured frequencies by the measurement, 0 to leave images alone; between them,
+            the weight of the measurement.
+    """
+
+    scan: Scan
+    y: Tensor
+    strength: float = 1.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return x (..., frame, row, column), real, air at -1, held to the measurement, in the units of y."""
+        x = self._in_units_of_y(x.cpu())
+        # In double precision: the rounding of float32 is all that would be left of the residual.
+        wide = torch.complex128 if x.is_complex() else torch.float64
+        y = self.scan.kept(self.y).to(torch.complex128)
+        held = self.scan.operator.project(x.to(wide), y).to(x.dtype)
+        return torch.lerp(x, held, self.strength)
+
+    def _in_units_of_y(self, x: Tensor) -> Tensor:
+        if self.scan.crop.real:
+            return x
+        timing, frames = self.scan.timing, self.scan.crop.pseudo_inverse(self.y)
+        moved = interpolated(frames, timing.times, timing.at, period=timing.period, weights=linear)
+        return torch.polar((x + 1).clamp_min(0), moved.angle().expand_as(x))
+
+
+def predict(
+    network: CineLDM, scan: Scan, y: Tensor, *, device: torch.device, precision: torch.dtype
+) -> Prediction:
+    """Return the network's prediction for one slice's measurement y (measured frame, *low); all of it on `device`."""
+    timing = scan.timing
+    guided = guide(y, scan.crop, timing.times, timing.at, period=timing.period).to(device)
+    estimate = lowered(
+        lambda shown: network.predict(shown, cyclic=timing.period is not None), device, precision
+    )
+    raw = estimate(guided[None])[0]
+    held = Projection(scan, y)(raw)
+    return Prediction(guided, raw, (held.abs() - 1 if held.is_complex() else held).to(device))
+
+
+class CineRegression:
+    """Restore slices with the regressor of a `CineLDM`.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        strength: see `Projection`.
+        device: where the network runs.
+        precision: autocast type of the network; everything else stays float32.
+    """
+
+    name = "cine-regression"
+    samples = 1
+
+    def __init__(
+        self,
+        network: CineLDM,
+        *,
+        strength: float,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.strength, self.device, self.precision = network, strength, device, precision
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings, JSON-ready."""
+        return {"strength": self.strength}
+
+    def evaluations(self, scan: Scan) -> int:
+        """Return one."""
+        return 1
+
+    @torch.inference_mode()
+    def restore(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
+        """Return the estimate for each slice, see `Method.restore`."""
+        slices = []
+        for measured in y:
+            predicted = predict(self.network, scan, measured, device=self.device, precision=self.precision)
+            slices.append(Projection(scan, measured, self.strength)(predicted.raw))
+            draws.on_step(1)
+        return torch.stack(slices)[:, None]

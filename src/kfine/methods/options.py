@@ -1,0 +1,89 @@
+"""What a user may name of a method (model, sampling, machine), and which method has a use for what."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+from kfine.checkpoint import Model
+from kfine.diffusion.samplers import SAMPLERS
+from kfine.errors import UsageError
+from kfine.methods.frame_by_frame import TIME_METHODS
+from kfine.methods.interpolation import KERNELS
+
+BASELINES = ("zero-filling", *KERNELS)
+REGRESSIONS = ("regression", "cine-regression")
+METHODS = ("auto", "vdm", "regression", "cine-ldm", "cine-regression", *BASELINES)
+
+_SAMPLING = ("noise", "conditioned", "steps", "sampler", "start", "samples")
+_NO_USE = {
+    **{name: ("model", *_SAMPLING) for name in BASELINES},
+    "regression": _SAMPLING,
+    "cine-regression": (*_SAMPLING, "time_method"),
+    "cine-ldm": ("noise", "conditioned", "time_method"),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The options of `kfine.restore`, as given."""
+
+    method: str = "auto"
+    model: str | os.PathLike[str] | Model | None = None
+    time_method: str | None = None
+    steps: int | None = None
+    samples: int | None = None
+    strength: float = 1.0
+    noise: float = 0.0
+    sampler: str | None = None
+    start: float | None = None
+    conditioned: bool | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+def check_values(choice: Choice) -> None:
+    """Raise `UsageError` if a name is unknown or a number out of range."""
+    named = {
+        "method": (choice.method, METHODS),
+        "time_method": (choice.time_method, TIME_METHODS),
+        "sampler": (choice.sampler, SAMPLERS),
+    }
+    for name, (value, known) in named.items():
+        if value is not None and value not in known:
+            raise UsageError(f"{name} {value!r}: expected one of {', '.join(known)}")
+    for name in ("steps", "samples"):
+        value = getattr(choice, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{name} {value}: expected at least 1")
+    if not 0 <= choice.strength <= 1:
+        raise UsageError(f"strength {choice.strength:g}: expected a number from 0 to 1")
+    if not (math.isfinite(choice.noise) and choice.noise >= 0):
+        raise UsageError(f"noise {choice.noise:g}: expected a number of at least 0")
+    if choice.start is not None and not choice.start > 0:
+        raise UsageError(f"start {choice.start:g}: expected a noise level above 0, or inf")
+
+
+def check_use(choice: Choice, *, in_time: bool) -> None:
+    """Raise `UsageError` if the method (not "auto") has no use for an option that is given.
+
+    in_time: whether frames are asked for at other times than the measured ones.
+    """
+    given = {
+        "model": choice.model,
+        "time_method": choice.time_method,
+        "noise": choice.noise or None,
+        "conditioned": choice.conditioned,
+        "steps": choice.steps,
+        "sampler": choice.sampler,
+        "start": choice.start,
+        "samples": None if choice.samples == 1 else choice.samples,
+    }
+    useless = [name for name in _NO_USE.get(choice.method, ()) if given[name] is not None]
+    if useless:
+        raise UsageError(f"method {choice.method}: has no use for {', '.join(useless)}; leave it out")
+    if choice.time_method is not None and not in_time:
+        raise UsageError(
+            f"time_method {choice.time_method}: has no use without other frames; ask for frames, or leave it out"
+        )
