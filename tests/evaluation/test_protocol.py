@@ -88,6 +88,14 @@ def test_the_acquired_truth_has_no_empty_k_space():
         truth_of(STUDY, PROTOCOLS["kspace"][0], acquired=True)
 
 
+def test_times_rounded_to_milliseconds_are_evened_and_others_kept():
+    exact = tuple(0.01 + 0.0887 * frame for frame in range(10))
+    rounded = replace(STUDY, frame_times=tuple(round(time, 3) for time in exact), period=0.887)
+    assert truth_of(rounded, PUBLISHED).image.frame_times == pytest.approx(exact, abs=1e-12)
+    uneven = replace(rounded, frame_times=(*rounded.frame_times[:9], 0.86))
+    assert truth_of(uneven, PUBLISHED).image.frame_times == uneven.frame_times
+
+
 def test_a_still_image_has_no_protocol():
     still = replace(STUDY, voxels=STUDY.voxels[:1], frame_times=None, period=None)
     with pytest.raises(InputError, match="single frame"):

@@ -25,6 +25,7 @@ from kfine.evaluation.comparison import range_of
 from kfine.evaluation.sharpness import eight_bit
 from kfine.image import Image, magnitude
 
+_ROUNDED = 0.05  # of a step between frames
 _WHITE = 0.999  # quantile of a study's grey values that becomes 255
 
 
@@ -62,7 +63,7 @@ class Truth:
     """What restored cines are held against.
 
     Attributes:
-        image: all frames and slices, real.
+        image: all frames and slices, real; frame times that are even but for rounding are even.
         data_range: of PSNR and SSIM.
         white: grey value that is shown as white where 8 bits are asked for.
     """
@@ -84,7 +85,7 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
     Raises:
         InputError: fewer than two frames, a constant image, or `acquired` where the matrix is not known.
     """
-    image = magnitude(study)
+    image = _evened(magnitude(study))
     if image.frames < 2:
         raise InputError(f"{image.source.name or 'image'}: expected a cine, got a single frame")
     if acquired:
@@ -101,6 +102,21 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
         return Truth(image, range_of(image), white)
     range_of(image)  # a constant image has no white
     return Truth(replace(image, voxels=eight_bit(image.voxels, white=white)), 255.0, 255.0)
+
+
+def _evened(image: Image) -> Image:
+    """Return the image with evenly spaced frame times round the heart beat, where they are even but for rounding.
+
+    Scanners round trigger times to whole milliseconds; with every 8th of 20 frames kept, nothing would tell a method
+    that the frames asked for are those that were measured.
+    """
+    if image.frame_times is None or image.period is None:
+        return image
+    step = image.period / image.frames
+    even = image.frame_times[0] + step * np.arange(image.frames)
+    if np.abs(even - image.frame_times).max() > _ROUNDED * step:
+        return image
+    return replace(image, frame_times=tuple(float(time) for time in even))
 
 
 def measured(truth: Truth, setting: Setting, *, seed: int = 0) -> Image:
