@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import kfine
 from kfine.errors import InputError
 from kfine.evaluation.cine import score_slice, summary
 from kfine.evaluation.protocol import PROTOCOLS, measured, truth_of
-from kfine.methods.interpolation import Interpolation
-from kfine.operators.kspace import KSpaceCrop, measurement_of
+from kfine.methods.interpolation import cubic, interpolation_matrix
 from kfine.phantom.cine import beating_heart
 
 STUDY = beating_heart((64, 48), frames=10, slices=2)
@@ -64,17 +62,14 @@ def test_the_published_scan_is_random_by_seed_and_slice():
 def test_the_published_scan_lies_on_the_k_space_grid():
     """Bicubic enlargement of several draws is best where it is, worse when moved by half a coarse pixel."""
     truth = truth_of(STUDY, PUBLISHED)
-    high = truth.image.matrix
-    operator = KSpaceCrop(high, (16, 12), real=True)
+    rows, columns = (interpolation_matrix(cubic, n // 4, n).numpy() for n in truth.image.matrix)
     errors = {0: 0.0, 2: 0.0, -2: 0.0}
     for seed in range(4):
-        y = measurement_of(torch.from_numpy(measured(truth, PUBLISHED, seed=seed).voxels[0, :1]), operator)
-        large = Interpolation("bicubic").restore(operator, y, seeds=[[(0, 0, 0, 0)]])[0, 0].numpy()
+        large = rows @ measured(truth, PUBLISHED, seed=seed).voxels[0, 0] @ columns.T
         for shift in errors:
-            errors[shift] += float(
-                np.abs(np.roll(large, (shift, shift), (0, 1)) - truth.image.voxels[0, 0]).mean()
-            )
-    assert errors[0] < 0.9 * min(errors[2], errors[-2])
+            moved = np.roll(large, (shift, shift), (0, 1))
+            errors[shift] += float(np.abs(moved - truth.image.voxels[0, 0]).mean())
+    assert errors[0] < 0.97 * min(errors[2], errors[-2])
 
 
 def test_the_acquired_truth_has_no_empty_k_space():
@@ -115,7 +110,7 @@ def test_kept_and_invented_frames_are_scored_apart():
     found = summary([scored(wrong, kept, distances={"mean": lambda a, b: np.abs(a - b).mean((1, 2))})])
     assert found["kept"]["psnr"] == np.inf
     assert found["invented"]["psnr"] == pytest.approx(20 * np.log10(1000 / 50))
-    assert found["kept"]["mean"] == 0
+    assert found["kept"]["mean"] == pytest.approx(0, abs=1e-6)
     assert found["invented"]["mean"] == pytest.approx(50 / 900, rel=1e-5)
     assert found["all"]["temporal"] == pytest.approx(0.05)
     assert found["invented"]["ssim"] < found["kept"]["ssim"] == pytest.approx(1)

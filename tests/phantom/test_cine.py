@@ -37,7 +37,7 @@ def test_an_even_real_scan_differs_at_one_corner_where_only_rows_shrink():
 
 def test_k_space_is_the_object_s():
     image = beating_heart((40, 36), measured=True, frames=1)
-    kspace = fft2c(torch.from_numpy(image.voxels[0, 0])).numpy()
+    kspace = fft2c(torch.from_numpy(image.voxels[0, 0].copy())).numpy()
     # The phase of the voxels turns by 0.35 and -0.2 over the field of view: k-space is moved by as much.
     down, right = (np.arange(40) - 20 - 0.35) / 320, (np.arange(36) - 18 + 0.2) / 320
     exact = transform_of(chest() + heart(0.0), down[:, None], right[None, :], edge=0.7) * np.exp(0.6j)
