@@ -8,9 +8,16 @@ import torch
 
 from kfine.checkpoint import load_model, save_model
 from kfine.image import Image
+from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.vdm import VDM
 
 TINY = {"widths": [8, 16], "predictor": [8, 16], "blocks": 1}
+TINY_CINE = {
+    "regressor": {"widths": [4, 8], "blocks": 1},
+    "autoencoder": {"factor": 4, "channels": 2, "widths": [4, 8], "blocks": 1, "codes": 0, "sees": True},
+    "denoiser": {"widths": [4, 8], "blocks": 1},
+}
+CINE_SAMPLING = {"steps": 3, "samples": 2, "start": 2.0}
 SAMPLING = {"steps": 3, "samples": 2, "conditioned": True}
 
 
@@ -33,6 +40,27 @@ def phantom(shape=(1, 3, 32, 32), seed=0):
     return voxels.clip(0)
 
 
+def beating(frames=6, *, slices=2, matrix=(32, 28), period=0.9, first=0.02):
+    """Return a cine of a disc that swells and shrinks once a period, in a body with some texture."""
+    rows, columns = matrix
+    r, c = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
+    body = np.hypot(r / 0.9, c / 0.8) < 1
+    texture = 40 * body * np.random.default_rng(0).standard_normal(matrix)
+    times = tuple(first + period * frame / frames for frame in range(frames))
+    voxels = np.empty((frames, slices, *matrix), np.float32)
+    for frame, slice in np.ndindex(frames, slices):
+        radius = 0.35 + 0.05 * slice + 0.12 * np.cos(2 * np.pi * frame / frames)
+        disc = 1 / (1 + np.exp((np.hypot(r, c + 0.1) - radius) * 20))
+        voxels[frame, slice] = 300 * body + 500 * disc + texture
+    affine = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [8, 0, 0, 7], [0, 0, 0, 1]], float)
+    return Image(voxels.clip(0), affine, frame_times=times, period=period)
+
+
+@pytest.fixture
+def cine():
+    return beating()
+
+
 @pytest.fixture
 def image():
     affine = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [4, 0, 0, 7], [0, 0, 0, 1]], float)
@@ -49,6 +77,23 @@ def tiny_model_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(folder, network, {"method": "vdm", "network": TINY, "sampling": SAMPLING})
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cine_folder(tmp_path_factory) -> Path:
+    """The same for cines: all three networks, random."""
+    torch.manual_seed(0)
+    network = CineLDM(**TINY_CINE)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    folder = tmp_path_factory.mktemp("models") / "tiny-cine"
+    save_model(folder, network, {"method": "cine-ldm", "network": TINY_CINE, "sampling": CINE_SAMPLING})
+    return folder
+
+
+@pytest.fixture
+def tiny_cine(tiny_cine_folder):
+    return load_model(tiny_cine_folder)
 
 
 @pytest.fixture

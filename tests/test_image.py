@@ -124,3 +124,16 @@ def test_a_period_must_hold_the_frames(times):
     with pytest.raises(InputError, match="period"):
         Image(np.ones((2, 1, 4, 5)), frame_times=times, period=0.1)
     assert Image(np.ones((2, 1, 4, 5)), frame_times=(0.2, 0.6), period=0.8).period == 0.8
+
+
+def test_with_frames_changes_times_and_matrix_over_the_same_field_of_view():
+    image = Image(np.ones((2, 3, 8, 6)), np.diag([5, 2, 2, 1.0]), frame_times=(0.1, 0.5), period=0.9)
+    fine = image.with_frames(np.ones((3, 3, 16, 6)), (0.1, 0.4, 0.7))
+    assert (fine.frames, fine.matrix, fine.frame_times, fine.period) == (3, (16, 6), (0.1, 0.4, 0.7), 0.9)
+    np.testing.assert_allclose(fine.affine @ [1, 8, 3, 1], image.affine @ [1, 4, 3, 1])
+    with pytest.raises(ValueError, match="3 slices"):
+        image.with_frames(np.ones((3, 2, 8, 6)), (0.1, 0.4, 0.7))
+    with pytest.raises(InputError, match="frame times"):
+        image.with_frames(np.ones((3, 3, 8, 6)), (0.1, 0.4))
+    with pytest.raises(ValueError, match="2 frames"):
+        image.with_plane(np.ones((3, 3, 8, 6)))

@@ -210,17 +210,17 @@ def restore(
     from kfine.restoration import restore as restore_image
 
     parts = files.parts if resume else None
-    asked = {"frames_scale": frames_scale, "frames": frames}
     with plain_warnings(quiet=quiet):
         low = read(image, series=series)
         taken = options.parse_slices(slices, low.slices)
-        _check_room(low, size, scale, taken=taken, asked=asked)
+        _check_room(low, size, scale, taken=taken, frames_scale=frames_scale, frames=frames)
         if files.animation and low.frames > 1:
             check_outputs([files.animation], overwrite=overwrite)
         with progress("restoring", quiet=quiet) as bar:
             result = restore_image(
-                low, matrix=size, scale=scale, **asked, method=method, time_method=time_method, model=model,
-                steps=steps, samples=samples, strength=strength, noise=noise, sampler=sampler, start=start,
+                low, matrix=size, scale=scale, frames_scale=frames_scale, frames=frames, method=method,
+                time_method=time_method, model=model, steps=steps, samples=samples, strength=strength,
+                noise=noise, sampler=sampler, start=start,
                 conditioned=False if unconditional else None, seed=seed, device=device, precision=precision,
                 slices=taken, parts=parts, on_progress=bar,
                 on_slices=lambda first, stop: bar.name(_named(first, stop, low.slices)),
@@ -244,14 +244,15 @@ def _check_room(
     scale: float | None,
     *,
     taken: tuple[int, int] | None,
-    asked: dict[str, int | None],
+    frames_scale: int | None,
+    frames: int | None,
 ) -> None:
     """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process."""
     from kfine.io.checks import check_memory
     from kfine.methods.grids import high_matrix, show
     from kfine.methods.scan import timing_of_image
 
-    timing = timing_of_image(low, **asked)
+    timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
     high = high_matrix(low.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
     if max(*high, len(timing.at)) > _NIFTI_LONGEST:
         raise UsageError(

@@ -115,7 +115,7 @@ def dis(start: Plane, end: Plane) -> Flow:
     """Return F (2, row, column) in pixels with start(x) = end(x + F(x)), by dense inverse search.
 
     Kroeger, Timofte, Dai and Van Gool, Fast Optical Flow using Dense Inverse Search, ECCV 2016: OpenCV's, its medium
-    preset, on 256 grey levels.  Decision 7 compares it with TV-L1.
+    preset, on 256 grey levels.  Decision 8 compares it with TV-L1.
     """
     cv2 = _opencv()
     missing = [(0, max(0, _SMALLEST - n)) for n in start.shape]

@@ -1,0 +1,158 @@
+"""kfine restore of cines: frames, timing in the file, resuming, pictures that move, and refusals."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+import kfine
+from kfine.cli.restored import RestorationFiles
+from tests.conftest import beating
+
+
+@pytest.fixture
+def cine_file(tmp_path):
+    kfine.write(beating(6, slices=2, matrix=(16, 14)), tmp_path / "cine.nii.gz")
+    return tmp_path / "cine.nii.gz"
+
+
+def test_frames_and_timing_reach_the_file(command, cine_file, tiny_cine_folder, tmp_path):
+    out = tmp_path / "out.nii.gz"
+    options = ["--scale", 2, "--frames-scale", 2, "--model", tiny_cine_folder, "--seed", 3]
+    done = command("restore", cine_file, "-o", out, *options)
+    assert (done.code, done.err) == (0, "")
+    low = kfine.read(cine_file)
+    expected = kfine.restore(low, scale=2, frames_scale=2, model=tiny_cine_folder, seed=3)
+    got = kfine.read(out)
+    np.testing.assert_array_equal(got.voxels, expected.mean.voxels)
+    np.testing.assert_array_equal(kfine.read(tmp_path / "out_std.nii.gz").voxels, expected.std.voxels)
+    np.testing.assert_allclose(got.frame_times, expected.mean.frame_times, atol=1e-5)
+    assert np.diff(got.frame_times) == pytest.approx(0.075, abs=1e-5)
+    assert got.period == pytest.approx(0.9)
+    assert json.loads((tmp_path / "out.json").read_text()) == json.loads(json.dumps(expected.provenance))
+    assert done.lines[0].startswith(
+        "16x14 to 32x28, 6 to 12 frames by tiny-cine, mean of 2; k-space residual"
+    )
+
+
+def test_frames_alone_and_the_way_between_them(command, cine_file, tmp_path):
+    call = ["restore", cine_file, "-o", tmp_path / "o.nii", "--frames", 9, "--method", "bicubic"]
+    done = command(*call, "--time-method", "cubic")
+    assert done.code == 0
+    assert kfine.read(tmp_path / "o.nii").voxels.shape == (9, 2, 16, 14)
+    assert json.loads((tmp_path / "o.json").read_text())["time_method"] == "cubic"
+    assert "by bicubic + cubic" in done.lines[0]
+
+
+def test_without_a_model_for_cines_the_note_says_what_was_done(command, cine_file, monkeypatch):
+    monkeypatch.setattr("kfine.methods.choice.packaged_models", lambda: [])
+    done = command("restore", cine_file, "--scale", 2, "--frames-scale", 2)
+    assert done.code == 0
+    assert done.err.startswith(
+        "kfine: note: no model for cines is packaged: zero-filling in space, optical-flow"
+    )
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Let the restoration of slice 1 be interrupted by Ctrl-C, once."""
+    from kfine import restoration
+
+    original, calls = restoration.restore, []
+
+    def restore(*images, on_slices, **options):
+        def tell(first, stop):
+            on_slices(first, stop)
+            if first == 1 and not calls:
+                calls.append(first)
+                raise KeyboardInterrupt
+
+        return original(*images, on_slices=tell, **options)
+
+    monkeypatch.setattr(restoration, "restore", restore)
+    monkeypatch.setattr(restoration, "PIXELS_A_CALL", {"cpu": 1})  # slice by slice
+
+
+def test_resume_goes_on_and_leaves_the_same_bytes(command, cine_file, tmp_path, files, interrupted):
+    out = tmp_path / "o.nii.gz"
+    call = [
+        "restore",
+        cine_file,
+        "-o",
+        out,
+        "--scale",
+        2,
+        "--frames-scale",
+        2,
+        "--method",
+        "zero-filling",
+        "--resume",
+    ]
+    before = files()
+    assert command(*call).code == 130
+    left = set(files()) - set(before)
+    assert left == {".o.nii.gz.kfine-part", ".o.nii.gz.kfine-part/slice-00000.npz"}
+    assert RestorationFiles.of(out, None).parts.is_dir()
+    assert command(*call).code == 0
+    assert set(files()) - set(before) == {"o.nii.gz", "o.json"}
+    resumed = out.read_bytes()
+    assert command(*call[:-1], "--overwrite").code == 0
+    assert out.read_bytes() == resumed
+
+
+def test_without_resume_an_interruption_leaves_nothing(command, cine_file, files, interrupted):
+    before = files()
+    assert command("restore", cine_file, "--scale", 2, "--frames-scale", 2, "--method", "bicubic").code == 130
+    assert files() == before
+
+
+def test_resume_says_what_it_leaves_in_its_help(command):
+    assert "hidden folder" in " ".join(command("restore", "--help").out.replace("│", " ").split())
+
+
+def test_a_cine_has_a_figure_and_a_picture_that_moves(command, cine_file, tiny_cine_folder, tmp_path):
+    picture = tmp_path / "f.png"
+    options = ["--scale", 2, "--frames-scale", 2, "--model", tiny_cine_folder, "--figure", picture]
+    done = command("restore", cine_file, *options)
+    assert done.code == 0, done.err
+    assert done.lines[-2:] == [str(picture), str(tmp_path / "f.gif")]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with Picture.open(tmp_path / "f.gif") as gif:
+        assert gif.n_frames == 12
+    again = command("restore", cine_file, "-o", tmp_path / "other.nii", *options[:-1], tmp_path / "g.png")
+    assert again.code == 0
+    (tmp_path / "g.png").unlink()
+    before = (tmp_path / "g.gif").read_bytes()
+    refused = command("restore", cine_file, "-o", tmp_path / "third.nii", *options[:-1], tmp_path / "g.png")
+    assert (refused.code, "g.gif: exists already" in refused.err) == (2, True)
+    assert (tmp_path / "g.gif").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], 2, "--scale"),
+        (["--frames-scale", 2, "--frames", 9], 2, "either"),
+        (["--frames-scale", 0], 2, "--frames-scale"),
+        (["--frames", "1e3"], 2, "--frames"),
+        (["--frames", 10**6], 2, "at most"),
+        (["--frames-scale", 30000], 2, "32767"),
+        (["--frames-scale", 1], 2, "scale or a matrix"),
+        (["--frames-scale", 2, "--method", "bicubic", "--time-method", "magic"], 2, "optical-flow"),
+        (["--scale", 2, "--method", "bicubic", "--time-method", "linear"], 2, "without other frames"),
+    ],
+)
+def test_refusals(command, cine_file, files, arguments, code, says):
+    before = files()
+    done = command("restore", cine_file, *arguments)
+    assert (done.code, says in done.err) == (code, True), done.err
+    assert files() == before
+
+
+def test_one_frame_is_no_cine(command, low, files):
+    before = files()
+    for asked in (["--frames-scale", 2], ["--frames", 9]):
+        done = command("restore", low, *asked, "--method", "bicubic")
+        assert (done.code, "expected several frames, the image has one" in done.err) == (4, True)
+    assert files() == before
