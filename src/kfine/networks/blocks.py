@@ -113,7 +113,7 @@ def zeroed(layer: Layer) -> Layer:
 
 
 def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
-    """Return `x` (..., row, column), rows and columns padded at their ends to multiples of `stride`.
+    """Return `x` (batch, channel, row, column), rows and columns padded at their ends to multiples of `stride`.
 
     By reflection; where an image is too small for that, by its last row and column.
     """

@@ -102,7 +102,7 @@ class CineLDM(nn.Module):
             (batch, factor^2 + 1, frame, ceil(row / factor), ceil(column / factor)).
         """
         factor = self._autoencoder.factor
-        pixels = F.pixel_unshuffle(pad_to_multiple(predicted[:, :, None], factor), factor).transpose(1, 2)
+        pixels = F.pixel_unshuffle(pad_to_multiple(predicted, factor)[:, :, None], factor).transpose(1, 2)
         plane = t[:, None, :, None, None].to(pixels)
         return torch.cat([pixels, plane.expand(-1, -1, -1, *pixels.shape[-2:])], dim=1)
 

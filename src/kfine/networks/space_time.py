@@ -47,7 +47,7 @@ class SpaceTimeUNet(UShape):
             norm=ChannelNorm,
         )
         # Channels last in memory: a position's channels lie together, as ChannelNorm and TimeStep take them.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, level: Tensor | None = None, *, cyclic: bool) -> Tensor:
         """Return the network's output on the grid of `x`.

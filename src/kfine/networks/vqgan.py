@@ -60,7 +60,7 @@ class VQGAN(nn.Module):
         # One block a level is enough to show the decoder an image that is nearly right already.
         self.look = _Encoder(1, widths, blocks=1) if sees else None
         self.decoder = _Decoder(widths, blocks=blocks)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: Tensor, seen: Tensor) -> Tensor:
         """Return the latent before quantisation.
