@@ -1,5 +1,8 @@
 """Every resolution by one checkpoint, every validation subject: the baselines, regression, mean image and one sample.
 
+The last column, spread / error, is the root mean square of the standard deviation over that of the mean image's error:
+1 where the spread says how wrong the image is on the whole, below 1 where it says too little.
+
 python benchmarks/quality.py --data BRAINS [--model runs/brain-vdm/model] [--json quality.json]
 """
 
@@ -10,6 +13,7 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 from common import VALIDATION, machine, references, score
 
 import kfine
@@ -52,6 +56,7 @@ def _row(subject, reference, low, high, options):
         if restored.samples:
             sample = score(reference, restored.samples[0])
             row["sample"] = {"psnr": sample.pooled_whole, "ssim": sample.whole.ssim}
+            row["spread"] = _root_mean_square(restored.std) / _root_mean_square(restored.mean, reference)
         row[method] = {"psnr": result.pooled_whole, "ssim": result.whole.ssim, "inside": result.pooled_inside}
         row[method]["seconds_a_slice"] = (time.perf_counter() - began) / reference.slices
         row[method]["residual"] = restored.residual
@@ -61,19 +66,28 @@ def _row(subject, reference, low, high, options):
     return row
 
 
+def _root_mean_square(image, other=None):
+    voxels = image.voxels if other is None else image.voxels - other.voxels
+    return float(np.sqrt(np.mean(np.square(voxels, dtype=np.float64))))
+
+
 def _line(row):
     cells = "  ".join(f"{name} {row[name]['psnr']:6.2f} {row[name]['ssim']:.4f}" for name in NAMES)
     sizes = f"{row['low'][0]}x{row['low'][1]} to {row['high'][0]}x{row['high'][1]}"
-    gain = row["gain"]
-    seconds = row["vdm"]["seconds_a_slice"]
-    return f"{sizes:18} {row['subject']}  {cells}  gain {gain['psnr']:+.2f} {gain['ssim']:+.4f}  {seconds:.1f} s/slice"
+    gain = f"gain {row['gain']['psnr']:+.2f} {row['gain']['ssim']:+.4f}"
+    last = f"spread / error {row['spread']:.2f}  {row['vdm']['seconds_a_slice']:.1f} s/slice"
+    return f"{sizes:18} {row['subject']}  {cells}  {gain}  {last}"
 
 
 def _table(rows):
     """Return the lines of README's table: means over the subjects, and the range of the gains."""
     names = ("zero filling", "bicubic", "regression", "mean image", "one sample")
-    yield "| " + " | ".join(("scan to image", *names, "PSNR gain of the mean", "SSIM gain")) + " |"
-    yield "| --- " * 8 + "|"
+    yield (
+        "| "
+        + " | ".join(("scan to image", *names, "PSNR gain of the mean", "SSIM gain", "spread / error"))
+        + " |"
+    )
+    yield "| --- " * 9 + "|"
     for low, high in SETTINGS:
         here = [row for row in rows if (row["low"], row["high"]) == (low, high)]
         cells = [f"{low[0]}x{low[1]} to {high[0]}x{high[1]}"]
@@ -83,6 +97,7 @@ def _table(rows):
         gains = [[row["gain"][key] for row in here] for key in ("psnr", "ssim")]
         cells.append(f"{min(gains[0]):+.2f} to {max(gains[0]):+.2f} dB")
         cells.append(f"{min(gains[1]):+.4f} to {max(gains[1]):+.4f}")
+        cells.append(f"{sum(row['spread'] for row in here) / len(here):.2f}")
         yield "| " + " | ".join(cells) + " |"
 
 

@@ -1,12 +1,17 @@
-"""kfine train vdm: a run of two updates, and calls that are refused."""
+"""kfine train: runs of two updates, and calls that are refused."""
+
+import shutil
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from kfine.checkpoint import load_model
+from kfine.networks.perceptual import SqueezeNetFeatures
 from tests.conftest import phantom
+from tests.training.cines import write_cines
 
 CONFIG = """
 [data]
@@ -96,3 +101,87 @@ def test_an_accelerator_that_is_not_there(command, brains, config, tmp_path):
     done = command(*call, "--accelerator", "cuda")
     assert (done.code, "cpu" in done.err) == (6, True)
     assert not (tmp_path / "r").exists()
+
+
+CINE = """
+[data]
+validation = ["patient-2"]
+patch = 32
+frames = 4
+[network]
+{network}
+[optimiser]
+steps = 2
+batch = 2
+[report]
+slices = 1
+patch = 32
+steps = 1
+samples = 2
+"""
+STAGES = {
+    "cine-regression": "widths = [8]\nblocks = 1",
+    "vqgan": "factor = 2\nwidths = [8]\nblocks = 1\ncodes = 8\n[adversary]\nafter = 1\nwidths = [8, 8]",
+    "cine-ldm": "widths = [8]\nblocks = 1\n[diffusion]\nmeasured = 2",
+}
+
+
+@pytest.fixture
+def stages(tmp_path):
+    """The call of each stage as a dictionary of its options."""
+    cines, pictures = write_cines(tmp_path / "data")
+    calls = {}
+    for stage, network in STAGES.items():
+        (tmp_path / f"{stage}.toml").write_text(CINE.format(network=network))
+        calls[stage] = {"--config": tmp_path / f"{stage}.toml", "--out": tmp_path / stage, "--data": cines}
+    calls["cine-regression"]["--workers"] = 0
+    calls["vqgan"] |= {"--regression": tmp_path / "cine-regression" / "model"}
+    calls["cine-ldm"] |= {"--autoencoder": tmp_path / "vqgan" / "model"}
+    return calls, pictures
+
+
+def arguments(call):
+    return [part for item in call.items() for part in item if part is not None]
+
+
+def test_the_three_stages_of_the_cine_system(command, stages, tmp_path):
+    calls, pictures = stages
+    torch.manual_seed(0)
+    weights = SqueezeNetFeatures().state_dict()
+    weights |= {"classifier.1.weight": torch.randn(1000, 512, 1, 1), "classifier.1.bias": torch.zeros(1000)}
+    save_file({name: w.contiguous() for name, w in weights.items()}, tmp_path / "squeezenet.safetensors")
+    calls["vqgan"]["--features"] = tmp_path / "squeezenet.safetensors"
+    for stage, call in calls.items():
+        done = command("train", stage, *arguments(call), "--data", pictures, "--accelerator", "cpu")
+        assert done.code == 0, done.err
+        assert done.lines == [str(tmp_path / stage / "model")]
+    model = load_model(tmp_path / "cine-ldm" / "model")
+    assert model.method == "cine-ldm"
+    assert model.config["earlier"]["training"]["feature_distance"] is True
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "code", "says"),
+    [
+        ("cine-regression", {"--data": "none"}, 4, "--data"),
+        ("cine-regression", {"--data": "empty"}, 4, "found none"),
+        ("cine-regression", {"--config": "vqgan.toml"}, 2, "network.factor"),
+        ("vqgan", {"--regression": "none"}, 5, "none"),
+        ("vqgan", {"--regression": None}, 2, "--regression"),
+        ("vqgan", {"--regression": "brain"}, 5, "expected a model of method cine-regression, got vdm"),
+        ("cine-ldm", {"--autoencoder": "brain"}, 5, "expected a model of method vqgan, got vdm"),
+        ("cine-ldm", {"--config": "cine-ldm.toml", "--workers": -1}, 2, "--workers"),
+    ],
+)
+def test_wrong_cine_calls_leave_nothing(
+    command, stages, tmp_path, monkeypatch, files, tiny_model_folder, stage, change, code, says
+):
+    calls, _ = stages
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(tiny_model_folder, tmp_path / "brain")
+    monkeypatch.chdir(tmp_path)
+    call = {name: value for name, value in (calls[stage] | change).items() if value is not None}
+    before = files()
+    done = command("train", stage, *arguments(call))
+    assert (done.code, says in done.err) == (code, True), done.err
+    assert files() == before

@@ -14,9 +14,15 @@ import torch
 import kfine
 from kfine.checkpoint import load_model, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
-from kfine.training.config import TrainingConfig, read_training_config
+from kfine.training.cine_config import (
+    CineLDMTrainingConfig,
+    RegressionTrainingConfig,
+    VQGANTrainingConfig,
+)
+from kfine.training.config import FocusConfig, TrainingConfig, read_training_config
 from kfine.training.data import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
 from kfine.training.loop import Devices, train
+from kfine.training.vdm import VDMTask
 from tests.conftest import phantom
 
 CPU = Devices("cpu")
@@ -57,7 +63,7 @@ def rows(folder):
 
 
 def test_a_run_leaves_a_model_a_log_and_a_picture(brains, tmp_path):
-    folder = train(config(), data=brains, out=tmp_path / "run", devices=CPU)
+    folder = train(VDMTask(config(), brains), out=tmp_path / "run", devices=CPU)
     model = load_model(folder)
     assert model.method == "vdm"
     assert model.config["training"]["finished_steps"] == 6
@@ -72,7 +78,7 @@ def test_a_run_leaves_a_model_a_log_and_a_picture(brains, tmp_path):
 
 @pytest.mark.parametrize(("unconditional", "conditioned"), [(1.0, False), (0.5, True)])
 def test_only_a_network_that_was_shown_scans_is_given_one(brains, tmp_path, unconditional, conditioned):
-    folder = train(config(unconditional=unconditional), data=brains, out=tmp_path / "run", devices=CPU)
+    folder = train(VDMTask(config(unconditional=unconditional), brains), out=tmp_path / "run", devices=CPU)
     assert ("bits_total_given_scan" in rows(tmp_path / "run")[-1]) == conditioned
     result = kfine.restore(kfine.Image(phantom((1, 1, 12, 12))), scale=2, model=folder, steps=1, samples=1)
     assert result.provenance["options"]["conditioned"] == conditioned
@@ -87,12 +93,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(brains, tmp_path):
             raise Killed
 
     whole, cut = [], []
-    train(config(), data=brains, out=tmp_path / "whole", devices=CPU, on_step=lambda *s: whole.append(s))
+    train(VDMTask(config(), brains), out=tmp_path / "whole", devices=CPU, on_step=lambda *s: whole.append(s))
     with pytest.raises(Killed):
-        train(config(), data=brains, out=tmp_path / "cut", devices=CPU, on_step=kill)
+        train(VDMTask(config(), brains), out=tmp_path / "cut", devices=CPU, on_step=kill)
     train(
-        config(),
-        data=brains,
+        VDMTask(config(), brains),
         out=tmp_path / "cut",
         resume=True,
         devices=CPU,
@@ -103,6 +108,19 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(brains, tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
     drop = lambda table: [{k: v for k, v in row.items() if k != "seconds"} for row in table]  # noqa: E731
     assert drop(rows(tmp_path / "whole")) == drop(rows(tmp_path / "cut"))
+    seconds = [float(row["seconds"]) for row in rows(tmp_path / "cut")]
+    assert seconds == sorted(seconds)
+
+
+def test_workers_change_nothing(brains, tmp_path):
+    seen = []
+    for workers in (0, 2):
+        run = []
+        devices = Devices("cpu", workers=workers)
+        task = VDMTask(config(), brains)
+        train(task, out=tmp_path / str(workers), devices=devices, on_step=lambda *s, run=run: run.append(s))
+        seen.append(run)
+    assert seen[0] == seen[1]
 
 
 def test_two_processes_see_the_batch_of_one(brains, tmp_path):
@@ -110,9 +128,9 @@ def test_two_processes_see_the_batch_of_one(brains, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom kfine.training.loop import Devices, train\n"
-        "from kfine.training.config import TrainingConfig\n"
+        "from kfine.training.config import TrainingConfig\nfrom kfine.training.vdm import VDMTask\n"
         "settings = TrainingConfig.model_validate_json(sys.argv[1])\n"
-        "train(settings, data=Path(sys.argv[2]), out=Path(sys.argv[3]), devices=Devices('cpu', 2))\n"
+        "train(VDMTask(settings, Path(sys.argv[2])), out=Path(sys.argv[3]), devices=Devices('cpu', 2))\n"
     )
     settings = config()
     command = [sys.executable, str(script), settings.model_dump_json(), str(brains), str(tmp_path / "two")]
@@ -124,13 +142,13 @@ def test_two_processes_see_the_batch_of_one(brains, tmp_path):
 
 def test_resume_and_restart_are_never_confused(brains, tmp_path):
     with pytest.raises(UsageError, match="train without --resume"):
-        train(config(), data=brains, out=tmp_path / "none", resume=True, devices=CPU)
-    train(config(), data=brains, out=tmp_path / "run", devices=CPU)
+        train(VDMTask(config(), brains), out=tmp_path / "none", resume=True, devices=CPU)
+    train(VDMTask(config(), brains), out=tmp_path / "run", devices=CPU)
     with pytest.raises(UsageError, match="--resume"):
-        train(config(), data=brains, out=tmp_path / "run", devices=CPU)
+        train(VDMTask(config(), brains), out=tmp_path / "run", devices=CPU)
     other = config().model_copy(update={"network": config().network.model_copy(update={"widths": (8, 24)})})
     with pytest.raises(ModelError, match="another network"):
-        train(other, data=brains, out=tmp_path / "run", resume=True, devices=CPU)
+        train(VDMTask(other, brains), out=tmp_path / "run", resume=True, devices=CPU)
 
 
 def test_subjects_are_never_split(brains):
@@ -165,18 +183,31 @@ def test_patches_depend_on_their_number_alone(brains):
 def test_every_slice_is_seen_once_an_epoch(brains):
     training, _ = split_volumes(brains, ["sub-03"])
     patches = PatchDataset(training, config().data, seed=1, length=100)
-    order = list(patches._shuffled(0))
-    assert len(order) == len(set(order)) == patches.epoch_length == 9
-    assert order != list(patches._shuffled(1))
+    order = list(patches.order.shuffled(0))
+    assert len(order) == len(set(order)) == patches.order.epoch_length == 9
+    assert order != list(patches.order.shuffled(1))
 
 
 def test_little_memory_changes_the_order_and_nothing_else(brains):
     training, _ = split_volumes(brains, ["sub-03"])
     tight = config().data.model_copy(update={"memory_gib": 1e-9})
     patches = PatchDataset(training, tight, seed=1, length=100)
-    order = list(patches._shuffled(0))
+    order = list(patches.order.shuffled(0))
     assert len(set(order)) == 9
     assert [ref.path for ref in order[0:3]] == [order[0].path] * 3
+
+
+def test_the_focus_counts_from_its_update_on_for_its_share(brains):
+    training, _ = split_volumes(brains, ["sub-03"])
+    plain = config().data.model_copy(update={"noise": 0.0})
+    # In focus the scan is whole: it equals the image.
+    focus = FocusConfig(after=5, share=0.6, voxel_size=(1.0, 2.0), measured=(1.0, 1.0))
+    before = PatchDataset(training, plain, seed=1, length=60, batch=4)
+    patches = PatchDataset(training, plain.model_copy(update={"focus": focus}), seed=1, length=60, batch=4)
+    assert all(torch.equal(patches[g], before[g]) for g in range(20))
+    whole = [torch.allclose(*patches[g], atol=1e-5) for g in range(20, 60)]
+    assert 15 <= sum(whole) <= 33
+    assert not any(torch.allclose(*before[g], atol=1e-5) for g in range(60))
 
 
 def test_voxel_size_is_reached_through_kspace():
@@ -200,20 +231,51 @@ def test_bad_configurations_are_named(tmp_path, text, says):
     path = tmp_path / "c.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
-        read_training_config(path)
+        read_training_config(path, TrainingConfig)
+
+
+KINDS = {
+    "brain-vdm": TrainingConfig,
+    "cine-regression": RegressionTrainingConfig,
+    "cine-vqgan": VQGANTrainingConfig,
+    "cine-ldm": CineLDMTrainingConfig,
+}
 
 
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=lambda p: p.name
 )
 def test_the_packaged_configurations_are_valid(path):
-    assert read_training_config(path).optimiser.steps > 0
+    kind = KINDS[path.stem.removesuffix("-base")]
+    assert read_training_config(path, kind).optimiser.steps > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "says"),
+    [
+        (RegressionTrainingConfig, "[data]\nresample = [0.9, 0.5]", "data: resample"),
+        (RegressionTrainingConfig, "[data]\nscale = [0.5, 2.0]", "data: scale"),
+        (RegressionTrainingConfig, "[data]\nframes = 1", "data.frames"),
+        (RegressionTrainingConfig, "[data]\nevery = []", "data.every"),
+        (RegressionTrainingConfig, "[adversary]\nafter = 3", "adversary"),
+        (VQGANTrainingConfig, "[network]\nfactor = 3", "network.factor"),
+        (VQGANTrainingConfig, "[network]\nfactor = 4\nwidths = [8]", "network: widths"),
+        (VQGANTrainingConfig, "[data]\npatch = 50", r"data\.patch: expected a multiple"),
+        (CineLDMTrainingConfig, "method = 'vqgan'", "method"),
+    ],
+)
+def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):
+    path = tmp_path / "c.toml"
+    path.write_text(text + "\n[optimiser]\nsteps = 1\n")
+    with pytest.raises(UsageError, match=says) as caught:
+        read_training_config(path, kind)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_packaged_model_was_made_by_its_configuration():
     root = Path(__file__).parents[2]
     recorded = json.loads((root / "src/kfine/models/brain-vdm/config.json").read_text())
-    settings = read_training_config(root / "configs/brain-vdm.toml").model_dump(mode="json")
+    settings = read_training_config(root / "configs/brain-vdm.toml", TrainingConfig).model_dump(mode="json")
     assert recorded["network"] == settings["network"]
     assert {k: recorded["training"][k] for k in ("data", "optimiser")} == {
         k: settings[k] for k in ("data", "optimiser")
@@ -224,14 +286,21 @@ def test_a_finished_run_goes_on_with_a_restart(brains, tmp_path):
     """Three updates, then three more: the same as six with a restart after three."""
     whole, rest = [], []
     longer = config(steps=6, restarts=[3])
-    train(longer, data=brains, out=tmp_path / "whole", devices=CPU, on_step=lambda *s: whole.append(s))
-    train(config(steps=3), data=brains, out=tmp_path / "two", devices=CPU)
+    train(VDMTask(longer, brains), out=tmp_path / "whole", devices=CPU, on_step=lambda *s: whole.append(s))
+    train(VDMTask(config(steps=3), brains), out=tmp_path / "two", devices=CPU)
     train(
-        longer, data=brains, out=tmp_path / "two", resume=True, devices=CPU, on_step=lambda *s: rest.append(s)
+        VDMTask(longer, brains),
+        out=tmp_path / "two",
+        resume=True,
+        devices=CPU,
+        on_step=lambda *s: rest.append(s),
     )
     assert rest == whole[3:]
     plain = []
     train(
-        config(steps=6), data=brains, out=tmp_path / "plain", devices=CPU, on_step=lambda *s: plain.append(s)
+        VDMTask(config(steps=6), brains),
+        out=tmp_path / "plain",
+        devices=CPU,
+        on_step=lambda *s: plain.append(s),
     )
     assert plain[-1] != whole[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,4 +34,56 @@ Overwrite = Annotated[
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", metavar=FLAG, rich_help_panel=OUTPUT, help="Print nothing but errors."),
+]
+
+# kfine train
+TrainConfig = Annotated[
+    Path, typer.Option("--config", metavar="F.toml", help="What to train, see configs/ and its comments.")
+]
+Cines = Annotated[
+    list[Path],
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of cines (DICOM series, NIfTI files) or of PNG frames; repeat it for several.",
+    ),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", help="Folder of the run: checkpoint, log.csv, samples/, model/."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", metavar=FLAG, help="Go on with the run in --out; a new run if left out."),
+]
+Accelerator = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", rich_help_panel=MACHINE, help="cpu, cuda or mps; auto is the best there is."
+    ),
+]
+DeviceCount = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", rich_help_panel=MACHINE, help="Devices a node; each is a process."),
+]
+Nodes = Annotated[
+    int, typer.Option(min=1, metavar="N", rich_help_panel=MACHINE, help="Machines that train together.")
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Processes that prepare the data of each device; changes no result.",
+    ),
+]
+TensorBoard = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        metavar=FLAG,
+        rich_help_panel=OUTPUT,
+        help="Also write TensorBoard events to --out/tensorboard.",
+    ),
 ]

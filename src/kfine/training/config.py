@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,11 +14,33 @@ Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of a configuration: unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataConfig(_Section):
+Share = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[PositiveFloat, PositiveFloat]
+
+
+class FocusConfig(Section):
+    """Narrower ranges for a share of the patches: what the model will be asked for most.
+
+    Attributes:
+        after: updates from which on the share counts.
+        share: of the patches.
+        voxel_size: see `DataConfig`.
+        measured: see `DataConfig`.
+    """
+
+    after: Annotated[int, Field(ge=0)] = 0
+    share: Share
+    voxel_size: Range
+    measured: Range
+
+
+class DataConfig(Section):
     """Which slices, at which voxel sizes.
 
     Attributes:
@@ -31,19 +53,21 @@ class DataConfig(_Section):
         measured: range of the part of each k-space direction that the low-resolution scan of a patch holds.
         noise: greatest standard deviation of the noise in one scan out of four, in model units.
         memory_gib: how many GiB of volumes are held in memory at once.
+        focus: narrower ranges for a share of the patches.
     """
 
     validation: tuple[str, ...] = ()
-    voxel_size: tuple[PositiveFloat, PositiveFloat] = (0.8, 2.1)
+    voxel_size: Range = (0.8, 2.1)
     patch: Positive = 80
     flips: bool = True
     brightness: Annotated[float, Field(ge=1)] = 1.25
-    measured: tuple[PositiveFloat, PositiveFloat] = (0.2, 0.75)
+    measured: Range = (0.2, 0.75)
     noise: Annotated[float, Field(ge=0)] = 0.1
     memory_gib: PositiveFloat = 4.0
+    focus: FocusConfig | None = None
 
 
-class NetworkConfig(_Section):
+class NetworkConfig(Section):
     """The arguments of `kfine.networks.vdm.VDM`."""
 
     widths: tuple[Positive, ...] = (64, 128, 160)
@@ -56,21 +80,17 @@ class NetworkConfig(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-class OptimiserConfig(_Section):
-    """How the weights are learned.
+class BaseOptimiserConfig(Section):
+    """How weights are learned, whichever they are.
 
     Attributes:
         steps: number of updates.
-        batch: patches an update, over all devices together.
-        learning_rate: peak of the diffusion network's; linear warm-up, then a cosine down to a hundredth.
-        predictor_learning_rate: peak of the predictor's, likewise.
-        gamma_learning_rate: peak of the noise schedule's.
+        batch: items an update, over all devices together.
+        learning_rate: peak of the (diffusion) network's; linear warm-up, then a cosine down to a hundredth.
         warmup: updates of linear warm-up.
         restarts: updates after which warm-up and cosine begin again, to go on with a finished run.
         clip: greatest norm of the gradient.
         ema: decay of the running mean of the weights, reached gradually.
-        weight_centre: gamma below which the loss is faded out (`losses.rising_weight`); absent: the bound itself.
-        unconditional: part of the patches whose scan diffusion is not shown.
         precision: "float32" or "bfloat16" (autocast).
         compile: whether the network is compiled (worth it on a GPU).
         seed: of everything random.
@@ -79,38 +99,72 @@ class OptimiserConfig(_Section):
     steps: Positive
     batch: Positive = 8
     learning_rate: PositiveFloat = 4e-4
-    predictor_learning_rate: PositiveFloat = 1e-3
-    gamma_learning_rate: PositiveFloat = 4e-3
     warmup: Annotated[int, Field(ge=0)] = 200
     restarts: tuple[Positive, ...] = ()
     clip: PositiveFloat = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
-    weight_centre: float | None = None
-    unconditional: Annotated[float, Field(ge=0, le=1)] = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     seed: int = 0
 
 
-class ReportConfig(_Section):
+class OptimiserConfig(BaseOptimiserConfig):
+    """How a VDM is learned.
+
+    Attributes:
+        predictor_learning_rate: peak of the predictor's.
+        gamma_learning_rate: peak of the noise schedule's.
+        weight_centre: gamma below which the loss is faded out (`losses.rising_weight`); absent: the bound itself.
+        unconditional: part of the patches whose scan diffusion is not shown.
+    """
+
+    predictor_learning_rate: PositiveFloat = 1e-3
+    gamma_learning_rate: PositiveFloat = 4e-3
+    weight_centre: float | None = None
+    unconditional: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+class BaseReportConfig(Section):
     """What is written while training, and how often (in updates).
 
     Attributes:
         checkpoint: a checkpoint to resume from.
-        validate_every: the bound and the PSNR of restored validation slices, appended to log.csv.
-        picture: a sheet of samples from pure noise.
-        matrix: (low, high) of the validation restoration.
-        slices: how many validation slices are restored.
+        validate_every: figures of the validation subjects, appended to log.csv.
+        picture: a PNG of what the network can do.
     """
 
     checkpoint: Positive = 250
     validate_every: Positive = 500
     picture: Positive = 2000
+
+
+class ReportConfig(BaseReportConfig):
+    """Of a VDM: the bound and the PSNR of restored slices; samples from pure noise.
+
+    Attributes:
+        matrix: (low, high) of the validation restoration.
+        slices: how many validation slices are restored.
+    """
+
     matrix: tuple[Positive, Positive] = (64, 128)
     slices: Positive = 8
 
 
-class TrainingConfig(_Section):
+class RunConfig(Protocol):
+    """What the loop reads of a configuration."""
+
+    @property
+    def optimiser(self) -> BaseOptimiserConfig:
+        """How weights are learned."""
+        ...
+
+    @property
+    def report(self) -> BaseReportConfig:
+        """What is written, and how often."""
+        ...
+
+
+class TrainingConfig(Section):
     """A whole training run of method "vdm"."""
 
     method: Literal["vdm"] = "vdm"
@@ -120,7 +174,10 @@ class TrainingConfig(_Section):
     report: ReportConfig = ReportConfig()
 
 
-def read_training_config(path: Path) -> TrainingConfig:
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def read_training_config(path: Path, kind: type[Config]) -> Config:
     """Return the checked configuration of a TOML file.
 
     Raises:
@@ -128,7 +185,7 @@ def read_training_config(path: Path) -> TrainingConfig:
     """
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-        return TrainingConfig.model_validate(table)
+        return kind.model_validate(table)
     except OSError as error:
         raise UsageError(
             f"{path.name}: cannot be read ({error.strerror}); give a TOML file of configs/"
@@ -138,4 +195,5 @@ def read_training_config(path: Path) -> TrainingConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path.name}: {where}: {first['msg']}") from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise UsageError(": ".join(part for part in (path.name, where, what) if part)) from None

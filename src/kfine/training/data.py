@@ -7,7 +7,7 @@ sees the same patches.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io import read
 from kfine.operators.kspace import KSpaceCrop, image_of
-from kfine.training.config import DataConfig
+from kfine.training.config import DataConfig, FocusConfig
 
 # A slice counts as empty when less than this part of its pixels holds tissue.
 LEAST_TISSUE = 0.03
 TISSUE = 0.1  # of the volume's full scale
+NIFTI = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,19 @@ class SliceRef:
     slice: int
 
 
-def find_volumes(root: Path) -> list[Path]:
-    """Return the NIfTI files below `root`, and the folders that hold DICOM files, sorted.
+def find_volumes(root: Path, *, files: tuple[str, ...] = NIFTI) -> list[Path]:
+    """Return the files below `root` whose names end so, and the folders that hold DICOM files, sorted.
 
     Raises:
         InputError: none found.
     """
-    nifti = [p for p in root.rglob("*") if p.name.endswith((".nii", ".nii.gz"))]
+    found = [p for p in root.rglob("*") if p.name.endswith(files)]
     dicom = {p.parent for p in root.rglob("*.dcm")}
-    if not nifti and not dicom:
+    if not found and not dicom:
         raise InputError(
-            f"{root.name}: expected a folder with .nii, .nii.gz or .dcm files below it, found none"
+            f"{root.name}: expected a folder with {', '.join(files)} or .dcm files below it, found none"
         )
-    return sorted([*nifti, *dicom])
+    return sorted([*found, *dicom])
 
 
 def subject_of(path: Path, root: Path) -> str:
@@ -59,7 +60,7 @@ def subject_of(path: Path, root: Path) -> str:
     >>> subject_of(Path("data/sub-01_T1w.nii.gz"), Path("data"))
     'sub-01'
     """
-    first = path.relative_to(root).parts[0]
+    first = path.relative_to(root).parts[0] if path != root else root.name
     return first if (root / first).is_dir() else first.split("_")[0].split(".")[0]
 
 
@@ -83,21 +84,25 @@ def split_volumes(root: Path, validation: Sequence[str]) -> tuple[list[Path], li
 
 
 class Volumes:
-    """Volumes in model units, the most recently used ones held in memory up to a limit."""
+    """Volumes and their scaling, the most recently used ones held in memory up to a limit."""
 
-    def __init__(self, memory_gib: float) -> None:
-        self._limit = memory_gib * 2**30
+    def __init__(self, memory_gib: float, *, reader: Callable[[Path], Image] = read) -> None:
+        self._limit, self._read = memory_gib * 2**30, reader
         self._held: OrderedDict[Path, tuple[Image, Scaling]] = OrderedDict()
 
     def get(self, path: Path) -> tuple[Image, Scaling]:
         """Return the volume of `path` and its scaling."""
         if path not in self._held:
-            image = read(path)
+            image = self._read(path)
             self._held[path] = image, Scaling.of(image.voxels)
             while len(self._held) > 1 and self._bytes() > self._limit:
                 self._held.popitem(last=False)
         self._held.move_to_end(path)
         return self._held[path]
+
+    def fitting(self, path: Path) -> int:
+        """Return how many volumes as large as that of `path` fit in memory together, at least 1."""
+        return max(1, int(self._limit / self.get(path)[0].voxels.nbytes))
 
     def _bytes(self) -> int:
         return sum(image.voxels.nbytes for image, _ in self._held.values())
@@ -117,42 +122,76 @@ def slices_with_tissue(volumes: Volumes, paths: Sequence[Path]) -> list[list[Sli
     return found
 
 
-class PatchDataset(Dataset[Tensor]):
-    """Patches (2, patch, patch) in model units: image and zero-filled scan; item g depends on (seed, g) alone.
+class Order:
+    """The order in which slices are seen, epoch after epoch; a function of the seed.
 
     Slices of as many volumes as fit in memory are shuffled together, then the next group's.
+
+    Args:
+        slices: of each volume.
+        group: how many volumes fit in memory.
+        seed: of the order.
     """
 
-    def __init__(self, paths: Sequence[Path], config: DataConfig, *, seed: int, length: int) -> None:
-        self.config, self.seed, self.length = config, seed, length
-        self.volumes = Volumes(config.memory_gib)
-        self.slices = slices_with_tissue(self.volumes, paths)
-        largest = max(self.volumes.get(path)[0].voxels.nbytes for path in paths[:1])
-        self.group = max(1, int(config.memory_gib * 2**30 / largest))
-        self.epoch_length = sum(map(len, self.slices))
+    def __init__(self, slices: Sequence[Sequence[SliceRef]], *, group: int, seed: int) -> None:
+        self.slices, self.group, self.seed = slices, group, seed
+        self.epoch_length = sum(map(len, slices))
         self._epoch: tuple[int, list[SliceRef]] = (-1, [])
+
+    def __getitem__(self, g: int) -> SliceRef:
+        """Return the slice that item number `g` is of."""
+        epoch, position = divmod(g, self.epoch_length)
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, list(self.shuffled(epoch))
+        return self._epoch[1][position]
+
+    def shuffled(self, epoch: int) -> Iterator[SliceRef]:
+        """Yield the slices of an epoch, each once."""
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        order = rng.permutation(len(self.slices))
+        for first in range(0, len(order), self.group):
+            refs = [ref for i in order[first : first + self.group] for ref in self.slices[i]]
+            yield from (refs[i] for i in rng.permutation(len(refs)))
+
+
+class PatchDataset(Dataset[Tensor]):
+    """Patches (2, patch, patch) in model units: image and zero-filled scan; item g depends on (seed, g) alone."""
+
+    def __init__(
+        self, paths: Sequence[Path], config: DataConfig, *, seed: int, length: int, batch: int = 1
+    ) -> None:
+        self.config, self.seed, self.length, self.batch = config, seed, length, batch
+        self.volumes = Volumes(config.memory_gib)
+        slices = slices_with_tissue(self.volumes, paths)
+        self.order = Order(slices, group=self.volumes.fitting(paths[0]), seed=seed)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, g: int) -> Tensor:
         """Return patch number `g`."""
-        epoch, position = divmod(g, self.epoch_length)
-        if self._epoch[0] != epoch:
-            self._epoch = epoch, list(self._shuffled(epoch))
-        ref = self._epoch[1][position]
+        ref = self.order[g]
         image, scaling = self.volumes.get(ref.path)
         rng = np.random.default_rng([self.seed, 1, g])
         plane = np.abs(image.voxels[ref.frame, ref.slice])
-        size = at_voxel_size(plane, image.voxel_sizes[1:], rng.uniform(*self.config.voxel_size))
+        ranges = self._ranges(g, rng)
+        size = at_voxel_size(plane, image.voxel_sizes[1:], rng.uniform(*ranges.voxel_size))
         factor = self.config.brightness ** rng.uniform(-1, 1)
         fine = scaling.to_model(size * np.float32(factor))
-        pair = _random_patch(np.stack([fine, self._scan(fine, rng)]), self.config.patch, rng)
-        return torch.from_numpy(_random_symmetry(pair, rng) if self.config.flips else pair)
+        pair = _random_patch(np.stack([fine, self._scan(fine, ranges.measured, rng)]), self.config.patch, rng)
+        return torch.from_numpy(random_symmetry(pair, rng) if self.config.flips else pair)
 
-    def _scan(self, plane: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    def _ranges(self, g: int, rng: np.random.Generator) -> DataConfig | FocusConfig:
+        focus = self.config.focus
+        if focus is None or g < focus.after * self.batch:
+            return self.config
+        return focus if rng.uniform() < focus.share else self.config
+
+    def _scan(
+        self, plane: NDArray[np.float32], measured: tuple[float, float], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
         """Return the zero-filled image of a scan of `plane` with a random part of its k-space, at times noisy."""
-        part = rng.uniform(*self.config.measured, 2)
+        part = rng.uniform(*measured, 2)
         kind = rng.integers(4)
         if kind < 2:
             part[1] = part[0]  # the same in both directions
@@ -166,23 +205,22 @@ class PatchDataset(Dataset[Tensor]):
             y = y + operator(torch.from_numpy(level * rng.standard_normal(plane.shape, dtype=np.float32)))
         return operator.pseudo_inverse(y).float().numpy()
 
-    def _shuffled(self, epoch: int) -> Iterator[SliceRef]:
-        rng = np.random.default_rng([self.seed, 0, epoch])
-        order = rng.permutation(len(self.slices))
-        for first in range(0, len(order), self.group):
-            refs = [ref for i in order[first : first + self.group] for ref in self.slices[i]]
-            yield from (refs[i] for i in rng.permutation(len(refs)))
-
 
 def at_voxel_size(plane: NDArray[np.float32], spacing: Sequence[float], target: float) -> NDArray[np.float32]:
     """Return `plane` (row, column) brought to about `target` mm through k-space; never finer than it is."""
     rows, columns = (
         max(1, min(n, round(n * mm / target))) for n, mm in zip(plane.shape, spacing, strict=True)
     )
-    if (rows, columns) == plane.shape:
-        return plane
-    operator = KSpaceCrop(plane.shape, (rows, columns), real=True)
-    return image_of(operator(torch.from_numpy(plane)), operator).numpy()
+    return at_matrix(plane, (rows, columns))
+
+
+def at_matrix(planes: NDArray[np.float32], matrix: tuple[int, int]) -> NDArray[np.float32]:
+    """Return `planes` (..., row, column) brought to a smaller `matrix` through k-space."""
+    high = planes.shape[-2], planes.shape[-1]
+    if matrix == high:
+        return planes
+    operator = KSpaceCrop(high, matrix, real=True)
+    return image_of(operator(torch.from_numpy(planes)), operator).numpy()
 
 
 def _random_patch(planes: NDArray[np.float32], size: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -203,6 +241,7 @@ def _random_patch(planes: NDArray[np.float32], size: int, rng: np.random.Generat
     return patch
 
 
-def _random_symmetry(planes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def random_symmetry(planes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return `planes` (plane, row, column) all turned and mirrored in one way."""
     planes = np.rot90(planes, int(rng.integers(4)), axes=(1, 2))
     return np.ascontiguousarray(planes.swapaxes(1, 2) if rng.integers(2) else planes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,64 +14,99 @@ from kfine.errors import ModelError
 
 
 class Ema:
-    """The running mean of a network's weights; its decay rises to `decay` as steps pass."""
+    """The running mean of the weights that learn; its decay rises to `decay` as steps pass."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.weights = {name: p.detach().clone() for name, p in network.named_parameters()}
+        self.weights = {name: p.detach().clone() for name, p in _learned(network)}
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Take in the weights after `step` updates."""
         rate = 1 - min(self.decay, (1 + step) / (10 + step))
-        for name, parameter in network.named_parameters():
+        for name, parameter in _learned(network):
             self.weights[name].lerp_(parameter.detach(), rate)
 
     @torch.no_grad()
     def copy_to(self, network: nn.Module) -> None:
         """Write the mean into `network`."""
-        for name, parameter in network.named_parameters():
+        for name, parameter in _learned(network):
             parameter.copy_(self.weights[name])
 
 
-def save_state(
-    path: Path, *, network: nn.Module, ema: Ema, optimiser: torch.optim.Optimizer, step: int
-) -> None:
-    """Write everything that the next step depends on."""
-    from safetensors.torch import save
+@dataclass(frozen=True)
+class State:
+    """Everything that the next update depends on.
 
-    tensors: dict[str, Tensor] = {f"network.{name}": p for name, p in network.named_parameters()}
-    tensors |= {f"ema.{name}": p for name, p in ema.weights.items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{key}": value for key, value in moments.items()}
-    tensors["step"] = torch.tensor(step)
-    replace_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
-
-
-def load_state(path: Path, *, network: nn.Module, ema: Ema, optimiser: torch.optim.Optimizer) -> int:
-    """Restore what `save_state` wrote and return the number of finished steps.
-
-    Raises:
-        ModelError: damaged, or of another network.
+    Attributes:
+        modules: the networks by name, "network" among them; all their parameters and buffers are held.
+        optimisers: of the same names.
+        ema: the running mean of "network".
     """
-    tensors = read_tensors(path)
-    try:
-        with torch.no_grad():
-            for name, parameter in network.named_parameters():
-                parameter.copy_(tensors[f"network.{name}"])
-                ema.weights[name].copy_(tensors[f"ema.{name}"])
-        optimiser.load_state_dict(optimiser.state_dict() | {"state": _moments(tensors)})
-        return int(tensors["step"])
-    except (KeyError, RuntimeError, ValueError):
-        raise ModelError(
-            f"{path.name}: the checkpoint is of another network; train into a fresh folder"
-        ) from None
+
+    modules: dict[str, nn.Module]
+    optimisers: dict[str, torch.optim.Optimizer]
+    ema: Ema
+
+    def save(self, path: Path, *, step: int) -> None:
+        """Write the state after `step` updates."""
+        from safetensors.torch import save
+
+        tensors: dict[str, Tensor] = {f"ema.{name}": p for name, p in self.ema.weights.items()}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}.{part}": tensor for part, tensor in _tensors(module)}
+        for name, optimiser in self.optimisers.items():
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"{_moments_of(name)}.{index}.{key}": value for key, value in moments.items()}
+        tensors["step"] = torch.tensor(step)
+        replace_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+
+    def load(self, path: Path) -> int:
+        """Restore what `save` wrote and return the number of finished updates.
+
+        Raises:
+            ModelError: damaged, or of another network.
+        """
+        tensors = read_tensors(path)
+        try:
+            with torch.no_grad():
+                for name, module in self.modules.items():
+                    for part, tensor in _tensors(module):
+                        tensor.copy_(tensors[f"{name}.{part}"])
+                for part, weight in self.ema.weights.items():
+                    weight.copy_(tensors[f"ema.{part}"])
+            for name, optimiser in self.optimisers.items():
+                moments = _nested(tensors, f"{_moments_of(name)}.")
+                optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+            return int(tensors["step"])
+        except (KeyError, RuntimeError, ValueError):
+            raise ModelError(
+                f"{path.name}: the checkpoint is of another network; train into a fresh folder"
+            ) from None
 
 
-def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _learned(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in network.named_parameters() if p.requires_grad)
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _moments_of(name: str) -> str:
+    """Return the prefix of an optimiser's moments.
+
+    >>> _moments_of("network"), _moments_of("discriminator")
+    ('optimiser', 'discriminator-optimiser')
+    """
+    return "optimiser" if name == "network" else f"{name}-optimiser"
+
+
+def _nested(tensors: dict[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".")
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".")
             moments.setdefault(int(index), {})[key] = tensor
     return moments

@@ -1,9 +1,7 @@
-"""What a training run shows of itself: the log, the validation figures and a sheet of samples."""
+"""What the training of a VDM shows of itself: the validation figures and a sheet of samples."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kfine.checkpoint import replace_bytes
 from kfine.diffusion.losses import NoisePredictor, bound
 from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import ancestral
@@ -22,27 +19,7 @@ from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop, image_of
 from kfine.training.config import ReportConfig
 from kfine.training.data import SliceRef, Volumes, slices_with_tissue
-
-
-class Log:
-    """Rows of figures in a CSV file; rows of steps that a resumed run will do again are dropped."""
-
-    def __init__(self, path: Path, *, resumed_at: int) -> None:
-        self.path = path
-        self.rows: list[dict[str, str]] = []
-        if path.exists() and resumed_at:
-            with path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= resumed_at]
-
-    def add(self, **figures: float) -> None:
-        """Append a row and rewrite the file."""
-        self.rows.append({name: f"{value:.6g}" for name, value in figures.items()})
-        names = dict.fromkeys(name for row in self.rows for name in row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(names), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        replace_bytes(self.path, text.getvalue().encode())
+from kfine.training.validation import psnr, spread_over, write_sheet
 
 
 class Validation:
@@ -58,10 +35,10 @@ class Validation:
         refs = slices_with_tissue(volumes, paths)
         high, low = report.matrix[1], report.matrix[0]
         self.operator = KSpaceCrop((high, high), (low, low), real=True)
-        planes = [_plane(volumes, ref, high) for ref in _spread([r for r in refs if r], report.slices)]
+        planes = [_plane(volumes, ref, high) for ref in spread_over([r for r in refs if r], report.slices)]
         self.x = torch.stack(planes)
         self.y = self.operator(self.x)
-        self.zero_filled_psnr = _psnr(self.operator.pseudo_inverse(self.y), self.x)
+        self.zero_filled_psnr = psnr(self.operator.pseudo_inverse(self.y), self.x)
 
     @torch.inference_mode()
     def figures(self, network: VDM, device: torch.device, *, conditioned: bool) -> dict[str, float]:
@@ -80,8 +57,8 @@ class Validation:
         return {
             **figures,
             "psnr_zero_filled": self.zero_filled_psnr,
-            "psnr_sample": _psnr(samples[:, 0], self.x),
-            "psnr_mean": _psnr(samples.mean(1), self.x),
+            "psnr_sample": psnr(samples[:, 0], self.x),
+            "psnr_mean": psnr(samples.mean(1), self.x),
         }
 
     def _bits(self, predictor: NoisePredictor, x: Tensor, network: VDM) -> dict[str, float]:
@@ -98,18 +75,12 @@ class Validation:
 @torch.inference_mode()
 def sample_sheet(network: VDM, path: Path, *, matrix: int, device: torch.device, steps: int = 50) -> None:
     """Write a PNG of four samples from pure noise."""
-    import matplotlib.image
-
     sigmas = learned(network.gamma.cpu(), steps)
     network.to(device)
     noise = SeededNoise([(0, i) for i in range(4)])
     start = sigmas[0] * noise(torch.zeros(4, matrix, matrix, device=device))
     planes = ancestral(denoiser_of(network), start, sigmas, noise=noise)
-    sheet = np.concatenate(list(planes.cpu().numpy()), axis=1)
-    buffer = io.BytesIO()
-    matplotlib.image.imsave(buffer, sheet, cmap="gray", vmin=-1, vmax=1, format="png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_bytes(path, buffer.getvalue())
+    write_sheet(path, np.concatenate(list(planes.cpu().numpy()), axis=1))
 
 
 def _plane(volumes: Volumes, ref: SliceRef, matrix: int) -> Tensor:
@@ -120,15 +91,3 @@ def _plane(volumes: Volumes, ref: SliceRef, matrix: int) -> Tensor:
     square[: plane.shape[0], : plane.shape[1]] = plane
     operator = KSpaceCrop((side, side), (min(matrix, side), min(matrix, side)), real=True)
     return scaling.to_model(image_of(operator(square), operator))
-
-
-def _spread(refs: Sequence[Sequence[SliceRef]], count: int) -> list[SliceRef]:
-    """Return `count` slices, by turns from each volume, evenly over its middle 80 %."""
-    turns = -(-count // len(refs))
-    places = np.linspace(0.1, 0.9, turns)
-    return [volume[int(place * (len(volume) - 1))] for place in places for volume in refs][:count]
-
-
-def _psnr(x: Tensor, reference: Tensor) -> float:
-    """Return the mean over planes of 10 log10(4 / mse): model units span [-1, 1]."""
-    return float((10 * torch.log10(4 / (x - reference).square().flatten(1).mean(1))).mean())

@@ -1,0 +1,194 @@
+"""The configurations of the three stages of the cine system: regression, autoencoder, latent diffusion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from kfine.training.config import (
+    BaseOptimiserConfig,
+    BaseReportConfig,
+    Positive,
+    PositiveFloat,
+    Range,
+    Section,
+    Share,
+)
+
+
+class CineDataConfig(Section):
+    """Which pieces of which cines, and how they are degraded.
+
+    Attributes:
+        validation: subjects kept out of training: names of folders or beginnings of file names.
+        patch: rows and columns of a piece.
+        frames: frames of a clip; an item of stills holds as many single frames.
+        stills: part of the batches that are single frames, where there are any; they train space alone.
+        circles: part of the clips' batches that go once round a whole heart beat, in as large steps as it takes.
+        stored: part of the items on the pixels of the file.  A scanner may have interpolated these; the others
+            are brought to `resample` times the matrix that it measured, in both directions alike.
+        resample: range of that factor.
+        flips: whether pieces are also mirrored and turned.
+        brightness: greatest factor (and its inverse) by which intensities are scaled.
+        scale: range of the factor by which a scan's matrix is smaller.
+        every: a scan keeps one of so many frames; one of these numbers is drawn for each item.
+        time_only: part of the scans with fewer frames whose matrix is whole.
+        noise: greatest standard deviation of the noise in one scan out of four, in model units.
+        photographic: part of the items degraded by blur, resizing, noise and JPEG instead of a scan.
+        photographic_scale: the factor by which these are smaller.
+        memory_gib: how many GiB of cines are held in memory at once.
+    """
+
+    validation: tuple[str, ...] = ()
+    patch: Positive = 64
+    frames: Annotated[int, Field(ge=2)] = 10
+    stills: Share = 0.25
+    circles: Share = 0.5
+    stored: Share = 0.5
+    resample: Range = (0.7, 1.0)
+    flips: bool = True
+    brightness: Annotated[float, Field(ge=1)] = 1.25
+    scale: Range = (1.0, 4.0)
+    every: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    time_only: Share = 0.15
+    noise: Annotated[float, Field(ge=0)] = 0.1
+    photographic: Share = 0.0
+    photographic_scale: Annotated[int, Field(ge=2)] = 4
+    memory_gib: PositiveFloat = 4.0
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        low, high = self.resample
+        if not low <= high <= 1:
+            raise ValueError(
+                f"resample: expected two factors, low to high, up to 1, got {low:g} and {high:g}"
+            )
+        low, high = self.scale
+        if not 1 <= low <= high:
+            raise ValueError(f"scale: expected two factors from 1 up, low to high, got {low:g} and {high:g}")
+        return self
+
+
+class UNetConfig(Section):
+    """A space-time U-Net: channels a level, residual blocks a level."""
+
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (48, 96, 128)
+    blocks: Positive = 2
+
+
+class VQGANConfig(Section):
+    """The arguments of `kfine.networks.vqgan.VQGAN`; `codes = 0` leaves latents as they are."""
+
+    factor: Literal[2, 4, 8] = 4
+    channels: Positive = 4
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128)
+    blocks: Positive = 2
+    codes: Annotated[int, Field(ge=0)] = 2048
+    sees: bool = True
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if 2 ** len(self.widths) != self.factor:
+            raise ValueError(
+                f"widths: expected one for each halving of the grid by the factor {self.factor}, "
+                f"got {len(self.widths)}"
+            )
+        return self
+
+
+class AdversaryConfig(Section):
+    """The discriminator, and what the parts of the autoencoder's loss weigh against L1.
+
+    Attributes:
+        widths: channels a convolution of the discriminator.
+        sees: whether the discriminator sees the prediction beside the image.
+        after: updates before it begins.
+        weight: of the adversarial loss, times its adaptive weight.
+        features: weight of the SqueezeNet feature distance, where its arrays are given.
+        learning_rate: the discriminator's peak.
+        images: how many frames of a batch the autoencoder sees.
+    """
+
+    widths: Annotated[tuple[Positive, ...], Field(min_length=2)] = (32, 64, 128)
+    sees: bool = True
+    after: Annotated[int, Field(ge=0)] = 1500
+    weight: Annotated[float, Field(ge=0)] = 0.1
+    features: Annotated[float, Field(ge=0)] = 0.5
+    learning_rate: PositiveFloat = 4e-4
+    images: Positive = 16
+
+
+class DiffusionConfig(Section):
+    """Noise while training: ln sigma is normal (Karras et al. 2022, table 1, for latents of unit variance).
+
+    Attributes:
+        mean: of ln sigma; the paper's -1.2 is for images of standard deviation 0.5.
+        std: of ln sigma.
+        measured: how many items the latents' mean and standard deviation are measured on.
+    """
+
+    mean: float = -0.5
+    std: PositiveFloat = 1.2
+    measured: Positive = 48
+
+
+class CineReportConfig(BaseReportConfig):
+    """The validation of a cine model: slices of the validation cines, scanned and restored.
+
+    Attributes:
+        slices: how many.
+        patch: rows and columns of their middle that are taken for the image.
+        scale: how many times smaller the scan's matrix is.
+        every: which frames it keeps: one of so many.
+        steps: evaluations of the denoiser a sample.
+        samples: how many samples their mean is of.
+    """
+
+    slices: Positive = 3
+    patch: Positive = 128
+    scale: PositiveFloat = 2.0
+    every: Positive = 2
+    steps: Positive = 10
+    samples: Positive = 4
+
+
+class RegressionTrainingConfig(Section):
+    """A whole training run of method "cine-regression"."""
+
+    method: Literal["cine-regression"] = "cine-regression"
+    data: CineDataConfig = CineDataConfig()
+    network: UNetConfig = UNetConfig()
+    optimiser: BaseOptimiserConfig
+    report: CineReportConfig = CineReportConfig()
+
+
+class VQGANTrainingConfig(Section):
+    """A whole training run of the autoencoder."""
+
+    method: Literal["vqgan"] = "vqgan"
+    data: CineDataConfig = CineDataConfig()
+    network: VQGANConfig = VQGANConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
+    optimiser: BaseOptimiserConfig
+    report: CineReportConfig = CineReportConfig()
+
+    @model_validator(mode="after")
+    def _whole_latents(self) -> Self:
+        if self.data.patch % self.network.factor:
+            raise ValueError(
+                f"data.patch: expected a multiple of the autoencoder's factor {self.network.factor}, "
+                f"got {self.data.patch}"
+            )
+        return self
+
+
+class CineLDMTrainingConfig(Section):
+    """A whole training run of method "cine-ldm"."""
+
+    method: Literal["cine-ldm"] = "cine-ldm"
+    data: CineDataConfig = CineDataConfig()
+    network: UNetConfig = UNetConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    optimiser: BaseOptimiserConfig
+    report: CineReportConfig = CineReportConfig()

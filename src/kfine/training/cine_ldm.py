@@ -1,0 +1,120 @@
+"""The training task of method cine-ldm, the third stage of the cine system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from kfine.networks.cine_ldm import CineLDM
+from kfine.training.cine_config import CineLDMTrainingConfig
+from kfine.training.cine_items import CineDataset, CineItem, flat
+from kfine.training.cine_objectives import DenoiserObjective, shown
+from kfine.training.cine_supply import CineSupply, frozen, history, stage_before
+from kfine.training.task import Descent, Group, Learner, Objectives, Turn
+
+
+class CineLDMTask:
+    """Train the denoiser of latents, see `kfine.training.task.Task`.
+
+    Args:
+        config: the checked configuration.
+        data: folders of DICOM series, NIfTI files or PNG pictures.
+        autoencoder: model folder of the second stage.
+    """
+
+    def __init__(self, config: CineLDMTrainingConfig, data: Sequence[Path], *, autoencoder: Path) -> None:
+        self.config, self.data, self.autoencoder = config, data, autoencoder
+
+    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
+        """Load the stages before, read the data, measure the latents and build the denoiser."""
+        config = self.config
+        self.earlier, before = stage_before(self.autoencoder, option="--autoencoder", autoencoder=True)
+        assert before.autoencoder is not None
+        self.supply = CineSupply(
+            self.data,
+            data=config.data,
+            optimiser=config.optimiser,
+            report=config.report if reports else None,
+        )
+        self.network = CineLDM(**self._described())
+        assert self.network.autoencoder is not None
+        frozen(self.network.regressor, before.regressor)
+        frozen(self.network.autoencoder, before.autoencoder)
+        if not resumed:
+            measure_latents(self.network, self.supply.dataset(config.diffusion.measured))
+        return self.network
+
+    def learners(self) -> dict[str, Learner]:
+        """Return the one learner, the denoiser."""
+        assert self.network.denoiser is not None
+        groups = (Group(list(self.network.denoiser.parameters()), self.config.optimiser.learning_rate),)
+        return {"network": Learner(self.network, DenoiserObjective(self.network), groups)}
+
+    def hot_parts(self) -> list[nn.Module]:
+        """Return the three networks."""
+        network = self.network
+        return [part for part in (network.regressor, network.autoencoder, network.denoiser) if part]
+
+    def dataset(self, length: int) -> CineDataset:
+        """Return clips and stills."""
+        return self.supply.dataset(length)
+
+    def descents(self, batch: CineItem, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+        """Yield the weighted denoising loss, a level of noise for each clip."""
+        item = flat(batch)
+        images, frames = item.x.shape[:2]
+        grid = [-(-n // self._factor) for n in item.x.shape[2:]]
+        normal = torch.randn(images, generator=turn.generator)
+        noise = torch.randn(images, len(self.network.latent_mean), frames, *grid, generator=turn.generator)
+        sigma = torch.exp(self.config.diffusion.mean + self.config.diffusion.std * normal)
+        loss = objectives["network"](item, turn.to_device(sigma), turn.to_device(noise))
+        yield Descent("network", loss, {"loss": loss})
+
+    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the PSNRs of a sample and of the mean of some, beside those of the stages before."""
+        return self.supply.figures(network, device)
+
+    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
+        """Write truth and all results of the validation slices."""
+        self.supply.picture(network, path, device)
+
+    def description(self) -> dict[str, Any]:
+        """Return how the model was made."""
+        return {
+            "method": self.config.method,
+            "network": self._described(),
+            "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"}),
+            "earlier": history(self.earlier),
+        }
+
+    @property
+    def _factor(self) -> int:
+        assert self.network.autoencoder is not None
+        return self.network.autoencoder.factor
+
+    def _described(self) -> dict[str, Any]:
+        parts = self.earlier.config["network"]
+        return {
+            "regressor": parts["regressor"],
+            "autoencoder": parts["autoencoder"],
+            "denoiser": self.config.network.model_dump(mode="json"),
+        }
+
+
+@torch.no_grad()
+def measure_latents(network: CineLDM, items: CineDataset) -> None:
+    """Give `network` the mean and standard deviation of the latents of `items`, a channel each.
+
+    The codes are few and lie where the latents do, so those of the latents before quantisation serve both.
+    """
+    latents: list[Tensor] = []
+    for g in range(len(items)):
+        item = flat(default_collate([items[g]]))
+        latents.append(network.encode(item.x, shown(network, item)).transpose(0, 1).flatten(1))
+    z = torch.cat(latents, dim=1).double()
+    network.set_latent_statistics(z.mean(1).float(), z.std(1).clamp_min(1e-6).float())

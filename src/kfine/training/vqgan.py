@@ -1,0 +1,119 @@
+"""The training task of the autoencoder, the second stage of the cine system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.discriminator import PatchDiscriminator
+from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.training.cine_config import VQGANTrainingConfig
+from kfine.training.cine_items import CineDataset, CineItem, flat
+from kfine.training.cine_objectives import AutoencoderObjective, DiscriminatorObjective
+from kfine.training.cine_supply import CineSupply, frozen, history, stage_before
+from kfine.training.task import Descent, Group, Learner, Objectives, Turn
+
+
+class VQGANTask:
+    """Train the autoencoder and its discriminator, see `kfine.training.task.Task`.
+
+    Args:
+        config: the checked configuration.
+        data: folders of DICOM series, NIfTI files or PNG pictures.
+        regression: model folder of the first stage.
+        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
+    """
+
+    def __init__(
+        self,
+        config: VQGANTrainingConfig,
+        data: Sequence[Path],
+        *,
+        regression: Path,
+        features: Path | None = None,
+    ) -> None:
+        self.config, self.data, self.regression, self.features = config, data, regression, features
+
+    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
+        """Load the regressor, read the data and build the autoencoder and the discriminator."""
+        config = self.config
+        self.earlier, before = stage_before(self.regression, option="--regression", autoencoder=False)
+        self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
+        self.supply = CineSupply(
+            self.data,
+            data=config.data,
+            optimiser=config.optimiser,
+            report=config.report if reports else None,
+        )
+        self.network = CineLDM(
+            regressor=self.earlier.config["network"]["regressor"], autoencoder=config.network.model_dump()
+        )
+        frozen(self.network.regressor, before.regressor)
+        adversary = config.adversary
+        self.judge = PatchDiscriminator(widths=adversary.widths, sees=adversary.sees)
+        return self.network
+
+    def learners(self) -> dict[str, Learner]:
+        """Return the autoencoder and the discriminator."""
+        config, network = self.config, self.network
+        assert network.autoencoder is not None
+        autoencoder = Group(list(network.autoencoder.parameters()), config.optimiser.learning_rate)
+        judge = Group(list(self.judge.parameters()), config.adversary.learning_rate)
+        objective = AutoencoderObjective(network, self.distance, config.adversary)
+        return {
+            "network": Learner(network, objective, (autoencoder,)),
+            "discriminator": Learner(
+                self.judge, DiscriminatorObjective(self.judge), (judge,), betas=(0.5, 0.9)
+            ),
+        }
+
+    def hot_parts(self) -> list[nn.Module]:
+        """Return the regressor, the encoder and the decoder."""
+        assert self.network.autoencoder is not None
+        return [self.network.regressor, self.network.autoencoder.encoder, self.network.autoencoder.decoder]
+
+    def dataset(self, length: int) -> CineDataset:
+        """Return clips and stills."""
+        return self.supply.dataset(length)
+
+    def descents(self, batch: CineItem, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+        """Yield the autoencoder's loss, then, once the adversary has begun, the discriminator's."""
+        item = flat(batch)
+        frames = item.x.shape[0] * item.x.shape[1]
+        order = torch.randperm(frames, generator=turn.generator)[: self.config.adversary.images]
+        begun = turn.step > self.config.adversary.after
+        # The discriminator learns in its own turn alone.
+        self.judge.requires_grad_(False)
+        result = objectives["network"](item, turn.to_device(order), self.judge if begun else None)
+        yield Descent("network", result.loss, result.figures)
+        self.judge.requires_grad_(True)
+        if begun:
+            loss = objectives["discriminator"](result.x, result.decoded, result.seen)
+            yield Descent("discriminator", loss, {"discriminator": loss})
+
+    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the autoencoder's ceiling beside the PSNRs of optical flow and prediction."""
+        return self.supply.figures(network, device)
+
+    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
+        """Write truth, optical flow, prediction and ceilings of the validation slices."""
+        self.supply.picture(network, path, device)
+
+    def description(self) -> dict[str, Any]:
+        """Return how the model was made."""
+        network = {
+            "regressor": self.earlier.config["network"]["regressor"],
+            "autoencoder": self.config.network.model_dump(mode="json"),
+        }
+        return {
+            "method": self.config.method,
+            "network": network,
+            "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"})
+            | {"feature_distance": self.distance is not None},
+            "earlier": history(self.earlier),
+        }

@@ -1,0 +1,180 @@
+"""The three stages of the cine system on beating phantoms: what they write, and that killed runs go on exactly."""
+
+import csv
+
+import pytest
+import torch
+
+from kfine.checkpoint import load_model, read_tensors, save_model
+from kfine.errors import InputError, ModelError
+from kfine.networks.vdm import VDM
+from kfine.training.cine_ldm import CineLDMTask
+from kfine.training.cine_regression import CineRegressionTask
+from kfine.training.loop import Devices, train
+from kfine.training.vqgan import VQGANTask
+from tests.conftest import TINY
+from tests.training.cines import DATA, ldm_config, regression_config, vqgan_config, write_cines
+
+CPU = Devices("cpu", workers=0)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return write_cines(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def runs(folders, tmp_path_factory):
+    """One run of each stage, each on the one before."""
+    out = tmp_path_factory.mktemp("runs")
+    train(CineRegressionTask(regression_config(), folders), out=out / "regression", devices=CPU)
+    train(
+        VQGANTask(vqgan_config(), folders, regression=out / "regression" / "model"),
+        out=out / "vqgan",
+        devices=CPU,
+    )
+    train(
+        CineLDMTask(ldm_config(), folders, autoencoder=out / "vqgan" / "model"), out=out / "ldm", devices=CPU
+    )
+    return out
+
+
+def task_of(stage, folders, runs):
+    return {
+        "regression": lambda: CineRegressionTask(regression_config(), folders),
+        "vqgan": lambda: VQGANTask(vqgan_config(), folders, regression=runs / "regression" / "model"),
+        "ldm": lambda: CineLDMTask(ldm_config(), folders, autoencoder=runs / "vqgan" / "model"),
+    }[stage]()
+
+
+def rows(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+FIGURES = {
+    "regression": {"loss", "mse", "mse_held", "psnr_flow", "psnr_prediction"},
+    "vqgan": {"l1", "commitment", "discriminator", "psnr_codes", "psnr_latents", "codes_used", "perplexity"},
+    "ldm": {"loss", "psnr_prediction", "psnr_codes", "psnr_sample", "psnr_mean"},
+}
+METHODS = {"regression": "cine-regression", "vqgan": "vqgan", "ldm": "cine-ldm"}
+
+
+@pytest.mark.parametrize("stage", list(FIGURES))
+def test_a_run_leaves_a_model_a_log_and_a_picture(runs, stage):
+    model = load_model(runs / stage / "model")
+    assert model.method == METHODS[stage]
+    assert model.config["training"]["finished_steps"] == 4
+    last = rows(runs / stage)[-1]
+    assert all(last[name] for name in FIGURES[stage])
+    assert model.config["validation"] == {key: value for key, value in last.items()}
+    assert (runs / stage / "samples" / "step-0000004.png").stat().st_size > 100
+
+
+@pytest.mark.parametrize("stage", list(FIGURES))
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(folders, runs, tmp_path, stage):
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss):
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(task_of(stage, folders, runs), out=tmp_path / "cut", devices=CPU, on_step=kill)
+    train(task_of(stage, folders, runs), out=tmp_path / "cut", resume=True, devices=CPU)
+    a, b = (read_tensors(path / "checkpoint.safetensors") for path in (runs / stage, tmp_path / "cut"))
+    assert set(a) == set(b)
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+    drop = lambda table: [{k: v for k, v in row.items() if k != "seconds"} for row in table]  # noqa: E731
+    assert drop(rows(runs / stage)) == drop(rows(tmp_path / "cut"))
+    seconds = [float(row["seconds"]) for row in rows(tmp_path / "cut")]
+    assert seconds == sorted(seconds)
+
+
+def test_workers_change_nothing(folders, runs, tmp_path):
+    train(task_of("regression", folders, runs), out=tmp_path / "run", devices=Devices("cpu", workers=2))
+    a, b = (read_tensors(path / "checkpoint.safetensors") for path in (runs / "regression", tmp_path / "run"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_each_stage_holds_the_stages_before_it_unchanged(runs):
+    regression, vqgan, ldm = (load_model(runs / stage / "model") for stage in FIGURES)
+    for earlier, later in ((regression, vqgan), (vqgan, ldm)):
+        before, after = earlier.network.state_dict(), later.network.state_dict()
+        unchanged = [name for name in before if not name.startswith("latent")]
+        assert all(torch.equal(before[name], after[name]) for name in unchanged)
+        assert later.config["earlier"]["sha256"] == earlier.digest
+    assert ldm.config["earlier"]["earlier"]["method"] == "cine-regression"
+
+
+def test_the_networks_learn(runs, folders):
+    fresh = {"regression": "regressor", "vqgan": "autoencoder", "ldm": "denoiser"}
+    for stage, part in fresh.items():
+        task = task_of(stage, folders, runs)
+        torch.manual_seed(0)
+        untrained = task.open(resumed=True, reports=False)
+        trained = load_model(runs / stage / "model").network
+        changed = [
+            not torch.allclose(a, b, atol=1e-3)
+            for a, b in zip(
+                getattr(untrained, part).parameters(), getattr(trained, part).parameters(), strict=True
+            )
+        ]
+        assert any(changed), stage
+
+
+def test_latents_are_normalised_by_what_was_measured(runs, folders):
+    task = task_of("ldm", folders, runs)
+    network = task.open(resumed=False, reports=False)
+    assert not torch.equal(network.latent_std, torch.ones(2))
+    stored = load_model(runs / "ldm" / "model").network
+    torch.testing.assert_close(stored.latent_std, network.latent_std, rtol=2e-3, atol=1e-4)
+
+
+def test_the_discriminator_begins_late(runs, folders, tmp_path):
+    late = vqgan_config(adversary={"widths": [8, 8], "after": 4})
+    task = VQGANTask(late, folders, regression=runs / "regression" / "model")
+    train(task, out=tmp_path / "late", devices=CPU)
+    begun, late = (
+        read_tensors(path / "checkpoint.safetensors") for path in (runs / "vqgan", tmp_path / "late")
+    )
+    moments = [name for name in begun if name.startswith("discriminator-optimiser.")]
+    assert moments
+    assert not set(moments) & set(late)
+    assert "discriminator" not in rows(tmp_path / "late")[-1]
+
+
+def test_the_wrong_stage_is_named(folders, runs, tmp_path):
+    with pytest.raises(ModelError, match="--autoencoder model: expected a model of method vqgan"):
+        train(
+            CineLDMTask(ldm_config(), folders, autoencoder=runs / "regression" / "model"),
+            out=tmp_path / "a",
+            devices=CPU,
+        )
+    save_model(tmp_path / "brain", VDM(**TINY), {"method": "vdm", "network": TINY})
+    with pytest.raises(ModelError, match="--regression brain: expected a model of method cine-regression"):
+        train(
+            VQGANTask(vqgan_config(), folders, regression=tmp_path / "brain"), out=tmp_path / "b", devices=CPU
+        )
+    assert not (tmp_path / "b" / "checkpoint.safetensors").exists()
+
+
+def test_an_error_while_reading_stays_one_line(folders, tmp_path):
+    """Pictures are read again when memory is short: one that is gone by then is named, without a traceback."""
+    from tests.training.cines import write_cines
+
+    _, pictures = write_cines(tmp_path / "data")
+    config = regression_config(data=DATA | {"validation": [], "stills": 1.0, "memory_gib": 1e-9})
+    task = CineRegressionTask(config, [pictures])
+
+    def lose(step, loss):
+        for path in pictures.glob("*.png"):
+            path.unlink(missing_ok=True)
+
+    many = config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"steps": 50})})
+    task = CineRegressionTask(many, [pictures])
+    with pytest.raises(InputError) as caught:
+        train(task, out=tmp_path / "run", devices=Devices("cpu", workers=1), on_step=lose)
+    assert str(caught.value).startswith("heart-")
+    assert "\n" not in str(caught.value)
