@@ -155,7 +155,7 @@ def _distance(shape: tuple[int, ...], points: Array, spacing: tuple[float, float
     """Return how far each pixel's centre is from a closed line, mm; negative inside."""
     parts = np.linspace(0, 1, 8, endpoint=False)[:, None, None]
     line = ((1 - parts) * points + parts * np.roll(points, -1, axis=0)).reshape(-1, 2)
-    centres = np.stack(np.indices(shape), axis=-1) * np.asarray(spacing)
+    centres = np.moveaxis(np.indices(shape), 0, -1) * np.asarray(spacing)
     distance, _ = cKDTree(line * spacing).query(centres)
     return np.where(polygon2mask(shape, points), -distance, distance)
 

@@ -134,7 +134,7 @@ def measured(truth: Truth, setting: Setting, *, seed: int = 0) -> Image:
     fewer = degrade(image, keep_every=setting.keep_every)
     slices = [
         blindly_degraded(
-            fewer.voxels[:, number] / np.float32(truth.white),
+            (fewer.voxels[:, number] / truth.white).astype(np.float32),
             scale=setting.scale,
             rng=np.random.default_rng([seed, number]),
         )

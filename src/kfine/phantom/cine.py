@@ -56,7 +56,7 @@ def beating_heart(
     _check(matrix, frames=frames, period=period, slices=slices, noise=noise, seed=seed)
     shift = _TWIST if measured else (0.0, 0.0)
     down, right = (
-        (np.arange(n) - n // 2 - turns) / length
+        np.asarray((np.arange(n) - n // 2 - turns) / length, np.float64)
         for n, turns, length in zip(matrix, shift, FIELD_OF_VIEW, strict=True)
     )
     grid = down[:, None], right[None, :]
