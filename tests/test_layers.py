@@ -17,7 +17,7 @@ LAYERS = [
     {"geometry"},
     {"image"},
     {"intensity", "devices"},
-    {"operators", "io"},
+    {"operators", "io", "phantom"},
     {"blind_degradation"},
     {"networks"},
     {"checkpoint"},

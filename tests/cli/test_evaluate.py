@@ -139,3 +139,40 @@ def test_a_failure_at_the_second_file_leaves_none(command, high, restored, tmp_p
     )
     assert (done.code, "No space left" in done.err) == (6, True)
     assert files() == before
+
+
+@pytest.fixture
+def cines(high, tmp_path):
+    """A cine of three frames, a frozen copy, and one of the same frames at other times."""
+    still = kfine.read(high)
+    moving = np.concatenate([still.voxels, 0.9 * still.voxels, 1.1 * still.voxels])
+    cine = replace(still, voxels=moving, frame_times=(0.0, 0.1, 0.2), period=0.3)
+    frozen = replace(cine, voxels=moving[:1].repeat(3, 0))
+    slow = replace(cine, frame_times=(0.0, 0.2, 0.4), period=0.6)
+    paths = [tmp_path / f"{name}.nii.gz" for name in ("cine", "frozen", "slow")]
+    for image, path in zip((cine, frozen, slow), paths, strict=True):
+        kfine.write(image, path)
+    return paths
+
+
+def test_every_frame_of_a_cine_counts(command, cines):
+    done = command("evaluate", cines[0], cines[1])
+    assert (done.code, "temporal" in done.out, "all frames" in done.out) == (0, True, True)
+    (scores,) = json.loads(command("evaluate", cines[0], cines[1], "--json", "-").out).values()
+    by_frame = {row["frame"]: row["whole"]["nrmse"] for row in scores["slices"] if row["slice"] == 1}
+    assert by_frame[0] == pytest.approx(0, abs=1e-6)
+    assert by_frame[1] == pytest.approx(1 / 9, rel=1e-3)
+    assert by_frame[2] == pytest.approx(1 / 11, rel=1e-3)
+    assert scores["mean"]["whole"]["nrmse"] == pytest.approx((1 / 9 + 1 / 11) / 3, rel=1e-3)
+    assert scores["temporal_difference_error"] > 0.01
+
+
+def test_a_still_image_has_no_temporal_error(command, high, restored):
+    (scores,) = json.loads(command("evaluate", high, restored[0], "--json", "-").out).values()
+    assert scores["temporal_difference_error"] is None
+    assert "emporal" not in command("evaluate", high, restored[0]).out
+
+
+def test_frames_at_other_times_are_refused(command, cines):
+    done = command("evaluate", cines[0], cines[2])
+    assert (done.code, "frame times" in done.err) == (4, True)

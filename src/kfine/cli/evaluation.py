@@ -132,6 +132,9 @@ def evaluate(
 ) -> None:
     """Measure RESTORED against REFERENCE: PSNR, SSIM, NRMSE, whole and inside a mask.
 
+    Of a cine every frame counts; its temporal error is that of the changes
+    from frame to frame.
+
     [bold]kfine evaluate brain.nii.gz restored.nii.gz bicubic.nii.gz[/bold]
     [bold]kfine evaluate brain.nii.gz out.nii.gz --json out.json --figure out.png[/bold]
     """

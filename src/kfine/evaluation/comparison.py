@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kfine.errors import InputError
 from kfine.evaluation.foreground import Mask, foreground
 from kfine.evaluation.metrics import mean_squared_error, mean_ssim, nrmse, psnr_of, ssim_map
+from kfine.evaluation.temporal import check_same_times, temporal_difference_error
 from kfine.geometry import Affine
 from kfine.image import Image, magnitude
 
@@ -55,6 +56,8 @@ class Comparison:
         slices: scores of every slice of every frame.
         whole, inside: means over the slices that are not empty (`inside`: and that meet the mask).
         pooled_whole, pooled_inside: PSNR in dB of one mean squared error over all voxels of those slices.
+        temporal: temporal difference error over all voxels of all frames, round the heart beat where the reference
+            has a period; nan for a single frame.
     """
 
     data_range: float
@@ -64,6 +67,12 @@ class Comparison:
     inside: Scores
     pooled_whole: float
     pooled_inside: float
+    temporal: float = math.nan
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return 1 + max(row.frame for row in self.slices)
 
     @property
     def averaged(self) -> int:
@@ -81,22 +90,24 @@ class Comparison:
             "note": "empty slices (no foreground in the reference) are listed but not averaged",
             "mean": {"whole": _plain(asdict(self.whole)), "inside": _plain(asdict(self.inside))},
             "psnr_pooled": _plain({"whole": self.pooled_whole, "inside": self.pooled_inside}),
+            "temporal_difference_error": _number(self.temporal),
             "slices": [_plain(asdict(row)) for row in self.slices],
         }
 
 
 def compare(reference: Image, restored: Image, *, mask: NDArray[Any] | None = None) -> Comparison:
-    """Return how far `restored` is from `reference`, slice by slice and on average.
+    """Return how far `restored` is from `reference`, slice by slice of every frame and on average.
 
     Complex images are compared by magnitude.  `mask`: boolean (slice, row, column) or (frame, slice, row,
     column) of all frames or one; by default `foreground(reference)`.
     A slice without a pixel of `foreground(reference)` is empty.
 
     Raises:
-        InputError: the grids differ, voxels are not finite, the reference is constant, or the mask does not
-            fit or is empty.
+        InputError: the grids or the frame times differ, voxels are not finite, the reference is constant, or the
+            mask does not fit or is empty.
     """
     check_same_grid(reference, restored)
+    check_same_times(reference.frame_times, restored.frame_times, name=_name(restored))
     for image in (reference, restored):
         if not np.isfinite(image.voxels).all():
             raise InputError(f"{_name(image)}: expected finite voxels, got NaN or Inf; repair the file")
@@ -122,6 +133,7 @@ def compare(reference: Image, restored: Image, *, mask: NDArray[Any] | None = No
         inside=_mean_scores(rows[index].inside for index in counted),
         pooled_whole=_pooled((errors[index][0] for index in counted), data_range),
         pooled_inside=_pooled((errors[index][1] for index in counted), data_range),
+        temporal=temporal_difference_error(a, b, data_range=data_range, cyclic=reference.period is not None),
     )
 
 

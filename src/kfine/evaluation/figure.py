@@ -116,6 +116,7 @@ def _check(guide: Image, low: Image | None, others: list[Image]) -> None:
 def _facts(scene: Scene, guide: Image, *, scored: bool, with_range: bool) -> str:
     """Return what a reader must know to read the numbers."""
     facts = [f"slice {scene.index} of 0-{guide.slices - 1}"] if guide.slices > 1 else []
+    facts += [f"frame 0 of 0-{guide.frames - 1}"] if guide.frames > 1 else []
     facts.append(f"grey {scene.grey[0]:.4g} to {scene.grey[1]:.4g}")
     if with_range:
         whose = "reference" if scored else "restored"

@@ -1,0 +1,228 @@
+"""Cines coarse in space and time, restored by every method, slice by slice: kept and invented frames apart.
+
+python benchmarks/cine.py --data CINES --subjects SCD0000401 --protocol kspace --contours CONTOURS \
+    --squeezenet WEIGHTS [--model runs/cine-ldm/model] [--slices 2:8:2] [--json cine.json]
+
+CINES and CONTOURS hold one folder a subject. What a protocol does stands in kfine/evaluation/protocol.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+from common import machine
+
+import kfine
+from kfine.errors import KfineError, ModelError, ResourceError
+from kfine.evaluation.cine import score_slice, summary
+from kfine.evaluation.contours import PoolAreas, area_errors, pool_area, read_contours
+from kfine.evaluation.perceptual import feature_distance, lpips_distance
+from kfine.evaluation.protocol import PROTOCOLS, measured, truth_of
+from kfine.evaluation.temporal import check_same_times
+
+# SPACE+TIME is a baseline, any other name a method of its own.
+METHODS = (
+    "zero-filling+nearest",
+    "zero-filling+linear",
+    "zero-filling+cubic",
+    "bicubic+optical-flow",
+    "zero-filling+optical-flow",
+    "cine-regression",
+    "cine-ldm",
+)
+FEATURES, LPIPS = "SqueezeNet distance", "LPIPS (VGG)"
+
+
+def main() -> None:
+    options = _options()
+    print(f"# {machine()}")
+    distances = _distances(options)
+    rows = []
+    for setting in PROTOCOLS[options.protocol]:
+        for subject in options.subjects:
+            rows += _subject(subject, setting, distances, options)
+        print("\n".join(["", f"{setting.name}, means over {', '.join(options.subjects)}:", ""]))
+        print("\n".join(_table([row for row in rows if row["setting"] == setting.name])), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(_plain({"machine": machine(), "rows": rows}), indent=2) + "\n")
+
+
+def _subject(subject, setting, distances, options):
+    """Return one row for each method of one subject under one setting."""
+    study = kfine.read(options.data / subject)
+    truth = truth_of(study, setting, acquired=options.acquired)
+    scan = measured(truth, setting, seed=options.seed)
+    numbers = list(range(study.slices))[options.slices]
+    contours = _contours(subject, study, truth, options)
+    print(f"# {subject}, {setting.name}: {_facts(study, truth, scan)}, {len(numbers)} slices", flush=True)
+    found = {}
+    for method in options.methods:
+        try:
+            for number in numbers:
+                _slice(found, method, scan, truth, number, setting, contours, distances, options)
+        except ModelError as error:
+            print(f"# {method}: skipped, {error}", flush=True)
+            options.methods = tuple(name for name in options.methods if name != method)
+    return [
+        {"setting": setting.name, "subject": subject, "method": name, "slices": numbers}
+        | summary(part["scores"])
+        | {"areas": area_errors(part["areas"]), "seconds_a_slice": part["seconds"] / len(numbers)}
+        | {"residual": max(part["residuals"]) if part["residuals"] else None}
+        for name, part in found.items()
+    ]
+
+
+def _slice(found, method, scan, truth, number, setting, contours, distances, options):
+    """Restore one slice and add its scores to `found`, under one name or two."""
+    began = time.perf_counter()
+    restored, residual = _restored(method, scan, truth.image, number, options)
+    seconds = time.perf_counter() - began
+    cine = truth.image.take_slices(number, number + 1)
+    for name, image in restored.items():
+        check_same_times(cine.frame_times, image.frame_times, name=name)
+        part = found.setdefault(name, {"scores": [], "areas": [], "residuals": [], "seconds": 0.0})
+        a, b = cine.voxels[:, 0], image.voxels[:, 0]
+        part["scores"].append(
+            score_slice(
+                a, b, slice=number, kept=setting.kept(len(a)), data_range=truth.data_range,
+                white=truth.white, cyclic=cine.period is not None, distances=distances,
+            )
+        )  # fmt: skip
+        spacing = cine.voxel_sizes[1:]
+        for contour in (c for c in contours if c.slice == number):
+            areas = (pool_area(planes[contour.frame], contour, spacing=spacing) for planes in (a, b))
+            part["areas"].append(
+                PoolAreas(contour.phase, number, contour.frame, contour.area(spacing), *areas)
+            )
+        part["seconds"] += seconds
+        if residual is not None:
+            part["residuals"].append(residual)
+    print(f"#   slice {number}, {method}: {seconds:.1f} s", flush=True)
+
+
+def _restored(method, scan, truth, number, options):
+    """Return the restored images by name, and the relative residual of their k-space."""
+    grid = {"matrix": truth.matrix, "frames": truth.frames, "slices": (number, number + 1)}
+    space, _, way = method.partition("+")
+    if way:
+        done = kfine.restore(scan, method=space, time_method=way, **grid)
+        return {method: done.mean}, done.residual
+    own = {"model": options.model, "seed": options.seed}
+    if method != "cine-ldm":
+        done = kfine.restore(scan, method=method, **grid, **own)
+        return {method: done.mean}, done.residual
+    own |= {"samples": options.samples, "steps": options.steps}
+    done = kfine.restore(scan, method=method, keep_samples=True, **grid, **own)
+    return {"cine-ldm, mean": done.mean, "cine-ldm, one sample": done.samples[0]}, done.residual
+
+
+def _contours(subject, study, truth, options):
+    if options.contours is None:
+        return []
+    drawn = read_contours(options.contours / subject, dicom=options.data / subject, image=study)
+    return [contour.on_matrix(study.matrix, truth.image.matrix) for contour in drawn]
+
+
+def _distances(options):
+    distances = {}
+    if options.squeezenet:
+        distances[FEATURES] = feature_distance(options.squeezenet)
+    else:
+        print("# SqueezeNet distance: not available, give --squeezenet WEIGHTS")
+    try:
+        distances[LPIPS] = lpips_distance()
+    except ResourceError as error:
+        print(f"# {error}")
+    return distances
+
+
+def _facts(study, truth, scan):
+    """Return the matrices, and by how much the scan's is smaller than what the scanner had measured."""
+    high, low = ("x".join(map(str, image.matrix)) for image in (truth.image, scan))
+    facts = f"{low} to {high}, frames at {len(scan.frame_times)} of {truth.image.frames} times"
+    acquired = study.source.acquired_matrix
+    if acquired and acquired != truth.image.matrix:
+        factors = (f"{a / b:.2f}" for a, b in zip(acquired, scan.matrix, strict=True))
+        facts += f" (the scanner measured {acquired[0]}x{acquired[1]}: really x{' and x'.join(factors)})"
+    return facts
+
+
+def _table(rows):
+    """Return the lines of a markdown table: means over the subjects."""
+    names = list(dict.fromkeys(row["method"] for row in rows))
+    extra = [name for name in (FEATURES, LPIPS) if any(name in row["kept"] for row in rows)]
+    groups = ("kept", "invented")
+    heads = ["method", *(f"{group}: PSNR / SSIM" for group in groups)]
+    heads += [f"{group}: {name}" for name in extra for group in groups]
+    heads += [f"{group}: Laplacian, FFT apart" for group in groups]
+    heads += ["temporal error %", "LV area error % (diastole, systole)", "s a slice"]
+    yield "| " + " | ".join(heads) + " |"
+    yield "| --- " * len(heads) + "|"
+    for name in names:
+        here = [row for row in rows if row["method"] == name]
+        cells = [name]
+        cells += [f"{_mean(here, g, 'psnr'):.2f} / {_mean(here, g, 'ssim'):.4f}" for g in groups]
+        cells += [f"{_mean(here, g, key):.4f}" for key in extra for g in groups]
+        cells += [f"{_mean(here, g, 'laplacian'):.3f}, {_mean(here, g, 'fft'):.2f}" for g in groups]
+        cells.append(f"{100 * _mean(here, 'all', 'temporal'):.3f}")
+        cells.append(", ".join(_area(here, phase) for phase in ("end diastole", "end systole")))
+        cells.append(f"{sum(row['seconds_a_slice'] for row in here) / len(here):.1f}")
+        yield "| " + " | ".join(cells) + " |"
+    errors = [_area(rows[:1], phase, "truth_contour") for phase in ("end diastole", "end systole")]
+    yield ""
+    yield f"LV area: error against the truth's estimate; the truth's own against the contours: {', '.join(errors)} %."
+
+
+def _mean(rows, group, key):
+    values = [row[group].get(key, math.nan) for row in rows]
+    return float(np.mean(values))
+
+
+def _area(rows, phase, key="restored"):
+    values = [row["areas"][phase][key] for row in rows if phase in row["areas"]]
+    return f"{100 * np.mean(values):.1f}" if values else "-"
+
+
+def _plain(value):
+    """Return `value` with null for what is not a number."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _options():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="CINES")
+    parser.add_argument("--subjects", nargs="+", default=("SCD0000401",))
+    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="kspace")
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--samples", type=int, default=None)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slices", type=_slices, default=slice(None), metavar="A:B:STEP")
+    parser.add_argument("--acquired", action="store_true", help="truth at the matrix the scanner measured")
+    parser.add_argument("--contours", type=Path)
+    parser.add_argument("--squeezenet", type=Path, metavar="WEIGHTS")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def _slices(text):
+    return slice(*(int(part) if part else None for part in text.split(":")))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KfineError as error:
+        raise SystemExit(f"cine.py: {error}") from None

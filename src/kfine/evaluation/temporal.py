@@ -1,0 +1,64 @@
+"""Does it move as it should: what changes from frame to frame, against what changes in the reference."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError
+
+
+def temporal_difference_error(
+    reference: NDArray[Any], restored: NDArray[Any], *, data_range: float, cyclic: bool
+) -> float:
+    """Return how far the changes from frame to frame are off, as a part of the data range.
+
+    With d_t = x_(t+1) - x_t, the root mean square of d_t(restored) - d_t(reference) over all pixels and steps,
+    divided by `data_range`: the comparison of frame-to-frame changes of Chu et al. (TecoGAN, ACM Trans. Graph. 39:75,
+    2020, eq. 4) on the grey values themselves, in the place of their flow (tOF) and LPIPS (tLP).  An error that all
+    frames share does not count, flicker counts twice.
+
+    Args:
+        reference: (frame, ..., row, column), real.
+        restored: of the same shape and units.
+        data_range: above 0.
+        cyclic: whether the step from the last frame to the first counts too (a heart beat).
+
+    Returns:
+        At least 0; nan for a single frame.
+
+    >>> still = np.zeros((4, 2, 2))
+    >>> temporal_difference_error(still, still + 7, data_range=10, cyclic=True)
+    0.0
+    """
+    if reference.shape != restored.shape or not (data_range > 0 and math.isfinite(data_range)):
+        raise ValueError(
+            f"expected equal shapes and a data range above 0, got {reference.shape}, {restored.shape}, {data_range}"
+        )
+    if len(reference) < 2:
+        return math.nan
+    wrong = np.asarray(restored, np.float64) - np.asarray(reference, np.float64)
+    steps = np.roll(wrong, -1, axis=0) - wrong
+    kept = steps if cyclic else steps[:-1]
+    return float(np.sqrt(np.mean(kept**2)) / data_range)
+
+
+def check_same_times(
+    reference: tuple[float, ...] | None, restored: tuple[float, ...] | None, *, name: str
+) -> None:
+    """Raise `InputError` where both say when their frames are, and a frame is off by a quarter of a step or more.
+
+    Times count from the first frame: formats differ in whether they keep the delay after the R wave.
+    """
+    if reference is None or restored is None or len(reference) != len(restored) or len(reference) < 2:
+        return
+    a, b = (np.asarray(times) - times[0] for times in (reference, restored))
+    step, apart = float(np.diff(a).min()), float(np.abs(a - b).max())
+    if apart >= 0.25 * step:
+        raise InputError(
+            f"{name}: expected the reference's frame times, {a[-1]:.4g} s from the first frame to the last, got "
+            f"{b[-1]:.4g} s, up to {1000 * apart:.0f} ms apart; restore to the reference's frames"
+        )

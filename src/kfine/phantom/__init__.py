@@ -1,0 +1,1 @@
+"""A synthetic beating heart whose k-space is known exactly, for demonstrations and tests."""

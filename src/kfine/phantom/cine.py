@@ -1,0 +1,110 @@
+"""beating_heart(): a cine measured from the analytic k-space of a synthetic heart, at any matrix."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kfine.errors import UsageError
+from kfine.image import Image, Source
+from kfine.operators.fourier import ifft2c
+from kfine.phantom.anatomy import FAT, chest, heart
+from kfine.phantom.ellipses import transform_of
+
+FIELD_OF_VIEW = (320.0, 320.0)  # mm
+SPACING = 8.0  # mm from slice to slice
+_HALF_LENGTH = 60.0  # mm, of the ellipsoid through which the slices cut
+_EDGE = 0.7  # mm
+_PHASE, _TWIST = 0.6, (0.35, -0.2)  # of a measured image: radians, and turns over the field of view
+
+
+def beating_heart(
+    matrix: tuple[int, int] = (128, 128),
+    *,
+    frames: int = 20,
+    period: float = 0.9,
+    slices: int = 1,
+    measured: bool = False,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Image:
+    """Return a synthetic short-axis cine of a beating heart, as a scan of `matrix` (rows, columns) would give it.
+
+    The object is a sum of ellipses whose Fourier transform is known exactly (`kfine.phantom.ellipses`), so every
+    matrix is measured for itself and none is cropped from a finer picture; all share one field of view, 320 mm.
+    `degrade(beating_heart(fine), matrix=coarse)` is `beating_heart(coarse)` to rounding, for complex images and odd
+    matrices always, for real images and even ones as long as rows and columns both shrink: a real image holds
+    frequency -n/2 as the mean of -n/2 and n/2, and at a corner of both axes that mean depends on the order.
+
+    Args:
+        matrix: (rows, columns).
+        frames: evenly spaced over the heart beat, the first at end diastole.
+        period: the heart beat in seconds.
+        slices: 8 mm apart; the heart is largest in slice `slices // 2`.
+        measured: whether the voxels are complex, with a phase that turns over the image.
+        noise: standard deviation of Gaussian noise in each voxel (of complex ones, in each part), as a part of the
+            brightest tissue's grey value.
+        seed: of the noise; a plane's noise depends on the seed, its frame and its slice alone.
+
+    Raises:
+        UsageError: a number that is not positive, or negative noise.
+    """
+    _check(matrix, frames=frames, period=period, slices=slices, noise=noise, seed=seed)
+    shift = _TWIST if measured else (0.0, 0.0)
+    down, right = (
+        np.asarray((np.arange(n) - n // 2 - turns) / length, np.float64)
+        for n, turns, length in zip(matrix, shift, FIELD_OF_VIEW, strict=True)
+    )
+    grid = down[:, None], right[None, :]
+    # Samples of the transform on the lattice 1 / field of view, in the orthonormal transform's units.
+    gain = math.sqrt(math.prod(matrix)) / math.prod(FIELD_OF_VIEW)
+    still = transform_of(chest(), *grid, edge=_EDGE)
+    voxels = np.empty((frames, slices, *matrix), np.complex64 if measured else np.float32)
+    for frame, number in np.ndindex(frames, slices):
+        moving = transform_of(heart(frame / frames, scale=_scale(number, slices)), *grid, edge=_EDGE)
+        plane = ifft2c(torch.from_numpy(gain * (still + moving))).numpy()
+        plane = plane * np.exp(1j * _PHASE) if measured else plane.real
+        if noise:
+            plane = plane + noise * FAT * _gaussian(plane, np.random.default_rng([seed, frame, number]))
+        voxels[frame, number] = plane
+    return Image(
+        voxels,
+        _affine(matrix),
+        frame_times=tuple(period * frame / frames for frame in range(frames)),
+        period=period,
+        source=Source(name="beating heart"),
+    )
+
+
+def _scale(number: int, slices: int) -> float:
+    """Return the size of the heart in a slice: a cut through an ellipsoid, never less than a third."""
+    return math.sqrt(max(1 - ((number - slices // 2) * SPACING / _HALF_LENGTH) ** 2, 0.1))
+
+
+def _affine(matrix: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the affine of slices to the head, rows to the back and columns to the left; the centre is at 0."""
+    down, right = (length / n for n, length in zip(matrix, FIELD_OF_VIEW, strict=True))
+    affine = np.array([[0, 0, -right, 0], [0, -down, 0, 0], [SPACING, 0, 0, 0], [0, 0, 0, 1]], np.float64)
+    affine[:3, 3] = -affine[:3, 1] * (matrix[0] // 2) - affine[:3, 2] * (matrix[1] // 2)
+    return affine
+
+
+def _gaussian(like: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    real = rng.standard_normal(like.shape)
+    return real + 1j * rng.standard_normal(like.shape) if np.iscomplexobj(like) else real
+
+
+def _check(
+    matrix: tuple[int, int], *, frames: int, period: float, slices: int, noise: float, seed: int
+) -> None:
+    for name, value in (("rows", matrix[0]), ("columns", matrix[1]), ("frames", frames), ("slices", slices)):
+        if value < 1:
+            raise UsageError(f"{name} {value}: expected at least 1")
+    if not (math.isfinite(period) and period > 0):
+        raise UsageError(f"period {period:g}: expected seconds above 0")
+    if not (math.isfinite(noise) and noise >= 0 and seed >= 0):
+        raise UsageError(f"noise {noise:g}, seed {seed}: expected numbers of at least 0")

@@ -1,0 +1,55 @@
+import math
+
+import numpy as np
+import pytest
+
+from kfine.errors import InputError
+from kfine.evaluation.temporal import check_same_times, temporal_difference_error
+
+CINE = np.random.default_rng(0).uniform(0, 1, (6, 5, 4))
+
+
+@pytest.mark.parametrize("cyclic", [True, False])
+def test_errors_that_all_frames_share_do_not_count(cyclic):
+    shared = CINE + np.linspace(-1, 1, 20).reshape(5, 4)
+    assert temporal_difference_error(CINE, shared, data_range=1, cyclic=cyclic) == pytest.approx(0, abs=1e-12)
+
+
+def test_flicker_counts_twice():
+    flicker = CINE + 0.1 * np.array([1, -1, 1, -1, 1, -1]).reshape(-1, 1, 1)
+    assert temporal_difference_error(CINE, flicker, data_range=2, cyclic=True) == pytest.approx(0.1)
+
+
+def test_the_step_back_to_the_first_frame_counts_only_round_a_heart_beat():
+    drift = CINE + np.arange(6).reshape(-1, 1, 1)
+    assert temporal_difference_error(CINE, drift, data_range=1, cyclic=False) == pytest.approx(1)
+    expected = math.sqrt((5 * 1 + 25) / 6)
+    assert temporal_difference_error(CINE, drift, data_range=1, cyclic=True) == pytest.approx(expected)
+    turned = [
+        temporal_difference_error(*(np.roll(x, 2, 0) for x in (CINE, drift)), data_range=1, cyclic=True)
+    ]
+    assert turned == pytest.approx([expected])
+
+
+def test_a_frozen_cine_is_off_by_the_motion():
+    frozen = CINE[:1].repeat(6, 0)
+    motion = math.sqrt(np.mean((np.roll(CINE, -1, 0) - CINE) ** 2))
+    assert temporal_difference_error(CINE, frozen, data_range=1, cyclic=True) == pytest.approx(motion)
+
+
+def test_one_frame_has_no_motion():
+    assert math.isnan(temporal_difference_error(CINE[:1], CINE[:1], data_range=1, cyclic=True))
+
+
+@pytest.mark.parametrize(("other", "data_range"), [(CINE[:5], 1.0), (CINE, 0.0), (CINE, math.nan)])
+def test_a_caller_s_mistake_is_refused(other, data_range):
+    with pytest.raises(ValueError, match="expected"):
+        temporal_difference_error(CINE, other, data_range=data_range, cyclic=True)
+
+
+def test_times_must_agree_where_they_are_known():
+    times = (0.01, 0.06, 0.11, 0.16)
+    for same in (times, (0.0, 0.05, 0.1, 0.151), None):
+        check_same_times(times, same, name="x")
+    with pytest.raises(InputError, match="frame times"):
+        check_same_times(times, (0.0, 0.1, 0.2, 0.3), name="x")
