@@ -45,7 +45,10 @@ def restore(
     frames: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", rich_help_panel=TIME, help="Make N frames, evenly over the heart beat."
+            min=1,
+            metavar="N",
+            rich_help_panel=TIME,
+            help="Make N frames, evenly over the heart beat.  As they are if left out.",
         ),
     ] = None,
     time_method: Annotated[
