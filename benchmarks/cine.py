@@ -105,14 +105,17 @@ def _slice(found, method, scan, truth, number, setting, contours, distances, opt
     print(f"#   slice {number}, {method}: {seconds:.1f} s", flush=True)
 
 
-def _restored(method, scan, truth, number, options):
-    """Return the restored images by name, and the relative residual of their k-space."""
+def _restored(method, scan, truth, number, setting, options):
+    """Return the restored images by name, and the relative residual of their k-space.
+
+    Blur, noise and JPEG are not the truth's k-space: networks are not held to it under a photographic setting.
+    """
     grid = {"matrix": truth.matrix, "frames": truth.frames, "slices": (number, number + 1)}
     space, _, way = method.partition("+")
     if way:
         done = kfine.restore(scan, method=space, time_method=way, **grid)
         return {method: done.mean}, done.residual
-    own = {"model": options.model, "seed": options.seed}
+    own = {"model": options.model, "seed": options.seed, "strength": 0.0 if setting.photographic else 1.0}
     if method != "cine-ldm":
         done = kfine.restore(scan, method=method, **grid, **own)
         return {method: done.mean}, done.residual

@@ -1,25 +1,31 @@
-"""kfine demo on the MR image in pydicom's package."""
+"""kfine demo on the MR image in pydicom's package and on the synthetic heart."""
 
 import json
 
 import kfine
 
 
-def test_the_demo_leaves_an_image_and_a_picture(command, tiny_model_folder, tmp_path):
+def names(stem, *more):
+    return {f"{stem}{end}" for end in (".nii.gz", "_std.nii.gz", ".json", ".png", *more)}
+
+
+def test_the_demo_leaves_images_and_pictures(command, tiny_model_folder, tiny_cine_folder, tmp_path):
     folder = tmp_path / "new" / "demo"
-    done = command("demo", "-o", folder, "--model", tiny_model_folder)
+    call = ("demo", "-o", folder, "--model", tiny_model_folder, "--cine-model", tiny_cine_folder)
+    done = command(*call)
     assert done.code == 0, done.err
-    assert {p.name for p in folder.iterdir()} == {
-        "mr_small.nii.gz",
-        "mr_small_std.nii.gz",
-        "mr_small.json",
-        "mr_small.png",
-    }
+    assert {p.name for p in folder.iterdir()} == names("mr_small") | names("beating_heart", ".gif")
     assert kfine.read(folder / "mr_small.nii.gz").matrix == (128, 128)
     assert json.loads((folder / "mr_small.json").read_text())["input"]["kind"] == "dicom"
-    assert done.lines[-1] == f"The picture: {folder.resolve() / 'mr_small.png'}"
-    assert command("demo", "-o", folder, "--model", tiny_model_folder).code == 2
-    again = command("demo", "-o", folder, "--model", tiny_model_folder, "--overwrite", "--quiet")
+    heart = kfine.read(folder / "beating_heart.nii.gz")
+    assert (heart.frames, heart.matrix) == (20, (128, 128))
+    assert json.loads((folder / "beating_heart.json").read_text())["kspace"] == "measured"
+    assert done.lines[-2:] == [
+        f"The pictures: {folder.resolve() / 'mr_small.png'}",
+        f"and, moving, {folder.resolve() / 'beating_heart.gif'}",
+    ]
+    assert command(*call).code == 2
+    again = command(*call, "--overwrite", "--quiet")
     assert (again.code, again.out, again.err) == (0, "", "")
 
 

@@ -147,6 +147,14 @@ def truncate(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def sampling(**table):
+    def spoil(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"sampling": table}))
+
+    return spoil
+
+
 def foreign(folder):
     (folder / "config.json").write_text('{"architectures": ["BertModel"]}')
 
@@ -168,6 +176,11 @@ def no_config(folder):
         (foreign, "not a kfine model"),
         (no_json, "cannot be read"),
         (no_config, "found none"),
+        (sampling(steps="six"), "sampling.steps"),
+        (sampling(samples=0), "sampling.samples"),
+        (sampling(sampler="euler"), "sampling.sampler"),
+        (sampling(turned=[]), "sampling.turned"),
+        (sampling(speed=1), "sampling.speed"),
     ],
 )
 def test_models_that_cannot_be_trusted(command, low, broken, files, spoil, says):

@@ -19,6 +19,7 @@ from kfine.methods.cine_ldm import CineLDMMethod, CineLDMOptions
 from kfine.methods.cine_regression import CineRegression
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
 from kfine.methods.interpolation import KERNELS, Interpolation
+from kfine.methods.model_sampling import ModelSampling
 from kfine.methods.options import BASELINES, Choice, check_use, check_values
 from kfine.methods.regression import Regression
 from kfine.methods.sampling import Guidance
@@ -140,17 +141,16 @@ def _cine_method(
 ) -> Method:
     if choice.method == "cine-regression":
         return CineRegression(network, strength=choice.strength, device=device, precision=precision)
-    own = model.config.get("sampling", {})
-    defaults = CineLDMOptions()
-    start = float(own.get("start", defaults.start)) if choice.start is None else choice.start
+    own, defaults = ModelSampling.of(model), CineLDMOptions()
+    start = choice.start or own.start or defaults.start
     options = replace(
         defaults,
-        steps=choice.steps or int(own.get("steps", defaults.steps)),
-        samples=choice.samples or int(own.get("samples", defaults.samples)),
-        sampler=choice.sampler or str(own.get("sampler", defaults.sampler)),
+        steps=choice.steps or own.steps or defaults.steps,
+        samples=choice.samples or own.samples or defaults.samples,
+        sampler=choice.sampler or own.sampler or defaults.sampler,
         strength=choice.strength,
-        start=None if math.isinf(start) else start,
-        last=float(own.get("last", defaults.last)),
+        start=None if start is None or math.isinf(start) else start,
+        last=own.last or defaults.last,
     )
     return CineLDMMethod(network, options, device=device, precision=precision)
 
@@ -165,8 +165,8 @@ def _plane_method(
     device: torch.device,
     precision: torch.dtype,
 ) -> PlaneMethod:
+    own = ModelSampling.of(model)
     if choice.method == "vdm":
-        own = model.config.get("sampling", {})
         options = _vdm_options(choice, own, power=power, operator=operator)
         return VDMMethod(network, options, device=device, precision=precision)
     if network.predictor is None:
@@ -174,39 +174,39 @@ def _plane_method(
     return Regression(
         network,
         strength=choice.strength,
-        turned=bool(model.config.get("sampling", {}).get("turned", False)),
+        turned=own.turned,
         device=device,
         precision=precision,
     )
 
 
 def _vdm_options(
-    choice: Choice, own: dict[str, Any], *, power: Callable[[], Tensor], operator: KSpaceCrop
+    choice: Choice, own: ModelSampling, *, power: Callable[[], Tensor], operator: KSpaceCrop
 ) -> VDMOptions:
     """Return the model's own settings with the user's in their place."""
-    defaults = VDMOptions(steps=int(own.get("steps", 6)), samples=int(own.get("samples", 8)))
-    conditioned = bool(own.get("conditioned", False)) if choice.conditioned is None else choice.conditioned
+    defaults = VDMOptions()
+    conditioned = own.conditioned if choice.conditioned is None else choice.conditioned
     start = choice.start
     if start is None and conditioned:
         start = math.inf  # what the network sees of the scan is a better start than the zero-filled image
     elif start is None:
-        start = start_sigma(power(), operator.high, float(own.get("start_factor", 3.0)))
+        start = start_sigma(power(), operator.high, own.start_factor)
     guidance = Guidance(
-        sampler=choice.sampler or str(own.get("sampler", "dpm-solver-2m")),
+        sampler=choice.sampler or own.sampler or defaults.guidance.sampler,
         strength=choice.strength,
         # A voxel's noise in model units, spread over the finer grid's orthonormal k-space.
         noise=2 * choice.noise * math.sqrt(math.prod(operator.high) / math.prod(operator.low)),
     )
     return replace(
         defaults,
-        steps=choice.steps or defaults.steps,
-        samples=choice.samples or defaults.samples,
+        steps=choice.steps or own.steps or defaults.steps,
+        samples=choice.samples or own.samples or defaults.samples,
         # The abstract's sampler brings the abstract's own rule, on the state.
         guidance=replace(guidance, state=guidance.sampler == "ancestral"),
         start=None if math.isinf(start) else start,
         conditioned=conditioned,
-        turned=bool(own.get("turned", False)),
-        last=float(own.get("last", defaults.last)),
+        turned=own.turned,
+        last=own.last or defaults.last,
     )
 
 

@@ -97,11 +97,11 @@ class CineLDMMethod:
     def _slice(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
         """Return the samples of one slice (sample, frame, *high)."""
         settings, network = self.settings, self.network
-        predicted = predict(network, scan, y, device=self.device, precision=self.precision)
+        project = Projection(scan, y, settings.strength)
+        predicted = predict(network, project, device=self.device, precision=self.precision)
         seen = predicted.held[None]
         condition = network.condition(seen, predicted.guided[None, 2, :, 0, 0])
         origin = self._lowered(network.encode)(seen, seen)
-        project = Projection(scan, y, settings.strength)
         seeds = draws.seeds(settings.samples)
         at_once = max(1, draws.at_once // seen.shape[1])
         drawn = []

@@ -26,7 +26,7 @@ class Prediction:
     Attributes:
         guided: the guide (3, frame, row, column).
         raw: E[x | y] as the network has it (frame, row, column), real, air at -1.
-        held: the same, held to the measured k-space: what an autoencoder is shown.
+        held: the same, held to the measured k-space as far as the result will be: what an autoencoder is shown.
     """
 
     guided: Tensor
@@ -70,16 +70,17 @@ class Projection:
 
 
 def predict(
-    network: CineLDM, scan: Scan, y: Tensor, *, device: torch.device, precision: torch.dtype
+    network: CineLDM, projection: Projection, *, device: torch.device, precision: torch.dtype
 ) -> Prediction:
-    """Return the network's prediction for one slice's measurement y (measured frame, *low); all of it on `device`."""
+    """Return the network's prediction for one slice's measurement, all of it on `device`."""
+    scan, y = projection.scan, projection.y
     timing = scan.timing
     guided = guide(y, scan.crop, timing.times, timing.at, period=timing.period).to(device)
     estimate = lowered(
         lambda shown: network.predict(shown, cyclic=timing.period is not None), device, precision
     )
     raw = estimate(guided[None])[0]
-    held = Projection(scan, y)(raw)
+    held = projection(raw)
     return Prediction(guided, raw, (held.abs() - 1 if held.is_complex() else held).to(device))
 
 
@@ -120,7 +121,8 @@ class CineRegression:
         """Return the estimate for each slice, see `Method.restore`."""
         slices = []
         for measured in y:
-            predicted = predict(self.network, scan, measured, device=self.device, precision=self.precision)
-            slices.append(Projection(scan, measured, self.strength)(predicted.raw))
+            projection = Projection(scan, measured, self.strength)
+            predicted = predict(self.network, projection, device=self.device, precision=self.precision)
+            slices.append(projection(predicted.raw))
             draws.on_step(1)
         return torch.stack(slices)[:, None]

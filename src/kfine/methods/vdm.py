@@ -38,7 +38,7 @@ class VDMOptions:
         last: noise level of the last evaluation, in model units.
     """
 
-    steps: int = 12
+    steps: int = 6
     samples: int = 8
     guidance: Guidance = field(default_factory=Guidance)
     conditioned: bool = False

@@ -85,7 +85,7 @@ class CineValidation:
         case = self.cases[number]
         network.to(device)
         project = Projection(case.scan, case.y)
-        predicted = predict(network, case.scan, case.y, device=device, precision=torch.float32)
+        predicted = predict(network, project, device=device, precision=torch.float32)
         before, after, part = predicted.guided.cpu()
         images = {"flow": torch.lerp(before, after, part), "prediction": predicted.held.cpu()}
         codes = None
