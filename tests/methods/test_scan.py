@@ -87,6 +87,14 @@ def test_frames_of_uneven_times_are_even_and_meet_only_those_that_coincide():
     assert last.pairs == ((0, 0), (3, 2))
 
 
+def test_a_measured_frame_is_met_in_spite_of_rounded_times():
+    # Every 8th of 20 frames 38 ms apart in a beat of 759 ms, trigger times in whole milliseconds.
+    got = timing([0.0, 0.304, 0.607], 0.759, frames=20)
+    assert got.pairs == ((0, 0), (1, 8), (2, 16))
+    assert (got.at[8], got.at[16]) == (0.304, 0.607)
+    assert got.at[9] == pytest.approx(9 * 0.759 / 20)
+
+
 def test_one_frame():
     assert timing([0.3], 0.8, frames_scale=1).at == timing([0.3], None, frames=1).at == (0.3,)
     for asked in ({"frames_scale": 2}, {"frames": 2}):

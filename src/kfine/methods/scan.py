@@ -85,9 +85,10 @@ def timing_of(
 
     With a period the restored frames go round it from the first frame's time; without one they go from the first
     frame to the last.  `frames_scale` s puts s - 1 frames evenly into each interval between measured ones, so that
-    no measured frame is lost: s n frames with a period, s (n - 1) + 1 without.  `frames` are even in time; where the
-    measured ones are even as well (to 5 % of a step, scanners round their times), they are even in frame numbers,
-    so that a measured frame is not missed by the rounding of its time.
+    no measured frame is lost: s n frames with a period, s (n - 1) + 1 without.  `frames` are even in time, but for
+    those within 5 % of the least step of a measured frame, which take its time: scanners round times to
+    milliseconds, and no measured frame is to be missed for that.  Where the measured frames are even as well, they
+    are even in frame numbers.
 
     Args:
         times: of the measured frames, seconds, increasing.
@@ -123,9 +124,13 @@ def timing_of(
         return _at_places(times, period, places)
     span = period if period is not None else times[-1] - times[0]
     at = times[0] + places * (span / max(intervals, 1))
-    step = span / max(frames, 1)
-    near = np.abs(np.subtract.outer(np.asarray(times), at)) <= _COINCIDES * step
-    return Timing(tuple(times), _plain(at), period, tuple(zip(*map(_numbers, near.nonzero()), strict=True)))
+    step = min(np.diff(times).min(initial=span), np.diff(at).min(initial=span))
+    near = np.abs(np.subtract.outer(np.asarray(times), at)) <= _EVEN * step
+    measured, restored = near.nonzero()
+    at[restored] = np.asarray(times)[measured]
+    return Timing(
+        tuple(times), _plain(at), period, tuple(zip(_numbers(measured), _numbers(restored), strict=True))
+    )
 
 
 def _at_places(times: Sequence[float], period: float | None, places: np.ndarray) -> Timing:
