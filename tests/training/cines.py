@@ -68,7 +68,9 @@ def vqgan_config(**changes):
 
 
 def ldm_config(**changes):
-    return CineLDMTrainingConfig.model_validate(_tables(UNET) | {"diffusion": {"measured": 4}} | changes)
+    return CineLDMTrainingConfig.model_validate(
+        _tables(UNET) | {"diffusion": {"measured": 4, "levels": 2}} | changes
+    )
 
 
 def _tables(network):

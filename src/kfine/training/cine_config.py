@@ -125,11 +125,14 @@ class DiffusionConfig(Section):
     Attributes:
         mean: of ln sigma; the paper's -1.2 is for images of standard deviation 0.5.
         std: of ln sigma.
+        levels: how many levels of noise each clip is seen with in one update; guide, prediction and latents are
+            made once for all of them.
         measured: how many items the latents' mean and standard deviation are measured on.
     """
 
     mean: float = -0.5
     std: PositiveFloat = 1.2
+    levels: Positive = 1
     measured: Positive = 48
 
 

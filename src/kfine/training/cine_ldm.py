@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from kfine.diffusion.losses import antithetic_times
 from kfine.networks.cine_ldm import CineLDM
 from kfine.training.cine_config import CineLDMTrainingConfig
 from kfine.training.cine_items import CineDataset, CineItem, flat
 from kfine.training.cine_objectives import DenoiserObjective, shown
 from kfine.training.cine_supply import CineSupply, frozen, history, stage_before
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
+
+_INSIDE = 1e-4, 1 - 1e-4  # quantiles whose levels are finite
 
 
 class CineLDMTask:
@@ -65,13 +68,16 @@ class CineLDMTask:
         return self.supply.dataset(length)
 
     def descents(self, batch: CineItem, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
-        """Yield the weighted denoising loss, a level of noise for each clip."""
-        item = flat(batch)
+        """Yield the weighted denoising loss, some levels of noise for each clip."""
+        item, options = flat(batch), self.config.diffusion
         images, frames = item.x.shape[:2]
         grid = [-(-n // self._factor) for n in item.x.shape[2:]]
-        normal = torch.randn(images, generator=turn.generator)
-        noise = torch.randn(images, len(self.network.latent_mean), frames, *grid, generator=turn.generator)
-        sigma = torch.exp(self.config.diffusion.mean + self.config.diffusion.std * normal)
+        count = images * options.levels
+        # Evenly spread over the levels' distribution, as Kingma et al. 2021 spread their times.
+        quantiles = antithetic_times(count, turn.generator).clamp(*_INSIDE)
+        quantiles = quantiles.view(options.levels, images).t().flatten()  # those of a clip too
+        sigma = torch.exp(options.mean + options.std * torch.special.ndtri(quantiles))
+        noise = torch.randn(count, len(self.network.latent_mean), frames, *grid, generator=turn.generator)
         loss = objectives["network"](item, turn.to_device(sigma), turn.to_device(noise))
         yield Descent("network", loss, {"loss": loss})
 

@@ -116,13 +116,14 @@ class DenoiserObjective(nn.Module):
 
         Args:
             item: the clips.
-            sigma: (image,), the level of each.
-            noise: n, of the shape of the latents.
+            sigma: (image * level,), levels counting fastest.
+            noise: n, of the shape of that many latents.
         """
         with torch.no_grad():
             seen = shown(self.network, item)
             z = self.network.encode(item.x, seen)
             condition = self.network.condition(seen, item.guide[:, 2, :, 0, 0])
+            z, condition = (part.repeat_interleave(len(sigma) // len(z), 0) for part in (z, condition))
         s = sigma[:, None, None, None, None]
         denoised = self.network.denoise(z + s * noise, sigma, condition, cyclic=bool(item.cyclic))
         # lambda = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2 with sigma_data = 1
