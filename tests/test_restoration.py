@@ -190,6 +190,7 @@ def test_progress_counts_to_its_total(image, tiny_model):
         ({"scale": 2, "samples": 0}, UsageError, "at least 1"),
         ({"scale": 2, "strength": 1.5}, UsageError, "0 to 1"),
         ({"scale": 2, "noise": -1}, UsageError, "at least 0"),
+        ({"scale": 2, "noise": 0.1, "strength": 0.5}, UsageError, "expected one of them"),
         ({"scale": 2, "start": -1.0}, UsageError, "above 0"),
         ({"scale": 2, "sampler": "euler"}, UsageError, "expected one of"),
         ({"scale": 2, "device": "tpu"}, UsageError, "expected auto"),

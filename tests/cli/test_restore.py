@@ -31,17 +31,19 @@ def test_mean_std_and_record_are_those_of_the_library(command, low, tiny_model_f
     assert done.lines[1:] == [str(tmp_path / name) for name in ("out.nii.gz", "out_std.nii.gz", "out.json")]
 
 
-def test_options_reach_the_library(command, low, tiny_model_folder, tmp_path):
-    chosen = ["--samples", 3, "--steps", 4, "--strength", 0.5, "--noise", 0.01, "--sampler", "ddim"]
+@pytest.mark.parametrize("weight", [["--strength", 0.5], ["--noise", 0.01]], ids=["strength", "noise"])
+def test_options_reach_the_library(command, low, tiny_model_folder, tmp_path, weight):
+    chosen = ["--samples", 3, "--steps", 4, *weight, "--sampler", "ddim"]
     chosen += ["--start", "inf", "--device", "cpu", "--precision", "float32", "--slices", "1:3", "--seed", 9]
     done = command(
         "restore", low, "-o", tmp_path / "o.nii", "--scale", 2, "--model", tiny_model_folder, *chosen
     )
     assert done.code == 0
     record = json.loads((tmp_path / "o.json").read_text())
+    given = {weight[0].removeprefix("--"): weight[1]}
     expected = kfine.restore(
-        kfine.read(low), scale=2, model=tiny_model_folder, samples=3, steps=4, strength=0.5, noise=0.01,
-        sampler="ddim", start=float("inf"), device="cpu", precision="float32", slices=(1, 3), seed=9,
+        kfine.read(low), scale=2, model=tiny_model_folder, samples=3, steps=4, sampler="ddim", **given,
+        start=float("inf"), device="cpu", precision="float32", slices=(1, 3), seed=9,
     )  # fmt: skip
     assert record == json.loads(json.dumps(expected.provenance))
     assert kfine.read(tmp_path / "o.nii").voxels.shape == (1, 2, 32, 24)

@@ -61,6 +61,11 @@ def check_values(choice: Choice) -> None:
         raise UsageError(f"strength {choice.strength:g}: expected a number from 0 to 1")
     if not (math.isfinite(choice.noise) and choice.noise >= 0):
         raise UsageError(f"noise {choice.noise:g}: expected a number of at least 0")
+    if choice.noise and choice.strength < 1:
+        raise UsageError(
+            f"noise {choice.noise:g} with strength {choice.strength:g}: expected one of them, both say how far the "
+            "measurement may be contradicted; leave one out"
+        )
     if choice.start is not None and not choice.start > 0:
         raise UsageError(f"start {choice.start:g}: expected a noise level above 0, or inf")
 
