@@ -80,7 +80,7 @@ def _subject(subject, setting, distances, options):
 def _slice(found, method, scan, truth, number, setting, contours, distances, options):
     """Restore one slice and add its scores to `found`, under one name or two."""
     began = time.perf_counter()
-    restored, residual = _restored(method, scan, truth.image, number, options)
+    restored, residual = _restored(method, scan, truth.image, number, setting, options)
     seconds = time.perf_counter() - began
     cine = truth.image.take_slices(number, number + 1)
     for name, image in restored.items():
