@@ -79,10 +79,11 @@ def warped(frames: Tensor, times: Sequence[float], at: Sequence[float], *, perio
     stack = frames.detach().cpu().numpy()
     stack = stack.reshape(len(stack), -1, *stack.shape[-2:])
     result = np.empty((2, len(at), *stack.shape[1:]), stack.dtype)
-    full = float(np.abs(stack).max()) or 1.0
     before, after, parts = neighbours(times, at, period)
     near = np.minimum(parts, 1 - parts) <= _AT_A_FRAME
     for plane in range(stack.shape[1]):
+        # Each plane by its own range: a result must not depend on what else is in the stack.
+        full = float(np.abs(stack[:, plane]).max()) or 1.0
         flows: dict[tuple[int, int], tuple[Flow, Flow]] = {}
         for place, way in enumerate(zip(before.tolist(), after.tolist(), strict=True)):
             first, second = (stack[frame, plane] for frame in way)
