@@ -52,9 +52,7 @@ class State:
         """Write the state after `step` updates."""
         from safetensors.torch import save
 
-        tensors: dict[str, Tensor] = {f"ema.{name}": p for name, p in self.ema.weights.items()}
-        for name, module in self.modules.items():
-            tensors |= {f"{name}.{part}": tensor for part, tensor in _tensors(module)}
+        tensors = dict(self._weights())
         for name, optimiser in self.optimisers.items():
             for index, moments in optimiser.state_dict()["state"].items():
                 tensors |= {f"{_moments_of(name)}.{index}.{key}": value for key, value in moments.items()}
@@ -65,16 +63,14 @@ class State:
         """Restore what `save` wrote and return the number of finished updates.
 
         Raises:
-            ModelError: damaged, or of another network.
+            ModelError: damaged, of another network, or made with other frozen parts than those in place.
         """
         tensors = read_tensors(path)
         try:
+            self._check(tensors, path)
             with torch.no_grad():
-                for name, module in self.modules.items():
-                    for part, tensor in _tensors(module):
-                        tensor.copy_(tensors[f"{name}.{part}"])
-                for part, weight in self.ema.weights.items():
-                    weight.copy_(tensors[f"ema.{part}"])
+                for name, tensor in self._weights():
+                    tensor.copy_(tensors[name])
             for name, optimiser in self.optimisers.items():
                 moments = _nested(tensors, f"{_moments_of(name)}.")
                 optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
@@ -84,6 +80,31 @@ class State:
             raise ModelError(
                 f"{path.name}: the checkpoint is of another network; train into a fresh folder"
             ) from None
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield everything but moments and step, by its name in the file."""
+        yield from ((f"ema.{name}", weight) for name, weight in self.ema.weights.items())
+        for name, module in self.modules.items():
+            yield from ((f"{name}.{part}", tensor) for part, tensor in _tensors(module))
+
+    def _check(self, tensors: dict[str, Tensor], path: Path) -> None:
+        """Raise if `tensors` are not of these networks: a part of a larger one would load without a word."""
+        ours = {name: tensor.shape for name, tensor in self._weights()}
+        moments = tuple(f"{_moments_of(name)}." for name in self.optimisers)
+        theirs = {
+            name: tensor.shape
+            for name, tensor in tensors.items()
+            if name != "step" and not name.startswith(moments)
+        }
+        if ours != theirs:
+            raise ValueError("other names or shapes")
+        for name, module in self.modules.items():
+            for part, parameter in module.named_parameters():
+                if not (parameter.requires_grad or torch.equal(parameter.cpu(), tensors[f"{name}.{part}"])):
+                    raise ModelError(
+                        f"{path.name}: the checkpoint was made with another model of the stage before than the one "
+                        "given; give that one, or train into a fresh folder"
+                    )
 
 
 def _learned(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
