@@ -34,9 +34,9 @@ class Parts:
         try:
             with np.load(self._path(number), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile):
             return None
-        return arrays if str(arrays.pop("key", "")) == self.key else None
+        return arrays if str(arrays.pop("mark", "")) == self._mark(arrays) else None
 
     def save(self, number: int, arrays: dict[str, NDArray[Any]]) -> None:
         """Keep the arrays of slice `number`.
@@ -49,7 +49,11 @@ class Parts:
         except OSError as error:
             raise ResourceError(f"{self.folder}: cannot be made ({error.strerror})") from None
         with atomic_file(self._path(number), overwrite=True) as partial, partial.open("wb") as file:
-            np.savez(file, key=np.array(self.key), **arrays)  # type: ignore[arg-type]
+            np.savez(file, mark=np.array(self._mark(arrays)), **arrays)  # type: ignore[arg-type]
+
+    def _mark(self, arrays: dict[str, NDArray[Any]]) -> str:
+        """Return what says that these are all arrays of a slice, made by this recipe."""
+        return " ".join([self.key, *sorted(arrays)])
 
     def _path(self, number: int) -> Path:
         return self.folder / f"slice-{number:05}.npz"
