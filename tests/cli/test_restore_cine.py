@@ -129,6 +129,14 @@ def test_a_cine_has_a_figure_and_a_picture_that_moves(command, cine_file, tiny_c
     assert (tmp_path / "g.gif").read_bytes() == before
 
 
+def test_one_frame_of_a_cine_at_its_own_matrix_has_a_still_figure(command, cine_file, tmp_path):
+    picture = tmp_path / "one.png"
+    done = command("restore", cine_file, "--frames", 1, "--method", "bicubic", "--figure", picture)
+    assert done.code == 0, done.err
+    assert done.lines[-1] == str(picture)
+    assert not picture.with_suffix(".gif").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

@@ -41,7 +41,9 @@ def figure_of(result: Restoration, low: Image) -> Figure:
     index = brightest_slice(result.mean)
     shown = _plane(low, first + index)
     mean = _plane(result.mean, index)
-    others = [name for name in BASELINES if name != result.provenance["method"]]
+    # Where only frames were asked for there is nothing to interpolate.
+    enlarged = mean.matrix != shown.matrix
+    others = [name for name in BASELINES if enlarged and name != result.provenance["method"]]
     baselines = {name: restore(shown, matrix=mean.matrix, method=name).mean for name in others}
     return draw(
         low=shown,
