@@ -29,7 +29,10 @@ def test_the_demo_leaves_images_and_pictures(command, tiny_model_folder, tiny_ci
     assert (again.code, again.out, again.err) == (0, "", "")
 
 
-def test_a_demo_that_fails_leaves_no_folder(command, tmp_path):
+def test_a_demo_that_fails_leaves_no_folder(command, tiny_model_folder, tmp_path):
+    second = ("--model", tiny_model_folder, "--cine-model", "no-such-model")
+    assert command("demo", "-o", tmp_path / "a" / "b", *second).code == 5
+    assert list(tmp_path.iterdir()) == []
     assert command("demo", "-o", tmp_path / "a" / "b", "--model", "no-such-model").code == 5
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()

@@ -69,9 +69,12 @@ def demo(
         check_outputs([*files[STILL].all, *files[CINE].all, moving], overwrite=overwrite)
         from kfine.restoration import restore
 
+        results = []
         for scene in _scenes(model, cine_model):
             with progress(f"restoring {scene.name}", quiet=quiet) as on_progress:
                 result = restore(scene.low, scale=2, **scene.options, on_progress=on_progress)
+            results.append((scene, result))
+        for scene, result in results:
             written = write_restoration(result, scene.low, files[scene.name], overwrite=overwrite)
             if not quiet:
                 say(summary(result), *written)
