@@ -40,10 +40,20 @@ def temporal_difference_error(
         )
     if len(reference) < 2:
         return math.nan
-    wrong = np.asarray(restored, np.float64) - np.asarray(reference, np.float64)
-    steps = np.roll(wrong, -1, axis=0) - wrong
-    kept = steps if cyclic else steps[:-1]
-    return float(np.sqrt(np.mean(kept**2)) / data_range)
+    # Frame by frame: a whole study in double precision would take several times its own memory.
+    first = before = _difference(restored[0], reference[0])
+    squares = []
+    for number in range(1, len(reference)):
+        wrong = _difference(restored[number], reference[number])
+        squares.append(float(np.mean((wrong - before) ** 2)))
+        before = wrong
+    if cyclic:
+        squares.append(float(np.mean((first - before) ** 2)))
+    return math.sqrt(sum(squares) / len(squares)) / data_range
+
+
+def _difference(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(a, np.float64) - np.asarray(b, np.float64)
 
 
 def check_same_times(
