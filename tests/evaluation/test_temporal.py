@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -53,3 +54,12 @@ def test_times_must_agree_where_they_are_known():
         check_same_times(times, same, name="x")
     with pytest.raises(InputError, match="frame times"):
         check_same_times(times, (0.0, 0.1, 0.2, 0.3), name="x")
+
+
+def test_another_beginning_is_told():
+    times = (0.02, 0.07, 0.12, 0.17)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_same_times(times, (0.01, 0.06, 0.11, 0.16), name="x")
+    with pytest.warns(UserWarning, match="x: its first frame is 75 ms after the reference's"):
+        check_same_times(times, tuple(time + 0.075 for time in times), name="x")

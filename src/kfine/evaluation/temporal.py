@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ def check_same_times(
 ) -> None:
     """Raise `InputError` where both say when their frames are, and a frame is off by a quarter of a step or more.
 
-    Times count from the first frame: formats differ in whether they keep the delay after the R wave.
+    Times count from the first frame: formats differ in whether they keep the delay after the R wave.  First frames as
+    far apart may thus be the same; a warning says that they are taken to be.
     """
     if reference is None or restored is None or len(reference) != len(restored) or len(reference) < 2:
         return
@@ -71,4 +73,12 @@ def check_same_times(
         raise InputError(
             f"{name}: expected the reference's frame times, {a[-1]:.4g} s from the first frame to the last, got "
             f"{b[-1]:.4g} s, up to {1000 * apart:.0f} ms apart; restore to the reference's frames"
+        )
+    later = restored[0] - reference[0]
+    if abs(later) >= 0.25 * step:
+        warnings.warn(
+            f"{name}: its first frame is {abs(1000 * later):.0f} ms {'after' if later > 0 else 'before'} the "
+            "reference's; frames are compared in their order all the same",
+            UserWarning,
+            stacklevel=3,
         )
