@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Picture
 
 from kfine.errors import InputError
 from kfine.image import Image, Source
@@ -156,6 +157,16 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(folders, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(InputError, match=r"broken\.png: expected a PNG"):
         read_frames(tmp_path / "broken.png")
+
+
+def test_pictures_keep_their_grey_values(tmp_path):
+    grey = np.arange(30 * 20).reshape(30, 20)
+    for name, values in (
+        ("8.png", (grey % 256).astype(np.uint8)),
+        ("16.png", (100 * grey).astype(np.uint16)),
+    ):
+        Picture.fromarray(values).save(tmp_path / name)
+        np.testing.assert_array_equal(read_frames(tmp_path / name).voxels[0, 0], values)
 
 
 def test_cines_that_are_too_short_are_single_frames(folders):

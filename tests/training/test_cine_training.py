@@ -1,19 +1,24 @@
 """The three stages of the cine system on beating phantoms: what they write, and that killed runs go on exactly."""
 
 import csv
+import shutil
 
 import pytest
 import torch
+from PIL import Image as Picture
 
 from kfine.checkpoint import load_model, read_tensors, save_model
 from kfine.errors import InputError, ModelError
+from kfine.io import write
+from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.vdm import VDM
 from kfine.training.cine_ldm import CineLDMTask
 from kfine.training.cine_regression import CineRegressionTask
+from kfine.training.cine_supply import CineSupply
 from kfine.training.loop import Devices, train
 from kfine.training.vqgan import VQGANTask
 from tests.conftest import TINY
-from tests.training.cines import DATA, ldm_config, regression_config, vqgan_config, write_cines
+from tests.training.cines import DATA, REPORT, cine, ldm_config, regression_config, vqgan_config, write_cines
 
 CPU = Devices("cpu", workers=0)
 
@@ -90,6 +95,55 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(folders, runs, tmp_path
     assert drop(rows(runs / stage)) == drop(rows(tmp_path / "cut"))
     seconds = [float(row["seconds"]) for row in rows(tmp_path / "cut")]
     assert seconds == sorted(seconds)
+
+
+def test_a_run_killed_while_its_last_model_is_written_writes_it_again(folders, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    def killed(folder, network, config):
+        if config["training"]["finished_steps"] == 4:
+            raise Killed
+        save_model(folder, network, config)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kfine.training.reports.save_model", killed)
+        with pytest.raises(Killed):
+            train(task_of("regression", folders, None), out=tmp_path / "cut", devices=CPU)
+    assert load_model(tmp_path / "cut" / "model").config["training"]["finished_steps"] == 2
+    train(task_of("regression", folders, None), out=tmp_path / "cut", resume=True, devices=CPU)
+    assert load_model(tmp_path / "cut" / "model").config["training"]["finished_steps"] == 4
+
+
+def test_a_run_goes_on_with_the_stage_before_that_it_began_with(folders, runs, tmp_path):
+    shutil.copytree(runs / "vqgan", tmp_path / "run")
+    other = load_model(runs / "regression" / "model")
+    torch.nn.init.normal_(other.network.regressor.stem.weight)
+    save_model(tmp_path / "other", other.network, other.config)
+    task = VQGANTask(vqgan_config(), folders, regression=tmp_path / "other")
+    with pytest.raises(ModelError, match="another model of the stage before"):
+        train(task, out=tmp_path / "run", resume=True, devices=CPU)
+
+
+def test_figures_come_as_often_as_asked(folders, tmp_path):
+    config = regression_config(report=REPORT | {"checkpoint": 4, "validate_every": 3})
+    train(CineRegressionTask(config, folders), out=tmp_path / "run", devices=CPU)
+    assert [row["step"] for row in rows(tmp_path / "run") if row["psnr_flow"]] == ["3", "4"]
+
+
+def test_validation_cines_may_differ_in_matrix_and_frames(tmp_path):
+    shapes = ({}, {}, {"side": 20, "frames": 5})
+    for number, shape in enumerate(shapes):
+        write(cine(number, **shape), tmp_path / f"patient-{number}.nii.gz")
+    config = regression_config(data=DATA | {"validation": ["patient-1", "patient-2"]})
+    report = config.report.model_copy(update={"slices": 2})
+    supply = CineSupply([tmp_path], data=config.data, optimiser=config.optimiser, report=report)
+    network = CineLDM(regressor=config.network.model_dump()).eval()
+    assert set(supply.figures(network, torch.device("cpu"))) == {"psnr_flow", "psnr_prediction"}
+    supply.picture(network, tmp_path / "sheet.png", torch.device("cpu"))
+    with Picture.open(tmp_path / "sheet.png") as sheet:
+        # A frame and a line over time, each frame of it two rows high; truth, flow and prediction.
+        assert sheet.size == (3 * 24, (24 + 2 * 8) + (20 + 2 * 5))
 
 
 def test_workers_change_nothing(folders, runs, tmp_path):

@@ -37,7 +37,7 @@ class CineDataConfig(Section):
         noise: greatest standard deviation of the noise in one scan out of four, in model units.
         photographic: part of the items degraded by blur, resizing, noise and JPEG instead of a scan.
         photographic_scale: the factor by which these are smaller.
-        memory_gib: how many GiB of cines are held in memory at once.
+        memory_gib: how many GiB of cines each process that prepares items holds in memory at once.
     """
 
     validation: tuple[str, ...] = ()

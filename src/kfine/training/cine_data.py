@@ -100,7 +100,9 @@ def read_frames(path: Path) -> Image:
 
     try:
         with Picture.open(path) as picture:
-            grey: NDArray[np.float32] = np.asarray(picture.convert("L"), np.float32)
+            # More than 8 bits are grey already, and would be clipped.
+            deep = picture.mode.startswith(("I", "F"))
+            grey: NDArray[np.float32] = np.asarray(picture if deep else picture.convert("L"), np.float32)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         raise InputError(
             f"{path.name}: expected a PNG picture, it cannot be read ({type(error).__name__}); copy it again"

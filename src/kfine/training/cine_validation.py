@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kfine.methods.base import Draws
 from kfine.methods.cine_ldm import CineLDMMethod, CineLDMOptions
@@ -19,6 +20,7 @@ from kfine.operators.kspace import KSpaceCrop
 from kfine.training.cine_config import CineReportConfig
 from kfine.training.cine_data import Cines
 from kfine.training.cine_degradation import measured_matrix
+from kfine.training.cine_items import AIR
 from kfine.training.data import SliceRef, Volumes
 from kfine.training.validation import psnr, spread_over, write_sheet
 
@@ -78,7 +80,10 @@ class CineValidation:
             # A line through the middle, a frame below the other: an M-mode picture.
             lines = [x[:, x.shape[1] // 2].repeat_interleave(2, 0) for x in images.values()]
             rows += [torch.cat(still, dim=1), torch.cat(lines, dim=1)]
-        write_sheet(path, torch.cat(rows).numpy())
+        # Cines may differ in their matrix.
+        widest = max(row.shape[1] for row in rows)
+        sheet = torch.cat([F.pad(row, (0, widest - row.shape[1]), value=AIR) for row in rows])
+        write_sheet(path, sheet.numpy())
 
     @torch.inference_mode()
     def _restored(self, network: CineLDM, number: int, device: torch.device) -> _Restored:

@@ -51,14 +51,16 @@ class Reports:
         self.means.add(names, values)
         last = step == self.task.config.optimiser.steps
         saves = last or step % report.checkpoint == 0
-        if step % LOG_EVERY == 0 or saves:
+        validates = last or step % report.validate_every == 0
+        if step % LOG_EVERY == 0 or saves or validates:
             figures = self.means.taken() | {"seconds": self.log.seconds}
-            if last or step % report.validate_every == 0:
+            if validates:
                 figures |= self.task.figures(self._averaged(), self.device)
             self.log.add(step, **figures)
         if saves:
-            self.state.save(self.out / CHECKPOINT, step=step)
+            # The checkpoint last: a run killed in between goes on from the one before and writes the model again.
             save_model(self.model, self._averaged(), self._description(step))
+            self.state.save(self.out / CHECKPOINT, step=step)
         if last or step % report.picture == 0:
             self.task.picture(self._averaged(), self.out / "samples" / f"step-{step:07d}.png", self.device)
 
