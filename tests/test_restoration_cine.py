@@ -1,6 +1,7 @@
 """restore() of cines: frames at other times, by every method, streamed slice by slice."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -103,6 +104,7 @@ def test_a_slice_alone_and_one_frame(cine, tiny_cine):
 @pytest.mark.parametrize("method", EXACT)
 def test_slices_alone_are_the_slices_of_the_whole(tiny_cine, method):
     cine = beating(slices=3)
+    cine = replace(cine, voxels=cine.voxels * np.array([7, 1, 2], np.float32)[:, None, None])
     options = {"scale": 2, "frames": 8, "keep_samples": True} | modelled(method, tiny_cine)
     whole, part = kfine.restore(cine, **options), kfine.restore(cine, **options, slices=(1, 3))
     np.testing.assert_allclose(part.mean.voxels, whole.mean.voxels[:, 1:3], atol=1e-2)
@@ -123,6 +125,20 @@ def test_samples_depend_on_the_seed_and_not_on_the_batch(cine, tiny_cine):
     assert np.abs(one - other).max() > 1
     # The pair's noise is opposite: their mean differs less between seeds than they do.
     assert np.abs(one.mean(0) - other.mean(0)).mean() < 0.7 * np.abs(one[0] - other[0]).mean()
+
+
+def test_the_autoencoder_sees_no_more_planes_than_asked(cine, tiny_cine, monkeypatch):
+    autoencoder, counts = tiny_cine.network.autoencoder, []
+    for name in ("encode", "decode"):
+        original = getattr(autoencoder, name)
+
+        def counted(x, seen, original=original):
+            counts.append(len(seen))
+            return original(x, seen)
+
+        monkeypatch.setattr(autoencoder, name, counted)
+    kfine.restore(cine, frames_scale=2, model=tiny_cine, slices=(0, 1), planes_a_call=5)
+    assert counts == 3 * [5, 5, 2]  # the latent to start from, and two samples
 
 
 def test_strength_switches_the_projection_off(cine, tiny_cine):
@@ -152,6 +168,25 @@ def test_auto_takes_the_models_method_and_without_one_the_best_baseline(
     with pytest.warns(UserWarning, match="no model for cines is packaged: zero-filling in space"):
         record = kfine.restore(cine, frames_scale=2).provenance
     assert (record["method"], record["time_method"]) == ("zero-filling", "optical-flow")
+
+
+def test_auto_takes_the_cine_model_for_a_heart_beat_and_the_other_for_stills(
+    cine, tiny_cine_folder, tiny_model_folder, tmp_path, monkeypatch
+):
+    for folder in (tiny_cine_folder, tiny_model_folder):
+        shutil.copytree(folder, tmp_path / folder.name)
+    for module in ("kfine.checkpoint", "kfine.methods.choice"):
+        monkeypatch.setattr(f"{module}.PACKAGED", tmp_path)
+    still = replace(cine, voxels=cine.voxels[:1], frame_times=cine.frame_times[:1])
+    dynamic = replace(cine, period=None)
+    for image, asked, method in (
+        (cine, {}, "cine-ldm"),
+        (cine, {"frames_scale": 2}, "cine-ldm"),
+        (dynamic, {"frames_scale": 2}, "cine-ldm"),
+        (dynamic, {}, "vdm"),
+        (still, {}, "vdm"),
+    ):
+        assert kfine.restore(image, scale=2, samples=2, **asked).provenance["method"] == method
 
 
 def test_a_plane_method_of_samples_goes_through_time_sample_by_sample(cine, tiny_model):

@@ -94,8 +94,8 @@ def restore(
         frames: instead of `frames_scale`, how many frames to restore: evenly round the period, or without one from
             the first to the last.  A measured frame that is at none of their times only helps to find them.
             Without frame times, frames are taken as evenly spaced.
-        method: a name of `kfine.methods.options.METHODS`; "auto" is "vdm", and when frames are asked for "cine-ldm"
-            (the best baseline as long as no model for it is packaged).
+        method: a name of `kfine.methods.options.METHODS`; "auto" is "cine-ldm" for a heart beat (frames with a period)
+            and when frames are asked for (as long as no model for it is packaged: the best baseline), else "vdm".
         time_method: of a method that works frame by frame: "nearest", "linear", "cubic", "band-limited" or
             "optical-flow"; None takes the best.
         model: a packaged model's name, a model folder or a loaded model; None takes the method's own.

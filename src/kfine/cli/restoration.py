@@ -73,8 +73,8 @@ def restore(
         typer.Option(
             metavar="NAME",
             rich_help_panel=MODEL,
-            help="vdm; regression (its first half: fast, no samples); for more frames cine-ldm or cine-regression; "
-            "or, without a model, zero-filling, nearest, bilinear, bicubic.  auto is vdm, for more frames cine-ldm.",
+            help="vdm; regression (its first half: fast, no samples); for a cine cine-ldm or cine-regression; "
+            "or, without a model, zero-filling, nearest, bilinear, bicubic.  auto is vdm, for a cine cine-ldm.",
         ),
     ] = "auto",
     model: Annotated[

@@ -19,7 +19,8 @@ class Draws:
     Attributes:
         names: for each item of a batch the integers that name it.  Sample k of it draws the noise that they and k
             seed, whatever else is in the batch; a deterministic method draws none.
-        at_once: greatest number of planes a network sees in one call.
+        at_once: greatest number of planes a network sees in one call; one that works in time sees all frames of a
+            slice, however many.
         on_step: called with the number of evaluations just done.
     """
 

@@ -57,8 +57,9 @@ class Chosen:
 def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]], scan: Scan) -> Chosen:
     """Return the method that `choice` names.
 
-    "auto" is the method that a given model was made for; without a model, "vdm" where the frames stay as they are,
-    and else "cine-ldm", or, as long as no model for it is packaged, the best baseline.
+    "auto" is the method that a given model was made for.  Without a model it is "cine-ldm" for the frames of a heart
+    beat and where other frames are asked for, or, as long as no model for it is packaged, the best baseline for other
+    frames; and else "vdm".
 
     Args:
         choice: the options.
@@ -116,10 +117,12 @@ def _named(choice: Choice, scan: Scan) -> Choice:
         model = choice.model if isinstance(choice.model, Model) else load_model(choice.model)
         method = model.method if model.method in SERVED_BY else "cine-regression"
         return replace(choice, method=method, model=model)
-    if not scan.timing.changed:
-        return replace(choice, method="vdm")
-    if _packaged_for("cine-ldm") is not None:
+    timing = scan.timing
+    beats = timing.period is not None and len(timing.times) > 1
+    if (timing.changed or beats) and _packaged_for("cine-ldm") is not None:
         return replace(choice, method="cine-ldm")
+    if not timing.changed:
+        return replace(choice, method="vdm")
     warnings.warn(
         f"no model for cines is packaged: {BEST_BASELINE} in space, {choice.time_method or BEST_TIME_METHOD} "
         "in time; give a model folder for more",

@@ -101,14 +101,18 @@ class CineLDMMethod:
         predicted = predict(network, project, device=self.device, precision=self.precision)
         seen = predicted.held[None]
         condition = network.condition(seen, predicted.guided[None, 2, :, 0, 0])
-        origin = self._lowered(network.encode)(seen, seen)
+        # The autoencoder works on the fine grid, where frames take most memory, and knows them one by one.
+        planes = seen.split(draws.at_once, dim=1)
+        encode, decode = self._lowered(network.encode), self._lowered(network.decode)
+        origin = torch.cat([encode(part, part) for part in planes], dim=2)
         seeds = draws.seeds(settings.samples)
         at_once = max(1, draws.at_once // seen.shape[1])
         drawn = []
         for first in range(0, len(seeds), at_once):
             z = self._latents(scan, origin, condition, seeds[first : first + at_once], draws.on_step)
-            # One by one: decoding works on the fine grid, where a sample takes most memory.
-            drawn += [project(self._lowered(network.decode)(part[None], seen)[0]) for part in z]
+            for one in z.split(1):
+                pairs = zip(one.split(draws.at_once, dim=2), planes, strict=True)
+                drawn.append(project(torch.cat([decode(*pair) for pair in pairs], dim=1)[0]))
         return torch.stack(drawn)
 
     def _latents(
