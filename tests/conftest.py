@@ -21,7 +21,8 @@ CINE_SAMPLING = {"steps": 3, "samples": 2, "start": 2.0}
 SAMPLING = {"steps": 3, "samples": 2, "conditioned": True}
 
 
-@pytest.fixture(autouse=True)
+# For the session: fixtures of a module train runs that tests repeat to the last bit.
+@pytest.fixture(autouse=True, scope="session")
 def _two_threads():
     torch.set_num_threads(2)
 
