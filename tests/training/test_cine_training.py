@@ -59,7 +59,16 @@ def rows(folder):
 
 FIGURES = {
     "regression": {"loss", "mse", "mse_held", "psnr_flow", "psnr_prediction"},
-    "vqgan": {"l1", "commitment", "discriminator", "psnr_codes", "psnr_latents", "codes_used", "perplexity"},
+    "vqgan": {
+        "l1",
+        "l1_relative",
+        "commitment",
+        "discriminator",
+        "psnr_codes",
+        "psnr_latents",
+        "codes_used",
+        "perplexity",
+    },
     "ldm": {"loss", "psnr_prediction", "psnr_codes", "psnr_sample", "psnr_mean"},
 }
 METHODS = {"regression": "cine-regression", "vqgan": "vqgan", "ldm": "cine-ldm"}

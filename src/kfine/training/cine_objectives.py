@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from kfine.training.cine_items import CineItem
 from kfine.training.local_projection import held
 
 FLOOR = 1e-3  # mean squared error in model units, 36 dB: below it what is missing is mostly noise, and teaches little
+FLOORS = {"l1": 1e-2, "features": 2e-2}  # the same for the distances of the autoencoder's loss
 
 
 class RegressionObjective(nn.Module):
@@ -35,7 +37,7 @@ class RegressionObjective(nn.Module):
         self.network = network
 
     def forward(self, item: CineItem) -> dict[str, Tensor]:
-        """Return the loss, and its parts for the log: "relative" is 1 where nothing has been learned yet.
+        """Return the loss, and its parts for the log: "relative" is below 1 from the start, by the floor.
 
         "mse" and "mse_held" are the mean squared errors of the prediction and of the one held to clean measurements.
         """
@@ -70,6 +72,9 @@ class Decoded(NamedTuple):
 class AutoencoderObjective(nn.Module):
     """L1 + SqueezeNet feature distance + commitment + adaptively weighed hinge loss (Esser et al. 2021, section 3.1).
 
+    The distances of each image count relative to those of the prediction that the autoencoder is shown, as in
+    `RegressionObjective` and for the same reason.
+
     Args:
         network: its autoencoder learns; its regressor predicts what the autoencoder is shown.
         features: of the feature distance, or None.
@@ -92,20 +97,32 @@ class AutoencoderObjective(nn.Module):
         x, seen = (frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, shown(self.network, item)))
         decoded, quantised = (result := autoencoder(x, seen)).x.float(), result.quantised
         zero = x.new_zeros(())
-        l1 = (decoded - x).abs().mean()
-        distance = zero if self.features is None else self.features.distance(decoded, x).mean()
-        reconstruction = l1 + self.weights.features * distance
+        parts = {name: distance(decoded, x) for name, distance in self._distances().items()}
+        with torch.no_grad():
+            lacking = {name: distance(seen, x) for name, distance in self._distances().items()}
+        # A part is 1 or less where the prediction is all that comes out, and 0 where nothing is lacking any more.
+        relative = {name: (parts[name] / (lacking[name] + FLOORS[name])).mean() for name in parts}
+        reconstruction = relative["l1"] + self.weights.features * relative.get("features", zero)
         adversarial = weight = zero
         if judge is not None:
             adversarial = adversarial_loss(judge(decoded, seen))
             weight = adaptive_weight(reconstruction, adversarial, last=autoencoder.last_layer)
         loss = reconstruction + quantised.commitment + self.weights.weight * weight * adversarial
-        figures = {"loss": loss, "l1": l1, "features": distance, "commitment": quantised.commitment}
+        figures = {"loss": loss, "commitment": quantised.commitment}
+        figures |= {name: part.mean() for name, part in parts.items()}
+        figures |= {f"{name}_relative": part for name, part in relative.items()}
         figures |= {"adversarial": adversarial, "adversarial_weight": weight}
         if autoencoder.quantiser is not None:
             use = codebook_use(quantised.codes, size=len(autoencoder.quantiser.codebook))
             figures |= {"codes_used": x.new_tensor(use.used), "perplexity": x.new_tensor(use.perplexity)}
         return Decoded(loss, figures, x, seen, decoded.detach())
+
+    def _distances(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+        """Return the distances (image,) between images (image, 1, row, column) that the loss is made of."""
+        distances: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": _l1}
+        if self.features is not None:
+            distances["features"] = self.features.distance
+        return distances
 
 
 class DiscriminatorObjective(nn.Module):
@@ -144,6 +161,10 @@ class DenoiserObjective(nn.Module):
         denoised = self.network.denoise(z + s * noise, sigma, condition, cyclic=bool(item.cyclic))
         # lambda = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2 with sigma_data = 1
         return ((1 + s.square().reciprocal()) * (denoised - z).square()).mean()
+
+
+def _l1(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs().flatten(1).mean(1)
 
 
 def _held(predicted: Tensor, item: CineItem) -> Tensor:
