@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 import kfine
 from kfine.evaluation.comparison import compare
@@ -132,7 +133,7 @@ def test_a_failure_at_the_second_file_leaves_none(command, high, restored, tmp_p
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kfine.evaluation.figure.save", fail)
+    monkeypatch.setattr("kfine.cli.picture.save", fail)
     before = files()
     done = command(
         "evaluate", high, restored[0], "--json", tmp_path / "s.json", "--figure", tmp_path / "s.png"
@@ -165,6 +166,18 @@ def test_every_frame_of_a_cine_counts(command, cines):
     assert by_frame[2] == pytest.approx(1 / 11, rel=1e-3)
     assert scores["mean"]["whole"]["nrmse"] == pytest.approx((1 / 9 + 1 / 11) / 3, rel=1e-3)
     assert scores["temporal_difference_error"] > 0.01
+
+
+def test_the_figure_of_a_cine_also_moves(command, cines, tmp_path, files):
+    done = command("evaluate", cines[0], cines[1], "--figure", tmp_path / "e.png")
+    assert (done.code, "e.gif" in done.err) == (0, True)
+    with Picture.open(tmp_path / "e.gif") as moving:
+        assert moving.n_frames == 3
+    before = files()
+    (tmp_path / "e.png").unlink()
+    done = command("evaluate", cines[0], cines[1], "--figure", tmp_path / "e.png")
+    assert (done.code, "e.gif: exists" in done.err) == (2, True)
+    assert files() == {name: data for name, data in before.items() if name != "e.png"}
 
 
 def test_a_still_image_has_no_temporal_error(command, high, restored):

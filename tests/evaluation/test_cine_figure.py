@@ -83,6 +83,11 @@ def test_the_figure_has_a_row_a_time_and_a_column_an_image():
     assert "line over time" in words
     assert "between frames" in words
     assert "2 heart beats of 900 ms" in words
+    assert "inf dB · SSIM 1.0000" in words
+    assert "measured" not in " ".join(
+        text.get_text()
+        for text in draw_cine(low=None, restored={"a": mean}, timing=timing, reference=mean).texts
+    )
 
 
 def test_the_animation_loops_in_one_heart_beat(tmp_path):

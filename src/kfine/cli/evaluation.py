@@ -125,7 +125,7 @@ def evaluate(
         typer.Option(
             metavar="F.png",
             rich_help_panel=OUTPUT,
-            help="Also draw images and errors (.png, .pdf, .svg, .jpg).",
+            help="Also draw images and errors (.png, .pdf, .svg, .jpg); of a cine also F.gif, which moves.",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -150,12 +150,23 @@ def evaluate(
 
     with plain_warnings():
         truth = read(reference)
+        moving = figure.with_suffix(".gif") if figure and truth.frames > 1 else None
+        if moving:
+            check_outputs([moving], overwrite=overwrite)
+            paths.append(moving)
         inside = _mask(truth, read(mask)) if mask else None
         images = {name: read(path) for name, path in _named(restored).items()}
         comparisons = {name: compare(truth, image, mask=inside) for name, image in images.items()}
         figures = {name: comparison.as_dict() for name, comparison in comparisons.items()}
         if paths:
-            _write(truth, images, figures, record=record, figure=figure, overwrite=overwrite)
+            with staged(paths, overwrite=overwrite) as places:
+                if record:
+                    places[record].write_text(to_json(figures) + "\n", "utf-8")
+                if figure:
+                    from kfine.cli.picture import draw_evaluation
+
+                    still = places[figure]
+                    draw_evaluation(truth, images, still, animation=places[moving] if moving else None)
     if json_output == STDOUT:
         say_json(figures)
     else:
@@ -179,24 +190,6 @@ def _mask(truth: Image, region: Image) -> Mask:
     )
     check_same_grid(one, region)
     return region.voxels != 0
-
-
-def _write(
-    truth: Image,
-    images: dict[str, Image],
-    figures: dict[str, dict[str, object]],
-    *,
-    record: Path | None,
-    figure: Path | None,
-    overwrite: bool,
-) -> None:
-    with staged([path for path in (record, figure) if path], overwrite=overwrite) as places:
-        if record:
-            places[record].write_text(to_json(figures) + "\n", "utf-8")
-        if figure:
-            from kfine.evaluation.figure import draw_comparison, save
-
-            save(draw_comparison(truth, images, title=truth.source.name), places[figure])
 
 
 def _named(paths: list[Path]) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The pictures of a restoration: one slice beside what there was and what interpolation gives; a cine also moves."""
+"""The pictures of a restoration or an evaluation: one slice beside input, interpolation, truth; a cine also moves."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfine.evaluation.figure import draw, save
+from kfine.evaluation.figure import draw, draw_comparison, save
 from kfine.evaluation.scene import brightest_slice
 from kfine.methods.scan import timing_of_image
 from kfine.restoration import restore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.figure import Figure
 
     from kfine.image import Image
@@ -52,6 +54,23 @@ def figure_of(result: Restoration, low: Image) -> Figure:
         title=low.source.name,
         provenance=_provenance(result, low, first + index),
     )
+
+
+def draw_evaluation(truth: Image, images: Mapping[str, Image], path: Path, *, animation: Path | None) -> None:
+    """Draw `images` beside the truth to `path`.
+
+    animation: where the moving picture of a cine goes; None for one frame.
+    """
+    if animation is None:
+        save(draw_comparison(truth, images, title=truth.source.name), path)
+        return
+    from kfine.evaluation.cine_animation import animate
+    from kfine.evaluation.cine_figure import draw_cine
+
+    timing = timing_of_image(truth, frames_scale=None, frames=None)
+    figure = draw_cine(low=None, restored=images, timing=timing, reference=truth, title=truth.source.name)
+    save(figure, path)
+    animate(low=None, restored=images, timing=timing, reference=truth).save(animation)
 
 
 def _draw_cine(result: Restoration, low: Image, path: Path, *, animation: Path) -> None:

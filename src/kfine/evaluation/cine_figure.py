@@ -12,6 +12,7 @@ from kfine.errors import UsageError
 from kfine.evaluation import panels
 from kfine.evaluation.cine_scene import CineScene, make_cine_scene
 from kfine.evaluation.comparison import check_same_grid, range_of
+from kfine.evaluation.metrics import psnr, ssim
 from kfine.evaluation.panels import BLOCK, FAINT, OUTLINE, Box
 from kfine.evaluation.rows import UNCERTAINTY, grid_of
 from kfine.evaluation.scene import check_low
@@ -56,7 +57,7 @@ def draw_cine(
         restored: name -> cine, one column each in this order, all on one grid and at `timing.at`; without a
             reference the last one chooses slice, region, line and grey window.
         timing: when the frames of `low` and of `restored` are.
-        reference: the truth on that grid, at the same times.
+        reference: the truth on that grid, at the same times; adds the mean PSNR and SSIM of the slice's frames.
         uncertainty: standard deviation on that grid, at the same times.
         slice_index: counted from 0; by default the slice that changes most.
         title, provenance: a line above, a paragraph below.
@@ -78,12 +79,18 @@ def draw_cine(
     sheet = empty_sheet(
         scene.still, columns, heights=heights, places=len(columns),
         margins=(SIDE, SIDE if uncertainty is None else SIDE_WITH_BAR), title=title,
-        notes=[_facts(scene, guide), provenance],
+        notes=[_facts(scene, guide, with_low=low is not None, scored=reference is not None), provenance],
     )  # fmt: skip
     for number, column in enumerate(columns):
-        _draw_column(sheet, scene, number, column, frames=frames, data_range=range_of(guide))
+        below = f"{grid_of(column.image)} · {column.image.frames} frames"
+        if column.role == _STD:
+            below = "% of range"
+        elif column.role == METHOD and reference is not None:
+            below = _scores(scene, column.image, reference)
+        _draw_column(sheet, scene, number, column, frames=frames, data_range=range_of(guide), below=below)
+    said = scene.said if low is not None else scene.when
     for row, words in {
-        "image": f"{scene.when(0)}", **{f"frame {frame}": scene.said(frame) for frame in frames},
+        "image": scene.when(0), **{f"frame {frame}": said(frame) for frame in frames},
         "line": "line over time",
     }.items():  # fmt: skip
         top, height = sheet.tops[row], sheet.heights[row]
@@ -109,10 +116,30 @@ def columns_of(low: Image | None, restored: Mapping[str, Image], reference: Imag
     return columns + ([] if reference is None else [Column("reference", reference, REFERENCE)])
 
 
+def _scores(scene: CineScene, image: Image, reference: Image) -> str:
+    """Return PSNR and SSIM of the slice, their means over the frames."""
+    data_range = range_of(reference)
+    pairs = [
+        (scene.still.plane(reference, frame=frame), scene.still.plane(image, frame=frame))
+        for frame in range(reference.frames)
+    ]
+    decibels, likeness = (
+        float(np.mean([score(*pair, data_range=data_range) for pair in pairs])) for score in (psnr, ssim)
+    )
+    return f"{decibels:.2f} dB · SSIM {likeness:.4f}"
+
+
 def _draw_column(
-    sheet: Sheet, scene: CineScene, number: int, column: Column, *, frames: list[int], data_range: float
+    sheet: Sheet,
+    scene: CineScene,
+    number: int,
+    column: Column,
+    *,
+    frames: list[int],
+    data_range: float,
+    below: str,
 ) -> None:
-    """Draw every row of one column."""
+    """Draw every row of one column, and the line `below` its first image."""
     still, image, std = scene.still, column.image, column.role == _STD
     held = scene.held() if column.role == LOW else list(range(image.frames))
     factor = 100 / data_range if std else 1.0
@@ -130,7 +157,7 @@ def _draw_column(
 
     axes = show("image", 0, still.window)
     sheet.write_above(number, column.name)
-    sheet.write_below(number, "% of range" if std else f"{grid_of(image)} · {image.frames} frames")
+    sheet.write_below(number, below)
     panels.outline(axes, still.zoom, colour=OUTLINE)
     _mark(axes, scene)
     if number == 0:
@@ -158,13 +185,16 @@ def _mark(axes: Axes, scene: CineScene) -> None:
     axes.plot(across, down, color=BLOCK, linewidth=0.9, solid_capstyle="butt")
 
 
-def _facts(scene: CineScene, guide: Image) -> str:
+def _facts(scene: CineScene, guide: Image, *, with_low: bool, scored: bool) -> str:
     """Return what a reader must know to read the pictures."""
     still, timing = scene.still, scene.timing
     facts = [f"slice {still.index} of 0-{guide.slices - 1}"] if guide.slices > 1 else []
     facts.append(f"grey {still.grey[0]:.4g} to {still.grey[1]:.4g}")
+    if scored:
+        facts.append(f"PSNR and SSIM: means over the slice's frames, range {range_of(guide):.4g}")
     facts.append("times from the first frame on")
     beat = f", {_BEATS} heart beats of {1000 * timing.period:.0f} ms" if timing.period is not None else ""
-    return " · ".join(
-        [*facts, f"line over time: left to right{beat}; the input holds each frame until the next"]
-    )
+    facts.append(f"line over time: left to right{beat}")
+    if with_low:
+        facts[-1] += "; the input holds each frame until the next"
+    return " · ".join(facts)
