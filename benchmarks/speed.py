@@ -1,6 +1,10 @@
-"""Time of four images of 128x128 in 20 evaluations, and peak memory of a whole volume.
+"""Time and peak memory: a model of planes, or of cines.
 
 python benchmarks/speed.py [--model runs/brain-vdm/model] [--volume]
+python benchmarks/speed.py --cine [--model runs/cine-ldm/model] [--volume]
+
+Planes: four images of 128x128 in 20 evaluations, and a volume of 256x256x180.  Cines: a slice of 20 frames of 256x256,
+one sample of 15 evaluations, given as time a frame, and a study of 12 such slices.
 """
 
 from __future__ import annotations
@@ -22,21 +26,56 @@ def main() -> None:
     print(f"# {machine()}")
     rng = np.random.default_rng(0)
     model = kfine.load_model(options.model) if options.model else None
+    if options.cine:
+        _cines(rng, model, volume=options.volume)
+    else:
+        _planes(rng, model, volume=options.volume)
+
+
+def _planes(rng, model, *, volume):
     four = Image(rng.uniform(0, 1, (1, 4, 64, 64)))
+    times = _times(4, four, scale=2, model=model, samples=1, steps=20)
+    print(f"4 images, 64x64 to 128x128, 20 evaluations: {_said(times)}")
+    for slices in (4, 180) if volume else ():
+        low = Image(rng.uniform(0, 1, (1, slices, 128, 128)))
+        kfine.restore(low, scale=2, model=model, samples=2, steps=1)
+        print(f"{slices} slices, 128x128 to 256x256, 2 samples: {_peak()}")
+
+
+def _cines(rng, model, *, volume):
+    sampled = {"scale": 2, "frames_scale": 2, "method": "cine-ldm", "model": model}
+    whole = _times(3, _cine(rng, 1), **sampled, samples=1, steps=15)
+    predicted = _times(3, _cine(rng, 1), **sampled | {"method": "cine-regression"})
+    print(f"20 frames, 128x128 to 256x256, 1 sample of 15 evaluations: {_said(whole)}")
+    print(f"its prediction alone: {_said(predicted)}; in all {statistics.median(whole) / 20:.2f} s a frame")
+    for slices in (1, 12) if volume else ():
+        kfine.restore(_cine(rng, slices), **sampled, samples=2, steps=1)
+        print(f"{slices} slices of 20 frames, 128x128 to 256x256, 2 samples: {_peak()}")
+
+
+def _cine(rng, slices):
+    """Return 10 frames of noise round a heart beat of 1 s."""
+    times = tuple(np.arange(10) / 10)
+    return Image(rng.uniform(0, 1, (10, slices, 128, 128)), frame_times=times, period=1.0)
+
+
+def _times(count, image, **asked):
+    """Return the seconds of `count` restorations after a first one, which loads and warms up."""
+    kfine.restore(image, **asked)
     times = []
-    for _ in range(4):
+    for _ in range(count):
         began = time.perf_counter()
-        kfine.restore(four, scale=2, model=model, samples=1, steps=20)
+        kfine.restore(image, **asked)
         times.append(time.perf_counter() - began)
-    print(
-        f"4 images, 64x64 to 128x128, 20 evaluations: median {statistics.median(times[1:]):.2f} s of {times[1:]}"
-    )
-    if options.volume:
-        for slices in (4, 180):
-            low = Image(rng.uniform(0, 1, (1, slices, 128, 128)))
-            kfine.restore(low, scale=2, model=model, samples=2, steps=1)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            print(f"{slices} slices, 128x128 to 256x256, 2 samples: peak memory {peak:.2f} GiB")
+    return times
+
+
+def _said(times):
+    return f"median {statistics.median(times):.2f} s of {', '.join(f'{seconds:.2f}' for seconds in times)}"
+
+
+def _peak():
+    return f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
 
 
 def _options():
@@ -44,7 +83,8 @@ def _options():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default=None)
-    parser.add_argument("--volume", action="store_true", help="also a volume of 256x256x180")
+    parser.add_argument("--cine", action="store_true", help="a model of cines")
+    parser.add_argument("--volume", action="store_true", help="also memory, of a volume or a study")
     return parser.parse_args()
 
 

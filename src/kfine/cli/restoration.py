@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
 _NIFTI_LONGEST = 32767
+# Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
+# networks of cines, which see a whole slice, keep of it.
+_WORK, _CINE_WORK = 100, 600
 
 
 def restore(
@@ -216,7 +219,9 @@ def restore(
     with plain_warnings(quiet=quiet):
         low = read(image, series=series)
         taken = options.parse_slices(slices, low.slices)
-        _check_room(low, size, scale, taken=taken, frames_scale=frames_scale, frames=frames)
+        cine = low.frames > 1 and method in ("auto", "cine-ldm", "cine-regression")
+        work = _CINE_WORK if cine else _WORK
+        _check_room(low, size, scale, taken=taken, frames_scale=frames_scale, frames=frames, work=work)
         if files.animation and low.frames > 1:
             check_outputs([files.animation], overwrite=overwrite)
         with progress("restoring", quiet=quiet) as bar:
@@ -249,8 +254,12 @@ def _check_room(
     taken: tuple[int, int] | None,
     frames_scale: int | None,
     frames: int | None,
+    work: int,
 ) -> None:
-    """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process."""
+    """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process.
+
+    work: bytes a voxel of one slice.
+    """
     from kfine.io.checks import check_memory
     from kfine.methods.grids import high_matrix, show
     from kfine.methods.scan import timing_of_image
@@ -264,5 +273,5 @@ def _check_room(
         )
     plane = high[0] * high[1] * len(timing.at)
     slices = taken[1] - taken[0] if taken else low.slices
-    # Mean and standard deviation; and one slice's work in double precision: image, k-space and copies.
-    check_memory((low.voxels.itemsize + 4) * slices * plane + 100 * plane, name=f"target {show(high)}")
+    # Mean and standard deviation of all slices, and the work on one.
+    check_memory((low.voxels.itemsize + 4) * slices * plane + work * plane, name=f"target {show(high)}")
