@@ -16,7 +16,7 @@ LAYERS = [
     {"errors"},
     {"geometry"},
     {"image"},
-    {"intensity", "devices"},
+    {"intensity", "devices", "thermal_noise"},
     {"operators", "io", "phantom"},
     {"blind_degradation"},
     {"networks"},

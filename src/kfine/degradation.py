@@ -13,6 +13,7 @@ from kfine.intensity import Scaling
 from kfine.methods.grids import low_matrix
 from kfine.operators.frames import AverageFrames, KeepFrames, times_of
 from kfine.operators.kspace import KSpaceCrop, image_of
+from kfine.thermal_noise import thermal_noise
 
 Matrix = tuple[int, int]
 
@@ -66,7 +67,9 @@ def degrade(
         planes = (kept if low == image.matrix else image_of(crop(kept), crop)).numpy()
         for place, (plane, (frame, *_)) in enumerate(zip(planes, frames.groups, strict=True)):
             if noise:
-                plane = plane + noise * full * _gaussian(plane, np.random.default_rng([seed, frame, index]))
+                plane = plane + noise * full * thermal_noise(
+                    plane, np.random.default_rng([seed, frame, index])
+                )
             result[place, index] = plane
     times = image.frame_times
     low_image = image.with_frames(result, times_of(frames.groups, times, image.period) if times else None)
@@ -101,8 +104,3 @@ def _frame_operator(
     if average is not None:
         return AverageFrames(domain, average, wrap=image.period is not None, real=not image.measured)
     return KeepFrames(domain, keep_every or 1, real=not image.measured)
-
-
-def _gaussian(like: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    real = rng.standard_normal(like.shape)
-    return real + 1j * rng.standard_normal(like.shape) if np.iscomplexobj(like) else real

@@ -42,8 +42,8 @@ class FrameScores:
 
 
 @dataclass(frozen=True)
-class SliceScores:
-    """Of one slice: its frames, and its temporal difference error."""
+class ClipScores:
+    """Of all frames of one slice: each one's scores, and the temporal difference error."""
 
     frames: tuple[FrameScores, ...]
     temporal: float
@@ -59,7 +59,7 @@ def score_slice(
     white: float,
     cyclic: bool,
     distances: dict[str, Distance] | None = None,
-) -> SliceScores:
+) -> ClipScores:
     """Return the scores of one slice.
 
     Args:
@@ -90,10 +90,10 @@ def score_slice(
             )
         )
     temporal = temporal_difference_error(truth, restored, data_range=data_range, cyclic=cyclic)
-    return SliceScores(tuple(rows), temporal)
+    return ClipScores(tuple(rows), temporal)
 
 
-def summary(slices: Iterable[SliceScores]) -> dict[str, dict[str, float]]:
+def summary(slices: Iterable[ClipScores]) -> dict[str, dict[str, float]]:
     """Return the means over frames, {"kept": {"psnr": ...}, "invented": ..., "all": {"temporal": ...}}.
 
     The temporal error belongs to steps between frames and so to no group: it is the root mean square over slices.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from kfine.image import Image, Source
 from kfine.operators.fourier import ifft2c
 from kfine.phantom.anatomy import FAT, chest, heart
 from kfine.phantom.ellipses import transform_of
+from kfine.thermal_noise import thermal_noise
 
 FIELD_OF_VIEW = (320.0, 320.0)  # mm
 SPACING = 8.0  # mm from slice to slice
@@ -69,7 +69,7 @@ def beating_heart(
         plane = ifft2c(torch.from_numpy(gain * (still + moving))).numpy()
         plane = plane * np.exp(1j * _PHASE) if measured else plane.real
         if noise:
-            plane = plane + noise * FAT * _gaussian(plane, np.random.default_rng([seed, frame, number]))
+            plane = plane + noise * FAT * thermal_noise(plane, np.random.default_rng([seed, frame, number]))
         voxels[frame, number] = plane
     return Image(
         voxels,
@@ -91,11 +91,6 @@ def _affine(matrix: tuple[int, int]) -> NDArray[np.float64]:
     affine = np.array([[0, 0, -right, 0], [0, -down, 0, 0], [SPACING, 0, 0, 0], [0, 0, 0, 1]], np.float64)
     affine[:3, 3] = -affine[:3, 1] * (matrix[0] // 2) - affine[:3, 2] * (matrix[1] // 2)
     return affine
-
-
-def _gaussian(like: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    real = rng.standard_normal(like.shape)
-    return real + 1j * rng.standard_normal(like.shape) if np.iscomplexobj(like) else real
 
 
 def _check(
