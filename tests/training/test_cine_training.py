@@ -8,9 +8,9 @@ import torch
 from kfine.checkpoint import load_model, read_tensors, save_model
 from kfine.errors import InputError, ModelError
 from kfine.networks.vdm import VDM
-from kfine.training.cine_ldm import CineLDMTask
-from kfine.training.cine_regression import CineRegressionTask
+from kfine.training.ldm import LDMTask
 from kfine.training.loop import Devices, train
+from kfine.training.regression import RegressionTask
 from kfine.training.vqgan import VQGANTask
 from tests.conftest import TINY
 from tests.training.cines import DATA, ldm_config, regression_config, vqgan_config, write_cines
@@ -27,23 +27,21 @@ def folders(tmp_path_factory):
 def runs(folders, tmp_path_factory):
     """One run of each stage, each on the one before."""
     out = tmp_path_factory.mktemp("runs")
-    train(CineRegressionTask(regression_config(), folders), out=out / "regression", devices=CPU)
+    train(RegressionTask(regression_config(), folders), out=out / "regression", devices=CPU)
     train(
         VQGANTask(vqgan_config(), folders, regression=out / "regression" / "model"),
         out=out / "vqgan",
         devices=CPU,
     )
-    train(
-        CineLDMTask(ldm_config(), folders, autoencoder=out / "vqgan" / "model"), out=out / "ldm", devices=CPU
-    )
+    train(LDMTask(ldm_config(), folders, autoencoder=out / "vqgan" / "model"), out=out / "ldm", devices=CPU)
     return out
 
 
 def task_of(stage, folders, runs):
     return {
-        "regression": lambda: CineRegressionTask(regression_config(), folders),
+        "regression": lambda: RegressionTask(regression_config(), folders),
         "vqgan": lambda: VQGANTask(vqgan_config(), folders, regression=runs / "regression" / "model"),
-        "ldm": lambda: CineLDMTask(ldm_config(), folders, autoencoder=runs / "vqgan" / "model"),
+        "ldm": lambda: LDMTask(ldm_config(), folders, autoencoder=runs / "vqgan" / "model"),
     }[stage]()
 
 
@@ -148,7 +146,7 @@ def test_the_discriminator_begins_late(runs, folders, tmp_path):
 def test_the_wrong_stage_is_named(folders, runs, tmp_path):
     with pytest.raises(ModelError, match="--autoencoder model: expected a model of method vqgan"):
         train(
-            CineLDMTask(ldm_config(), folders, autoencoder=runs / "regression" / "model"),
+            LDMTask(ldm_config(), folders, autoencoder=runs / "regression" / "model"),
             out=tmp_path / "a",
             devices=CPU,
         )
@@ -166,14 +164,14 @@ def test_an_error_while_reading_stays_one_line(folders, tmp_path):
 
     _, pictures = write_cines(tmp_path / "data")
     config = regression_config(data=DATA | {"validation": [], "stills": 1.0, "memory_gib": 1e-9})
-    task = CineRegressionTask(config, [pictures])
+    task = RegressionTask(config, [pictures])
 
     def lose(step, loss):
         for path in pictures.glob("*.png"):
             path.unlink(missing_ok=True)
 
     many = config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"steps": 50})})
-    task = CineRegressionTask(many, [pictures])
+    task = RegressionTask(many, [pictures])
     with pytest.raises(InputError) as caught:
         train(task, out=tmp_path / "run", devices=Devices("cpu", workers=1), on_step=lose)
     assert str(caught.value).startswith("heart-")

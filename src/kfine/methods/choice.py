@@ -15,19 +15,21 @@ from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_
 from kfine.devices import choose_device, choose_precision
 from kfine.errors import ModelError
 from kfine.methods.base import Method, PlaneMethod
-from kfine.methods.cine_ldm import CineLDMMethod, CineLDMOptions
-from kfine.methods.cine_regression import CineRegression
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
 from kfine.methods.interpolation import KERNELS, Interpolation
+from kfine.methods.ldm import LDMMethod, LDMOptions
+from kfine.methods.ldm_regression import LDMRegression
 from kfine.methods.model_sampling import ModelSampling
-from kfine.methods.options import BASELINES, Choice, check_use, check_values
+from kfine.methods.one_frame import OneFrame
+from kfine.methods.options import BASELINES, LDMS, Choice, check_use, check_values
 from kfine.methods.regression import Regression
 from kfine.methods.sampling import Guidance
 from kfine.methods.scan import Scan
 from kfine.methods.start import start_sigma
 from kfine.methods.vdm import VDMMethod, VDMOptions
 from kfine.methods.zero_filling import ZeroFilling
-from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.still_ldm import StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 
@@ -39,10 +41,16 @@ BEST_BASELINE = "zero-filling"
 # Which models serve a method, by the method in their config.json: the first half of a model serves as well.
 SERVED_BY = {
     "vdm": ("vdm",),
-    "regression": ("vdm",),
+    "ldm": ("ldm",),
+    "srresnet": ("srresnet",),
+    "srgan": ("srgan",),
+    "small-unet": ("small-unet",),
+    "regression": ("vdm", "ldm", "autoencoder", "srresnet", "small-unet"),
     "cine-ldm": ("cine-ldm",),
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
+# What "auto" makes of a model that is half-way to a method.
+HALF_WAY = {"vqgan": "cine-regression", "autoencoder": "regression"}
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,12 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
     precision = choose_precision(choice.precision, device)
     network = _on_device(model, device)
     method: Method
-    if isinstance(network, CineLDM):
-        method, timed = _cine_method(network, model, choice, device=device, precision=precision), {}
+    if isinstance(network, ResidualLDM):
+        method = _ldm_method(network, model, choice, device=device, precision=precision)
+        if isinstance(network, StillLDM):
+            method = FrameByFrame(OneFrame(method, method.evaluations(scan) // method.samples), in_time)
+        else:
+            timed = {}
     else:
         assert isinstance(network, VDM)
         plane = _plane_method(
@@ -114,8 +126,7 @@ def _named(choice: Choice, scan: Scan) -> Choice:
         return choice
     if choice.model is not None:
         model = choice.model if isinstance(choice.model, Model) else load_model(choice.model)
-        method = model.method if model.method in SERVED_BY else "cine-regression"
-        return replace(choice, method=method, model=model)
+        return replace(choice, method=HALF_WAY.get(model.method, model.method), model=model)
     if not scan.timing.changed:
         return replace(choice, method="vdm")
     if _packaged_for("cine-ldm") is not None:
@@ -136,12 +147,20 @@ def _on_device(model: Model, device: torch.device) -> torch.nn.Module:
     return network
 
 
-def _cine_method(
-    network: CineLDM, model: Model, choice: Choice, *, device: torch.device, precision: torch.dtype
+def _ldm_method(
+    network: ResidualLDM, model: Model, choice: Choice, *, device: torch.device, precision: torch.dtype
 ) -> Method:
-    if choice.method == "cine-regression":
-        return CineRegression(network, strength=choice.strength, device=device, precision=precision)
-    own, defaults = ModelSampling.of(model), CineLDMOptions()
+    own, defaults = ModelSampling.of(model), LDMOptions()
+    name = choice.method
+    if name not in LDMS:
+        return LDMRegression(
+            name,
+            network,
+            strength=choice.strength,
+            turned=own.turned,
+            device=device,
+            precision=precision,
+        )
     start = choice.start or own.start or defaults.start
     options = replace(
         defaults,
@@ -149,10 +168,11 @@ def _cine_method(
         samples=choice.samples or own.samples or defaults.samples,
         sampler=choice.sampler or own.sampler or defaults.sampler,
         strength=choice.strength,
+        turned=own.turned,
         start=None if start is None or math.isinf(start) else start,
         last=own.last or defaults.last,
     )
-    return CineLDMMethod(network, options, device=device, precision=precision)
+    return LDMMethod(name, network, options, device=device, precision=precision)
 
 
 def _plane_method(
@@ -233,8 +253,7 @@ def _model(choice: Choice) -> Model:
 
 
 def _packaged_for(method: str) -> str | None:
-    """Return the name of the first packaged model that serves `method`, if there is one."""
-    names = (
-        name for name in packaged_models() if read_config(PACKAGED / name)["method"] in SERVED_BY[method]
-    )
+    """Return the name of the first packaged model that serves `method`, if there is one: one made for it first."""
+    made_for = {name: read_config(PACKAGED / name)["method"] for name in packaged_models()}
+    names = (name for serving in SERVED_BY[method] for name, made in made_for.items() if made == serving)
     return next(names, None)

@@ -13,15 +13,19 @@ from kfine.methods.frame_by_frame import TIME_METHODS
 from kfine.methods.interpolation import KERNELS
 
 BASELINES = ("zero-filling", *KERNELS)
-REGRESSIONS = ("regression", "cine-regression")
-METHODS = ("auto", "vdm", "regression", "cine-ldm", "cine-regression", *BASELINES)
+LDMS = ("ldm", "cine-ldm")
+STILL_NETWORKS = ("srresnet", "srgan", "small-unet")
+METHODS = (
+    "auto", "vdm", "ldm", "regression", *STILL_NETWORKS, "cine-ldm", "cine-regression", *BASELINES,
+)  # fmt: skip
 
 _SAMPLING = ("noise", "conditioned", "steps", "sampler", "start", "samples")
 _NO_USE = {
     **{name: ("model", *_SAMPLING) for name in BASELINES},
-    "regression": _SAMPLING,
+    **{name: _SAMPLING for name in ("regression", *STILL_NETWORKS)},
     "cine-regression": (*_SAMPLING, "time_method"),
     "cine-ldm": ("noise", "conditioned", "time_method"),
+    "ldm": ("noise", "conditioned"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What each stage of the cine system minimises, as modules, so that they can be spread over devices."""
+"""What each stage of a latent diffusion model minimises, as modules, so that they can be spread over devices."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.discriminator import (
     PatchDiscriminator,
+    VGGDiscriminator,
     adaptive_weight,
     adversarial_loss,
     discriminator_loss,
 )
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.quantiser import codebook_use
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.srresnet import SRResNet
+from kfine.networks.still_ldm import StillLDM
 from kfine.training.cine_config import AdversaryConfig
-from kfine.training.cine_items import CineItem
+from kfine.training.items import Item
 from kfine.training.local_projection import held
+from kfine.training.still_config import VGGAdversaryConfig
 
 
 class RegressionObjective(nn.Module):
     """Least squares: of the prediction, and of the prediction held to what was measured, which is what is used."""
 
-    def __init__(self, network: CineLDM) -> None:
+    def __init__(self, network: ResidualLDM) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, item: CineItem) -> tuple[Tensor, Tensor]:
+    def forward(self, item: Item) -> tuple[Tensor, Tensor]:
         """Return the two mean squared errors; the second one counts clean measurements alone, with gradient."""
         predicted = self.network.predict(item.guide, cyclic=bool(item.cyclic))
         squared = (predicted - item.x).square().mean()
-        return squared, (_held(predicted, item) - item.x).square().mean()
+        return squared, (held_to_scan(predicted, item) - item.x).square().mean()
 
 
 @torch.no_grad()
-def shown(network: CineLDM, item: CineItem) -> Tensor:
+def shown(network: ResidualLDM, item: Item) -> Tensor:
     """Return what autoencoder and denoiser are shown: the prediction (image, frame, row, column), held to the scan."""
-    return _held(network.predict(item.guide, cyclic=bool(item.cyclic)), item)
+    return held_to_scan(network.predict(item.guide, cyclic=bool(item.cyclic)), item)
 
 
 class Decoded(NamedTuple):
@@ -61,12 +65,12 @@ class AutoencoderObjective(nn.Module):
     """
 
     def __init__(
-        self, network: CineLDM, features: SqueezeNetFeatures | None, weights: AdversaryConfig
+        self, network: ResidualLDM, features: SqueezeNetFeatures | None, weights: AdversaryConfig
     ) -> None:
         super().__init__()
         self.network, self.features, self.weights = network, features, weights
 
-    def forward(self, item: CineItem, chosen: Tensor, judge: PatchDiscriminator | None) -> Decoded:
+    def forward(self, item: Item, chosen: Tensor, judge: PatchDiscriminator | None) -> Decoded:
         """Return the loss for the frames `chosen` from all frames of all images; `judge` None: no adversary.
 
         The judge's own gradients are its caller's affair.
@@ -92,10 +96,45 @@ class AutoencoderObjective(nn.Module):
         return Decoded(loss, figures, x, seen, decoded.detach())
 
 
+class GeneratorObjective(nn.Module):
+    """SRGAN's: L1 + SqueezeNet feature distance + adaptively weighed hinge loss, of the image held to the scan.
+
+    Ledig et al., CVPR 2017, equation 3.  Different: the content loss is of SqueezeNet's features, as VGG's
+    weights cannot be had, and of pixels, which keep grey values; the adversarial loss is weighed by gradients as
+    the autoencoder's is, not by 1e-3, which fits the scale of the paper's content loss.
+
+    Args:
+        network: its regressor learns.
+        features: of the feature distance, or None.
+        weights: of the parts.
+    """
+
+    def __init__(
+        self, network: StillLDM, features: SqueezeNetFeatures | None, weights: VGGAdversaryConfig
+    ) -> None:
+        super().__init__()
+        self.network, self.features, self.weights = network, features, weights
+
+    def forward(self, item: Item, judge: VGGDiscriminator) -> Decoded:
+        """Return the loss for stills, whose frames are one; the judge's own gradients are its caller's affair."""
+        generator = self.network.regressor
+        assert isinstance(generator, SRResNet)
+        made = held_to_scan(self.network.predict(item.guide, cyclic=False), item)
+        l1 = (made - item.x).abs().mean()
+        distance = l1.new_zeros(()) if self.features is None else self.features.distance(made, item.x).mean()
+        content = l1 + self.weights.features * distance
+        adversarial = adversarial_loss(judge(made))
+        weight = adaptive_weight(content, adversarial, last=generator.last_layer)
+        loss = content + self.weights.weight * weight * adversarial
+        figures = {"loss": loss, "l1": l1, "features": distance}
+        figures |= {"adversarial": adversarial, "adversarial_weight": weight}
+        return Decoded(loss, figures, item.x, item.guide[:, 0], made.detach())
+
+
 class DiscriminatorObjective(nn.Module):
     """The discriminator's hinge loss."""
 
-    def __init__(self, judge: PatchDiscriminator) -> None:
+    def __init__(self, judge: PatchDiscriminator | VGGDiscriminator) -> None:
         super().__init__()
         self.judge = judge
 
@@ -107,11 +146,11 @@ class DiscriminatorObjective(nn.Module):
 class DenoiserObjective(nn.Module):
     """The weighed denoising loss of Karras et al. 2022, equation 8 and table 1, for latents of unit variance."""
 
-    def __init__(self, network: CineLDM) -> None:
+    def __init__(self, network: ResidualLDM) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, item: CineItem, sigma: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, item: Item, sigma: Tensor, noise: Tensor) -> Tensor:
         """Return lambda(sigma) ||D(z + sigma n) - z||^2, a mean over everything.
 
         Args:
@@ -122,7 +161,7 @@ class DenoiserObjective(nn.Module):
         with torch.no_grad():
             seen = shown(self.network, item)
             z = self.network.encode(item.x, seen)
-            condition = self.network.condition(seen, item.guide[:, 2, :, 0, 0])
+            condition = self.network.condition(seen, item.guide)
             z, condition = (part.repeat_interleave(len(sigma) // len(z), 0) for part in (z, condition))
         s = sigma[:, None, None, None, None]
         denoised = self.network.denoise(z + s * noise, sigma, condition, cyclic=bool(item.cyclic))
@@ -130,6 +169,7 @@ class DenoiserObjective(nn.Module):
         return ((1 + s.square().reciprocal()) * (denoised - z).square()).mean()
 
 
-def _held(predicted: Tensor, item: CineItem) -> Tensor:
+def held_to_scan(predicted: Tensor, item: Item) -> Tensor:
+    """Return `predicted` (image, frame, row, column) held to the scan, where that is the truth's own k-space."""
     clean = item.kept & item.exact[:, None]
     return held(predicted, item.guide[:, 0], kept=clean, parts=item.parts)
