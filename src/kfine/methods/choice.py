@@ -14,6 +14,7 @@ from torch import Tensor
 from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.devices import choose_device, choose_precision
 from kfine.errors import ModelError
+from kfine.methods.automatic import Facts, Packaged, pick
 from kfine.methods.base import Method, PlaneMethod
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
 from kfine.methods.interpolation import KERNELS, Interpolation
@@ -22,6 +23,7 @@ from kfine.methods.ldm_regression import LDMRegression
 from kfine.methods.model_sampling import ModelSampling
 from kfine.methods.one_frame import OneFrame
 from kfine.methods.options import BASELINES, LDMS, Choice, check_use, check_values
+from kfine.methods.ranges import Ranges, far
 from kfine.methods.regression import Regression
 from kfine.methods.sampling import Guidance
 from kfine.methods.scan import Scan
@@ -62,16 +64,26 @@ class Chosen:
     description: dict[str, Any]
 
 
-def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]], scan: Scan) -> Chosen:
+def choose_method(
+    choice: Choice,
+    *,
+    measurements: Callable[[], Iterable[Tensor]],
+    scan: Scan,
+    like: Ranges | None = None,
+) -> Chosen:
     """Return the method that `choice` names.
 
-    "auto" is the method that a given model was made for; without a model, "vdm" where the frames stay as they are,
-    and else "cine-ldm", or, as long as no model for it is packaged, the best baseline.
+    "auto" is the method that a given model was made for; without a model, what `kfine.methods.automatic.pick` says,
+    or, where other frames are asked for and no model for cines is packaged, the best baseline.
 
     Args:
         choice: the options.
         measurements: gives every y of the image, for what is estimated from them; called only where needed.
         scan: what was measured of a slice, and which frames are asked for.
+        like: what the image is like, to be compared with what the models were trained on; None: not known.
+
+    Warns:
+        UserWarning: the image is far from what its model was trained on.
 
     Raises:
         UsageError: an unknown name, a value out of range, or an option the method has no use for.
@@ -80,15 +92,22 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
     """
     check_values(choice)
     device = choose_device(choice.device)
-    choice = _named(choice, scan)
+    choice, picked = _named(choice, scan, like or Ranges())
     check_use(choice, in_time=scan.timing.changed)
     in_time = choice.time_method or BEST_TIME_METHOD
     timed: dict[str, Any] = {"time_method": in_time} if scan.timing.changed else {}
     if choice.method in BASELINES:
         baseline = FrameByFrame(DETERMINISTIC[choice.method], in_time)
-        said = {"method": baseline.name, **timed, "model": None, "options": {}}
+        said = {"method": baseline.name, **picked, **timed, "model": None, "options": {}}
         return Chosen(baseline, torch.device("cpu"), said)
     model = _model(choice)
+    strange = far(like or Ranges(), Ranges.of(model.name, model.config))
+    if strange:
+        warnings.warn(
+            f"{', '.join(strange)}: far from what model {model.name} knows; trust the result less",
+            UserWarning,
+            stacklevel=2,
+        )
     precision = choose_precision(choice.precision, device)
     network = _on_device(model, device)
     method: Method
@@ -112,6 +131,7 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
         method = FrameByFrame(plane, in_time)
     description: dict[str, Any] = {
         "method": method.name,
+        **picked,
         **timed,
         "model": {"name": model.name, "sha256": model.digest},
         "options": method.options
@@ -120,24 +140,32 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
     return Chosen(method, device, description)
 
 
-def _named(choice: Choice, scan: Scan) -> Choice:
-    """Return `choice` with a method for "auto", and its model loaded if that says which."""
+def _named(choice: Choice, scan: Scan, like: Ranges) -> tuple[Choice, dict[str, str]]:
+    """Return `choice` with a method for "auto", and why; its model is loaded if that says which."""
     if choice.method != "auto":
-        return choice
+        return choice, {}
     if choice.model is not None:
         model = choice.model if isinstance(choice.model, Model) else load_model(choice.model)
-        return replace(choice, method=HALF_WAY.get(model.method, model.method), model=model)
-    if not scan.timing.changed:
-        return replace(choice, method="vdm")
-    if _packaged_for("cine-ldm") is not None:
-        return replace(choice, method="cine-ldm")
+        method = HALF_WAY.get(model.method, model.method)
+        return replace(choice, method=method, model=model), _because(f"what model {model.name} was made for")
+    timing = scan.timing
+    facts = Facts(len(timing.times), timing.changed, measured=not scan.crop.real, ranges=like)
+    picked = pick(facts, _packaged(), choice)
+    if picked is not None:
+        return replace(choice, method=picked.method, model=picked.model), _because(picked.why)
+    if not timing.changed:
+        return replace(choice, method="vdm"), {}  # which says that no model for it is packaged
     warnings.warn(
         f"no model for cines is packaged: {BEST_BASELINE} in space, {choice.time_method or BEST_TIME_METHOD} "
         "in time; give a model folder for more",
         UserWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
-    return replace(choice, method=BEST_BASELINE)
+    return replace(choice, method=BEST_BASELINE), _because("no model for cines is packaged")
+
+
+def _because(why: str) -> dict[str, str]:
+    return {"method_chosen_for": why}
 
 
 def _on_device(model: Model, device: torch.device) -> torch.nn.Module:
@@ -252,8 +280,14 @@ def _model(choice: Choice) -> Model:
     return loaded
 
 
+def _packaged() -> dict[str, Packaged]:
+    """Return the packaged models by name."""
+    configs = {name: read_config(PACKAGED / name) for name in packaged_models()}
+    return {name: Packaged(config["method"], Ranges.of(name, config)) for name, config in configs.items()}
+
+
 def _packaged_for(method: str) -> str | None:
     """Return the name of the first packaged model that serves `method`, if there is one: one made for it first."""
-    made_for = {name: read_config(PACKAGED / name)["method"] for name in packaged_models()}
-    names = (name for serving in SERVED_BY[method] for name, made in made_for.items() if made == serving)
+    models = _packaged()
+    names = (name for serving in SERVED_BY[method] for name, made in models.items() if made.method == serving)
     return next(names, None)

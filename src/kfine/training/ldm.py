@@ -96,6 +96,7 @@ class LDMTask:
         return {
             "method": self.config.method,
             "network": self._described(),
+            "ranges": self.supply.ranges,
             "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"}),
             "earlier": history(self.earlier),
         }

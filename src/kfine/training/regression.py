@@ -70,6 +70,7 @@ class RegressionTask:
         return {
             "method": self.config.method,
             "network": self._described(),
+            "ranges": self.supply.ranges,
             "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"}),
         }
 

@@ -105,6 +105,7 @@ class SRGANTask:
         return {
             "method": self.config.method,
             "network": self._described(),
+            "ranges": self.supply.ranges,
             "training": self.config.model_dump(mode="json", exclude={"method", "report"})
             | {"feature_distance": self.distance is not None},
             "earlier": history(self.earlier),

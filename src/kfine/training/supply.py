@@ -21,12 +21,14 @@ from kfine.training.cine_config import CineDataConfig, CineReportConfig
 from kfine.training.cine_data import Cines, find_cines
 from kfine.training.cine_items import CineDataset
 from kfine.training.config import RunConfig
+from kfine.training.data import SliceRef, Volumes
 from kfine.training.items import Item
 from kfine.training.ldm_validation import LDMValidation, cine_case, still_cases
 from kfine.training.piece_config import PieceConfig
 from kfine.training.still_config import StillDataConfig, StillReportConfig
 from kfine.training.still_data import Stills, find_stills
 from kfine.training.still_items import StillDataset
+from kfine.training.trained_ranges import trained_ranges
 from kfine.training.validation import spread_over
 
 
@@ -71,10 +73,12 @@ class Supply:
     """Training items and validation slices of some folders.
 
     Attributes:
+        ranges: what the training images are like, for config.json.
         dataset: gives so many training items.
         validation: None without validation subjects, or where nobody will ask.
     """
 
+    ranges: dict[str, Any]
     dataset: Callable[[int], Dataset[Item]]
     validation: LDMValidation | None
 
@@ -98,6 +102,7 @@ def supply_of(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) 
         assert isinstance(report, StillReportConfig)
         stills = find_stills(roots, data)
         return Supply(
+            _ranges(stills.volumes, stills.training, data),
             dataset=lambda length: StillDataset(stills, data, seed=options.seed, length=length),
             validation=_of_stills(stills, report) if reports and stills.validation else None,
         )
@@ -105,6 +110,7 @@ def supply_of(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) 
     assert isinstance(report, CineReportConfig)
     cines = find_cines(roots, data)
     return Supply(
+        _ranges(cines.volumes, [cines.clips, cines.stills], data),
         dataset=lambda length: CineDataset(
             cines, data, batch=options.batch, seed=options.seed, length=length
         ),
@@ -146,6 +152,19 @@ def history(model: Model) -> dict[str, Any]:
     """Return what config.json of a later stage says of an earlier one: its making, weights and validation."""
     kept = ("training", "validation", "sha256", "earlier")
     return {"method": model.method} | {key: model.config[key] for key in kept if key in model.config}
+
+
+def _ranges(
+    volumes: Volumes, groups: Sequence[Sequence[Sequence[SliceRef]]], data: PieceConfig
+) -> dict[str, Any]:
+    """Return the ranges of the images that the slices of `groups` are of."""
+    paths = [slices[0].path for group in groups for slices in group]
+    return trained_ranges(
+        [volumes.ranges[path] for path in paths],
+        coarsening=1 / data.resample[0],
+        scale=data.scale[1],
+        brightness=data.brightness,
+    )
 
 
 def _of_cines(cines: Cines, report: CineReportConfig) -> LDMValidation:

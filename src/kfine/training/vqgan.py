@@ -105,6 +105,7 @@ class VQGANTask:
         return {
             "method": self.config.method,
             "network": self._described(),
+            "ranges": self.supply.ranges,
             "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"})
             | {"feature_distance": self.distance is not None},
             "earlier": history(self.earlier),
