@@ -29,6 +29,9 @@ def test_what_is_measured_of_an_image():
     assert ranges.scale == (1.5, 2.0)
     assert ranges.air == (0.25, 0.25)
     assert ranges.brightness == pytest.approx((0.9, 0.9))  # the headroom of the scaling
+    # Slices without tissue do not count.
+    stack = Image(np.concatenate([low.voxels, np.zeros((1, 6, 20, 40), np.float32)], axis=1), low.affine)
+    assert ranges_of(stack, scaling, high=(40, 60)) == ranges
     assert ranges_of(image(np.eye(4)), scaling, high=(40, 60)).voxel_size is None
 
 
@@ -50,7 +53,7 @@ def test_all_of_several_lie_in_the_ranges_around_them():
         ({"voxel_size": None}, []),
         ({"matrix": (64, 512)}, ["matrix 64-512 (trained on 100-300)"]),
         ({"scale": (2.0, 6.0)}, ["scale 2-6 (trained on 1-4)"]),
-        ({"air": (0.2, 0.2)}, ["air 0.2 of the voxels (trained on 0.5-0.6)"]),
+        ({"air": (0.2, 0.2)}, ["air 0.2 of a slice (trained on 0.5-0.6)"]),
         ({"brightness": (0.2, 0.2)}, ["brightness of tissue 0.2 of full scale (trained on 0.4-0.6)"]),
         ({"brightness": (0.2, 0.2), "matrix": (8, 8)}, ["matrix 8 (trained", "brightness"]),
     ],

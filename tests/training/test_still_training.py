@@ -4,10 +4,12 @@ import csv
 
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 import kfine
 from kfine.checkpoint import load_model, read_tensors
 from kfine.errors import InputError, ModelError
+from kfine.training.items import flat
 from kfine.training.ldm import LDMTask
 from kfine.training.loop import Devices, train
 from kfine.training.regression import RegressionTask
@@ -105,6 +107,24 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(folders, runs, tmp_path
     a, b = (read_tensors(path / "checkpoint.safetensors") for path in (runs / stage, tmp_path / "cut"))
     assert set(a) == set(b)
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+@pytest.mark.parametrize("stage", ["srresnet", "small-unet"])
+def test_what_a_regression_learns_beats_zero_filling(folders, runs, stage):
+    """Many updates on one batch: the squared error falls well below that of the zero-filled image."""
+    task = task_of(stage, folders, runs)
+    torch.manual_seed(0)
+    network = task.open(resumed=False, reports=False)
+    data, objective = task.dataset(8), task.learners()["network"].objective
+    item = flat(default_collate([data[g] for g in range(8)]))
+    adam = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(60):
+        adam.zero_grad()
+        predicted, held = objective(item)
+        (predicted + held).backward()
+        adam.step()
+    zero_filled = (network.blend(item.guide) - item.x).square().mean()
+    assert predicted < 0.8 * zero_filled
 
 
 def test_workers_change_nothing(folders, runs, tmp_path):

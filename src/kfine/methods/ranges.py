@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kfine.errors import ModelError
@@ -16,6 +18,7 @@ Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Interval = tuple[Number, Number]
 
 AIR, TISSUE = 0.02, 0.1  # of full scale: darker is air, brighter is tissue
+LEAST_TISSUE = 0.03  # of a slice that is not empty
 _VOXELS = 1_000_000  # looked at, at most
 
 # How far beyond its range a model may be used without a word: a factor; of parts of the voxels, a difference.
@@ -25,7 +28,7 @@ _WORDS = {
     "voxel_size": ("voxel size", " mm"),
     "matrix": ("matrix", ""),
     "scale": ("scale", ""),
-    "air": ("air", " of the voxels"),
+    "air": ("air", " of a slice"),
     "brightness": ("brightness of tissue", " of full scale"),
 }
 
@@ -37,8 +40,8 @@ class Ranges(BaseModel):
         voxel_size: in plane, mm, of the fine image.
         matrix: rows and columns of the fine image.
         scale: how many times smaller the scan's matrix is.
-        air: part of the voxels below 2 % of full scale (`Scaling`).
-        brightness: mean of the voxels above 10 % of full scale, as a part of it.
+        air: part of a slice's voxels below 2 % of full scale (`Scaling`).
+        brightness: mean of a slice's voxels above 10 % of full scale, as a part of it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,21 +88,38 @@ class Ranges(BaseModel):
 def ranges_of(image: Image, scaling: Scaling, *, high: tuple[int, int]) -> Ranges:
     """Return what `image` is like once it is brought to the matrix `high` (rows, columns).
 
-    Its voxel size is taken as unknown where it has no place in the world.
+    Its voxel size is taken as unknown where it has no place in the world.  Intensities are those of its slices with
+    tissue, without the outermost twentieths.
     """
     sizes = [mm * n / big for mm, n, big in zip(image.voxel_sizes[1:], image.matrix, high, strict=True)]
     factors = [big / n for n, big in zip(image.matrix, high, strict=True)]
-    voxels = np.abs(image.voxels.reshape(-1)[:: max(1, image.voxels.size // _VOXELS)]) / scaling.full
-    tissue = voxels[voxels > TISSUE]
-    air, brightness = float((voxels < AIR).mean()), float(tissue.mean()) if tissue.size else 0.0
+    air, brightness = _intensities(image, scaling)
     placed = not np.array_equal(image.affine, np.eye(4))
     return Ranges(
         voxel_size=(min(sizes), max(sizes)) if placed else None,
         matrix=(min(high), max(high)),
         scale=(min(factors), max(factors)),
-        air=(air, air),
-        brightness=(brightness, brightness),
+        air=air,
+        brightness=brightness,
     )
+
+
+def _intensities(image: Image, scaling: Scaling) -> tuple[Interval, Interval]:
+    """Return the ranges of air and brightness over the slices with tissue; over all where none has enough."""
+    stride = max(1, math.isqrt(image.voxels.size // _VOXELS))
+    voxels = np.abs(image.voxels[:, :, ::stride, ::stride]).swapaxes(0, 1).reshape(image.slices, -1)
+    voxels = voxels / scaling.full
+    tissue = voxels > TISSUE
+    part = tissue.mean(1)
+    kept = part >= min(LEAST_TISSUE, part.max())
+    air = (voxels < AIR).mean(1)[kept]
+    brightness = (voxels * tissue).mean(1)[kept] / np.maximum(part[kept], 1e-6)
+    return _middle(air), _middle(brightness)
+
+
+def _middle(values: NDArray[np.floating[Any]]) -> Interval:
+    low, high = np.quantile(values, (0.05, 0.95))
+    return float(low), float(high)
 
 
 def far(image: Ranges, model: Ranges) -> list[str]:

@@ -21,13 +21,10 @@ from kfine.errors import InputError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io import read
-from kfine.methods.ranges import Ranges, ranges_of
+from kfine.methods.ranges import LEAST_TISSUE, TISSUE, Ranges, ranges_of
 from kfine.operators.kspace import KSpaceCrop, image_of
 from kfine.training.config import DataConfig, FocusConfig
 
-# A slice counts as empty when less than this part of its pixels holds tissue.
-LEAST_TISSUE = 0.03
-TISSUE = 0.1  # of the volume's full scale
 NIFTI = (".nii", ".nii.gz")
 
 

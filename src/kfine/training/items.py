@@ -12,7 +12,8 @@ from torch import Tensor
 
 from kfine.image import Image
 from kfine.intensity import Scaling
-from kfine.training.data import TISSUE, at_matrix, random_symmetry
+from kfine.methods.ranges import TISSUE
+from kfine.training.data import at_matrix, random_symmetry
 from kfine.training.piece_config import PieceConfig
 
 MOVING = 0.7  # part of the clips' pieces that lie around what moves
