@@ -1,16 +1,20 @@
 """Pieces of stills: from where, how degraded, and told what was measured."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
 
 from kfine.errors import InputError
+from kfine.intensity import Scaling
+from kfine.io import read
 from kfine.training.items import flat
 from kfine.training.local_projection import low_pass
 from kfine.training.still_config import StillDataConfig
 from kfine.training.still_data import find_stills
 from kfine.training.still_items import StillDataset
-from tests.training.stills import DATA, write_stills
+from kfine.training.supply import supply_of
+from tests.training.stills import DATA, REPORT, regression_config, write_stills
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,17 @@ def test_folders_count_alike_and_items_depend_on_their_number_alone(folders):
     )
     assert [[forward.orders[0][turn].path.parent.name for turn in range(6)]] == [["brains"] * 6]
     assert {forward.orders[1][turn].path.parent.name for turn in range(6)} == {"hearts"}
+
+
+def test_of_each_folder_a_middle_slice_is_validated_at_every_scale(folders):
+    config = regression_config(report=REPORT | {"slices": 2})
+    cases = supply_of(folders, config, reports=True).validation.cases
+    assert [case.suffix for case in cases] == ["_x2", "_x3"] * 2
+    brain = read(folders[0] / "sub-2_T1w.nii.gz")
+    scaling = Scaling.of(brain.voxels)
+    middle = scaling.to_model(torch.from_numpy(np.array(brain.voxels[0, 1, 4:28, 2:26])))
+    torch.testing.assert_close(cases[0].x[0], middle)
+    assert [case.scan.crop.low for case in cases[:2]] == [(12, 12), (8, 8)]
 
 
 def test_a_batch_is_one_item_of_as_many_images(folders):

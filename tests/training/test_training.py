@@ -73,6 +73,8 @@ def test_a_run_leaves_a_model_a_log_and_a_picture(brains, tmp_path):
     model = load_model(folder)
     assert model.method == "vdm"
     assert model.config["training"]["finished_steps"] == 6
+    ranges = model.config["ranges"]
+    assert (ranges["voxel_size"], ranges["matrix"], ranges["scale"]) == ([1.0, 2.0], [20.0, 48.0], [1.0, 5.0])
     last = rows(tmp_path / "run")[-1]
     assert {"bits_prior", "bits_reconstruction", "bits_diffusion", "psnr_mean", "psnr_zero_filled"} <= set(
         last
