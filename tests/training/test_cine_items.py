@@ -140,7 +140,7 @@ def test_a_piece_of_a_small_frame_lies_in_air():
     assert piece.shape == (2, 16, 16)
     assert torch.equal(piece[:, 2:14, 2:14], x)
     assert (piece[:, :2] == -1).all()
-    guided = cut.guide(cut.around(torch.stack([x, x, torch.full_like(x, 0.25)])))
+    guided = cut.guide(cut.around(torch.stack([x, x, torch.full_like(x, 0.25)])), images=2)
     assert (guided[2] == 0.25).all()
 
 
