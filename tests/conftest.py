@@ -9,6 +9,7 @@ import torch
 from kfine.checkpoint import load_model, save_model
 from kfine.image import Image
 from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.still_ldm import StillLDM
 from kfine.networks.vdm import VDM
 
 TINY = {"widths": [8, 16], "predictor": [8, 16], "blocks": 1}
@@ -17,6 +18,7 @@ TINY_CINE = {
     "autoencoder": {"factor": 4, "channels": 2, "widths": [4, 8], "blocks": 1, "codes": 0, "sees": True},
     "denoiser": {"widths": [4, 8], "blocks": 1},
 }
+TINY_STILL = TINY_CINE | {"regressor": {"kind": "srresnet", "width": 4, "blocks": 1}}
 CINE_SAMPLING = {"steps": 3, "samples": 2, "start": 2.0}
 SAMPLING = {"steps": 3, "samples": 2, "conditioned": True}
 
@@ -90,6 +92,22 @@ def tiny_cine_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny-cine"
     save_model(folder, network, {"method": "cine-ldm", "network": TINY_CINE, "sampling": CINE_SAMPLING})
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_still(tmp_path_factory):
+    """The same for stills, loaded."""
+    torch.manual_seed(0)
+    network = StillLDM(**TINY_STILL)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    folder = tmp_path_factory.mktemp("models") / "tiny-still"
+    save_model(
+        folder,
+        network,
+        {"method": "ldm", "network": TINY_STILL, "sampling": CINE_SAMPLING | {"turned": True}},
+    )
+    return load_model(folder)
 
 
 @pytest.fixture

@@ -135,6 +135,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def build_network(config: dict[str, Any]) -> nn.Module:
     """Return the untrained network that `config["method"]` and `config["network"]` describe."""
     from kfine.networks.cine_ldm import CineLDM
+    from kfine.networks.still_ldm import StillLDM
     from kfine.networks.vdm import VDM
 
     # By method: the network, and those of its optional parts that the method cannot do without.
@@ -143,6 +144,11 @@ def build_network(config: dict[str, Any]) -> nn.Module:
         "cine-regression": (CineLDM, ()),
         "vqgan": (CineLDM, ("autoencoder",)),
         "cine-ldm": (CineLDM, ("autoencoder", "denoiser")),
+        "srresnet": (StillLDM, ()),
+        "srgan": (StillLDM, ()),
+        "small-unet": (StillLDM, ()),
+        "autoencoder": (StillLDM, ("autoencoder",)),
+        "ldm": (StillLDM, ("autoencoder", "denoiser")),
     }
     if config["method"] not in networks:
         raise ModelError(f"method {config['method']!r}: expected one of {', '.join(networks)}; upgrade kfine")

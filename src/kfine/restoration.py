@@ -21,6 +21,7 @@ from kfine.intensity import Scaling
 from kfine.methods.choice import choose_method
 from kfine.methods.grids import Matrix, high_matrix
 from kfine.methods.options import Choice
+from kfine.methods.ranges import ranges_of
 from kfine.methods.scan import Scan, timing_of_image
 from kfine.operators.kspace import KSpaceCrop
 from kfine.parts import Parts
@@ -94,8 +95,9 @@ def restore(
         frames: instead of `frames_scale`, how many frames to restore: evenly round the period, or without one from
             the first to the last.  A measured frame that is at none of their times only helps to find them.
             Without frame times, frames are taken as evenly spaced.
-        method: a name of `kfine.methods.options.METHODS`; "auto" is "cine-ldm" for a heart beat (frames with a period)
-            and when frames are asked for (as long as no model for it is packaged: the best baseline), else "vdm".
+        method: a name of `kfine.methods.options.METHODS`; "auto" goes by what the image is: a heart beat (frames with a
+            period), measured k-space, an image like those that a model was trained on, or any other
+            (`kfine.methods.automatic.pick`); the provenance says why.
         time_method: of a method that works frame by frame: "nearest", "linear", "cubic", "band-limited" or
             "optical-flow"; None takes the best.
         model: a packaged model's name, a model folder or a loaded model; None takes the method's own.
@@ -120,6 +122,9 @@ def restore(
         on_progress: called with (done, total) evaluations.
         on_slices: called with (first, stop), the slices of `image` that are restored from now on.
 
+    Warns:
+        UserWarning: the image is far from what its model was trained on; the property is named.
+
     Raises:
         UsageError: options that contradict each other or are out of range.
         InputError: an image or a target that cannot be used.
@@ -138,6 +143,7 @@ def restore(
         ),
         measurements=lambda: measurements(image, scan, scaling),
         scan=scan,
+        like=ranges_of(image, scaling, high=high),
     )  # fmt: skip
     if planes_a_call is not None and planes_a_call < 1:
         raise UsageError(f"planes_a_call {planes_a_call}: expected at least 1")

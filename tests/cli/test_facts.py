@@ -91,12 +91,12 @@ def test_models_are_listed(command, tmp_path, monkeypatch, tiny_model_folder):
     monkeypatch.setattr("kfine.checkpoint.PACKAGED", tmp_path)
     shutil.copytree(tiny_model_folder, tmp_path / "brain[i]-vdm")
     config = tmp_path / "brain[i]-vdm" / "config.json"
-    told = {"trained_on": "brains", "training": {"data": {"voxel_size": [0.8, 2.1]}}}
+    told = {"trained_on": "brains", "ranges": {"voxel_size": [0.8, 2.1], "matrix": [128, 256]}}
     config.write_text(json.dumps(json.loads(config.read_text()) | told))
     shutil.copytree(tiny_model_folder, tmp_path / "plain")
     done = command("models")
     assert done.code == 0
-    for part in ("brain[i]-vdm", "brains", "0.8-2.1 mm", "plain"):
+    for part in ("brain[i]-vdm", "brains", "voxel size 0.8-2.1 mm, matrix 128-256", "plain"):
         assert part in done.out
     assert set(json.loads(command("models", "--json").out)) == {"brain[i]-vdm", "plain"}
     config.write_text("{}")
@@ -115,7 +115,9 @@ def test_help_lists_the_commands(command, arguments):
     assert ("vdm" if "train" in arguments else "restore") in done.out
 
 
-COMMANDS = (["restore"], ["degrade"], ["evaluate"], ["info"], ["models"], ["demo"], ["train", "vdm"])
+TRAINED = ("vdm", "srresnet", "srgan", "autoencoder", "ldm")
+COMMANDS = (["restore"], ["degrade"], ["evaluate"], ["info"], ["models"], ["demo"])
+COMMANDS += tuple(["train", name] for name in TRAINED)
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)

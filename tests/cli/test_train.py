@@ -12,6 +12,7 @@ from kfine.checkpoint import load_model
 from kfine.networks.perceptual import SqueezeNetFeatures
 from tests.conftest import phantom
 from tests.training.cines import write_cines
+from tests.training.stills import write_stills
 
 CONFIG = """
 [data]
@@ -138,6 +139,80 @@ def stages(tmp_path):
     calls["vqgan"] |= {"--regression": tmp_path / "cine-regression" / "model"}
     calls["cine-ldm"] |= {"--autoencoder": tmp_path / "vqgan" / "model"}
     return calls, pictures
+
+
+STILL = """
+[data]
+validation = ["sub-2"]
+patch = 16
+{network}
+[optimiser]
+steps = 2
+batch = 2
+[report]
+slices = 1
+patch = 24
+scales = [2.0]
+steps = 1
+samples = 2
+"""
+STILL_STAGES = {
+    "srresnet": "[network]\nkind = 'srresnet'\nwidth = 4\nblocks = 1",
+    "srgan": "[adversary]\nwidth = 4",
+    "autoencoder": "[network]\nfactor = 2\nwidths = [8]\nblocks = 1\ncodes = 8\n[adversary]\nwidths = [8, 8]",
+    "ldm": "[network]\nwidths = [8]\nblocks = 1\n[diffusion]\nmeasured = 2",
+}
+
+
+@pytest.fixture
+def still_stages(tmp_path):
+    """The call of each still task as a dictionary of its options."""
+    calls = {}
+    brains, hearts = write_stills(tmp_path / "data")
+    for stage, network in STILL_STAGES.items():
+        (tmp_path / f"{stage}.toml").write_text(STILL.format(network=network))
+        calls[stage] = {"--config": tmp_path / f"{stage}.toml", "--out": tmp_path / stage, "--data": brains}
+    calls["srgan"] |= {"--generator": tmp_path / "srresnet" / "model"}
+    calls["autoencoder"] |= {"--regression": tmp_path / "srresnet" / "model"}
+    calls["ldm"] |= {"--autoencoder": tmp_path / "autoencoder" / "model"}
+    return calls, hearts
+
+
+def test_the_still_methods(command, still_stages, tmp_path):
+    calls, hearts = still_stages
+    for stage, call in calls.items():
+        done = command(
+            "train", stage, *arguments(call), "--data", hearts, "--accelerator", "cpu", "--workers", 0
+        )
+        assert done.code == 0, done.err
+        assert done.lines == [str(tmp_path / stage / "model")]
+        model = load_model(tmp_path / stage / "model")
+        assert model.method == stage
+        assert model.config["ranges"]["scale"] == [1.0, 4.5]
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "code", "says"),
+    [
+        ("srresnet", {"--data": "none"}, 4, "--data"),
+        ("srresnet", {"--config": "ldm.toml"}, 2, "network"),
+        ("srgan", {"--generator": "none"}, 5, "none"),
+        ("srgan", {"--generator": "brain"}, 5, "expected a model of method srresnet, got vdm"),
+        ("autoencoder", {"--regression": None}, 2, "--regression"),
+        ("ldm", {"--autoencoder": "brain"}, 5, "expected a model of method autoencoder, got vdm"),
+    ],
+)
+def test_wrong_still_calls_leave_nothing(
+    command, still_stages, tmp_path, monkeypatch, files, tiny_model_folder, stage, change, code, says
+):
+    calls, _ = still_stages
+    shutil.copytree(tiny_model_folder, tmp_path / "brain")
+    monkeypatch.chdir(tmp_path)
+    call = {name: value for name, value in (calls[stage] | change).items() if value is not None}
+    before = files()
+    done = command("train", stage, *arguments(call))
+    assert (done.code, says in done.err) == (code, True), done.err
+    assert files() == before
 
 
 def arguments(call):

@@ -58,12 +58,15 @@ def test_statistics_that_cannot_be_are_refused():
 
 def test_the_condition_is_the_prediction_and_the_part_of_the_way():
     net, predicted, t = network(), torch.randn(2, 2, 8, 12), torch.rand(2, 2)
-    condition = net.condition(predicted, t)
+    guide = torch.cat(
+        [torch.randn(2, 2, 2, 8, 12), t[:, None, :, None, None].expand(-1, -1, -1, 8, 12)], dim=1
+    )
+    condition = net.condition(predicted, guide)
     assert condition.shape == (2, 17, 2, 2, 3)
     for row, column in ((0, 0), (1, 2), (3, 3)):
         torch.testing.assert_close(condition[:, 4 * row + column], predicted[..., row::4, column::4])
     torch.testing.assert_close(condition[:, 16, :, 1, 2], t)
-    assert net.condition(predicted[..., :7, :9], t).shape == (2, 17, 2, 2, 3)
+    assert net.condition(predicted[..., :7, :9], guide[..., :7, :9]).shape == (2, 17, 2, 2, 3)
 
 
 def test_an_untrained_denoiser_gives_the_linear_estimate():

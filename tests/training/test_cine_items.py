@@ -10,8 +10,9 @@ from kfine.image import Image, Source
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.cine_config import CineDataConfig
 from kfine.training.cine_data import find_cines, is_of, read_frames, split_cines
-from kfine.training.cine_degradation import drawn_degradation, measured_matrix
-from kfine.training.cine_items import CineDataset, drawn_cut, true_matrix
+from kfine.training.cine_items import CineDataset
+from kfine.training.degradation import drawn_degradation, leaving_two, measured_matrix
+from kfine.training.items import drawn_cut, true_matrix
 from tests.training.cines import DATA, SIDE, beating, write_cines
 
 CLEAN = {"noise": 0.0, "stored": 1.0, "patch": SIDE}
@@ -111,12 +112,17 @@ def test_noise_and_photographs_are_not_exact(folders):
 def test_scans_leave_two_frames_and_stay_in_their_ranges():
     config = CineDataConfig(every=(1, 2, 4, 8), scale=(1.0, 4.0), photographic=0.2, time_only=0.3)
     rng = np.random.default_rng(0)
-    scans = [drawn_degradation(config, rng, frames=10) for _ in range(300)]
+
+    def drawn(frames):
+        every = leaving_two(config.every, frames=frames)
+        return drawn_degradation(config, rng, every=every, time_only=config.time_only)
+
+    scans = [drawn(10) for _ in range(300)]
     assert {scan.every for scan in scans} == {1, 2, 4}
     assert all(0.2499 <= part <= 1 for scan in scans for part in scan.parts)
     assert any(scan.parts == (1.0, 1.0) and scan.every > 1 for scan in scans)
     assert {scan.photographic for scan in scans} == {0, 4}
-    assert {drawn_degradation(config, rng, frames=1).every for _ in range(20)} == {1}
+    assert {drawn(1).every for _ in range(20)} == {1}
 
 
 def test_a_scanner_that_interpolated_is_seen_through():
@@ -135,7 +141,7 @@ def test_a_piece_of_a_small_frame_lies_in_air():
     assert piece.shape == (2, 16, 16)
     assert torch.equal(piece[:, 2:14, 2:14], x)
     assert (piece[:, :2] == -1).all()
-    guided = cut.guide(cut.around(torch.stack([x, x, torch.full_like(x, 0.25)])))
+    guided = cut.guide(cut.around(torch.stack([x, x, torch.full_like(x, 0.25)])), images=2)
     assert (guided[2] == 0.25).all()
 
 

@@ -12,10 +12,10 @@ from kfine.errors import InputError, ModelError
 from kfine.io import write
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.vdm import VDM
-from kfine.training.cine_ldm import CineLDMTask
-from kfine.training.cine_regression import CineRegressionTask
-from kfine.training.cine_supply import CineSupply
+from kfine.training.ldm import LDMTask
 from kfine.training.loop import Devices, train
+from kfine.training.regression import RegressionTask
+from kfine.training.supply import supply_of
 from kfine.training.vqgan import VQGANTask
 from tests.conftest import TINY
 from tests.training.cines import DATA, REPORT, cine, ldm_config, regression_config, vqgan_config, write_cines
@@ -32,23 +32,21 @@ def folders(tmp_path_factory):
 def runs(folders, tmp_path_factory):
     """One run of each stage, each on the one before."""
     out = tmp_path_factory.mktemp("runs")
-    train(CineRegressionTask(regression_config(), folders), out=out / "regression", devices=CPU)
+    train(RegressionTask(regression_config(), folders), out=out / "regression", devices=CPU)
     train(
         VQGANTask(vqgan_config(), folders, regression=out / "regression" / "model"),
         out=out / "vqgan",
         devices=CPU,
     )
-    train(
-        CineLDMTask(ldm_config(), folders, autoencoder=out / "vqgan" / "model"), out=out / "ldm", devices=CPU
-    )
+    train(LDMTask(ldm_config(), folders, autoencoder=out / "vqgan" / "model"), out=out / "ldm", devices=CPU)
     return out
 
 
 def task_of(stage, folders, runs):
     return {
-        "regression": lambda: CineRegressionTask(regression_config(), folders),
+        "regression": lambda: RegressionTask(regression_config(), folders),
         "vqgan": lambda: VQGANTask(vqgan_config(), folders, regression=runs / "regression" / "model"),
-        "ldm": lambda: CineLDMTask(ldm_config(), folders, autoencoder=runs / "vqgan" / "model"),
+        "ldm": lambda: LDMTask(ldm_config(), folders, autoencoder=runs / "vqgan" / "model"),
     }[stage]()
 
 
@@ -136,7 +134,7 @@ def test_a_run_goes_on_with_the_stage_before_that_it_began_with(folders, runs, t
 
 def test_figures_come_as_often_as_asked(folders, tmp_path):
     config = regression_config(report=REPORT | {"checkpoint": 4, "validate_every": 3})
-    train(CineRegressionTask(config, folders), out=tmp_path / "run", devices=CPU)
+    train(RegressionTask(config, folders), out=tmp_path / "run", devices=CPU)
     assert [row["step"] for row in rows(tmp_path / "run") if row["psnr_flow"]] == ["3", "4"]
 
 
@@ -144,9 +142,9 @@ def test_validation_cines_may_differ_in_matrix_and_frames(tmp_path):
     shapes = ({}, {}, {"side": 20, "frames": 5})
     for number, shape in enumerate(shapes):
         write(cine(number, **shape), tmp_path / f"patient-{number}.nii.gz")
-    config = regression_config(data=DATA | {"validation": ["patient-1", "patient-2"]})
-    report = config.report.model_copy(update={"slices": 2})
-    supply = CineSupply([tmp_path], data=config.data, optimiser=config.optimiser, report=report)
+    validation = ["patient-1", "patient-2"]
+    config = regression_config(data=DATA | {"validation": validation}, report=REPORT | {"slices": 2})
+    supply = supply_of([tmp_path], config, reports=True)
     network = CineLDM(regressor=config.network.model_dump()).eval()
     assert set(supply.figures(network, torch.device("cpu"))) == {"psnr_flow", "psnr_prediction"}
     supply.picture(network, tmp_path / "sheet.png", torch.device("cpu"))
@@ -211,7 +209,7 @@ def test_the_discriminator_begins_late(runs, folders, tmp_path):
 def test_the_wrong_stage_is_named(folders, runs, tmp_path):
     with pytest.raises(ModelError, match="--autoencoder model: expected a model of method vqgan"):
         train(
-            CineLDMTask(ldm_config(), folders, autoencoder=runs / "regression" / "model"),
+            LDMTask(ldm_config(), folders, autoencoder=runs / "regression" / "model"),
             out=tmp_path / "a",
             devices=CPU,
         )
@@ -229,14 +227,14 @@ def test_an_error_while_reading_stays_one_line(folders, tmp_path):
 
     _, pictures = write_cines(tmp_path / "data")
     config = regression_config(data=DATA | {"validation": [], "stills": 1.0, "memory_gib": 1e-9})
-    task = CineRegressionTask(config, [pictures])
+    task = RegressionTask(config, [pictures])
 
     def lose(step, loss):
         for path in pictures.glob("*.png"):
             path.unlink(missing_ok=True)
 
     many = config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"steps": 50})})
-    task = CineRegressionTask(many, [pictures])
+    task = RegressionTask(many, [pictures])
     with pytest.raises(InputError) as caught:
         train(task, out=tmp_path / "run", devices=Devices("cpu", workers=1), on_step=lose)
     assert str(caught.value).startswith("heart-")

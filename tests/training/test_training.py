@@ -22,6 +22,12 @@ from kfine.training.cine_config import (
 from kfine.training.config import FocusConfig, TrainingConfig, read_training_config
 from kfine.training.data import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
 from kfine.training.loop import Devices, train
+from kfine.training.still_config import (
+    AutoencoderTrainingConfig,
+    LDMTrainingConfig,
+    SRGANTrainingConfig,
+    StillRegressionTrainingConfig,
+)
 from kfine.training.vdm import VDMTask
 from tests.conftest import phantom
 
@@ -67,6 +73,8 @@ def test_a_run_leaves_a_model_a_log_and_a_picture(brains, tmp_path):
     model = load_model(folder)
     assert model.method == "vdm"
     assert model.config["training"]["finished_steps"] == 6
+    ranges = model.config["ranges"]
+    assert (ranges["voxel_size"], ranges["matrix"], ranges["scale"]) == ([1.0, 2.0], [20.0, 48.0], [1.0, 5.0])
     last = rows(tmp_path / "run")[-1]
     assert {"bits_prior", "bits_reconstruction", "bits_diffusion", "psnr_mean", "psnr_zero_filled"} <= set(
         last
@@ -239,6 +247,11 @@ KINDS = {
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,
+    "srresnet": StillRegressionTrainingConfig,
+    "small-unet": StillRegressionTrainingConfig,
+    "srgan": SRGANTrainingConfig,
+    "autoencoder": AutoencoderTrainingConfig,
+    "ldm": LDMTrainingConfig,
 }
 
 
@@ -262,6 +275,12 @@ def test_the_packaged_configurations_are_valid(path):
         (VQGANTrainingConfig, "[network]\nfactor = 4\nwidths = [8]", "network: widths"),
         (VQGANTrainingConfig, "[data]\npatch = 50", r"data\.patch: expected a multiple"),
         (CineLDMTrainingConfig, "method = 'vqgan'", "method"),
+        (StillRegressionTrainingConfig, "[network]\nkind = 'vgg'", "network"),
+        (StillRegressionTrainingConfig, "[network]\nkind = 'unet'\nwidth = 8", "network"),
+        (StillRegressionTrainingConfig, "[data]\nevery = [2]", "data.every"),
+        (StillRegressionTrainingConfig, "[data]\nscale = [3.0, 2.0]", "data: scale"),
+        (AutoencoderTrainingConfig, "[data]\npatch = 50", r"data\.patch: expected a multiple"),
+        (SRGANTrainingConfig, "[data]\npatch = 40", r"data\.patch: expected a multiple of 16"),
     ],
 )
 def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):

@@ -64,22 +64,21 @@ def models(as_json: AsJson = False) -> None:
         say("no packaged models; kfine train vdm makes one, --model FOLDER uses it")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("model", "method", "trained on", "voxel size", "weights"):
+    for column in ("model", "method", "trained on", "ranges", "weights"):
         table.add_column(column, overflow="fold")
     for name, config in configs.items():
         weights = PACKAGED / name / "model.safetensors"
         size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.is_file() else "missing"
-        cells = (name, config["method"], config.get("trained_on", ""), _voxel_sizes(config), size)
+        cells = (name, config["method"], config.get("trained_on", ""), _ranges(name, config), size)
         table.add_row(*(Text(literal(cell)) for cell in cells))
     out.print(table)
 
 
-def _voxel_sizes(config: dict[str, Any]) -> str:
-    try:
-        low, high = config["training"]["data"]["voxel_size"]
-        return f"{low:g}-{high:g} mm"
-    except (KeyError, TypeError, ValueError):
-        return ""
+def _ranges(name: str, config: dict[str, Any]) -> str:
+    """Return in words what a model was trained on, as far as its config.json says."""
+    from kfine.methods.ranges import Ranges
+
+    return ", ".join(Ranges.of(name, config).words().values())
 
 
 def _shown(value: Any) -> str:

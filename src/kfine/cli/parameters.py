@@ -48,6 +48,22 @@ Cines = Annotated[
         help="Folder of cines (DICOM series, NIfTI files) or of PNG frames; repeat it for several.",
     ),
 ]
+Stills = Annotated[
+    list[Path],
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of images (NIfTI, DICOM series, PNG); repeat it for several, which then count alike.",
+    ),
+]
+Features = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="SqueezeNet 1.1's ImageNet weights (.npy arrays in a folder, .npz or .safetensors) for the "
+        "perceptual loss; none if left out.",
+    ),
+]
 RunFolder = Annotated[
     Path,
     typer.Option("--out", metavar="DIR", help="Folder of the run: checkpoint, log.csv, samples/, model/."),

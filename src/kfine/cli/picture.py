@@ -107,8 +107,8 @@ def label(result: Restoration) -> str:
     if not model:
         return _method(result)
     drawn = record["options"].get("samples")
-    what = f", {method}" if drawn is None else f", mean of {drawn}" if drawn > 1 else ""
-    return f"{model['name']}{what}"
+    how = method if drawn is None else f"mean of {drawn}" if drawn > 1 else ""
+    return ", ".join(dict.fromkeys(part for part in (model["name"], how) if part))
 
 
 def _method(result: Restoration) -> str:

@@ -76,8 +76,9 @@ def restore(
         typer.Option(
             metavar="NAME",
             rich_help_panel=MODEL,
-            help="vdm; regression (its first half: fast, no samples); for a cine cine-ldm or cine-regression; "
-            "or, without a model, zero-filling, nearest, bilinear, bicubic.  auto is vdm, for a cine cine-ldm.",
+            help="vdm or ldm; regression (their first half: fast, no samples); srresnet, srgan, small-unet; for cines "
+            "cine-ldm or cine-regression; or, without a model, zero-filling, nearest, bilinear, bicubic.  auto goes by "
+            "what IN is, and says why.",
         ),
     ] = "auto",
     model: Annotated[

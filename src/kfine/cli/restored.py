@@ -82,4 +82,6 @@ def summary(result: Restoration) -> str:
     in_time = ""
     if frames["measured"] != frames["restored"]:
         in_time = f", {frames['measured']} to {frames['restored']} frames"
-    return f"{measured} to {restored}{in_time} by {label(result)}; k-space residual {result.residual:.1e}"
+    done = f"{measured} to {restored}{in_time} by {label(result)}; k-space residual {result.residual:.1e}"
+    why = record.get("method_chosen_for")
+    return f"{done}; method {record['method']} chosen: {why}" if why else done

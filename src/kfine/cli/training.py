@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from kfine.cli.console import err, plain_warnings, say
-from kfine.cli.outputs import made_folder
 from kfine.cli.parameters import (
     Accelerator,
     Cines,
     DeviceCount,
+    Features,
     Nodes,
     Quiet,
     Resume,
@@ -24,13 +20,12 @@ from kfine.cli.parameters import (
     TrainConfig,
     Workers,
 )
-from kfine.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from kfine.training.task import Task
+from kfine.cli.training_run import Run
+from kfine.cli.training_stills import autoencoder, ldm, srgan, srresnet
 
 train_app = typer.Typer(no_args_is_help=False)
-ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+for _command in (srresnet, srgan, autoencoder, ldm):
+    train_app.command()(_command)
 
 
 @train_app.callback(invoke_without_command=True)
@@ -64,7 +59,7 @@ def vdm(
     [bold]kfine train vdm --config configs/brain-vdm.toml --data BRAINS --out runs/mine[/bold]
     [bold]kfine restore scan.nii.gz --scale 2 --model runs/mine/model[/bold]
     """
-    run = _Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
+    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check([data])
 
     from kfine.training.config import TrainingConfig, read_training_config
@@ -94,7 +89,7 @@ def cine_regression(
     [bold]kfine train cine-regression --config configs/cine-regression.toml \
 --data CINES --data FRAMES --out runs/regression[/bold]
     """
-    run = _Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
+    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.cine_config import RegressionTrainingConfig
@@ -102,9 +97,9 @@ def cine_regression(
 
     settings = read_training_config(config, RegressionTrainingConfig)
 
-    from kfine.training.cine_regression import CineRegressionTask
+    from kfine.training.regression import RegressionTask
 
-    run.train(CineRegressionTask(settings, data))
+    run.train(RegressionTask(settings, data))
 
 
 @train_app.command()
@@ -115,14 +110,7 @@ def vqgan(
     regression: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train cine-regression made.")
     ],
-    features: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="SqueezeNet 1.1's ImageNet weights (.npy arrays in a folder, .npz or .safetensors) for the "
-            "perceptual loss; none if left out.",
-        ),
-    ] = None,
+    features: Features = None,
     resume: Resume = False,
     accelerator: Accelerator = "auto",
     devices: DeviceCount = 1,
@@ -136,7 +124,7 @@ def vqgan(
     [bold]kfine train vqgan --config configs/cine-vqgan.toml --data CINES --data FRAMES \
 --regression runs/regression/model --out runs/vqgan[/bold]
     """
-    run = _Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
+    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.cine_config import VQGANTrainingConfig
@@ -170,7 +158,7 @@ def cine_ldm(
     [bold]kfine train cine-ldm --config configs/cine-ldm.toml --data CINES --data FRAMES \
 --autoencoder runs/vqgan/model --out runs/cine-ldm[/bold]
     """
-    run = _Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
+    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.cine_config import CineLDMTrainingConfig
@@ -178,55 +166,6 @@ def cine_ldm(
 
     settings = read_training_config(config, CineLDMTrainingConfig)
 
-    from kfine.training.cine_ldm import CineLDMTask
+    from kfine.training.ldm import LDMTask
 
-    run.train(CineLDMTask(settings, data, autoencoder=autoencoder))
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The options that every task takes."""
-
-    out: Path
-    resume: bool
-    accelerator: str
-    devices: int
-    nodes: int
-    workers: int
-    tensorboard: bool
-    quiet: bool
-
-    def check(self, data: Sequence[Path]) -> None:
-        """Refuse what can be refused before torch is loaded."""
-        if self.accelerator not in ACCELERATORS:
-            raise UsageError(f"--accelerator {self.accelerator}: expected one of {', '.join(ACCELERATORS)}")
-        for folder in data:
-            if not folder.is_dir():
-                raise InputError(f"{folder}: expected a folder of training images, found none; check --data")
-
-    def train(self, task: Task) -> None:
-        """Run `task` with a bar of its progress, and print where its model is."""
-        from rich.progress import Progress
-
-        from kfine.devices import choose_device
-        from kfine.training.loop import Devices, train
-
-        choose_device(self.accelerator)  # says it if there is none
-        steps = task.config.optimiser.steps
-        bar = Progress(console=err, disable=self.quiet or not err.is_terminal, transient=True)
-        with made_folder(self.out), plain_warnings(quiet=self.quiet), bar:
-            shown = bar.add_task("training", total=steps)
-
-            def on_step(step: int, loss: float) -> None:
-                bar.update(shown, completed=step, description=f"step {step}/{steps} loss {loss:.4f}")
-
-            folder = train(
-                task,
-                out=self.out,
-                resume=self.resume,
-                devices=Devices(self.accelerator, self.devices, self.nodes, self.workers),
-                tensorboard=self.tensorboard,
-                on_step=on_step,
-            )
-        if not self.quiet and os.environ.get("LOCAL_RANK", "0") == "0":  # one process speaks for all
-            say(folder)
+    run.train(LDMTask(settings, data, autoencoder=autoencoder))

@@ -14,20 +14,24 @@ from torch import Tensor
 from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.devices import choose_device, choose_precision
 from kfine.errors import ModelError
+from kfine.methods.automatic import Facts, Packaged, pick
 from kfine.methods.base import Method, PlaneMethod
-from kfine.methods.cine_ldm import CineLDMMethod, CineLDMOptions
-from kfine.methods.cine_regression import CineRegression
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
 from kfine.methods.interpolation import KERNELS, Interpolation
+from kfine.methods.ldm import LDMMethod, LDMOptions
+from kfine.methods.ldm_regression import LDMRegression
 from kfine.methods.model_sampling import ModelSampling
-from kfine.methods.options import BASELINES, Choice, check_use, check_values
+from kfine.methods.one_frame import OneFrame
+from kfine.methods.options import BASELINES, LDMS, Choice, check_use, check_values
+from kfine.methods.ranges import Ranges, far
 from kfine.methods.regression import Regression
 from kfine.methods.sampling import Guidance
 from kfine.methods.scan import Scan
 from kfine.methods.start import start_sigma
 from kfine.methods.vdm import VDMMethod, VDMOptions
 from kfine.methods.zero_filling import ZeroFilling
-from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.still_ldm import StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 
@@ -39,10 +43,16 @@ BEST_BASELINE = "zero-filling"
 # Which models serve a method, by the method in their config.json: the first half of a model serves as well.
 SERVED_BY = {
     "vdm": ("vdm",),
-    "regression": ("vdm",),
+    "ldm": ("ldm",),
+    "srresnet": ("srresnet",),
+    "srgan": ("srgan",),
+    "small-unet": ("small-unet",),
+    "regression": ("vdm", "ldm", "autoencoder", "srresnet", "small-unet"),
     "cine-ldm": ("cine-ldm",),
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
+# What "auto" makes of a model that is half-way to a method.
+HALF_WAY = {"vqgan": "cine-regression", "autoencoder": "regression"}
 
 
 @dataclass(frozen=True)
@@ -54,17 +64,26 @@ class Chosen:
     description: dict[str, Any]
 
 
-def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]], scan: Scan) -> Chosen:
+def choose_method(
+    choice: Choice,
+    *,
+    measurements: Callable[[], Iterable[Tensor]],
+    scan: Scan,
+    like: Ranges | None = None,
+) -> Chosen:
     """Return the method that `choice` names.
 
-    "auto" is the method that a given model was made for.  Without a model it is "cine-ldm" for the frames of a heart
-    beat and where other frames are asked for, or, as long as no model for it is packaged, the best baseline for other
-    frames; and else "vdm".
+    "auto" is the method that a given model was made for; without a model, what `kfine.methods.automatic.pick` says,
+    or, where other frames are asked for and no model for cines is packaged, the best baseline.
 
     Args:
         choice: the options.
         measurements: gives every y of the image, for what is estimated from them; called only where needed.
         scan: what was measured of a slice, and which frames are asked for.
+        like: what the image is like, to be compared with what the models were trained on; None: not known.
+
+    Warns:
+        UserWarning: the image is far from what its model was trained on.
 
     Raises:
         UsageError: an unknown name, a value out of range, or an option the method has no use for.
@@ -73,20 +92,31 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
     """
     check_values(choice)
     device = choose_device(choice.device)
-    choice = _named(choice, scan)
+    choice, picked = _named(choice, scan, like or Ranges())
     check_use(choice, in_time=scan.timing.changed)
     in_time = choice.time_method or BEST_TIME_METHOD
     timed: dict[str, Any] = {"time_method": in_time} if scan.timing.changed else {}
     if choice.method in BASELINES:
         baseline = FrameByFrame(DETERMINISTIC[choice.method], in_time)
-        said = {"method": baseline.name, **timed, "model": None, "options": {}}
+        said = {"method": baseline.name, **picked, **timed, "model": None, "options": {}}
         return Chosen(baseline, torch.device("cpu"), said)
     model = _model(choice)
+    strange = far(like or Ranges(), Ranges.of(model.name, model.config))
+    if strange:
+        warnings.warn(
+            f"{', '.join(strange)}: far from what model {model.name} knows; trust the result less",
+            UserWarning,
+            stacklevel=2,
+        )
     precision = choose_precision(choice.precision, device)
     network = _on_device(model, device)
     method: Method
-    if isinstance(network, CineLDM):
-        method, timed = _cine_method(network, model, choice, device=device, precision=precision), {}
+    if isinstance(network, ResidualLDM):
+        method = _ldm_method(network, model, choice, device=device, precision=precision)
+        if isinstance(network, StillLDM):
+            method = FrameByFrame(OneFrame(method, method.evaluations(scan) // method.samples), in_time)
+        else:
+            timed = {}
     else:
         assert isinstance(network, VDM)
         plane = _plane_method(
@@ -101,6 +131,7 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
         method = FrameByFrame(plane, in_time)
     description: dict[str, Any] = {
         "method": method.name,
+        **picked,
         **timed,
         "model": {"name": model.name, "sha256": model.digest},
         "options": method.options
@@ -109,27 +140,33 @@ def choose_method(choice: Choice, *, measurements: Callable[[], Iterable[Tensor]
     return Chosen(method, device, description)
 
 
-def _named(choice: Choice, scan: Scan) -> Choice:
-    """Return `choice` with a method for "auto", and its model loaded if that says which."""
+def _named(choice: Choice, scan: Scan, like: Ranges) -> tuple[Choice, dict[str, str]]:
+    """Return `choice` with a method for "auto", and why; its model is loaded if that says which."""
     if choice.method != "auto":
-        return choice
+        return choice, {}
     if choice.model is not None:
         model = choice.model if isinstance(choice.model, Model) else load_model(choice.model)
-        method = model.method if model.method in SERVED_BY else "cine-regression"
-        return replace(choice, method=method, model=model)
+        method = HALF_WAY.get(model.method, model.method)
+        return replace(choice, method=method, model=model), _because(f"what model {model.name} was made for")
     timing = scan.timing
     beats = timing.period is not None and len(timing.times) > 1
-    if (timing.changed or beats) and _packaged_for("cine-ldm") is not None:
-        return replace(choice, method="cine-ldm")
+    facts = Facts(beats, timing.changed, measured=not scan.crop.real, ranges=like)
+    picked = pick(facts, _packaged(), choice)
+    if picked is not None:
+        return replace(choice, method=picked.method, model=picked.model), _because(picked.why)
     if not timing.changed:
-        return replace(choice, method="vdm")
+        return replace(choice, method="vdm"), {}  # which says that no model for it is packaged
     warnings.warn(
         f"no model for cines is packaged: {BEST_BASELINE} in space, {choice.time_method or BEST_TIME_METHOD} "
         "in time; give a model folder for more",
         UserWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
-    return replace(choice, method=BEST_BASELINE)
+    return replace(choice, method=BEST_BASELINE), _because("no model for cines is packaged")
+
+
+def _because(why: str) -> dict[str, str]:
+    return {"method_chosen_for": why}
 
 
 def _on_device(model: Model, device: torch.device) -> torch.nn.Module:
@@ -139,12 +176,20 @@ def _on_device(model: Model, device: torch.device) -> torch.nn.Module:
     return network
 
 
-def _cine_method(
-    network: CineLDM, model: Model, choice: Choice, *, device: torch.device, precision: torch.dtype
+def _ldm_method(
+    network: ResidualLDM, model: Model, choice: Choice, *, device: torch.device, precision: torch.dtype
 ) -> Method:
-    if choice.method == "cine-regression":
-        return CineRegression(network, strength=choice.strength, device=device, precision=precision)
-    own, defaults = ModelSampling.of(model), CineLDMOptions()
+    own, defaults = ModelSampling.of(model), LDMOptions()
+    name = choice.method
+    if name not in LDMS:
+        return LDMRegression(
+            name,
+            network,
+            strength=choice.strength,
+            turned=own.turned,
+            device=device,
+            precision=precision,
+        )
     start = choice.start or own.start or defaults.start
     options = replace(
         defaults,
@@ -152,10 +197,11 @@ def _cine_method(
         samples=choice.samples or own.samples or defaults.samples,
         sampler=choice.sampler or own.sampler or defaults.sampler,
         strength=choice.strength,
+        turned=own.turned,
         start=None if start is None or math.isinf(start) else start,
         last=own.last or defaults.last,
     )
-    return CineLDMMethod(network, options, device=device, precision=precision)
+    return LDMMethod(name, network, options, device=device, precision=precision)
 
 
 def _plane_method(
@@ -235,9 +281,14 @@ def _model(choice: Choice) -> Model:
     return loaded
 
 
+def _packaged() -> dict[str, Packaged]:
+    """Return the packaged models by name."""
+    configs = {name: read_config(PACKAGED / name) for name in packaged_models()}
+    return {name: Packaged(config["method"], Ranges.of(name, config)) for name, config in configs.items()}
+
+
 def _packaged_for(method: str) -> str | None:
-    """Return the name of the first packaged model that serves `method`, if there is one."""
-    names = (
-        name for name in packaged_models() if read_config(PACKAGED / name)["method"] in SERVED_BY[method]
-    )
+    """Return the name of the first packaged model that serves `method`, if there is one: one made for it first."""
+    models = _packaged()
+    names = (name for serving in SERVED_BY[method] for name, made in models.items() if made.method == serving)
     return next(names, None)

@@ -13,15 +13,19 @@ from kfine.methods.frame_by_frame import TIME_METHODS
 from kfine.methods.interpolation import KERNELS
 
 BASELINES = ("zero-filling", *KERNELS)
-REGRESSIONS = ("regression", "cine-regression")
-METHODS = ("auto", "vdm", "regression", "cine-ldm", "cine-regression", *BASELINES)
+LDMS = ("ldm", "cine-ldm")
+STILL_NETWORKS = ("srresnet", "srgan", "small-unet")
+METHODS = (
+    "auto", "vdm", "ldm", "regression", *STILL_NETWORKS, "cine-ldm", "cine-regression", *BASELINES,
+)  # fmt: skip
 
 _SAMPLING = ("noise", "conditioned", "steps", "sampler", "start", "samples")
 _NO_USE = {
     **{name: ("model", *_SAMPLING) for name in BASELINES},
-    "regression": _SAMPLING,
+    **{name: _SAMPLING for name in ("regression", *STILL_NETWORKS)},
     "cine-regression": (*_SAMPLING, "time_method"),
     "cine-ldm": ("noise", "conditioned", "time_method"),
+    "ldm": ("noise", "conditioned"),
 }
 
 
@@ -70,11 +74,8 @@ def check_values(choice: Choice) -> None:
         raise UsageError(f"start {choice.start:g}: expected a noise level above 0, or inf")
 
 
-def check_use(choice: Choice, *, in_time: bool) -> None:
-    """Raise `UsageError` if the method (not "auto") has no use for an option that is given.
-
-    in_time: whether frames are asked for at other times than the measured ones.
-    """
+def has_no_use(choice: Choice, method: str) -> list[str]:
+    """Return the options that are given and that `method` has no use for."""
     given = {
         "model": choice.model,
         "time_method": choice.time_method,
@@ -85,7 +86,15 @@ def check_use(choice: Choice, *, in_time: bool) -> None:
         "start": choice.start,
         "samples": None if choice.samples == 1 else choice.samples,
     }
-    useless = [name for name in _NO_USE.get(choice.method, ()) if given[name] is not None]
+    return [name for name in _NO_USE.get(method, ()) if given[name] is not None]
+
+
+def check_use(choice: Choice, *, in_time: bool) -> None:
+    """Raise `UsageError` if the method (not "auto") has no use for an option that is given.
+
+    in_time: whether frames are asked for at other times than the measured ones.
+    """
+    useless = has_no_use(choice, choice.method)
     if useless:
         raise UsageError(f"method {choice.method}: has no use for {', '.join(useless)}; leave it out")
     if choice.time_method is not None and not in_time:

@@ -1,4 +1,4 @@
-"""The adversary of the autoencoder: a patch discriminator, its hinge losses, and the weight they get."""
+"""The adversaries: of the autoencoder by patches, of SRGAN by whole pieces; hinge losses, and the weight they get."""
 
 from __future__ import annotations
 
@@ -47,6 +47,35 @@ class PatchDiscriminator(nn.Module):
                 "expected what the image was decoded with: the discriminator was built to see it"
             )
         return self.layers(torch.cat([x, seen], dim=1))
+
+
+class VGGDiscriminator(nn.Module):
+    """Tell real images from made ones, each by one verdict (Ledig et al., CVPR 2017, figure 4).
+
+    Eight 3x3 convolutions, every second with stride 2, channels doubling, and two dense layers, as the paper has
+    them.  Spectral normalisation in place of its batch normalisation, as in `PatchDiscriminator`.
+
+    Args:
+        width: channels of the first convolution; 64 in the paper.
+        patch: rows and columns of the images, a multiple of 16.
+    """
+
+    def __init__(self, *, width: int, patch: int) -> None:
+        super().__init__()
+        if patch % 16:
+            raise ValueError(f"expected images of a multiple of 16 pixels a side, got {patch}")
+        widths = [1, *(width * 2 ** (n // 2) for n in range(8))]
+        layers: list[nn.Module] = []
+        for number, (a, b) in enumerate(itertools.pairwise(widths)):
+            stride = 1 + number % 2
+            layers += [spectral_norm(nn.Conv2d(a, b, 3, stride=stride, padding=1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        dense = spectral_norm(nn.Linear(widths[-1] * (patch // 16) ** 2, 16 * width))
+        self.verdict = nn.Sequential(dense, nn.LeakyReLU(0.2), spectral_norm(nn.Linear(16 * width, 1)))
+
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Return a verdict for each image (batch, 1), high for real; `x` is (batch, 1, patch, patch), `seen` unused."""
+        return self.verdict(self.layers(x))
 
 
 def discriminator_loss(real: Tensor, decoded: Tensor) -> Tensor:

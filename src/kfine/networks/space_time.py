@@ -36,15 +36,24 @@ class SpaceTimeUNet(UShape):
         widths: channels a level; each level halves the grid, starting from half of the input's.
         blocks: residual blocks a level, on the way down and again on the way up.
         levels: whether the network takes a noise level.
+        time: whether frames see one another; without, the network is an ordinary U-Net for single images.
     """
 
     def __init__(
-        self, *, inputs: int, outputs: int, widths: Sequence[int], blocks: int, levels: bool
+        self,
+        *,
+        inputs: int,
+        outputs: int,
+        widths: Sequence[int],
+        blocks: int,
+        levels: bool,
+        time: bool = True,
     ) -> None:
         embedding = EMBEDDING if levels else None
 
         def block(width: int) -> ResidualBlock:
-            return ResidualBlock(width, norm=ChannelNorm, embedding=embedding, between=TimeStep(width))
+            between = TimeStep(width) if time else None
+            return ResidualBlock(width, norm=ChannelNorm, embedding=embedding, between=between)
 
         super().__init__(
             inputs=inputs,

@@ -11,63 +11,28 @@ from kfine.training.config import (
     BaseReportConfig,
     Positive,
     PositiveFloat,
-    Range,
     Section,
     Share,
 )
+from kfine.training.piece_config import PieceConfig
 
 
-class CineDataConfig(Section):
+class CineDataConfig(PieceConfig):
     """Which pieces of which cines, and how they are degraded.
 
     Attributes:
-        validation: subjects kept out of training: names of folders or beginnings of file names.
-        patch: rows and columns of a piece.
         frames: frames of a clip; an item of stills holds as many single frames.
         stills: part of the batches that are single frames, where there are any; they train space alone.
         circles: part of the clips' batches that go once round a whole heart beat, in as large steps as it takes.
-        stored: part of the items on the pixels of the file.  A scanner may have interpolated these; the others
-            are brought to `resample` times the matrix that it measured, in both directions alike.
-        resample: range of that factor.
-        flips: whether pieces are also mirrored and turned.
-        brightness: greatest factor (and its inverse) by which intensities are scaled.
-        scale: range of the factor by which a scan's matrix is smaller.
         every: a scan keeps one of so many frames; one of these numbers is drawn for each item.
         time_only: part of the scans with fewer frames whose matrix is whole.
-        noise: greatest standard deviation of the noise in one scan out of four, in model units.
-        photographic: part of the items degraded by blur, resizing, noise and JPEG instead of a scan.
-        photographic_scale: the factor by which these are smaller.
-        memory_gib: how many GiB of cines each process that prepares items holds in memory at once.
     """
 
-    validation: tuple[str, ...] = ()
-    patch: Positive = 64
     frames: Annotated[int, Field(ge=2)] = 10
     stills: Share = 0.25
     circles: Share = 0.5
-    stored: Share = 0.5
-    resample: Range = (0.7, 1.0)
-    flips: bool = True
-    brightness: Annotated[float, Field(ge=1)] = 1.25
-    scale: Range = (1.0, 4.0)
     every: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
     time_only: Share = 0.15
-    noise: Annotated[float, Field(ge=0)] = 0.1
-    photographic: Share = 0.0
-    photographic_scale: Annotated[int, Field(ge=2)] = 4
-    memory_gib: PositiveFloat = 4.0
-
-    @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        low, high = self.resample
-        if not low <= high <= 1:
-            raise ValueError(
-                f"resample: expected two factors, low to high, up to 1, got {low:g} and {high:g}"
-            )
-        low, high = self.scale
-        if not 1 <= low <= high:
-            raise ValueError(f"scale: expected two factors from 1 up, low to high, got {low:g} and {high:g}")
-        return self
 
 
 class UNetConfig(Section):
@@ -95,6 +60,12 @@ class VQGANConfig(Section):
                 f"got {len(self.widths)}"
             )
         return self
+
+
+def check_whole_latents(patch: int, factor: int) -> None:
+    """Raise `ValueError` if a piece has no whole number of latents."""
+    if patch % factor:
+        raise ValueError(f"data.patch: expected a multiple of the autoencoder's factor {factor}, got {patch}")
 
 
 class AdversaryConfig(Section):
@@ -178,11 +149,7 @@ class VQGANTrainingConfig(Section):
 
     @model_validator(mode="after")
     def _whole_latents(self) -> Self:
-        if self.data.patch % self.network.factor:
-            raise ValueError(
-                f"data.patch: expected a multiple of the autoencoder's factor {self.network.factor}, "
-                f"got {self.data.patch}"
-            )
+        check_whole_latents(self.data.patch, self.network.factor)
         return self
 
 

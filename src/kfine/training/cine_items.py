@@ -7,8 +7,6 @@ pieces.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,50 +15,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kfine.errors import InputError
-from kfine.image import Image
 from kfine.methods.cine_guide import guide
 from kfine.methods.time_interpolation import neighbours
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.cine_config import CineDataConfig
 from kfine.training.cine_data import Cines
-from kfine.training.cine_degradation import Degradation, drawn_degradation, zero_filled
-from kfine.training.data import TISSUE, Order, SliceRef, at_matrix, random_symmetry
-
-MOVING = 0.7  # part of the clips' pieces that lie around what moves
-MARGIN = 16  # pixels around a piece that motion is estimated with, where the image has them
-AIR = -1.0
-
-Planes = NDArray[np.float32]
-Rng = np.random.Generator
+from kfine.training.data import Order, SliceRef
+from kfine.training.degradation import Degradation, drawn_degradation, leaving_two, zero_filled
+from kfine.training.items import Item, Planes, Rng, drawn_cut, drawn_planes
 
 
-class CineItem(NamedTuple):
-    """One clip, or several stills; collated, the axis `image` counts over the whole batch (see `flat`).
-
-    Attributes:
-        x: (image, frame, row, column), the truth in model units.
-        guide: (image, 3, frame, row, column), see `kfine.methods.cine_guide`.
-        kept: (image, frame) bool, the frames that were measured.
-        parts: (image, 2), which part of each k-space direction was measured.
-        exact: (image,) bool, whether what was measured is the truth's own k-space.
-        cyclic: whether the frames go once round a heart beat; the same throughout a batch.
-    """
-
-    x: Tensor
-    guide: Tensor
-    kept: Tensor
-    parts: Tensor
-    exact: Tensor
-    cyclic: bool | Tensor
-
-
-def flat(batch: CineItem) -> CineItem:
-    """Return collated items (batch, image, ...) as one (batch * image, ...)."""
-    x, guides, kept, parts, exact = (tensor.flatten(0, 1) for tensor in batch[:5])
-    return CineItem(x, guides, kept, parts, exact, bool(torch.as_tensor(batch.cyclic).all()))
-
-
-class CineDataset(Dataset[CineItem]):
+class CineDataset(Dataset[Item]):
     """Items of `config.frames` frames; all items of a batch are clips of one kind, or stills.
 
     Args:
@@ -92,7 +57,7 @@ class CineDataset(Dataset[CineItem]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, g: int) -> CineItem:
+    def __getitem__(self, g: int) -> Item:
         """Return item number `g`, one image for each piece."""
         kind = self.kind_of(g)
         rng = np.random.default_rng([self.seed, 1, g])
@@ -102,7 +67,7 @@ class CineDataset(Dataset[CineItem]):
         else:
             pieces = [self._clip(self.orders[kind][g], rng, circle=kind == "circle")]
         x, guides, kept, hows = zip(*pieces, strict=True)
-        return CineItem(
+        return Item(
             torch.stack(x),
             torch.stack(guides),
             torch.stack(kept),
@@ -130,7 +95,7 @@ class CineDataset(Dataset[CineItem]):
         steps = np.arange(0, image.frames, image.frames // count if circle else 1)
         line = (steps + rng.integers(image.frames)) % image.frames if wraps else steps
         line = line[::-1] if rng.integers(2) else line
-        how = drawn_degradation(self.config, rng, frames=len(line))
+        how = self._scan(rng, frames=len(line))
         times = np.arange(0, len(line), how.every)
         start = 0 if circle else int(rng.integers(len(line) if wraps else len(line) - count + 1))
         at = (start + np.arange(count)) % len(line)
@@ -145,80 +110,27 @@ class CineDataset(Dataset[CineItem]):
         cut = drawn_cut(x, self.config.patch, rng)
         around = _guide(cut.around(seen), times[used].tolist(), at.tolist(), period=period)
         kept = torch.from_numpy(np.isin(at, times))
-        return cut.inside(cut.around(torch.from_numpy(x))), cut.guide(around), kept, how
+        return cut.inside(cut.around(torch.from_numpy(x))), cut.guide(around, images=2), kept, how
 
     def _still(self, ref: SliceRef, rng: Rng) -> tuple[Tensor, Tensor, Tensor, Degradation]:
-        how = drawn_degradation(self.config, rng, frames=1)
+        how = self._scan(rng, frames=1)
         planes = self._planes(ref, [ref.frame], rng)
         seen = zero_filled(torch.from_numpy(planes), how, rng)
         cut = drawn_cut(planes, self.config.patch, rng)
         x, seen = (cut.around(frames) for frames in (torch.from_numpy(planes), seen))
         around = torch.stack([seen, seen, torch.zeros_like(seen)])
-        return cut.inside(x), cut.guide(around), torch.ones(1, dtype=torch.bool), how
+        return cut.inside(x), cut.guide(around, images=2), torch.ones(1, dtype=torch.bool), how
+
+    def _scan(self, rng: Rng, *, frames: int) -> Degradation:
+        """Return a random scan of a clip of so many `frames` that keeps two of them or more."""
+        every = leaving_two(self.config.every, frames=frames)
+        return drawn_degradation(self.config, rng, every=every, time_only=self.config.time_only)
 
     def _planes(self, ref: SliceRef, frames: Sequence[int] | NDArray[np.intp], rng: Rng) -> Planes:
-        """Return whole frames (frame, row, column) in model units, at a random resolution and brightness."""
+        """Return whole frames (frame, row, column) as an item has them, see `drawn_planes`."""
         image, scaling = self.volumes.get(ref.path)
         planes = np.abs(image.voxels[frames, ref.slice])
-        if rng.random() >= self.config.stored:
-            planes = at_matrix(planes, true_matrix(image, rng.uniform(*self.config.resample)))
-        factor = self.config.brightness ** rng.uniform(-1, 1)
-        fine = scaling.to_model(planes * np.float32(factor))
-        return random_symmetry(fine, rng) if self.config.flips else fine
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A square piece of a plane, from `corner` on; a smaller plane lies in its middle, with air around.
-
-    Attributes:
-        corner: first row and column; below 0 where the plane is smaller than the piece.
-        size: rows and columns of the piece.
-        shape: of the plane.
-    """
-
-    corner: tuple[int, int]
-    size: int
-    shape: tuple[int, int]
-
-    def around(self, planes: Tensor) -> Tensor:
-        """Return the part of whole `planes` (..., row, column) that motion is estimated on: with a margin."""
-        rows, columns = (slice(max(0, first - MARGIN), first + self.size + MARGIN) for first in self.corner)
-        return planes[..., rows, columns].contiguous()
-
-    def inside(self, around: Tensor) -> Tensor:
-        """Return the piece (..., size, size) of what `around` gave, air beyond the plane."""
-        piece = around.new_full((*around.shape[:-2], self.size, self.size), AIR)
-        to, of = [], []
-        for first, n in zip(self.corner, self.shape, strict=True):
-            low, high = max(0, first), min(n, first + self.size)
-            to.append(slice(low - first, high - first))
-            skipped = max(0, first - MARGIN)
-            of.append(slice(low - skipped, high - skipped))
-        piece[..., to[0], to[1]] = around[..., of[0], of[1]]
-        return piece
-
-    def guide(self, around: Tensor) -> Tensor:
-        """Return the piece (3, frame, size, size) of a guide; its third channel has no air, it is constant."""
-        piece = self.inside(around)
-        piece[2] = around[2, :, :1, :1]
-        return piece
-
-
-def drawn_cut(planes: Planes, size: int, rng: Rng) -> Cut:
-    """Return a random piece of `planes` (frame, row, column): around what moves, or anywhere over tissue."""
-    shape = planes.shape[-2], planes.shape[-1]
-    wanted = planes[0] > 2 * TISSUE - 1
-    if len(planes) > 1 and rng.random() < MOVING:
-        motion = planes.std(0)
-        wanted = motion > 0.5 * np.quantile(motion, 0.995)
-    places = np.argwhere(wanted)
-    centre = places[rng.integers(len(places))] if len(places) else rng.integers(shape)
-    corner = []
-    for middle, n in zip(centre, shape, strict=True):
-        first = int(middle) - size // 2 + int(rng.integers(-size // 4, size // 4 + 1))
-        corner.append(min(max(0, first), n - size) if n >= size else (n - size) // 2)
-    return Cut((corner[0], corner[1]), size, shape)
+        return drawn_planes(planes, image, scaling=scaling, config=self.config, rng=rng)
 
 
 def _guide(seen: Tensor, times: Sequence[float], at: Sequence[float], *, period: float | None) -> Tensor:
@@ -226,18 +138,6 @@ def _guide(seen: Tensor, times: Sequence[float], at: Sequence[float], *, period:
     matrix = seen.shape[-2], seen.shape[-1]
     crop = KSpaceCrop(matrix, matrix, real=True)
     return guide(crop(seen), crop, times, at, period=period)
-
-
-def true_matrix(image: Image, factor: float) -> tuple[int, int]:
-    """Return `factor` times the matrix whose voxels are equally long in rows and columns and no finer than measured."""
-    stored = image.matrix
-    acquired = image.source.acquired_matrix or stored
-    spacing = image.voxel_sizes[1:]
-    coarsest = max(mm * n / min(n, true) for mm, n, true in zip(spacing, stored, acquired, strict=True))
-    rows, columns = (
-        min(n, max(1, round(n * mm / coarsest * factor))) for n, mm in zip(stored, spacing, strict=True)
-    )
-    return rows, columns
 
 
 def _one_opencv_thread() -> None:

@@ -21,12 +21,10 @@ from kfine.errors import InputError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io import read
+from kfine.methods.ranges import LEAST_TISSUE, TISSUE, Ranges, ranges_of
 from kfine.operators.kspace import KSpaceCrop, image_of
 from kfine.training.config import DataConfig, FocusConfig
 
-# A slice counts as empty when less than this part of its pixels holds tissue.
-LEAST_TISSUE = 0.03
-TISSUE = 0.1  # of the volume's full scale
 NIFTI = (".nii", ".nii.gz")
 
 
@@ -84,9 +82,14 @@ def split_volumes(root: Path, validation: Sequence[str]) -> tuple[list[Path], li
 
 
 class Volumes:
-    """Volumes and their scaling, the most recently used ones held in memory up to a limit."""
+    """Volumes and their scaling, the most recently used ones held in memory up to a limit.
+
+    Attributes:
+        ranges: what each volume that was read so far is like.
+    """
 
     def __init__(self, memory_gib: float, *, reader: Callable[[Path], Image] = read) -> None:
+        self.ranges: dict[Path, Ranges] = {}
         self._limit, self._read = memory_gib * 2**30, reader
         self._held: OrderedDict[Path, tuple[Image, Scaling]] = OrderedDict()
 
@@ -94,7 +97,9 @@ class Volumes:
         """Return the volume of `path` and its scaling."""
         if path not in self._held:
             image = self._read(path)
-            self._held[path] = image, Scaling.of(image.voxels)
+            self._held[path] = image, (scaling := Scaling.of(image.voxels))
+            if path not in self.ranges:
+                self.ranges[path] = ranges_of(image, scaling, high=image.matrix)
             while len(self._held) > 1 and self._bytes() > self._limit:
                 self._held.popitem(last=False)
         self._held.move_to_end(path)

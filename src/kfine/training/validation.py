@@ -16,9 +16,9 @@ from kfine.training.data import SliceRef
 
 
 def spread_over(refs: Sequence[Sequence[SliceRef]], count: int) -> list[SliceRef]:
-    """Return `count` slices, by turns from each volume, evenly over its middle 80 %."""
+    """Return `count` slices, by turns from each volume, evenly over its middle 80 %; of a single turn the middle."""
     turns = -(-count // len(refs))
-    places = np.linspace(0.1, 0.9, turns)
+    places = np.linspace(0.1, 0.9, turns) if turns > 1 else [0.5]
     return [volume[int(place * (len(volume) - 1))] for place in places for volume in refs][:count]
 
 

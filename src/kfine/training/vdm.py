@@ -15,6 +15,7 @@ from kfine.networks.vdm import VDM
 from kfine.training.config import TrainingConfig
 from kfine.training.data import PatchDataset, split_volumes
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
+from kfine.training.trained_ranges import trained_ranges
 from kfine.training.vdm_objective import Objective
 from kfine.training.vdm_validation import Validation, sample_sheet
 
@@ -59,10 +60,17 @@ class VDMTask:
 
     def dataset(self, length: int) -> Dataset[Tensor]:
         """Return patches, see `PatchDataset`."""
-        options = self.config.optimiser
-        return PatchDataset(
-            self.paths, self.config.data, seed=options.seed, length=length, batch=options.batch
+        options, data = self.config.optimiser, self.config.data
+        patches = PatchDataset(self.paths, data, seed=options.seed, length=length, batch=options.batch)
+        seen = [patches.volumes.ranges[path] for path in self.paths]
+        finest = min(ranges.voxel_size[0] if ranges.voxel_size else 1.0 for ranges in seen)
+        self.ranges = trained_ranges(
+            seen,
+            coarsening=max(1.0, data.voxel_size[1] / finest),
+            scale=1 / data.measured[0],
+            brightness=data.brightness,
         )
+        return patches
 
     def descents(self, batch: Tensor, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the bound and the prediction's error as one loss."""
@@ -94,6 +102,7 @@ class VDMTask:
             "method": self.config.method,
             "network": self.config.network.model_dump(mode="json"),
             "sampling": {"conditioned": self._conditioned},
+            "ranges": self.ranges,
             "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"}),
         }
 

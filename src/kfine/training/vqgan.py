@@ -1,4 +1,4 @@
-"""The training task of the autoencoder, the second stage of the cine system."""
+"""The training task of the autoencoder, the second stage of a latent diffusion model: of cines, or of stills."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
-from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.networks.residual_ldm import ResidualLDM
 from kfine.training.cine_config import VQGANTrainingConfig
-from kfine.training.cine_items import CineDataset, CineItem, flat
-from kfine.training.cine_objectives import AutoencoderObjective, DiscriminatorObjective
-from kfine.training.cine_supply import CineSupply, frozen, history, stage_before
+from kfine.training.items import Item, flat
+from kfine.training.ldm_objectives import AutoencoderObjective, DiscriminatorObjective
+from kfine.training.still_config import AutoencoderTrainingConfig
+from kfine.training.supply import frozen, history, kind_of, stage_before, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 
@@ -31,7 +33,7 @@ class VQGANTask:
 
     def __init__(
         self,
-        config: VQGANTrainingConfig,
+        config: VQGANTrainingConfig | AutoencoderTrainingConfig,
         data: Sequence[Path],
         *,
         regression: Path,
@@ -39,20 +41,14 @@ class VQGANTask:
     ) -> None:
         self.config, self.data, self.regression, self.features = config, data, regression, features
 
-    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
+    def open(self, *, resumed: bool, reports: bool) -> ResidualLDM:
         """Load the regressor, read the data and build the autoencoder and the discriminator."""
         config = self.config
-        self.earlier, before = stage_before(self.regression, option="--regression", autoencoder=False)
+        kind = kind_of(config)
+        self.earlier, before = stage_before(self.regression, kind, option="--regression", autoencoder=False)
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
-        self.supply = CineSupply(
-            self.data,
-            data=config.data,
-            optimiser=config.optimiser,
-            report=config.report if reports else None,
-        )
-        self.network = CineLDM(
-            regressor=self.earlier.config["network"]["regressor"], autoencoder=config.network.model_dump()
-        )
+        self.supply = supply_of(self.data, config, reports=reports)
+        self.network = kind.network(**self._described())
         frozen(self.network.regressor, before.regressor)
         adversary = config.adversary
         self.judge = PatchDiscriminator(widths=adversary.widths, sees=adversary.sees)
@@ -77,11 +73,11 @@ class VQGANTask:
         assert self.network.autoencoder is not None
         return [self.network.regressor, self.network.autoencoder.encoder, self.network.autoencoder.decoder]
 
-    def dataset(self, length: int) -> CineDataset:
-        """Return clips and stills."""
+    def dataset(self, length: int) -> Dataset[Item]:
+        """Return pieces of cines or of stills."""
         return self.supply.dataset(length)
 
-    def descents(self, batch: CineItem, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the autoencoder's loss, then, once the adversary has begun, the discriminator's."""
         item = flat(batch)
         frames = item.x.shape[0] * item.x.shape[1]
@@ -106,14 +102,17 @@ class VQGANTask:
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        network = {
-            "regressor": self.earlier.config["network"]["regressor"],
-            "autoencoder": self.config.network.model_dump(mode="json"),
-        }
         return {
             "method": self.config.method,
-            "network": network,
+            "network": self._described(),
+            "ranges": self.supply.ranges,
             "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"})
             | {"feature_distance": self.distance is not None},
             "earlier": history(self.earlier),
+        }
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "regressor": self.earlier.config["network"]["regressor"],
+            "autoencoder": self.config.network.model_dump(mode="json"),
         }

@@ -1,4 +1,4 @@
-"""The training task of method cine-regression, the first stage of the cine system."""
+"""The training task of the regressions, the first stage of a latent diffusion model: of cines, or of stills."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
-from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.residual_ldm import ResidualLDM
 from kfine.training.cine_config import RegressionTrainingConfig
-from kfine.training.cine_items import CineDataset, CineItem, flat
-from kfine.training.cine_objectives import RegressionObjective
-from kfine.training.cine_supply import CineSupply
+from kfine.training.items import Item, flat
+from kfine.training.ldm_objectives import RegressionObjective
+from kfine.training.still_config import StillRegressionTrainingConfig
+from kfine.training.supply import kind_of, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 
-class CineRegressionTask:
+class RegressionTask:
     """Train the regressor, see `kfine.training.task.Task`.
 
     Args:
@@ -25,19 +27,15 @@ class CineRegressionTask:
         data: folders of DICOM series, NIfTI files or PNG pictures.
     """
 
-    def __init__(self, config: RegressionTrainingConfig, data: Sequence[Path]) -> None:
+    def __init__(
+        self, config: RegressionTrainingConfig | StillRegressionTrainingConfig, data: Sequence[Path]
+    ) -> None:
         self.config, self.data = config, data
 
-    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
+    def open(self, *, resumed: bool, reports: bool) -> ResidualLDM:
         """Read the data and build the regressor."""
-        config = self.config
-        self.supply = CineSupply(
-            self.data,
-            data=config.data,
-            optimiser=config.optimiser,
-            report=config.report if reports else None,
-        )
-        self.network = CineLDM(regressor=config.network.model_dump())
+        self.supply = supply_of(self.data, self.config, reports=reports)
+        self.network = kind_of(self.config).network(**self._described())
         return self.network
 
     def learners(self) -> dict[str, Learner]:
@@ -49,11 +47,11 @@ class CineRegressionTask:
         """Return the regressor."""
         return [self.network.regressor]
 
-    def dataset(self, length: int) -> CineDataset:
-        """Return clips and stills."""
+    def dataset(self, length: int) -> Dataset[Item]:
+        """Return pieces of cines or of stills."""
         return self.supply.dataset(length)
 
-    def descents(self, batch: CineItem, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the squared errors of the prediction, as it is and held to the scan, as one loss."""
         figures = objectives["network"](flat(batch))
         yield Descent("network", figures["loss"], figures)
@@ -70,6 +68,10 @@ class CineRegressionTask:
         """Return how the model was made."""
         return {
             "method": self.config.method,
-            "network": {"regressor": self.config.network.model_dump(mode="json")},
+            "network": self._described(),
+            "ranges": self.supply.ranges,
             "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"}),
         }
+
+    def _described(self) -> dict[str, Any]:
+        return {"regressor": self.config.network.model_dump(mode="json")}

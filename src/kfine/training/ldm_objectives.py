@@ -1,4 +1,4 @@
-"""What each stage of the cine system minimises, as modules, so that they can be spread over devices."""
+"""What each stage of a latent diffusion model minimises, as modules, so that they can be spread over devices."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.discriminator import (
     PatchDiscriminator,
+    VGGDiscriminator,
     adaptive_weight,
     adversarial_loss,
     discriminator_loss,
 )
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.quantiser import codebook_use
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.srresnet import SRResNet
+from kfine.networks.still_ldm import StillLDM
 from kfine.training.cine_config import AdversaryConfig
-from kfine.training.cine_items import CineItem
+from kfine.training.items import Item
 from kfine.training.local_projection import held
+from kfine.training.still_config import VGGAdversaryConfig
 
 FLOOR = 1e-3  # mean squared error in model units, 36 dB: below it what is missing is mostly noise, and teaches little
-FLOORS = {"l1": 1e-2, "features": 2e-2}  # the same for the distances of the autoencoder's loss
+FLOORS = {"l1": 1e-2, "features": 2e-2}  # the same for the distances of the losses that judge detail
 
 
 class RegressionObjective(nn.Module):
@@ -32,20 +36,23 @@ class RegressionObjective(nn.Module):
     times the squared error of one that lacks little, and would else be all that is learned.
     """
 
-    def __init__(self, network: CineLDM) -> None:
+    def __init__(self, network: ResidualLDM) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, item: CineItem) -> dict[str, Tensor]:
+    def forward(self, item: Item) -> dict[str, Tensor]:
         """Return the loss, and its parts for the log: "relative" is below 1 from the start, by the floor.
 
         "mse" and "mse_held" are the mean squared errors of the prediction and of the one held to clean measurements.
         """
-        before, after, part = item.guide.unbind(1)
         predicted = self.network.predict(item.guide, cyclic=bool(item.cyclic))
         mse, mse_held, blend = (
             (x - item.x).square().flatten(1).mean(1)
-            for x in (predicted, _held(predicted, item), _held(torch.lerp(before, after, part), item))
+            for x in (
+                predicted,
+                held_to_scan(predicted, item),
+                held_to_scan(self.network.blend(item.guide), item),
+            )
         )
         weight = (blend + FLOOR).reciprocal()
         relative = (weight * mse_held).mean()
@@ -54,9 +61,9 @@ class RegressionObjective(nn.Module):
 
 
 @torch.no_grad()
-def shown(network: CineLDM, item: CineItem) -> Tensor:
+def shown(network: ResidualLDM, item: Item) -> Tensor:
     """Return what autoencoder and denoiser are shown: the prediction (image, frame, row, column), held to the scan."""
-    return _held(network.predict(item.guide, cyclic=bool(item.cyclic)), item)
+    return held_to_scan(network.predict(item.guide, cyclic=bool(item.cyclic)), item)
 
 
 class Decoded(NamedTuple):
@@ -82,12 +89,12 @@ class AutoencoderObjective(nn.Module):
     """
 
     def __init__(
-        self, network: CineLDM, features: SqueezeNetFeatures | None, weights: AdversaryConfig
+        self, network: ResidualLDM, features: SqueezeNetFeatures | None, weights: AdversaryConfig
     ) -> None:
         super().__init__()
         self.network, self.features, self.weights = network, features, weights
 
-    def forward(self, item: CineItem, chosen: Tensor, judge: PatchDiscriminator | None) -> Decoded:
+    def forward(self, item: Item, chosen: Tensor, judge: PatchDiscriminator | None) -> Decoded:
         """Return the loss for the frames `chosen` from all frames of all images; `judge` None: no adversary.
 
         The judge's own gradients are its caller's affair.
@@ -97,11 +104,7 @@ class AutoencoderObjective(nn.Module):
         x, seen = (frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, shown(self.network, item)))
         decoded, quantised = (result := autoencoder(x, seen)).x.float(), result.quantised
         zero = x.new_zeros(())
-        parts = {name: distance(decoded, x) for name, distance in self._distances().items()}
-        with torch.no_grad():
-            lacking = {name: distance(seen, x) for name, distance in self._distances().items()}
-        # A part is 1 or less where the prediction is all that comes out, and 0 where nothing is lacking any more.
-        relative = {name: (parts[name] / (lacking[name] + FLOORS[name])).mean() for name in parts}
+        parts, relative = _distances(decoded, x, seen, features=self.features)
         reconstruction = relative["l1"] + self.weights.features * relative.get("features", zero)
         adversarial = weight = zero
         if judge is not None:
@@ -109,26 +112,54 @@ class AutoencoderObjective(nn.Module):
             weight = adaptive_weight(reconstruction, adversarial, last=autoencoder.last_layer)
         loss = reconstruction + quantised.commitment + self.weights.weight * weight * adversarial
         figures = {"loss": loss, "commitment": quantised.commitment}
-        figures |= {name: part.mean() for name, part in parts.items()}
-        figures |= {f"{name}_relative": part for name, part in relative.items()}
+        figures |= parts | {f"{name}_relative": part for name, part in relative.items()}
         figures |= {"adversarial": adversarial, "adversarial_weight": weight}
         if autoencoder.quantiser is not None:
             use = codebook_use(quantised.codes, size=len(autoencoder.quantiser.codebook))
             figures |= {"codes_used": x.new_tensor(use.used), "perplexity": x.new_tensor(use.perplexity)}
         return Decoded(loss, figures, x, seen, decoded.detach())
 
-    def _distances(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-        """Return the distances (image,) between images (image, 1, row, column) that the loss is made of."""
-        distances: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": _l1}
-        if self.features is not None:
-            distances["features"] = self.features.distance
-        return distances
+
+class GeneratorObjective(nn.Module):
+    """SRGAN's: L1 + SqueezeNet feature distance + adaptively weighed hinge loss, of the image held to the scan.
+
+    Ledig et al., CVPR 2017, equation 3.  Different: the content loss is of SqueezeNet's features, as VGG's
+    weights cannot be had, and of pixels, which keep grey values, each image's relative to those of the zero-filled
+    scan, as in `RegressionObjective` and for the same reason; the adversarial loss is weighed by gradients as the
+    autoencoder's is, not by 1e-3, which fits the scale of the paper's content loss.
+
+    Args:
+        network: its regressor learns.
+        features: of the feature distance, or None.
+        weights: of the parts.
+    """
+
+    def __init__(
+        self, network: StillLDM, features: SqueezeNetFeatures | None, weights: VGGAdversaryConfig
+    ) -> None:
+        super().__init__()
+        self.network, self.features, self.weights = network, features, weights
+
+    def forward(self, item: Item, judge: VGGDiscriminator) -> Decoded:
+        """Return the loss for stills, whose frames are one; the judge's own gradients are its caller's affair."""
+        generator = self.network.regressor
+        assert isinstance(generator, SRResNet)
+        made = held_to_scan(self.network.predict(item.guide, cyclic=False), item)
+        before = self.network.blend(item.guide)
+        parts, relative = _distances(made, item.x, before, features=self.features)
+        content = relative["l1"] + self.weights.features * relative.get("features", made.new_zeros(()))
+        adversarial = adversarial_loss(judge(made))
+        weight = adaptive_weight(content, adversarial, last=generator.last_layer)
+        loss = content + self.weights.weight * weight * adversarial
+        figures = {"loss": loss} | parts | {f"{name}_relative": part for name, part in relative.items()}
+        figures |= {"adversarial": adversarial, "adversarial_weight": weight}
+        return Decoded(loss, figures, item.x, before, made.detach())
 
 
 class DiscriminatorObjective(nn.Module):
     """The discriminator's hinge loss."""
 
-    def __init__(self, judge: PatchDiscriminator) -> None:
+    def __init__(self, judge: PatchDiscriminator | VGGDiscriminator) -> None:
         super().__init__()
         self.judge = judge
 
@@ -140,11 +171,11 @@ class DiscriminatorObjective(nn.Module):
 class DenoiserObjective(nn.Module):
     """The weighed denoising loss of Karras et al. 2022, equation 8 and table 1, for latents of unit variance."""
 
-    def __init__(self, network: CineLDM) -> None:
+    def __init__(self, network: ResidualLDM) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, item: CineItem, sigma: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, item: Item, sigma: Tensor, noise: Tensor) -> Tensor:
         """Return lambda(sigma) ||D(z + sigma n) - z||^2, a mean over everything.
 
         Args:
@@ -155,7 +186,7 @@ class DenoiserObjective(nn.Module):
         with torch.no_grad():
             seen = shown(self.network, item)
             z = self.network.encode(item.x, seen)
-            condition = self.network.condition(seen, item.guide[:, 2, :, 0, 0])
+            condition = self.network.condition(seen, item.guide)
             z, condition = (part.repeat_interleave(len(sigma) // len(z), 0) for part in (z, condition))
         s = sigma[:, None, None, None, None]
         denoised = self.network.denoise(z + s * noise, sigma, condition, cyclic=bool(item.cyclic))
@@ -163,10 +194,30 @@ class DenoiserObjective(nn.Module):
         return ((1 + s.square().reciprocal()) * (denoised - z).square()).mean()
 
 
-def _l1(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).abs().flatten(1).mean(1)
-
-
-def _held(predicted: Tensor, item: CineItem) -> Tensor:
+def held_to_scan(predicted: Tensor, item: Item) -> Tensor:
+    """Return `predicted` (image, frame, row, column) held to the scan, where that is the truth's own k-space."""
     clean = item.kept & item.exact[:, None]
     return held(predicted, item.guide[:, 0], kept=clean, parts=item.parts)
+
+
+Parts = dict[str, Tensor]
+
+
+def _distances(
+    made: Tensor, x: Tensor, before: Tensor, *, features: SqueezeNetFeatures | None
+) -> tuple[Parts, Parts]:
+    """Return the mean distances "l1" and, where they can be had, "features" of `made` from `x`; and the relative ones.
+
+    Relative to those of `before`, what there was, image by image: 1 or less where nothing was made of it, and 0 where
+    nothing is lacking any more.  All are (image, 1, row, column).
+    """
+    measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "l1": lambda a, b: (a - b).abs().flatten(1).mean(1)
+    }
+    if features is not None:
+        measures["features"] = features.distance
+    parts = {name: measure(made, x) for name, measure in measures.items()}
+    with torch.no_grad():
+        lacking = {name: measure(before, x) for name, measure in measures.items()}
+    relative = {name: (part / (lacking[name] + FLOORS[name])).mean() for name, part in parts.items()}
+    return {name: part.mean() for name, part in parts.items()}, relative

@@ -1,6 +1,7 @@
-"""Method cine-regression: the estimate of a whole slice's cine by least squares, held to the measured k-space.
+"""The methods that are one network evaluation a slice, held to the measured k-space: no samples and no uncertainty.
 
-The first half of method cine-ldm: one network evaluation a slice, no samples and no uncertainty.
+"cine-regression" and, for stills, "srresnet", "small-unet" and "regression" estimate the mean image by least squares:
+the first half of the latent diffusion methods.  "srgan" is the same network trained against a discriminator.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from torch import Tensor
 from kfine.methods.base import Draws
 from kfine.methods.cine_guide import guide
 from kfine.methods.scan import Scan
+from kfine.methods.still_guide import still_guide, turned_guide
 from kfine.methods.time_interpolation import interpolated, linear
 from kfine.methods.vdm import lowered
-from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.still_ldm import StillLDM
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network makes of one slice's cine before any sampling.
+    """What the network makes of one slice before any sampling.
 
     Attributes:
-        guided: the guide (3, frame, row, column).
+        guided: the guide (channel, frame, row, column).
         raw: E[x | y] as the network has it (frame, row, column), real, air at -1.
         held: the same, held to the measured k-space as far as the result will be: what an autoencoder is shown.
     """
@@ -70,47 +73,68 @@ class Projection:
 
 
 def predict(
-    network: CineLDM, projection: Projection, *, device: torch.device, precision: torch.dtype
+    network: ResidualLDM,
+    projection: Projection,
+    *,
+    turned: bool = False,
+    device: torch.device,
+    precision: torch.dtype,
 ) -> Prediction:
-    """Return the network's prediction for one slice's measurement, all of it on `device`."""
+    """Return the network's prediction for one slice's measurement, all of it on `device`.
+
+    turned: whether a still's prediction is the mean over quarter turns (Timofte, Rothe and Van Gool, CVPR 2016); a
+    cine's never is, its guide takes longer than its network.
+    """
     scan, y = projection.scan, projection.y
     timing = scan.timing
-    guided = guide(y, scan.crop, timing.times, timing.at, period=timing.period).to(device)
     estimate = lowered(
         lambda shown: network.predict(shown, cyclic=timing.period is not None), device, precision
     )
-    raw = estimate(guided[None])[0]
+    if isinstance(network, StillLDM):
+        guided = still_guide(y, scan.crop).to(device)
+        answers = [
+            torch.rot90(estimate(turned_guide(guided, turns)[None])[0], -turns, (-2, -1))
+            for turns in (range(4) if turned else range(1))
+        ]
+        raw = torch.stack(answers).mean(0)
+    else:
+        guided = guide(y, scan.crop, timing.times, timing.at, period=timing.period).to(device)
+        raw = estimate(guided[None])[0]
     held = projection(raw)
     return Prediction(guided, raw, (held.abs() - 1 if held.is_complex() else held).to(device))
 
 
-class CineRegression:
-    """Restore slices with the regressor of a `CineLDM`.
+class LDMRegression:
+    """Restore slices with the regressor of a `ResidualLDM`.
 
     Args:
+        name: of the method, as in `kfine.methods.base.Method`.
         network: in evaluation mode, on `device`.
         strength: see `Projection`.
+        turned: see `predict`.
         device: where the network runs.
         precision: autocast type of the network; everything else stays float32.
     """
 
-    name = "cine-regression"
     samples = 1
 
     def __init__(
         self,
-        network: CineLDM,
+        name: str,
+        network: ResidualLDM,
         *,
         strength: float,
+        turned: bool = False,
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        self.network, self.strength, self.device, self.precision = network, strength, device, precision
+        self.name, self.network, self.device, self.precision = name, network, device, precision
+        self.strength, self.turned = strength, turned
 
     @property
     def options(self) -> dict[str, Any]:
         """The settings, JSON-ready."""
-        return {"strength": self.strength}
+        return {"strength": self.strength, "turned": self.turned}
 
     def evaluations(self, scan: Scan) -> int:
         """Return one."""
@@ -122,7 +146,9 @@ class CineRegression:
         slices = []
         for measured in y:
             projection = Projection(scan, measured, self.strength)
-            predicted = predict(self.network, projection, device=self.device, precision=self.precision)
+            predicted = predict(
+                self.network, projection, turned=self.turned, device=self.device, precision=self.precision
+            )
             slices.append(projection(predicted.raw))
             draws.on_step(1)
         return torch.stack(slices)[:, None]

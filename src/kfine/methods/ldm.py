@@ -1,7 +1,8 @@
-"""Method cine-ldm: samples of a latent diffusion model of cines, held to the measured k-space of the kept frames.
+"""Methods cine-ldm and ldm: samples of a latent diffusion model, held to the measured k-space.
 
 After arXiv 2410.23898 (2024): restoration as denoising in the latent space of a VQGAN, started from the latent of the
-low-resolution cine; here of the regression's estimate, whose residual is what the latents hold.
+low-resolution image; here of the regression's estimate, whose residual is what the latents hold.  Cines go through it
+by whole slices, stills as slices of one frame (decision 12).
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import SAMPLERS
 from kfine.diffusion.schedules import uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.methods.cine_regression import Projection, predict
+from kfine.methods.ldm_regression import Projection, predict
 from kfine.methods.scan import Scan
 from kfine.methods.vdm import lowered
-from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.residual_ldm import ResidualLDM
 
 
 @dataclass(frozen=True)
-class CineLDMOptions:
-    """How `CineLDMMethod` samples.
+class LDMOptions:
+    """How `LDMMethod` samples.
 
     Attributes:
         steps: evaluations of the denoiser a sample.
         samples: samples a slice.
         sampler: a name of `kfine.diffusion.samplers.SAMPLERS`.
         strength: weight of the measured k-space in the result, see `Projection`.
+        turned: see `predict`.
         start: noise level, in standard deviations of the latents, at which sampling starts from the latent of the
             prediction; None starts from pure noise at `highest`.
         last: noise level of the last evaluation.
@@ -42,6 +44,7 @@ class CineLDMOptions:
     samples: int = 8
     sampler: str = "dpm-solver-2m"
     strength: float = 1.0
+    turned: bool = False
     start: float | None = 10.0
     last: float = 0.03
     highest: float = 80.0
@@ -52,27 +55,28 @@ class CineLDMOptions:
         return uniform_in_gamma(first, self.last, self.steps)
 
 
-class CineLDMMethod:
-    """Restore slices with a trained `CineLDM`.
+class LDMMethod:
+    """Restore slices with a trained `ResidualLDM`.
 
     Args:
+        name: of the method, as in `kfine.methods.base.Method`.
         network: in evaluation mode, on `device`, with an autoencoder and a denoiser.
         settings: how to sample.
         device: where the network runs.
         precision: autocast type of the network; everything else stays float32.
     """
 
-    name = "cine-ldm"
-
     def __init__(
         self,
-        network: CineLDM,
-        settings: CineLDMOptions,
+        name: str,
+        network: ResidualLDM,
+        settings: LDMOptions,
         *,
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        self.network, self.settings, self.device, self.precision = network, settings, device, precision
+        self.name, self.network, self.settings = name, network, settings
+        self.device, self.precision = device, precision
         self.samples = settings.samples
 
     @property
@@ -98,9 +102,11 @@ class CineLDMMethod:
         """Return the samples of one slice (sample, frame, *high)."""
         settings, network = self.settings, self.network
         project = Projection(scan, y, settings.strength)
-        predicted = predict(network, project, device=self.device, precision=self.precision)
+        predicted = predict(
+            network, project, turned=settings.turned, device=self.device, precision=self.precision
+        )
         seen = predicted.held[None]
-        condition = network.condition(seen, predicted.guided[None, 2, :, 0, 0])
+        condition = network.condition(seen, predicted.guided[None])
         # The autoencoder works on the fine grid, where frames take most memory, and knows them one by one.
         planes = seen.split(draws.at_once, dim=1)
         encode, decode = self._lowered(network.encode), self._lowered(network.decode)

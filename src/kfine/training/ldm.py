@@ -1,4 +1,4 @@
-"""The training task of method cine-ldm, the third stage of the cine system."""
+"""The training task of methods cine-ldm and ldm, the third stage of a latent diffusion model."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, default_collate
 
 from kfine.diffusion.losses import antithetic_times
-from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.residual_ldm import ResidualLDM
 from kfine.training.cine_config import CineLDMTrainingConfig
-from kfine.training.cine_items import CineDataset, CineItem, flat
-from kfine.training.cine_objectives import DenoiserObjective, shown
-from kfine.training.cine_supply import CineSupply, frozen, history, stage_before
+from kfine.training.items import Item, flat
+from kfine.training.ldm_objectives import DenoiserObjective, shown
+from kfine.training.still_config import LDMTrainingConfig
+from kfine.training.supply import frozen, history, kind_of, stage_before, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 _INSIDE = 1e-4, 1 - 1e-4  # quantiles whose levels are finite
 
 
-class CineLDMTask:
+class LDMTask:
     """Train the denoiser of latents, see `kfine.training.task.Task`.
 
     Args:
@@ -30,26 +31,27 @@ class CineLDMTask:
         autoencoder: model folder of the second stage.
     """
 
-    def __init__(self, config: CineLDMTrainingConfig, data: Sequence[Path], *, autoencoder: Path) -> None:
+    def __init__(
+        self,
+        config: CineLDMTrainingConfig | LDMTrainingConfig,
+        data: Sequence[Path],
+        *,
+        autoencoder: Path,
+    ) -> None:
         self.config, self.data, self.autoencoder = config, data, autoencoder
 
-    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
+    def open(self, *, resumed: bool, reports: bool) -> ResidualLDM:
         """Load the stages before, read the data, measure the latents and build the denoiser."""
-        config = self.config
-        self.earlier, before = stage_before(self.autoencoder, option="--autoencoder", autoencoder=True)
+        kind = kind_of(self.config)
+        self.earlier, before = stage_before(self.autoencoder, kind, option="--autoencoder", autoencoder=True)
         assert before.autoencoder is not None
-        self.supply = CineSupply(
-            self.data,
-            data=config.data,
-            optimiser=config.optimiser,
-            report=config.report if reports else None,
-        )
-        self.network = CineLDM(**self._described())
+        self.supply = supply_of(self.data, self.config, reports=reports)
+        self.network = kind.network(**self._described())
         assert self.network.autoencoder is not None
         frozen(self.network.regressor, before.regressor)
         frozen(self.network.autoencoder, before.autoencoder)
         if not resumed:
-            measure_latents(self.network, self.supply.dataset(config.diffusion.measured))
+            measure_latents(self.network, self.dataset(count := self.config.diffusion.measured), count=count)
         return self.network
 
     def learners(self) -> dict[str, Learner]:
@@ -63,11 +65,11 @@ class CineLDMTask:
         network = self.network
         return [part for part in (network.regressor, network.autoencoder, network.denoiser) if part]
 
-    def dataset(self, length: int) -> CineDataset:
-        """Return clips and stills."""
+    def dataset(self, length: int) -> Dataset[Item]:
+        """Return pieces of cines or of stills."""
         return self.supply.dataset(length)
 
-    def descents(self, batch: CineItem, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the weighted denoising loss, some levels of noise for each clip."""
         item, options = flat(batch), self.config.diffusion
         images, frames = item.x.shape[:2]
@@ -94,6 +96,7 @@ class CineLDMTask:
         return {
             "method": self.config.method,
             "network": self._described(),
+            "ranges": self.supply.ranges,
             "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"}),
             "earlier": history(self.earlier),
         }
@@ -113,13 +116,13 @@ class CineLDMTask:
 
 
 @torch.no_grad()
-def measure_latents(network: CineLDM, items: CineDataset) -> None:
+def measure_latents(network: ResidualLDM, items: Dataset[Item], *, count: int) -> None:
     """Give `network` the mean and standard deviation of the latents of `items`, a channel each.
 
     The codes are few and lie where the latents do, so those of the latents before quantisation serve both.
     """
     latents: list[Tensor] = []
-    for g in range(len(items)):
+    for g in range(count):
         item = flat(default_collate([items[g]]))
         latents.append(network.encode(item.x, shown(network, item)).transpose(0, 1).flatten(1))
     z = torch.cat(latents, dim=1).double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from kfine.blind_degradation import blindly_degraded, on_kspace_grid
 from kfine.operators.kspace import KSpaceCrop, measurement_of
-from kfine.training.cine_config import CineDataConfig
+from kfine.training.piece_config import PieceConfig
 
 Rng = np.random.Generator
 
@@ -38,20 +39,37 @@ class Degradation:
         return self.noise == 0 and not self.photographic
 
 
-def drawn_degradation(config: CineDataConfig, rng: Rng, *, frames: int) -> Degradation:
-    """Return a random scan of a clip of so many `frames` (1: a still) that keeps two of them or more."""
-    allowed = [every for every in config.every if every == 1 or every <= frames // 2]
-    every = int(rng.choice(allowed)) if allowed else 1
+def drawn_degradation(
+    config: PieceConfig, rng: Rng, *, every: Sequence[int] = (), time_only: float = 0.0
+) -> Degradation:
+    """Return a random scan.
+
+    Args:
+        config: its ranges.
+        rng: decides everything.
+        every: of these numbers one is drawn, and one of so many frames is kept; none: every frame is.
+        time_only: part of the scans with fewer frames whose matrix is whole.
+    """
+    kept = int(rng.choice(every)) if every else 1
     if rng.random() < config.photographic:
         scale = config.photographic_scale
-        return Degradation(every, (1 / scale, 1 / scale), photographic=scale)
+        return Degradation(kept, (1 / scale, 1 / scale), photographic=scale)
     low, high = (math.log(factor) for factor in config.scale)
     first, second = (math.exp(-rng.uniform(low, high)) for _ in range(2))
     parts = ((first, first), (first, first), (first, second), (first, 1.0), (1.0, first))[rng.integers(5)]
-    if every > 1 and rng.random() < config.time_only:
+    if kept > 1 and rng.random() < time_only:
         parts = (1.0, 1.0)
     noisy = config.noise > 0 and rng.integers(4) == 0
-    return Degradation(every, parts, noise=config.noise * rng.uniform() if noisy else 0.0)
+    return Degradation(kept, parts, noise=config.noise * rng.uniform() if noisy else 0.0)
+
+
+def leaving_two(every: Sequence[int], *, frames: int) -> list[int]:
+    """Return those of `every` that keep two or more of so many `frames`: one of `every` frames is kept.
+
+    >>> leaving_two((1, 2, 4, 8), frames=10), leaving_two((1, 2), frames=1)
+    ([1, 2, 4], [1])
+    """
+    return [step for step in every if step == 1 or step <= frames // 2]
 
 
 def zero_filled(frames: Tensor, degradation: Degradation, rng: Rng) -> Tensor:

@@ -1,0 +1,67 @@
+"""One training run from the command line: the options that every task takes, and what it prints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfine.cli.console import err, plain_warnings, say
+from kfine.cli.outputs import made_folder
+from kfine.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from kfine.training.task import Task
+
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The options that every task takes."""
+
+    out: Path
+    resume: bool
+    accelerator: str
+    devices: int
+    nodes: int
+    workers: int
+    tensorboard: bool
+    quiet: bool
+
+    def check(self, data: Sequence[Path]) -> None:
+        """Refuse what can be refused before torch is loaded."""
+        if self.accelerator not in ACCELERATORS:
+            raise UsageError(f"--accelerator {self.accelerator}: expected one of {', '.join(ACCELERATORS)}")
+        for folder in data:
+            if not folder.is_dir():
+                raise InputError(f"{folder}: expected a folder of training images, found none; check --data")
+
+    def train(self, task: Task) -> None:
+        """Run `task` with a bar of its progress, and print where its model is."""
+        from rich.progress import Progress
+
+        from kfine.devices import choose_device
+        from kfine.training.loop import Devices, train
+
+        choose_device(self.accelerator)  # says it if there is none
+        steps = task.config.optimiser.steps
+        bar = Progress(console=err, disable=self.quiet or not err.is_terminal, transient=True)
+        with made_folder(self.out), plain_warnings(quiet=self.quiet), bar:
+            shown = bar.add_task("training", total=steps)
+
+            def on_step(step: int, loss: float) -> None:
+                bar.update(shown, completed=step, description=f"step {step}/{steps} loss {loss:.4f}")
+
+            folder = train(
+                task,
+                out=self.out,
+                resume=self.resume,
+                devices=Devices(self.accelerator, self.devices, self.nodes, self.workers),
+                tensorboard=self.tensorboard,
+                on_step=on_step,
+            )
+        if not self.quiet and os.environ.get("LOCAL_RANK", "0") == "0":  # one process speaks for all
+            say(folder)

@@ -1,0 +1,156 @@
+"""kfine train srresnet, srgan, autoencoder and ldm: the methods of single images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kfine.cli.parameters import (
+    Accelerator,
+    DeviceCount,
+    Features,
+    Nodes,
+    Quiet,
+    Resume,
+    RunFolder,
+    Stills,
+    TensorBoard,
+    TrainConfig,
+    Workers,
+)
+from kfine.cli.training_run import Run
+
+
+def srresnet(
+    config: TrainConfig,
+    data: Stills,
+    out_folder: RunFolder,
+    resume: Resume = False,
+    accelerator: Accelerator = "auto",
+    devices: DeviceCount = 1,
+    nodes: Nodes = 1,
+    workers: Workers = 1,
+    tensorboard: TensorBoard = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a regression of single images: srresnet, or small-unet if the config says so.
+
+    A method of its own, where srgan starts, and stage 1 of 3 of ldm.
+
+    [bold]kfine train srresnet --config configs/srresnet.toml --data BRAINS \
+--data HEARTS --out runs/srresnet[/bold]
+    """
+    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
+    run.check(data)
+
+    from kfine.training.config import read_training_config
+    from kfine.training.still_config import StillRegressionTrainingConfig
+
+    settings = read_training_config(config, StillRegressionTrainingConfig)
+
+    from kfine.training.regression import RegressionTask
+
+    run.train(RegressionTask(settings, data))
+
+
+def srgan(
+    config: TrainConfig,
+    data: Stills,
+    out_folder: RunFolder,
+    generator: Annotated[
+        Path, typer.Option(metavar="DIR", help="Model folder that kfine train srresnet made.")
+    ],
+    features: Features = None,
+    resume: Resume = False,
+    accelerator: Accelerator = "auto",
+    devices: DeviceCount = 1,
+    nodes: Nodes = 1,
+    workers: Workers = 1,
+    tensorboard: TensorBoard = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train SRGAN: a trained srresnet goes on against a discriminator.
+
+    [bold]kfine train srgan --config configs/srgan.toml --data BRAINS --data HEARTS \
+--generator runs/srresnet/model --features SQUEEZENET --out runs/srgan[/bold]
+    """
+    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
+    run.check(data)
+
+    from kfine.training.config import read_training_config
+    from kfine.training.still_config import SRGANTrainingConfig
+
+    settings = read_training_config(config, SRGANTrainingConfig)
+
+    from kfine.training.srgan import SRGANTask
+
+    run.train(SRGANTask(settings, data, generator=generator, features=features))
+
+
+def autoencoder(
+    config: TrainConfig,
+    data: Stills,
+    out_folder: RunFolder,
+    regression: Annotated[
+        Path, typer.Option(metavar="DIR", help="Model folder that kfine train srresnet made.")
+    ],
+    features: Features = None,
+    resume: Resume = False,
+    accelerator: Accelerator = "auto",
+    devices: DeviceCount = 1,
+    nodes: Nodes = 1,
+    workers: Workers = 1,
+    tensorboard: TensorBoard = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the autoencoder of single images: stage 2 of 3 of ldm.
+
+    [bold]kfine train autoencoder --config configs/autoencoder.toml --data BRAINS \
+--data HEARTS --regression runs/srresnet/model --out runs/autoencoder[/bold]
+    """
+    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
+    run.check(data)
+
+    from kfine.training.config import read_training_config
+    from kfine.training.still_config import AutoencoderTrainingConfig
+
+    settings = read_training_config(config, AutoencoderTrainingConfig)
+
+    from kfine.training.vqgan import VQGANTask
+
+    run.train(VQGANTask(settings, data, regression=regression, features=features))
+
+
+def ldm(
+    config: TrainConfig,
+    data: Stills,
+    out_folder: RunFolder,
+    autoencoder: Annotated[
+        Path, typer.Option(metavar="DIR", help="Model folder that kfine train autoencoder made.")
+    ],
+    resume: Resume = False,
+    accelerator: Accelerator = "auto",
+    devices: DeviceCount = 1,
+    nodes: Nodes = 1,
+    workers: Workers = 1,
+    tensorboard: TensorBoard = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the latent diffusion model of single images: stage 3 of 3 of ldm.
+
+    [bold]kfine train ldm --config configs/ldm.toml --data BRAINS --data HEARTS \
+--autoencoder runs/autoencoder/model --out runs/ldm[/bold]
+    """
+    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
+    run.check(data)
+
+    from kfine.training.config import read_training_config
+    from kfine.training.still_config import LDMTrainingConfig
+
+    settings = read_training_config(config, LDMTrainingConfig)
+
+    from kfine.training.ldm import LDMTask
+
+    run.train(LDMTask(settings, data, autoencoder=autoencoder))

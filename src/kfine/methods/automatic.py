@@ -1,0 +1,72 @@
+"""Which method and model "auto" takes: by what the image is, and by what the packaged models were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kfine.methods.options import Choice, has_no_use
+from kfine.methods.ranges import Ranges, far
+
+# By what the image is: methods in the order in which they are tried.
+_CINE = ("cine-ldm", "ldm", "vdm")
+_STILL = ("vdm", "ldm")
+# Where no model knows its like: first the one that was trained on most kinds of images.
+_OTHER = ("ldm", "vdm")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to know of an image before it is restored.
+
+    Attributes:
+        beats: whether it is a cine: frames of one heart beat, after which they begin again.
+        in_time: whether frames are asked for at other times.
+        measured: whether its k-space was measured.
+        ranges: what it is like.
+    """
+
+    beats: bool
+    in_time: bool
+    measured: bool
+    ranges: Ranges
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A packaged model: the method in its config.json, and what it was trained on."""
+
+    method: str
+    ranges: Ranges
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A method, the name of its model, and why."""
+
+    method: str
+    model: str
+    why: str
+
+
+def pick(facts: Facts, models: Mapping[str, Packaged], choice: Choice) -> Pick | None:
+    """Return what "auto" is for an image; None where no packaged model can serve it.
+
+    A cine, and whatever is asked for other frames, goes to "cine-ldm"; measured k-space to "vdm", which knows noise; a
+    magnitude image to the first of "vdm" and "ldm" whose model knows its like, which for "vdm" means brains; any
+    other to "ldm".  Where a model is not packaged, or has no use for an option of `choice`, the next one serves.
+    """
+    cine = facts.beats or facts.in_time
+    kind = "a cine" if cine else "measured k-space" if facts.measured else "a magnitude image"
+    order = ("cine-ldm",) if facts.in_time else _CINE if cine else _STILL
+    willing = [method for method in order if not has_no_use(choice, method)] or list(order)
+    served = [(method, name) for method in willing for name in models if models[name].method == method]
+    for method, name in served:
+        if not far(facts.ranges, models[name].ranges):
+            return Pick(method, name, f"{kind} like those that {name} was trained on")
+    if not (facts.measured or cine):
+        served.sort(key=lambda pair: _OTHER.index(pair[0]))
+    if not served:
+        return None
+    method, name = served[0]
+    return Pick(method, name, f"{kind} unlike those that the packaged models were trained on")

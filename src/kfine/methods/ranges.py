@@ -1,0 +1,148 @@
+"""What images are like, in a few numbers, and whether one is far from those that a model was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kfine.errors import ModelError
+from kfine.image import Image
+from kfine.intensity import Scaling
+
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Interval = tuple[Number, Number]
+
+AIR, TISSUE = 0.02, 0.1  # of full scale: darker is air, brighter is tissue
+LEAST_TISSUE = 0.03  # of a slice that is not empty
+_VOXELS = 1_000_000  # looked at, at most
+
+# How far beyond its range a model may be used without a word: a factor; of parts of the voxels, a difference.
+_FACTORS = {"voxel_size": 1.25, "matrix": 1.5, "scale": 1.25, "brightness": 1.3}
+_PARTS = {"air": 0.15}
+_WORDS = {
+    "voxel_size": ("voxel size", " mm"),
+    "matrix": ("matrix", ""),
+    "scale": ("scale", ""),
+    "air": ("air", " of a slice"),
+    "brightness": ("brightness of tissue", " of full scale"),
+}
+
+
+class Ranges(BaseModel):
+    """From least to greatest; None where it is not known.  Of a model, the table "ranges" of its config.json.
+
+    Attributes:
+        voxel_size: in plane, mm, of the fine image.
+        matrix: rows and columns of the fine image.
+        scale: how many times smaller the scan's matrix is.
+        air: part of a slice's voxels below 2 % of full scale (`Scaling`).
+        brightness: mean of a slice's voxels above 10 % of full scale, as a part of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    voxel_size: Interval | None = None
+    matrix: Interval | None = None
+    scale: Interval | None = None
+    air: Interval | None = None
+    brightness: Interval | None = None
+
+    @classmethod
+    def of(cls, name: str, config: dict[str, Any]) -> Ranges:
+        """Return what a model's `config` says; nothing is known where it has no such table.
+
+        Raises:
+            ModelError: not such a table.
+        """
+        try:
+            return cls.model_validate(config.get("ranges", {}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in ("ranges", *first["loc"]))
+            raise ModelError(f"model {name}: config.json: {where}: {first['msg']}") from None
+
+    @classmethod
+    def around(cls, several: Iterable[Ranges]) -> Ranges:
+        """Return the least ranges that hold all of `several`, of whatever is known of any."""
+        each = [ranges.model_dump(exclude_none=True) for ranges in several]
+        joined: dict[str, Interval] = {}
+        for name in cls.model_fields:
+            known = [ranges[name] for ranges in each if name in ranges]
+            if known:
+                joined[name] = min(low for low, _ in known), max(high for _, high in known)
+        return cls.model_validate(joined)
+
+    def words(self) -> dict[str, str]:
+        """Return what is known, in words: {"voxel_size": "voxel size 0.87-2.1 mm"}."""
+        return {
+            name: f"{_WORDS[name][0]} {shown(*interval)}{_WORDS[name][1]}"
+            for name, interval in self.model_dump(exclude_none=True).items()
+        }
+
+
+def ranges_of(image: Image, scaling: Scaling, *, high: tuple[int, int]) -> Ranges:
+    """Return what `image` is like once it is brought to the matrix `high` (rows, columns).
+
+    Its voxel size is taken as unknown where it has no place in the world.  Intensities are those of its slices with
+    tissue, without the outermost twentieths.
+    """
+    sizes = [mm * n / big for mm, n, big in zip(image.voxel_sizes[1:], image.matrix, high, strict=True)]
+    factors = [big / n for n, big in zip(image.matrix, high, strict=True)]
+    air, brightness = _intensities(image, scaling)
+    placed = not np.array_equal(image.affine, np.eye(4))
+    return Ranges(
+        voxel_size=(min(sizes), max(sizes)) if placed else None,
+        matrix=(min(high), max(high)),
+        scale=(min(factors), max(factors)),
+        air=air,
+        brightness=brightness,
+    )
+
+
+def _intensities(image: Image, scaling: Scaling) -> tuple[Interval, Interval]:
+    """Return the ranges of air and brightness over the slices with tissue; over all where none has enough."""
+    stride = max(1, math.isqrt(image.voxels.size // _VOXELS))
+    voxels = np.abs(image.voxels[:, :, ::stride, ::stride]).swapaxes(0, 1).reshape(image.slices, -1)
+    voxels = voxels / scaling.full
+    tissue = voxels > TISSUE
+    part = tissue.mean(1)
+    kept = part >= min(LEAST_TISSUE, part.max())
+    air = (voxels < AIR).mean(1)[kept]
+    brightness = (voxels * tissue).mean(1)[kept] / np.maximum(part[kept], 1e-6)
+    return _middle(air), _middle(brightness)
+
+
+def _middle(values: NDArray[np.floating[Any]]) -> Interval:
+    low, high = np.quantile(values, (0.05, 0.95))
+    return float(low), float(high)
+
+
+def far(image: Ranges, model: Ranges) -> list[str]:
+    """Return in words what of `image` is far from the ranges of `model`; nothing where either is not known."""
+    theirs, own = model.model_dump(exclude_none=True), image.model_dump(exclude_none=True)
+    said = []
+    for name, (low, high) in theirs.items():
+        if name not in own:
+            continue
+        if name in _PARTS:
+            least, most = low - _PARTS[name], high + _PARTS[name]
+        else:
+            least, most = low / _FACTORS[name], high * _FACTORS[name]
+        if own[name][0] < least or own[name][1] > most:
+            words, unit = _WORDS[name]
+            said.append(f"{words} {shown(*own[name])}{unit} (trained on {shown(low, high)})")
+    return said
+
+
+def shown(low: float, high: float) -> str:
+    """Return an interval in three digits.
+
+    >>> shown(0.868, 2.1), shown(128, 128)
+    ('0.868-2.1', '128')
+    """
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g}-{high:.3g}"

@@ -1,0 +1,157 @@
+"""What the models of cines and of stills share: regressor, autoencoder and denoiser, with the units between them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kfine.networks.blocks import pad_to_multiple
+from kfine.networks.space_time import SpaceTimeUNet
+from kfine.networks.vqgan import VQGAN
+
+
+class ResidualLDM(nn.Module, ABC):
+    """Abstract: E[x | scan] by a regressor, and latent diffusion of what that lacks (CorrDiff, Mardani et al. 2023).
+
+    Holds the regressor alone, with an autoencoder, or all three parts.  Images are in model units, air at -1 and
+    white at 1; latents outside the autoencoder are normalised to mean 0 and standard deviation 1 a channel, once
+    `set_latent_statistics` has been told theirs.
+
+    What the scan says is the guide (batch, channel, frame, row, column): first `IMAGES` images, then `FACTS`
+    channels that are constant over a plane.
+
+    Args:
+        regressor: maps the guide to (batch, 1, frame, row, column), called with the keyword `cyclic`.
+        autoencoder: arguments of the VQGAN, or None.
+        denoiser: `widths` and `blocks` of its SpaceTimeUNet, or None; it needs an autoencoder.
+        time: whether the denoiser looks along time; else it takes frames one by one.
+    """
+
+    IMAGES: ClassVar[int]
+    FACTS: ClassVar[int]
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        regressor: nn.Module,
+        autoencoder: Mapping[str, Any] | None,
+        denoiser: Mapping[str, Any] | None,
+        time: bool,
+    ) -> None:
+        super().__init__()
+        self.regressor = regressor
+        self.autoencoder = None if autoencoder is None else VQGAN(**autoencoder)
+        self.denoiser: SpaceTimeUNet | None = None
+        if autoencoder is not None:
+            channels, factor = autoencoder["channels"], autoencoder["factor"]
+            self.register_buffer("latent_mean", torch.zeros(channels))
+            self.register_buffer("latent_std", torch.ones(channels))
+            if denoiser is not None:
+                inputs = channels + factor**2 + self.FACTS
+                self.denoiser = SpaceTimeUNet(
+                    inputs=inputs, outputs=channels, levels=True, time=time, **denoiser
+                )
+        elif denoiser is not None:
+            raise ValueError("expected an autoencoder beside the denoiser, which works on its latents")
+
+    @abstractmethod
+    def blend(self, guide: Tensor) -> Tensor:
+        """Return what the regressor corrects, (batch, frame, row, column): the scan's own best image."""
+
+    def predict(self, guide: Tensor, *, cyclic: bool) -> Tensor:
+        """Return the estimate of E[x | scan], (batch, frame, row, column): the blend and the regressor's correction.
+
+        cyclic: whether time wraps round.
+        """
+        return self.blend(guide) + self.regressor(guide, cyclic=cyclic)[:, 0].float()
+
+    def encode(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Return the normalised latent of frames `x`, not quantised.
+
+        Args:
+            x: (batch, frame, row, column).
+            seen: of the shape of `x`, what the autoencoder is shown: the projected prediction.
+
+        Returns:
+            (batch, channel, frame, ceil(row / factor), ceil(column / factor)).
+        """
+        z = self._autoencoder.encode(_as_images(x), _as_images(seen)).float()
+        z = (z - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+        return z.unflatten(0, x.shape[:2]).transpose(1, 2)
+
+    def decode(self, z: Tensor, seen: Tensor) -> Tensor:
+        """Return the frames (batch, frame, row, column) of a normalised latent `z`, put on the nearest codes.
+
+        Args:
+            z: (batch, channel, frame, row', column'), as `encode` returns it.
+            seen: (batch, frame, row, column), as given to `encode`.
+        """
+        z = z.transpose(1, 2).flatten(0, 1) * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+        decoded = self._autoencoder.decode(self._autoencoder.quantise(z).z, _as_images(seen)).float()
+        return decoded.view_as(seen)
+
+    def condition(self, predicted: Tensor, guide: Tensor) -> Tensor:
+        """Return what the denoiser is shown: the prediction by pixel-unshuffle on the latent grid, and the facts.
+
+        Args:
+            predicted: (batch, frame, row, column).
+            guide: whose constant channels are the facts.
+
+        Returns:
+            (batch, factor^2 + FACTS, frame, ceil(row / factor), ceil(column / factor)).
+        """
+        factor = self._autoencoder.factor
+        pixels = F.pixel_unshuffle(pad_to_multiple(predicted, factor)[:, :, None], factor).transpose(1, 2)
+        facts = guide[:, self.IMAGES :, :, :1, :1].to(pixels)
+        return torch.cat([pixels, facts.expand(-1, -1, -1, *pixels.shape[-2:])], dim=1)
+
+    def denoise(self, z: Tensor, sigma: Tensor, condition: Tensor, *, cyclic: bool) -> Tensor:
+        """Return the estimate of the latent in z_sigma = latent + sigma n.
+
+        Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022, table 1, with
+        sigma_data = 1: D = c_skip z + c_out F(c_in z; c_noise).
+
+        Args:
+            z: z_sigma (batch, channel, frame, row', column').
+            sigma: scalar or (batch,), above 0.
+            condition: what `condition` made of the prediction.
+            cyclic: whether time wraps round.
+
+        Returns:
+            Of the shape of `z`.
+        """
+        if self.denoiser is None:
+            raise ValueError("expected a model with a denoiser, this one has none")
+        level = sigma.to(z).expand(len(z))
+        s = level[:, None, None, None, None]
+        variance = s.square() + 1
+        shown = torch.cat([z / variance.sqrt(), condition], dim=1)
+        output = self.denoiser(shown, level.log() / 4, cyclic=cyclic).float()
+        return z / variance + s / variance.sqrt() * output
+
+    def set_latent_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Take in mean and standard deviation (channel,) of the autoencoder's latents, before normalisation."""
+        if mean.shape != self.latent_mean.shape or std.shape != self.latent_std.shape:
+            raise ValueError(f"expected mean and std of shape {tuple(self.latent_mean.shape)}")
+        if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+            raise ValueError("expected finite means and positive, finite standard deviations of the latents")
+        self.latent_mean.copy_(mean)
+        self.latent_std.copy_(std)
+
+    @property
+    def _autoencoder(self) -> VQGAN:
+        if self.autoencoder is None:
+            raise ValueError("expected a model with an autoencoder, this one has none")
+        return self.autoencoder
+
+
+def _as_images(x: Tensor) -> Tensor:
+    """Return frames (batch, frame, row, column) as images (batch * frame, 1, row, column)."""
+    return x.flatten(0, 1)[:, None]

@@ -1,0 +1,115 @@
+"""The training task of method srgan: a trained SRResNet goes on against a discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from kfine.errors import ModelError
+from kfine.networks.discriminator import VGGDiscriminator
+from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.networks.srresnet import SRResNet
+from kfine.networks.still_ldm import StillLDM
+from kfine.training.items import Item, flat
+from kfine.training.ldm_objectives import DiscriminatorObjective, GeneratorObjective
+from kfine.training.still_config import SRGANTrainingConfig
+from kfine.training.supply import history, kind_of, stage_before, supply_of
+from kfine.training.task import Descent, Group, Learner, Objectives, Turn
+
+
+class SRGANTask:
+    """Train the generator and its discriminator, see `kfine.training.task.Task`.
+
+    Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017:
+    the generator starts from SRResNet's weights (section 3.2) and learns the content and the adversarial loss.
+
+    Args:
+        config: the checked configuration.
+        data: folders of DICOM series, NIfTI files or PNG pictures.
+        generator: model folder of method "srresnet".
+        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
+    """
+
+    def __init__(
+        self,
+        config: SRGANTrainingConfig,
+        data: Sequence[Path],
+        *,
+        generator: Path,
+        features: Path | None = None,
+    ) -> None:
+        self.config, self.data, self.generator, self.features = config, data, generator, features
+
+    def open(self, *, resumed: bool, reports: bool) -> StillLDM:
+        """Load SRResNet, read the data and build the discriminator."""
+        config = self.config
+        self.earlier, before = stage_before(
+            self.generator, kind_of(config), option="--generator", autoencoder=False
+        )
+        if not isinstance(before.regressor, SRResNet):
+            raise ModelError(
+                f"--generator {self.earlier.name}: expected a model of method srresnet, got {self.earlier.method}"
+            )
+        self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
+        self.supply = supply_of(self.data, config, reports=reports)
+        self.network = StillLDM(**self._described())
+        self.network.regressor.load_state_dict(before.regressor.state_dict())
+        self.judge = VGGDiscriminator(width=config.adversary.width, patch=config.data.patch)
+        return self.network
+
+    def learners(self) -> dict[str, Learner]:
+        """Return the generator and the discriminator."""
+        config = self.config
+        generator = Group(list(self.network.parameters()), config.optimiser.learning_rate)
+        judge = Group(list(self.judge.parameters()), config.adversary.learning_rate)
+        objective = GeneratorObjective(self.network, self.distance, config.adversary)
+        # The paper's momentum, section 3.2: 0.9, of both.
+        return {
+            "network": Learner(self.network, objective, (generator,)),
+            "discriminator": Learner(self.judge, DiscriminatorObjective(self.judge), (judge,)),
+        }
+
+    def hot_parts(self) -> list[nn.Module]:
+        """Return the generator and the discriminator."""
+        return [self.network.regressor, self.judge]
+
+    def dataset(self, length: int) -> Dataset[Item]:
+        """Return pieces of stills."""
+        return self.supply.dataset(length)
+
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+        """Yield the generator's loss, then the discriminator's."""
+        # The discriminator learns in its own turn alone.
+        self.judge.requires_grad_(False)
+        result = objectives["network"](flat(batch), self.judge)
+        yield Descent("network", result.loss, result.figures)
+        self.judge.requires_grad_(True)
+        loss = objectives["discriminator"](result.x, result.decoded, result.seen)
+        yield Descent("discriminator", loss, {"discriminator": loss})
+
+    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the PSNRs of zero filling and of the generator."""
+        return self.supply.figures(network, device)
+
+    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
+        """Write truth, zero filling and the generator's image of the validation slices."""
+        self.supply.picture(network, path, device)
+
+    def description(self) -> dict[str, Any]:
+        """Return how the model was made."""
+        return {
+            "method": self.config.method,
+            "network": self._described(),
+            "ranges": self.supply.ranges,
+            "training": self.config.model_dump(mode="json", exclude={"method", "report"})
+            | {"feature_distance": self.distance is not None},
+            "earlier": history(self.earlier),
+        }
+
+    def _described(self) -> dict[str, Any]:
+        return {"regressor": self.earlier.config["network"]["regressor"]}

@@ -1,0 +1,192 @@
+"""What the stages of a latent diffusion model share: the data, the validation and the stages before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from kfine.checkpoint import Model, load_model
+from kfine.errors import ModelError
+from kfine.methods.ldm import LDMOptions
+from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.still_ldm import StillLDM
+from kfine.training.cine_config import CineDataConfig, CineReportConfig
+from kfine.training.cine_data import Cines, find_cines
+from kfine.training.cine_items import CineDataset
+from kfine.training.config import RunConfig
+from kfine.training.data import SliceRef, Volumes
+from kfine.training.items import Item
+from kfine.training.ldm_validation import LDMValidation, cine_case, still_cases
+from kfine.training.piece_config import PieceConfig
+from kfine.training.still_config import StillDataConfig, StillReportConfig
+from kfine.training.still_data import Stills, find_stills
+from kfine.training.still_items import StillDataset
+from kfine.training.trained_ranges import trained_ranges
+from kfine.training.validation import spread_over
+
+
+class PiecesRunConfig(RunConfig, Protocol):
+    """The configuration of a task that learns from pieces of cines or of stills."""
+
+    @property
+    def method(self) -> str:
+        """What the model will serve."""
+        ...
+
+    @property
+    def data(self) -> PieceConfig:
+        """A CineDataConfig or a StillDataConfig, which decides what is trained."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is trained: cines or stills.
+
+    Attributes:
+        network: of all stages.
+        regression: the method of the first stage, for messages.
+        autoencoder: the method of the second stage.
+    """
+
+    network: type[ResidualLDM]
+    regression: str
+    autoencoder: str
+
+
+def kind_of(config: PiecesRunConfig) -> Kind:
+    """Return what a configuration trains."""
+    if isinstance(config.data, StillDataConfig):
+        return Kind(StillLDM, "srresnet", "autoencoder")
+    return Kind(CineLDM, "cine-regression", "vqgan")
+
+
+@dataclass(frozen=True)
+class Supply:
+    """Training items and validation slices of some folders.
+
+    Attributes:
+        ranges: what the training images are like, for config.json.
+        dataset: gives so many training items.
+        validation: None without validation subjects, or where nobody will ask.
+    """
+
+    ranges: dict[str, Any]
+    dataset: Callable[[int], Dataset[Item]]
+    validation: LDMValidation | None
+
+    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return validation figures, none without validation subjects."""
+        return self.validation.figures(_checked(network), device) if self.validation else {}
+
+    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
+        """Write the validation slices as a PNG, where there are any."""
+        if self.validation:
+            self.validation.sheet(_checked(network), path, device)
+
+
+def supply_of(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) -> Supply:
+    """Return the supply of folders of DICOM series, NIfTI files or PNG pictures, as `config` says.
+
+    reports: whether anybody will ask for `figures` and `picture`.
+    """
+    data, options, report = config.data, config.optimiser, config.report
+    if isinstance(data, StillDataConfig):
+        assert isinstance(report, StillReportConfig)
+        stills = find_stills(roots, data)
+        return Supply(
+            _ranges(stills.volumes, stills.training, data),
+            dataset=lambda length: StillDataset(stills, data, seed=options.seed, length=length),
+            validation=_of_stills(stills, report) if reports and stills.validation else None,
+        )
+    assert isinstance(data, CineDataConfig)
+    assert isinstance(report, CineReportConfig)
+    cines = find_cines(roots, data)
+    return Supply(
+        _ranges(cines.volumes, [cines.clips, cines.stills], data),
+        dataset=lambda length: CineDataset(
+            cines, data, batch=options.batch, seed=options.seed, length=length
+        ),
+        validation=_of_cines(cines, report) if reports and cines.validation else None,
+    )
+
+
+def stage_before(folder: Path, kind: Kind, *, option: str, autoencoder: bool) -> tuple[Model, ResidualLDM]:
+    """Return the model of an earlier stage, and its network.
+
+    Args:
+        folder: the model folder that `option` named.
+        kind: of what is trained.
+        option: for messages, for example "--regression".
+        autoencoder: whether it must have an autoencoder.
+
+    Raises:
+        ModelError: not a model, or not of that stage.
+    """
+    model = load_model(folder)
+    network = model.network
+    fits = isinstance(network, kind.network) and not (autoencoder and network.autoencoder is None)
+    if not fits or model.method == "srgan":  # whose network is a regression's, and no estimate of a mean
+        wanted = kind.autoencoder if autoencoder else kind.regression
+        raise ModelError(
+            f"{option} {model.name}: expected a model of method {wanted}, got {model.method}; "
+            f"give the folder that kfine train {wanted} made"
+        )
+    return model, _checked(network)
+
+
+def frozen(part: nn.Module, source: nn.Module) -> None:
+    """Fill `part` with the weights of `source`, and let it learn nothing more."""
+    part.load_state_dict(source.state_dict())
+    part.requires_grad_(False).eval()
+
+
+def history(model: Model) -> dict[str, Any]:
+    """Return what config.json of a later stage says of an earlier one: its making, weights and validation."""
+    kept = ("training", "validation", "sha256", "earlier")
+    return {"method": model.method} | {key: model.config[key] for key in kept if key in model.config}
+
+
+def _ranges(
+    volumes: Volumes, groups: Sequence[Sequence[Sequence[SliceRef]]], data: PieceConfig
+) -> dict[str, Any]:
+    """Return the ranges of the images that the slices of `groups` are of."""
+    paths = [slices[0].path for group in groups for slices in group]
+    return trained_ranges(
+        [volumes.ranges[path] for path in paths],
+        coarsening=1 / data.resample[0],
+        scale=data.scale[1],
+        brightness=data.brightness,
+    )
+
+
+def _of_cines(cines: Cines, report: CineReportConfig) -> LDMValidation:
+    refs = spread_over(cines.validation, report.slices)
+    return LDMValidation(
+        [cine_case(cines.volumes, ref, report) for ref in refs],
+        sampling=LDMOptions(steps=report.steps, samples=report.samples),
+        baseline="flow",
+        frame=1 if report.every > 1 else 0,
+    )
+
+
+def _of_stills(stills: Stills, report: StillReportConfig) -> LDMValidation:
+    share = -(-report.slices // len(stills.validation))
+    refs = [ref for of_root in stills.validation for ref in spread_over(of_root, share)]
+    return LDMValidation(
+        [case for ref in refs for case in still_cases(stills.volumes, ref, report)],
+        sampling=LDMOptions(steps=report.steps, samples=report.samples),
+        baseline="zero_filled",
+    )
+
+
+def _checked(network: nn.Module) -> ResidualLDM:
+    assert isinstance(network, ResidualLDM)
+    return network

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from kfine.networks.discriminator import VGGDiscriminator
+from kfine.networks.srresnet import SRResNet
+
+
+def network(**arguments):
+    torch.manual_seed(0)
+    net = SRResNet(inputs=3, **({"width": 8, "blocks": 2} | arguments))
+    torch.nn.init.normal_(net.last.weight, std=0.1)
+    return net.eval()
+
+
+def test_a_fresh_network_adds_nothing():
+    fresh = SRResNet(inputs=3, width=8, blocks=2)
+    assert not fresh(torch.randn(2, 3, 1, 8, 6), cyclic=False).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (17, 12)])
+def test_any_size_goes_through_and_frames_stand_alone(shape):
+    net, x = network(), torch.randn(2, 3, 4, *shape)
+    y = net(x, cyclic=False)
+    assert y.shape == (2, 1, 4, *shape)
+    one = net(x[1:, :, 2:3], cyclic=True)
+    torch.testing.assert_close(one[0, :, 0], y[1, :, 2])
+
+
+def test_a_piece_has_what_the_whole_has():
+    """No statistics over positions: a network trained on pieces does the same in whole images."""
+    net, x = network(), torch.randn(1, 3, 1, 96, 96)
+    piece = net(x[..., 8:88, 8:88], cyclic=False)[..., 36:44, 36:44]
+    torch.testing.assert_close(piece, net(x, cyclic=False)[..., 44:52, 44:52], atol=1e-5, rtol=1e-4)
+
+
+def test_the_papers_network_has_the_papers_size():
+    """16 blocks of 64 channels: 1.5 million parameters in the paper, with one more upsampling and its batch norms."""
+    count = sum(p.numel() for p in SRResNet(inputs=3).parameters())
+    assert 1.3e6 < count < 1.6e6
+
+
+def test_the_discriminator_gives_one_verdict_an_image():
+    torch.manual_seed(0)
+    judge = VGGDiscriminator(width=4, patch=32).eval()
+    x = torch.randn(3, 1, 32, 32)
+    verdicts = judge(x)
+    assert verdicts.shape == (3, 1)
+    torch.testing.assert_close(judge(x[1:2]), verdicts[1:2])  # whatever else is in the batch
+    widths = [layer.out_channels for layer in judge.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert widths == [4, 4, 8, 8, 16, 16, 32, 32]
+    with pytest.raises(ValueError, match="multiple of 16"):
+        VGGDiscriminator(width=4, patch=40)
+
+
+def test_the_discriminator_learns_to_tell():
+    torch.manual_seed(0)
+    judge = VGGDiscriminator(width=4, patch=16)
+    adam = torch.optim.Adam(judge.parameters(), 3e-3)
+    real, made = torch.randn(16, 1, 16, 16), torch.randn(16, 1, 16, 16).cumsum(-1) / 3
+    for _ in range(40):
+        adam.zero_grad()
+        (judge(made) - judge(real)).mean().backward()
+        adam.step()
+    assert judge(real).mean() > judge(made).mean() + 0.5

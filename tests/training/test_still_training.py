@@ -1,0 +1,192 @@
+"""The still methods on phantoms: what their runs write, that killed runs go on exactly, and that they restore."""
+
+import csv
+
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+import kfine
+from kfine.checkpoint import load_model, read_tensors
+from kfine.errors import InputError, ModelError
+from kfine.training.items import flat
+from kfine.training.ldm import LDMTask
+from kfine.training.loop import Devices, train
+from kfine.training.regression import RegressionTask
+from kfine.training.srgan import SRGANTask
+from kfine.training.vqgan import VQGANTask
+from tests.conftest import phantom
+from tests.training.stills import (
+    DATA,
+    SRRESNET,
+    UNET,
+    autoencoder_config,
+    ldm_config,
+    regression_config,
+    srgan_config,
+    write_stills,
+)
+
+CPU = Devices("cpu", workers=0)
+STAGES = ("srresnet", "small-unet", "srgan", "autoencoder", "ldm")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return write_stills(tmp_path_factory.mktemp("data"))
+
+
+def task_of(stage, folders, runs):
+    return {
+        "srresnet": lambda: RegressionTask(regression_config(), folders),
+        "small-unet": lambda: RegressionTask(regression_config(UNET), folders),
+        "srgan": lambda: SRGANTask(srgan_config(), folders, generator=runs / "srresnet" / "model"),
+        "autoencoder": lambda: VQGANTask(
+            autoencoder_config(), folders, regression=runs / "srresnet" / "model"
+        ),
+        "ldm": lambda: LDMTask(ldm_config(), folders, autoencoder=runs / "autoencoder" / "model"),
+    }[stage]()
+
+
+@pytest.fixture(scope="module")
+def runs(folders, tmp_path_factory):
+    """One run of each stage, each on the ones before."""
+    out = tmp_path_factory.mktemp("runs")
+    for stage in STAGES:
+        train(task_of(stage, folders, out), out=out / stage, devices=CPU)
+    return out
+
+
+def rows(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+REGRESSED = {"loss", "mse", "mse_held", "psnr_zero_filled_x2", "psnr_prediction_x2", "psnr_prediction_x3"}
+FIGURES = {
+    "srresnet": REGRESSED,
+    "small-unet": REGRESSED,
+    "srgan": {"l1", "adversarial_weight", "discriminator", "psnr_prediction_x2"},
+    "autoencoder": {"l1", "commitment", "discriminator", "psnr_codes_x2", "psnr_latents_x3", "codes_used"},
+    "ldm": {"loss", "psnr_prediction_x2", "psnr_codes_x2", "psnr_sample_x2", "psnr_mean_x3"},
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_leaves_a_model_a_log_and_a_picture(runs, stage):
+    model = load_model(runs / stage / "model")
+    assert model.method == stage
+    assert model.config["training"]["finished_steps"] == 4
+    last = rows(runs / stage)[-1]
+    assert all(last[name] for name in FIGURES[stage])
+    assert model.config["validation"] == last
+    assert (runs / stage / "samples" / "step-0000004.png").stat().st_size > 100
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_was_trained_restores_and_contradicts_nothing(runs, stage):
+    image = kfine.Image(phantom((1, 1, 13, 12)))
+    method = {"autoencoder": "regression"}.get(stage, stage)
+    result = kfine.restore(image, matrix=(31, 30), model=runs / stage / "model")
+    assert result.provenance["method"] == method
+    assert result.residual < 1e-5
+    assert (result.std is None) == (stage != "ldm")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(folders, runs, tmp_path, stage):
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss):
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(task_of(stage, folders, runs), out=tmp_path / "cut", devices=CPU, on_step=kill)
+    train(task_of(stage, folders, runs), out=tmp_path / "cut", resume=True, devices=CPU)
+    a, b = (read_tensors(path / "checkpoint.safetensors") for path in (runs / stage, tmp_path / "cut"))
+    assert set(a) == set(b)
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("network", "rate"), [(SRRESNET | {"width": 16}, 3e-3), (UNET, 1e-2)], ids=["srresnet", "small-unet"]
+)
+def test_what_a_regression_learns_beats_zero_filling(folders, network, rate):
+    """Many updates on one batch: the squared error falls well below that of the zero-filled image."""
+    torch.manual_seed(0)
+    task = RegressionTask(regression_config(network), folders)
+    regression = task.open(resumed=False, reports=False)
+    data, objective = task.dataset(8), task.learners()["network"].objective
+    item = flat(default_collate([data[g] for g in range(8)]))
+    adam = torch.optim.Adam(regression.parameters(), rate)
+    for _ in range(60):
+        adam.zero_grad()
+        predicted, held = objective(item)
+        (predicted + held).backward()
+        adam.step()
+    zero_filled = (regression.blend(item.guide) - item.x).square().mean()
+    assert predicted < 0.8 * zero_filled
+
+
+def test_workers_change_nothing(folders, runs, tmp_path):
+    train(task_of("small-unet", folders, runs), out=tmp_path / "run", devices=Devices("cpu", workers=2))
+    a, b = (read_tensors(path / "checkpoint.safetensors") for path in (runs / "small-unet", tmp_path / "run"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_srgan_starts_from_srresnet_and_moves_on(runs, folders):
+    srresnet = load_model(runs / "srresnet" / "model")
+    task = task_of("srgan", folders, runs)
+    fresh = task.open(resumed=False, reports=False).state_dict()
+    before = srresnet.network.state_dict()
+    assert all(torch.equal(fresh[name], before[name]) for name in before)
+    after = load_model(runs / "srgan" / "model")
+    assert any(not torch.equal(after.network.state_dict()[name], before[name]) for name in before)
+    assert after.config["earlier"]["sha256"] == srresnet.digest
+
+
+def test_the_latent_model_holds_the_stages_before_it_unchanged(runs):
+    srresnet, autoencoder, ldm = (
+        load_model(runs / stage / "model") for stage in ("srresnet", "autoencoder", "ldm")
+    )
+    for earlier, later in ((srresnet, autoencoder), (autoencoder, ldm)):
+        before, after = earlier.network.state_dict(), later.network.state_dict()
+        unchanged = [name for name in before if not name.startswith("latent")]
+        assert all(torch.equal(before[name], after[name]) for name in unchanged)
+        assert later.config["earlier"]["sha256"] == earlier.digest
+    assert not torch.equal(ldm.network.latent_std, torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        (
+            lambda folders, runs: SRGANTask(srgan_config(), folders, generator=runs / "small-unet" / "model"),
+            "--generator model: expected a model of method srresnet, got small-unet",
+        ),
+        (
+            lambda folders, runs: VQGANTask(
+                autoencoder_config(), folders, regression=runs / "srgan" / "model"
+            ),
+            "--regression model: expected a model of method srresnet, got srgan",
+        ),
+        (
+            lambda folders, runs: LDMTask(ldm_config(), folders, autoencoder=runs / "srresnet" / "model"),
+            "--autoencoder model: expected a model of method autoencoder, got srresnet",
+        ),
+    ],
+)
+def test_the_wrong_stage_is_named(folders, runs, tmp_path, task, says):
+    with pytest.raises(ModelError, match=says):
+        train(task(folders, runs), out=tmp_path / "run", devices=CPU)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_nobody_is_left_to_train_on(folders, tmp_path):
+    everyone = DATA | {"validation": ["sub-0", "sub-1", "sub-2"]}
+    with pytest.raises(InputError, match="none is left to train on"):
+        train(
+            RegressionTask(regression_config(data=everyone), folders[:1]), out=tmp_path / "run", devices=CPU
+        )
