@@ -75,7 +75,9 @@ def test_equal_opposite_and_tiny():
     assert math.isnan(ms_ssim(a[:10], a[:10], data_range=1.0))
 
 
-@pytest.mark.parametrize(("side", "scales"), [(10, 0), (11, 1), (20, 1), (21, 2), (128, 4), (160, 4), (161, 5)])
+@pytest.mark.parametrize(
+    ("side", "scales"), [(10, 0), (11, 1), (20, 1), (21, 2), (128, 4), (160, 4), (161, 5)]
+)
 def test_as_many_scales_as_fit(side, scales):
     assert scales_of((side, 300)) == scales
     a, b = pair((side, 161))

@@ -65,7 +65,7 @@ def test_eight_bits_are_rounded_and_clipped():
 
 
 def smooth(shape, width=1.5):
-    plane = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(shape), width)
+    plane = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(shape), width, mode="wrap")
     return 100 * plane / plane.std()
 
 

@@ -72,7 +72,9 @@ class Case:
             outcome = self.competitor.restore(low, matrix=truth.image.matrix, seed=self.own_seed)
         _check(outcome, truth, self.competitor.name)
         price = np.array([cost.seconds / len(truth.numbers), cost.memory])
-        found = [_scored(outcome, truth, index, distances) | {"cost": price} for index in range(len(truth.numbers))]
+        found = [
+            _scored(outcome, truth, index, distances) | {"cost": price} for index in range(len(truth.numbers))
+        ]
         self.parts.folder.parent.mkdir(parents=True, exist_ok=True)
         for number, arrays in zip(truth.numbers, found, strict=True):
             self.parts.save(number, arrays)
@@ -80,7 +82,13 @@ class Case:
 
 
 def make_case(
-    truth: Truth, degradation: Degradation, competitor: Competitor, *, seed: int, folder: Path, measures: list[str]
+    truth: Truth,
+    degradation: Degradation,
+    competitor: Competitor,
+    *,
+    seed: int,
+    folder: Path,
+    measures: list[str],
 ) -> Case:
     """Return the case, its slices to be kept below `folder`; `measures`: the perceptual distances that are available."""
     recipe = {
@@ -124,7 +132,9 @@ def _scored(outcome: Outcome, truth: Truth, index: int, distances: Mapping[str, 
     std = None if outcome.std is None else _plane(outcome.std, index)
     if std is not None:
         wrong = variants[0] - truth.planes[index]
-        arrays["calibration"] = calibration(std, wrong, data_range=truth.data_range, mask=truth.body[index]).sums
+        arrays["calibration"] = calibration(
+            std, wrong, data_range=truth.data_range, mask=truth.body[index]
+        ).sums
     if index == truth.middle:
         arrays["pictures"] = np.stack(variants)
         if std is not None:

@@ -48,7 +48,10 @@ def markdown(results: Results, degradation: str) -> str:
     """Return the table for a README or a model card; beside each sharpness stands its distance to the reference's."""
     rows = poster_rows(results, degradation)
     own = rows[-1].values
-    lines = ["| | Laplacian variance | FFT | PSNR dB | MS-SSIM | NRMSE |", "| --- |" + " --- |" * len(COLUMNS)]
+    lines = [
+        "| | Laplacian variance | FFT | PSNR dB | MS-SSIM | NRMSE |",
+        "| --- |" + " --- |" * len(COLUMNS),
+    ]
     for row in rows:
         laplacian, fft, decibels, similarity, error = row.values
         is_reference = row.name == REFERENCE

@@ -1,0 +1,145 @@
+"""The report's tables: defeats by simpler methods, every metric under each degradation, sharpness as on the poster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from kfine.benchmark.degradations import Degradation
+from kfine.benchmark.poster import COLUMNS, REFERENCE, poster_rows
+from kfine.benchmark.report.html import Cell, table
+from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Results
+from kfine.benchmark.scoring import BY_KEY, NEITHER, Metric
+from kfine.benchmark.statistics import Estimate
+from kfine.benchmark.verdicts import Win
+
+_COLUMNS = (
+    "psnr", "ssim", "ms_ssim", "nrmse", "resolved", "laplacian_off", "fft_off", "fine_off", "lpips",
+)  # fmt: skip
+_NOTHING = "–"
+
+
+def defeats(results: Results, wins: Sequence[Win]) -> str:
+    """Return the table of simpler methods that are better, the sure ones first."""
+    titles = {each.name: each.title for each in results.degradations}
+    heads = [Cell(words) for words in ("method", "under", "simpler and better", "in", "by", "95 % interval")]
+    groups = [[_defeat(win, titles) for win in wins if win.gain.sure is sure] for sure in (True, False)]
+    return table(
+        heads,
+        groups,
+        caption="Every metric in which a method that does more lies behind the best of those that do less. Above the rule: "
+        "the interval of the difference within patients leaves out 0; below it, chance may have decided.",
+    )
+
+
+def _defeat(win: Win, titles: dict[str, str]) -> list[Cell]:
+    metric = BY_KEY[win.metric]
+    by = f"{win.gain.mean:.{metric.digits}f} {metric.unit}".strip()
+    interval = _interval(win.gain, metric.digits) or _NOTHING
+    return [
+        Cell(words)
+        for words in (win.method, titles[win.degradation], win.simpler, metric.title, by, interval)
+    ]
+
+
+def scores(results: Results, degradation: Degradation) -> str:
+    """Return the table of one degradation: methods below each other, by how much they do."""
+    name = degradation.name
+    there = [method for method in results.methods if results.of(name, method)]
+    metrics = [BY_KEY[key] for key in _COLUMNS]
+    metrics = [
+        m for m in metrics if any(not math.isnan(results.estimate(name, x, m.key).mean) for x in there)
+    ]
+    base = results.best(name, "psnr", results.baselines)
+    heads = [Cell(""), *(Cell(m.title, _arrow(m)) for m in metrics)]
+    if base is not None:
+        heads.insert(2, Cell("gain", f"dB over {base}"))
+    heads += [Cell("time", "s a slice"), Cell("memory", "MiB")]
+    best = {m.key: _best(results, name, m, there) for m in metrics}
+
+    def row(method: str) -> list[Cell]:
+        cells = [Cell(method)]
+        for metric in metrics:
+            cells.append(
+                _estimate(results.estimate(name, method, metric.key), metric, best=method in best[metric.key])
+            )
+        if base is not None:
+            gain = results.gain(name, method, base, "psnr")
+            shown = Cell("0", faint=True) if method == base else Cell(f"{gain.mean:+.2f}", _interval(gain, 2))
+            cells.insert(2, shown)
+        seconds, memory = results.cost(name, method)
+        return [*cells, Cell(_plain(seconds, 2 if seconds < 10 else 0)), Cell(_plain(memory, 0))]
+
+    groups = [[row(m) for m in there if results.tier(m) == tier] for tier in (BASELINE, SINGLE, SAMPLED)]
+    patients = max((results.estimate(name, method, "psnr").patients for method in there), default=0)
+    return table(
+        heads,
+        groups,
+        caption=f"Means over {counted(patients, 'patient')}; below them the 95 % bootstrap interval over patients. Image metrics "
+        "inside the body. Sharpness: distance to the truth's own value. Bold: the best mean of a column. Gain: within patients. "
+        "Groups: without training; one pass of a network; many samples, of which the mean and one are scored.",
+    )
+
+
+def poster(results: Results, degradation: Degradation) -> str:
+    """Return the poster's table under one degradation."""
+    rows = poster_rows(results, degradation.name)
+    own = rows[-1].values
+    heads = [Cell(""), *(Cell(BY_KEY[key].title, BY_KEY[key].unit) for key in COLUMNS)]
+    body = []
+    for row in rows:
+        cells = [Cell(row.name)]
+        for at, key in enumerate(COLUMNS):
+            below = "" if row.name == REFERENCE else _apart(key, row.values[at], own[at])
+            cells.append(Cell(_plain(row.values[at], BY_KEY[key].digits), below))
+        body.append(cells)
+    return table(
+        heads,
+        [body[:-1], body[-1:]],
+        caption=f"{degradation.title}. Means over patients, below them the distance to the reference's value. Sharpness at 8 bits "
+        "as on the poster of Kouhana et al.: closest to the reference is best, higher is not. Low resolution: nearest "
+        "neighbour at the reference's matrix. PSNR, MS-SSIM and NRMSE inside the body.",
+    )
+
+
+def _apart(key: str, value: float, own: float) -> str:
+    if math.isnan(value) or math.isnan(own) or not own:
+        return ""
+    if key == "laplacian":
+        return f"{100 * (value / own - 1):+.1f} %"
+    return f"{value - own:+.2f}" if key == "fft" else ""
+
+
+def _best(results: Results, degradation: str, metric: Metric, methods: Sequence[str]) -> set[str]:
+    """Return the methods whose mean, as printed, is the best of several."""
+    winner = results.best(degradation, metric.key, methods)
+    if winner is None or len(methods) < 2:
+        return set()
+    printed = {m: _plain(results.estimate(degradation, m, metric.key).mean, metric.digits) for m in methods}
+    return {method for method in methods if printed[method] == printed[winner]}
+
+
+def _estimate(estimate: Estimate, metric: Metric, *, best: bool) -> Cell:
+    return Cell(_plain(estimate.mean, metric.digits), _interval(estimate, metric.digits), best=best)
+
+
+def _interval(estimate: Estimate, digits: int) -> str:
+    if math.isnan(estimate.low):
+        return ""
+    return f"{_plain(estimate.low, digits)} to {_plain(estimate.high, digits)}"
+
+
+def _plain(value: float, digits: int) -> str:
+    if math.isnan(value):
+        return _NOTHING
+    return f"{value:.{digits}f}".replace("-", "−").replace("inf", "∞")
+
+
+def _arrow(metric: Metric) -> str:
+    arrow = {"higher": "↑", "lower": "↓", NEITHER: ""}[metric.best]
+    return f"{metric.unit} {arrow}".strip()
+
+
+def counted(number: int, thing: str) -> str:
+    """Return "1 patient" or "2 patients"."""
+    return f"{number} {thing}{'s' * (number != 1)}"
