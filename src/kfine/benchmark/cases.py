@@ -90,7 +90,7 @@ def make_case(
     folder: Path,
     measures: list[str],
 ) -> Case:
-    """Return the case, its slices to be kept below `folder`; `measures`: the perceptual distances that are available."""
+    """Return the case, its slices to be kept below `folder`; `measures`: the perceptual distances there are."""
     recipe = {
         "software": {"kfine": code_digest(), "torch": torch.__version__, "numpy": np.__version__},
         "truth": truth.digest,

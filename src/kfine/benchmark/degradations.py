@@ -88,7 +88,8 @@ def shrinking(low: int, high: int) -> Tensor:
     """Return the (low, high) matrix of antialiased cubic convolution, float64: the kernel as wide as the coarse pixels.
 
     As MATLAB's imresize and Pillow do (Keys' kernel with a = -1/2, stretched, weights of sum 1), but point j lies at
-    N // 2 + (j - n // 2) N / n and the grid is periodic, as everywhere in kfine: half a pixel's shift would count as error.
+    N // 2 + (j - n // 2) N / n and the grid is periodic, as everywhere in kfine: half a pixel's shift would count as
+    error.
     """
     centres = high // 2 + (torch.arange(low, dtype=torch.float64) - low // 2) * (high / low)
     distance = torch.arange(high, dtype=torch.float64)[None, :] - centres[:, None]

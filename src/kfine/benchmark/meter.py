@@ -19,8 +19,8 @@ class Cost:
 
     Attributes:
         seconds: wall clock.
-        memory: greatest resident memory during the block above that at its start, MiB; of a GPU's own allocator where one is at
-            work.  nan where the system does not tell (other than Linux).
+        memory: greatest resident memory during the block above that at its start, MiB; of a GPU's own allocator where
+            one is at work.  nan where the system does not tell (other than Linux).
     """
 
     seconds: float = math.nan

@@ -1,7 +1,7 @@
 """The table of the poster: sharpness from the low resolution to the reference, image metrics beside it.
 
-Kouhana, Jafaritadi, Chinn and Levin, Super-resolution using a unified latent diffusion model for medical imaging: rows low
-resolution, bicubic, SRGAN, LDM and reference; columns Laplacian variance and FFT sharpness.
+Kouhana, Jafaritadi, Chinn and Levin, Super-resolution using a unified latent diffusion model for medical imaging:
+rows low resolution, bicubic, SRGAN, LDM and reference; columns Laplacian variance and FFT sharpness.
 """
 
 from __future__ import annotations

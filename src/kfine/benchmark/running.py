@@ -45,8 +45,8 @@ def benchmark(
 ) -> Results:
     """Compare methods on the images of a folder and write results.csv, results.json and report.html.
 
-    Finished cases are kept below `output`/cases and known again by what decides them (voxels, degradation, method, model,
-    code, seed): the same call goes on after an interruption, and another one computes only what is new.
+    Finished cases are kept below `output`/cases and known again by what decides them (voxels, degradation, method,
+    model, code, seed): the same call goes on after an interruption, and another one computes only what is new.
 
     Args:
         folder: NIfTI files or folders of DICOM, one or more a subject.

@@ -72,7 +72,10 @@ METRICS: tuple[Metric, ...] = (
         "How far the share of energy outside the central 120/256 of each direction of k-space is from the truth's "
         "own, both after white noise was taken off.",
     ),
-    Metric("lpips", "LPIPS", "", LOWER, 4, "Learned perceptual distance (Zhang 2018, VGG), 0 to white shown as -1 to 1."),
+    Metric(
+        "lpips", "LPIPS", "", LOWER, 4,
+        "Learned perceptual distance (Zhang 2018, VGG); 0 to white shown as -1 to 1.",
+    ),
     Metric("laplacian", "Laplacian variance", "", NEITHER, 1, f"Variance of the Laplacian, {_EIGHT}."),
     Metric("laplacian_truth", "Laplacian variance of the truth", "", NEITHER, 1, "The same of the truth."),
     Metric("fft", "FFT sharpness", "", NEITHER, 2, f"Mean of 20 ln |high-pass picture|, {_EIGHT}."),

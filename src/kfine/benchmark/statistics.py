@@ -36,10 +36,11 @@ class Estimate:
 
 
 def over_patients(values: Mapping[str, float]) -> Estimate:
-    """Return the mean of one value a patient and its percentile bootstrap interval (Efron 1979), patients drawn anew.
+    """Return the mean of one value a patient and its percentile bootstrap interval (Efron 1979) over patients.
 
-    Values that are nan are left out.  With the same seed every time, equal values give equal intervals.  With a handful of
-    patients such an interval is too short: it says how much the patients at hand differ, not what others will show.
+    Values that are nan are left out.  With the same seed every time, equal values give equal intervals.  With a
+    handful of patients such an interval is too short: it says how much the patients at hand differ, not what others
+    will show.
     """
     known = np.array([value for value in values.values() if not math.isnan(value)])
     mean = float(known.mean()) if known.size else math.nan

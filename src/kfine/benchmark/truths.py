@@ -104,7 +104,9 @@ def find_truths(
 
 
 def spread_slices(volume: Image, count: int) -> list[int]:
-    """Return the numbers of `count` slices, evenly over the middle 80 % of those with tissue in frame 0; one is the middle one.
+    """Return the numbers of `count` slices, evenly over the middle 80 % of those with tissue in frame 0.
+
+    A single one is the middle one.
 
     Raises:
         InputError: no slice has tissue in 3 % of its pixels.

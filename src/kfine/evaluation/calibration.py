@@ -21,7 +21,8 @@ class Calibration:
     """Sums over voxels, by bins of their standard deviation; those of several slices add up.
 
     Attributes:
-        sums: (3, bin): number of voxels, sum of their variances, sum of their squared errors, in units of the data range.
+        sums: (3, bin): number of voxels, sum of their variances, sum of their squared errors, in units of the data
+            range.
     """
 
     sums: NDArray[np.float64]

@@ -37,9 +37,9 @@ def ms_ssim(
     """Return the multi-scale structural similarity, 1 at best.
 
     Wang, Simoncelli and Bovik 2003 (Asilomar, equation 7): the means of contrast times structure at each scale, and of
-    luminance at the coarsest, to the powers `WEIGHTS`.  Between scales 2 x 2 pixels are averaged, mirrored at an odd border.
-    Where fewer than five scales fit (`scales_of`), the finest ones are taken, their weights scaled to sum 1.  A negative mean
-    counts as 0.  nan where not one scale fits or the mask is empty.
+    luminance at the coarsest, to the powers `WEIGHTS`.  Between scales 2 x 2 pixels are averaged, mirrored at an odd
+    border.  Where fewer than five scales fit (`scales_of`), the finest ones are taken, their weights scaled to sum 1.
+    A negative mean counts as 0.  nan where not one scale fits or the mask is empty.
 
     Args:
         reference, restored: (row, column), in the same units as `data_range` > 0.

@@ -1,4 +1,4 @@
-"""How far the detail is real, frequency by frequency: Fourier ring correlation and the error in each ring of k-space."""
+"""How far the detail is real, frequency by frequency: Fourier ring correlation and error in each ring of k-space."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Rings:
 
     Attributes:
         correlation: Fourier ring correlation, 1 where both agree, 0 where they have nothing in common.
-        error: ||K' - K|| / ||K|| of the ring: 0 at best; 1 is what leaving the ring empty costs, so that above 1 whatever was put
-            there does more harm than good.
+        error: ||K' - K|| / ||K|| of the ring: 0 at best; 1 is what leaving the ring empty costs, so that above 1
+            whatever was put there does more harm than good.
     """
 
     correlation: Curve
@@ -39,7 +39,7 @@ def frequencies(rings: int = RINGS) -> Curve:
 
 
 def ring_numbers(shape: tuple[int, int], rings: int = RINGS) -> NDArray[np.int64]:
-    """Return the ring of each point of centred k-space, `rings` for what lies outside the last: corners and the Nyquist line.
+    """Return the ring of each point of centred k-space; `rings` outside the last: corners and the Nyquist line.
 
     A ring is an ellipse that reaches the border of k-space in both directions at once: frequencies count as fractions
     of each direction's own Nyquist frequency.
@@ -52,8 +52,8 @@ def ring_numbers(shape: tuple[int, int], rings: int = RINGS) -> NDArray[np.int64
 def fourier_rings(reference: NDArray[Any], restored: NDArray[Any], *, rings: int = RINGS) -> Rings:
     """Return how two slices (row, column), real and in the same units, agree in each ring.
 
-    Correlation: Re sum K K'* / sqrt(sum |K|^2 sum |K'|^2) over the ring (Saxton and Baumeister 1982, J. Microsc. 127:127;
-    van Heel 1987, Ultramicroscopy 21:95).  0 where the restored slice has no energy.
+    Correlation: Re sum K K'* / sqrt(sum |K|^2 sum |K'|^2) over the ring (Saxton and Baumeister 1982, J. Microsc.
+    127:127; van Heel 1987, Ultramicroscopy 21:95).  0 where the restored slice has no energy.
     """
     a, b = (_kspace(plane) for plane in checked(reference, restored, 1.0, None))
     numbers = ring_numbers((a.shape[0], a.shape[1]), rings).ravel()
@@ -75,7 +75,8 @@ def fourier_rings(reference: NDArray[Any], restored: NDArray[Any], *, rings: int
 def resolved(correlation: Curve, *, threshold: float = HALF) -> float:
     """Return the fraction of the Nyquist frequency at which a correlation curve first falls below `threshold`.
 
-    Linear between the middles of the rings; 1 where it never falls, 0 where the first ring is below, nan without a ring.
+    Linear between the middles of the rings; 1 where it never falls, 0 where the first ring is below, nan without a
+    ring.
 
     >>> resolved(np.array([1.0, 1.0, 0.0, 0.0]))
     0.5

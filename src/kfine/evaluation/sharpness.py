@@ -1,8 +1,8 @@
 """How sharp a picture is, without a reference: Laplacian variance and the mean of its high frequencies.
 
 Both reward noise and ringing as much as detail, so a higher value is not a better one: what counts is the distance to
-the reference's own value (`Sharpness.distance`).  `relative_sharpness` does without 8 bits, goes by fractions of the matrix
-and takes off what white noise adds.
+the reference's own value (`Sharpness.distance`).  `relative_sharpness` does without 8 bits, goes by fractions of the
+matrix and takes off what white noise adds.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def eight_bit(plane: NDArray[Any], *, white: float) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class RelativeSharpness:
-    """Of one picture in any units; the same for any matrix, and with or without white noise as far as its level is known.
+    """Of one picture in any units; the same for any matrix, with or without white noise as far as its level is known.
 
     Attributes:
         laplacian: variance of the Laplacian over that of the picture, in dB.
@@ -104,8 +104,8 @@ class RelativeSharpness:
 def relative_sharpness(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -> RelativeSharpness:
     """Return the sharpness of a real slice (row, column), relative to its matrix and free of white noise.
 
-    White noise of standard deviation s adds s^2 to the picture's variance, 20 s^2 to the Laplacian's (4^2 + 4 weights of 1) and
-    s^2 to every point of orthonormal k-space; that is taken off, down to a share of -60 dB.
+    White noise of standard deviation s adds s^2 to the picture's variance, 20 s^2 to the Laplacian's (4^2 + 4 weights
+    of 1) and s^2 to every point of orthonormal k-space; that is taken off, down to a share of -60 dB.
 
     mask: where the noise is looked for (`noise_level`); air that was set to 0 has none.
     A constant slice gives nan.
@@ -132,8 +132,9 @@ def relative_sharpness(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = 
 def noise_level(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -> float:
     """Return an estimate of the standard deviation of white noise in a real slice (row, column), inside `mask`.
 
-    The median of |picture * mask of Immerkaer 1996| over that of noise of standard deviation 1 (Donoho and Johnstone 1994,
-    Biometrika 81:425): edges are few and do not count, texture as fine as the pixels does.  nan where nothing is left.
+    The median of |picture * mask of Immerkaer 1996| over that of noise of standard deviation 1 (Donoho and Johnstone
+    1994, Biometrika 81:425): edges are few and do not count, texture as fine as the pixels does.  nan where nothing
+    is left.
     """
     response = ndimage.convolve(np.asarray(plane, np.float64), _NOISE_MASK, mode="mirror")
     kept = response if mask is None else response[ndimage.binary_erosion(mask, np.ones((3, 3)))]

@@ -24,7 +24,7 @@ _PAPER = {LIGHT: "#1b1f23", FAINT: "#5f6872"}
 
 
 def median_truth(results: Results) -> Truth:
-    """Return the volume that pictures show: of the patient whose PSNR by the best method is the median, so not chosen by eye.
+    """Return the volume that pictures show, not chosen by eye: of the patient with the median PSNR by the best method.
 
     Under the first degradation; of an even number of patients the lower of the two in the middle.
     """

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kfine.benchmark.degradations import Degradation
 from kfine.benchmark.poster import COLUMNS, REFERENCE, poster_rows
+from kfine.benchmark.report import words
 from kfine.benchmark.report.html import Cell, table
 from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Results
 from kfine.benchmark.scoring import BY_KEY, NEITHER, Metric
@@ -27,8 +28,7 @@ def defeats(results: Results, wins: Sequence[Win]) -> str:
     return table(
         heads,
         groups,
-        caption="Every metric in which a method that does more lies behind the best of those that do less. Above the rule: "
-        "the interval of the difference within patients leaves out 0; below it, chance may have decided.",
+        caption=words.DEFEATS_TABLE,
     )
 
 
@@ -75,9 +75,7 @@ def scores(results: Results, degradation: Degradation) -> str:
     return table(
         heads,
         groups,
-        caption=f"Means over {counted(patients, 'patient')}; below them the 95 % bootstrap interval over patients. Image metrics "
-        "inside the body. Sharpness: distance to the truth's own value. Bold: the best mean of a column. Gain: within patients. "
-        "Groups: without training; one pass of a network; many samples, of which the mean and one are scored.",
+        caption=words.SCORES.format(patients=counted(patients, "patient")),
     )
 
 
@@ -96,9 +94,7 @@ def poster(results: Results, degradation: Degradation) -> str:
     return table(
         heads,
         [body[:-1], body[-1:]],
-        caption=f"{degradation.title}. Means over patients, below them the distance to the reference's value. Sharpness at 8 bits "
-        "as on the poster of Kouhana et al.: closest to the reference is best, higher is not. Low resolution: nearest "
-        "neighbour at the reference's matrix. PSNR, MS-SSIM and NRMSE inside the body.",
+        caption=words.POSTER.format(title=degradation.title),
     )
 
 
