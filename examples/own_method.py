@@ -16,15 +16,17 @@ class UnsharpMask:
     """Zero filling, and what a Gaussian blur takes away from it once more."""
 
     name = "unsharp mask"
-    settings = {"amount": 0.3, "pixels": 1.0}  # what decides the result besides this code
+
+    def __init__(self, amount):
+        self.settings = {"amount": amount}  # everything that decides the result besides this code
 
     def restore(self, low, *, matrix, seed):
         """Return the image restored to `matrix`."""
         image = kfine.restore(low, matrix=matrix, method="zero-filling").mean
-        smooth = ndimage.gaussian_filter(image.voxels, self.settings["pixels"], axes=(-2, -1))
+        smooth = ndimage.gaussian_filter(image.voxels, sigma=1, axes=(-2, -1))
         sharper = image.voxels + self.settings["amount"] * (image.voxels - smooth)
         return Outcome(mean=replace(image, voxels=sharper))
 
 
 if __name__ == "__main__":
-    benchmark(*sys.argv[1:3], methods=["zero-filling", "bicubic", UnsharpMask()], slices=3)
+    benchmark(*sys.argv[1:3], methods=["zero-filling", "bicubic", UnsharpMask(0.3)], slices=3)
