@@ -174,8 +174,8 @@ def test_what_is_refused(folder, tmp_path, found):
     with pytest.raises(InputError, match=r"subjects p9; found p1, p2, p3"):
         benchmark(folder, tmp_path / "b", subjects=["p1", "p9"], **options)
     for names, why in (
-        (["auto"], "expected one of vdm"),
-        (["cine-ldm"], "expected one of vdm"),
+        (["auto"], "expected one of"),
+        (["cine-ldm"], "expected one of"),
         (["nearest", "nearest"], "different names"),
         (["bicubic=brain-vdm"], "no use for a model"),
     ):

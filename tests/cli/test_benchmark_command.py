@@ -87,7 +87,7 @@ def test_again_it_is_refused_and_resumed(command, brains, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "why"),
     [
-        (("--method", "magic"), 2, "expected one of vdm"),
+        (("--method", "magic"), 2, "expected one of"),
         (("--degradation", "fog"), 2, "expected one of kspace-x2"),
         (("--matrix", "big"), 2, "expected ROWSxCOLUMNS"),
         (("--subject", "sub-7"), 4, "found sub-0, sub-1"),
