@@ -2,7 +2,7 @@
 
 import json
 import re
-import subprocess
+import runpy
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -113,8 +113,9 @@ def test_help_teaches_every_degradation(command):
         assert name in words
 
 
-def test_a_method_of_one_s_own_runs_as_it_stands(brains, tmp_path):
-    subprocess.run([sys.executable, str(EXAMPLE), str(brains), str(tmp_path / "own")], check=True)
+def test_a_method_of_one_s_own_runs_as_it_stands(brains, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), str(brains), str(tmp_path / "own")])
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
     told = json.loads((tmp_path / "own" / "results.json").read_text())
     assert told["about"]["methods"]["unsharp mask"] == {"amount": 0.3}
     for found in told["summary"].values():

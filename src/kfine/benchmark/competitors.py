@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
-from kfine.devices import choose_device
+from kfine.devices import choose_device, choose_precision
 from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.methods.choice import SERVED_BY
@@ -88,9 +88,16 @@ class Packaged:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Method, model and device."""
-        model = self.model and {"name": self.model.name, "sha256": self.model.digest}
-        return {"method": self.method, "model": model, "device": str(choose_device(self.device))}
+        """Method, model, device and precision."""
+        if self.model is None:
+            return {"method": self.method}
+        device = choose_device(self.device)
+        return {
+            "method": self.method,
+            "model": {"name": self.model.name, "sha256": self.model.digest},
+            "device": str(device),
+            "precision": str(choose_precision("auto", device)).removeprefix("torch."),
+        }
 
     def restore(self, low: Image, *, matrix: Matrix, seed: int) -> Outcome:
         """Return the mean of the samples, their spread and the first of them."""

@@ -165,7 +165,7 @@ def _volumes(truths: Sequence[Truth]) -> Iterator[dict[str, Any]]:
         yield {
             "subject": truth.subject,
             "name": truth.name,
-            "sha256": truth.image.source.digest,
+            "sha256": truth.file_digest,
             "slices": list(truth.numbers),
             "matrix": list(truth.image.matrix),
             "voxel_mm": [round(size, 4) for size in truth.image.voxel_sizes[1:]],

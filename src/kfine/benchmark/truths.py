@@ -32,12 +32,14 @@ class Truth:
         name: the volume's path below the folder.
         image: the slices, of frame 0; complex where the k-space was measured.
         numbers: which slices of the volume they are, counted from 0.
+        file_digest: SHA-256 of the volume's file.
     """
 
     subject: str
     name: str
     image: Image
     numbers: tuple[int, ...]
+    file_digest: str = ""
 
     @cached_property
     def planes(self) -> NDArray[np.float32]:
@@ -134,4 +136,5 @@ def _truth(path: Path, *, subject: str, name: str, slices: int, matrix: Matrix |
     if not np.isfinite(volume.voxels).all():
         raise InputError(f"{name}: expected finite voxels, got NaN or Inf; repair the file or leave it out")
     numbers = spread_slices(volume, slices)
-    return Truth(subject, name, take(volume, numbers, matrix=matrix), tuple(numbers))
+    image = take(volume, numbers, matrix=matrix)
+    return Truth(subject, name, image, tuple(numbers), volume.source.digest)

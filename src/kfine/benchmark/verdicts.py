@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Results
+from kfine.benchmark.results import BASELINE, Results
 from kfine.benchmark.scoring import MAIN
 from kfine.benchmark.statistics import Estimate
 
-_OFF = ("laplacian_off", "fft_off")
+COMPARED = (*MAIN, "laplacian_off", "fft_off")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def wins(results: Results) -> list[Win]:
     """
     found = []
     for degradation in results.degradations:
-        for metric in (*MAIN, *_OFF):
+        for metric in COMPARED:
             for method in results.methods:
                 if results.tier(method) == BASELINE or not results.of(degradation.name, method):
                     continue
@@ -49,8 +49,3 @@ def wins(results: Results) -> list[Win]:
                 if not math.isnan(gain.mean) and gain.mean > 0:
                     found.append(Win(degradation.name, metric, method, best, gain))
     return found
-
-
-def kind_of(results: Results, method: str) -> str:
-    """Return what a method is, in two or three words."""
-    return {BASELINE: "no training", SINGLE: "one pass", SAMPLED: "many samples"}[results.tier(method)]

@@ -125,8 +125,11 @@ def relative_sharpness(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = 
     )
     outside[rows, columns] = False
     high = float(power[outside].sum() - noise**2 * outside.sum()) / picture.size
-    shares = (10 * math.log10(max(part / variance, _LEAST_SHARE)) for part in (laplacian, high))
-    return RelativeSharpness(*shares, noise)
+    return RelativeSharpness(_decibels(laplacian / variance), _decibels(high / variance), noise)
+
+
+def _decibels(share: float) -> float:
+    return 10 * math.log10(max(share, _LEAST_SHARE))
 
 
 def noise_level(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -> float:

@@ -63,7 +63,7 @@ def _extent(results: Results) -> str:
 
 
 def _short(results: Results) -> str:
-    found = sorted(wins(results), key=lambda win: not win.gain.sure)
+    found = wins(results)
     patients = len(results.about["subjects"])
     few = words.FEW.format(patients=counted(patients, "patient")) if patients < _MANY else ""
     if not found:

@@ -60,7 +60,8 @@ def looks(results: Results) -> dict[str, Look]:
 
 def shown(results: Results) -> list[str]:
     """Return the methods whose curves are drawn."""
-    return [m for m in results.methods if results.tier(m) != BASELINE or m in _SHOWN_BASELINES]
+    wanted = [m for m in results.methods if results.tier(m) != BASELINE or m in _SHOWN_BASELINES]
+    return wanted or results.methods
 
 
 def gains(results: Results, metric: str) -> bytes:
@@ -186,8 +187,7 @@ def _sheet(
 
     left: inches for long names at the left, where the panels of a row share them.
     """
-    across = min(_ACROSS, len(degradations))
-    down = math.ceil(len(degradations) / across)
+    down = math.ceil(len(degradations) / _ACROSS)
     lines = math.ceil(len(legend) / 4)
     figure = Figure(figsize=(_WIDTH * _ACROSS + left, height * down + _LEGEND * lines), layout="constrained")
     grid: Any = figure.subplots(down, _ACROSS, squeeze=False, sharey=share_y)

@@ -12,7 +12,7 @@ from kfine.benchmark.report.html import Cell, table
 from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Results
 from kfine.benchmark.scoring import BY_KEY, NEITHER, Metric
 from kfine.benchmark.statistics import Estimate
-from kfine.benchmark.verdicts import Win
+from kfine.benchmark.verdicts import COMPARED, Win
 
 _COLUMNS = (
     "psnr", "ssim", "ms_ssim", "nrmse", "resolved", "laplacian_off", "fft_off", "fine_off", "lpips",
@@ -20,26 +20,28 @@ _COLUMNS = (
 _NOTHING = "–"
 
 
-def defeats(results: Results, wins: Sequence[Win]) -> str:
-    """Return the table of simpler methods that are better, the sure ones first."""
-    titles = {each.name: each.title for each in results.degradations}
-    heads = [Cell(words) for words in ("method", "under", "simpler and better", "in", "by", "95 % interval")]
-    groups = [[_defeat(win, titles) for win in wins if win.gain.sure is sure] for sure in (True, False)]
-    return table(
-        heads,
-        groups,
-        caption=words.DEFEATS_TABLE,
+def defeats(results: Results, found: Sequence[Win]) -> str:
+    """Return the table of simpler methods that are better: a row a method and degradation, a column a metric."""
+    metrics = [BY_KEY[key] for key in COMPARED if any(win.metric == key for win in found)]
+    heads = [Cell("behind"), Cell("under"), *(Cell(metric.title, metric.unit) for metric in metrics)]
+    groups = []
+    for method in results.methods:
+        rows = []
+        for degradation in results.degradations:
+            here = {w.metric: w for w in found if (w.method, w.degradation) == (method, degradation.name)}
+            if here:
+                cells = [_defeat(here.get(metric.key), metric) for metric in metrics]
+                rows.append([Cell("" if rows else method), Cell(degradation.title), *cells])
+        groups.append(rows)
+    return table(heads, groups, caption=words.DEFEATS_TABLE)
+
+
+def _defeat(win: Win | None, metric: Metric) -> Cell:
+    if win is None:
+        return Cell("")
+    return Cell(
+        f"{win.gain.mean:.{metric.digits}f}", win.simpler, best=win.gain.sure, faint=not win.gain.sure
     )
-
-
-def _defeat(win: Win, titles: dict[str, str]) -> list[Cell]:
-    metric = BY_KEY[win.metric]
-    by = f"{win.gain.mean:.{metric.digits}f} {metric.unit}".strip()
-    interval = _interval(win.gain, metric.digits) or _NOTHING
-    return [
-        Cell(words)
-        for words in (win.method, titles[win.degradation], win.simpler, metric.title, by, interval)
-    ]
 
 
 def scores(results: Results, degradation: Degradation) -> str:
