@@ -133,7 +133,7 @@ def test_a_better_baseline_is_told_first(found, tmp_path):
     assert found.difference("kspace-x2", "nearest", "zero-filling", "nrmse").mean == pytest.approx(-gain.mean)
 
 
-def test_the_poster_s_table_ends_with_the_reference(found):
+def test_the_poster_s_table_ends_with_the_reference(found, tmp_path):
     rows = poster_rows(found, "kspace-x2")
     assert [row.name for row in rows] == [
         "low resolution", "zero-filling", "offset", "offset, one sample", "reference",
@@ -144,6 +144,9 @@ def test_the_poster_s_table_ends_with_the_reference(found):
     assert len(lines) == 7
     assert all(line.count("|") == 7 for line in lines)
     assert lines[-1].startswith(f"| reference | {own:.1f} | -")
+    document = (tmp_path / "out" / "poster.md").read_text("utf-8")
+    assert markdown(found, "kspace-x2") in document
+    assert markdown(found, "noisy-x2") in document
 
 
 def test_a_method_that_cannot_does_not_stop_the_others(folder, tmp_path):

@@ -61,7 +61,9 @@ def test_the_report_needs_nothing_but_itself(command, brains, tmp_path):
     out = tmp_path / "report"
     done = command("benchmark", brains, "-o", out, *quick("--method", "zero-filling"))
     assert done.code == 0
-    assert done.lines == [str(out / name) for name in ("results.csv", "results.json", "report.html")]
+    assert done.lines == [
+        str(out / name) for name in ("results.csv", "results.json", "poster.md", "report.html")
+    ]
     text = (out / "report.html").read_text("utf-8")
     page = Page()
     page.feed(text)

@@ -14,6 +14,10 @@ from kfine.benchmark.results import Results
 LOW = "nearest"  # the low resolution as it is, each pixel as large as it was: sharpness needs the truth's matrix
 COLUMNS = ("laplacian", "fft", "psnr", "ms_ssim", "nrmse")
 REFERENCE = "reference"
+_HOW = (
+    "Means over patients; in brackets the distance to the reference's value. Sharpness at 8 bits; PSNR, MS-SSIM and "
+    "NRMSE inside the body. Low resolution: nearest neighbour at the reference's matrix."
+)
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,11 @@ def markdown(results: Results, degradation: str) -> str:
         )
         lines.append(f"| {row.name} | " + " | ".join("-" if "nan" in cell else cell for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def document(results: Results) -> str:
+    """Return the tables under all degradations as one Markdown file, ready to be cut from."""
+    about = results.about
+    who = f"{len(about['subjects'])} patients of {about['folder']}, seed {about['seed']}. {about['machine']}."
+    parts = [f"## {each.title}\n\n{markdown(results, each.name)}" for each in results.degradations]
+    return "\n".join([f"{who} {_HOW}\n", *parts])

@@ -14,6 +14,7 @@ import torch
 
 import kfine
 from kfine.benchmark import degradations as known
+from kfine.benchmark import poster
 from kfine.benchmark.cases import Case, make_case
 from kfine.benchmark.competitors import Competitor, chosen
 from kfine.benchmark.report.page import page
@@ -26,7 +27,7 @@ from kfine.evaluation.perceptual import Distance
 from kfine.io.atomic import atomic_file
 from kfine.methods.grids import Matrix
 
-CSV, JSON, REPORT, CASES = "results.csv", "results.json", "report.html", "cases"
+CSV, JSON, POSTER, REPORT, CASES = "results.csv", "results.json", "poster.md", "report.html", "cases"
 
 
 def benchmark(
@@ -43,7 +44,7 @@ def benchmark(
     overwrite: bool = False,
     on_case: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> Results:
-    """Compare methods on the images of a folder and write results.csv, results.json and report.html.
+    """Compare methods on the images of a folder and write results.csv, results.json, poster.md and report.html.
 
     Finished cases are kept below `output`/cases and known again by what decides them (voxels, degradation, method,
     model, code, seed): the same call goes on after an interruption, and another one computes only what is new.
@@ -95,8 +96,13 @@ def benchmark(
 
 
 def write(results: Results, output: Path) -> None:
-    """Write the three files, each whole or not at all, the report last."""
-    made = {CSV: results_csv(results), JSON: results_json(results), REPORT: page(results)}
+    """Write the four files, each whole or not at all, the report last."""
+    made = {
+        CSV: results_csv(results),
+        JSON: results_json(results),
+        POSTER: poster.document(results),
+        REPORT: page(results),
+    }
     for name, text in made.items():
         with atomic_file(output / name, overwrite=True) as partial:
             partial.write_text(text, "utf-8", newline="")

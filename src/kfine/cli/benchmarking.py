@@ -28,7 +28,7 @@ def benchmark(
             "--output",
             metavar="DIR",
             rich_help_panel=OUTPUT,
-            help="Folder for results.csv, results.json and report.html; made if needed.  Finished cases stay in "
+            help="Folder for results.csv, results.json, poster.md (tables of sharpness) and report.html; made if needed.  Finished cases stay in "
             "DIR/cases: the same command goes on there after an interruption.",
         ),
     ],
@@ -97,7 +97,7 @@ def benchmark(
     [bold]kfine benchmark BRAINS -o report --method bicubic --method vdm=runs/mine/model[/bold]
     """
     size = options.parse_matrix(matrix)
-    from kfine.benchmark.running import CSV, JSON, REPORT
+    from kfine.benchmark.running import CSV, JSON, POSTER, REPORT
     from kfine.benchmark.running import benchmark as run
 
     with made_folder(output), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
@@ -113,4 +113,4 @@ def benchmark(
     if not quiet:
         for failure in results.failures:
             say(f"failed: {failure.method}, {failure.degradation}, {failure.subject}: {failure.reason}")
-        say(*(output / name for name in (CSV, JSON, REPORT)))
+        say(*(output / name for name in (CSV, JSON, POSTER, REPORT)))

@@ -59,7 +59,7 @@ def fourier_rings(reference: NDArray[Any], restored: NDArray[Any], *, rings: int
     numbers = ring_numbers((a.shape[0], a.shape[1]), rings).ravel()
 
     def summed(values: NDArray[np.float64]) -> Curve:
-        return np.bincount(numbers, values.ravel(), minlength=rings + 1)[:rings]
+        return np.bincount(numbers, values.ravel(), minlength=rings + 1)[:rings].astype(np.float64)
 
     of_a, of_b = summed(np.abs(a) ** 2), summed(np.abs(b) ** 2)
     shared, wrong = summed((a * b.conj()).real), summed(np.abs(b - a) ** 2)

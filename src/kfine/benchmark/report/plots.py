@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
@@ -40,7 +40,7 @@ class Look:
     """How a method's marks look."""
 
     colour: str
-    dash: str
+    dash: Literal["-", "--", ":"]
 
 
 def looks(results: Results) -> dict[str, Look]:
