@@ -13,11 +13,10 @@ from tests.conftest import phantom
 AFFINE = np.array([[0, 0, -2.0, 90], [0, -2.0, 0, 80], [5.0, 0, 0, -20], [0, 0, 0, 1]])
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """Three patients, the last with two volumes, of 32x28 pixels."""
-    root = tmp_path / "phantoms"
-    root.mkdir()
+    root = tmp_path_factory.mktemp("phantoms")
     for seed, name in enumerate(("p1_a", "p2_a", "p3_a", "p3_b")):
         kfine.write(Image(phantom((1, 3, 32, 28), seed=seed), AFFINE), root / f"{name}.nii.gz")
     return root
@@ -41,8 +40,3 @@ class Offset:
         moved = replace(image, voxels=image.voxels + np.float32(self.by))
         std = replace(image, voxels=np.full(image.voxels.shape, self.by, np.float32))
         return Outcome(mean=moved, std=std, sample=image)
-
-
-@pytest.fixture
-def offset():
-    return Offset()

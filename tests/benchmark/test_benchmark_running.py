@@ -23,18 +23,23 @@ from tests.benchmark.conftest import Offset
 BASE = ["zero-filling", "nearest"]
 
 
-@pytest.fixture
-def found(folder, tmp_path, offset):
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("benchmark") / "out"
+
+
+@pytest.fixture(scope="module")
+def found(folder, output):
     return benchmark(
-        folder, tmp_path / "out", methods=[*BASE, offset], degradations=["kspace-x2", "noisy-x2"], slices=2
+        folder, output, methods=[*BASE, Offset()], degradations=["kspace-x2", "noisy-x2"], slices=2
     )
 
 
-def test_every_file_tells_the_same(found, folder, tmp_path):
-    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
+def test_every_file_tells_the_same(found, folder, output):
+    rows = list(csv.DictReader((output / "results.csv").open()))
     # 2 degradations, 4 volumes of 2 slices, 2 baselines and a method with a mean and a sample.
     assert len(rows) == 2 * 4 * 2 * 4
-    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    told = json.loads((output / "results.json").read_text())
     assert told["about"]["subjects"] == ["p1", "p2", "p3"]
     mine = [
         float(r["psnr"]) for r in rows if (r["degradation"], r["method"]) == ("kspace-x2", "zero-filling")
@@ -51,7 +56,7 @@ def test_every_file_tells_the_same(found, folder, tmp_path):
         pytest.approx(summary["low"]),
         pytest.approx(summary["high"]),
     )
-    report = (tmp_path / "out" / "report.html").read_text("utf-8")
+    report = (output / "report.html").read_text("utf-8")
     assert f"{summary['mean']:.2f}" in report
 
 
@@ -121,11 +126,11 @@ def test_an_interrupted_run_goes_on(folder, tmp_path):
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_a_better_baseline_is_told_first(found, tmp_path):
+def test_a_better_baseline_is_told_first(found, output):
     defeats = wins(found)
     assert {(w.method, w.simpler) for w in defeats if w.metric == "psnr"} >= {("offset", "zero-filling")}
     assert all(w.gain.mean > 0 for w in defeats)
-    report = (tmp_path / "out" / "report.html").read_text("utf-8")
+    report = (output / "report.html").read_text("utf-8")
     assert report.index("Where a simpler method is better</h2>") < report.index("Gains over")
     assert found.best("kspace-x2", "nrmse", found.baselines) == "zero-filling"
     gain = found.gain("kspace-x2", "nearest", "zero-filling", "nrmse")
@@ -133,7 +138,7 @@ def test_a_better_baseline_is_told_first(found, tmp_path):
     assert found.difference("kspace-x2", "nearest", "zero-filling", "nrmse").mean == pytest.approx(-gain.mean)
 
 
-def test_the_poster_s_table_ends_with_the_reference(found, tmp_path):
+def test_the_poster_s_table_ends_with_the_reference(found, output):
     rows = poster_rows(found, "kspace-x2")
     assert [row.name for row in rows] == [
         "low resolution", "zero-filling", "offset", "offset, one sample", "reference",
@@ -144,7 +149,7 @@ def test_the_poster_s_table_ends_with_the_reference(found, tmp_path):
     assert len(lines) == 7
     assert all(line.count("|") == 7 for line in lines)
     assert lines[-1].startswith(f"| reference | {own:.1f} | -")
-    document = (tmp_path / "out" / "poster.md").read_text("utf-8")
+    document = (output / "poster.md").read_text("utf-8")
     assert markdown(found, "kspace-x2") in document
     assert markdown(found, "noisy-x2") in document
 
@@ -170,10 +175,10 @@ def test_a_method_that_cannot_does_not_stop_the_others(folder, tmp_path):
         benchmark(folder, tmp_path / "none", methods=[methods[1]], degradations=["kspace-x2"], slices=1)
 
 
-def test_what_is_refused(folder, tmp_path, found):
+def test_what_is_refused(folder, output, found, tmp_path):
     options = {"methods": ["nearest"], "degradations": ["kspace-x2"], "slices": 1}
     with pytest.raises(UsageError, match="exists already"):
-        benchmark(folder, tmp_path / "out", **options)
+        benchmark(folder, output, **options)
     with pytest.raises(InputError, match=r"subjects p9; found p1, p2, p3"):
         benchmark(folder, tmp_path / "b", subjects=["p1", "p9"], **options)
     for names, why in (

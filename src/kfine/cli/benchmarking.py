@@ -28,8 +28,8 @@ def benchmark(
             "--output",
             metavar="DIR",
             rich_help_panel=OUTPUT,
-            help="Folder for results.csv, results.json, poster.md (tables of sharpness) and report.html; made if needed.  Finished cases stay in "
-            "DIR/cases: the same command goes on there after an interruption.",
+            help="Folder for results.csv, results.json, poster.md (tables of sharpness) and report.html; made if "
+            "needed.  Finished cases stay in DIR/cases: the same command goes on there after an interruption.",
         ),
     ],
     methods: Annotated[

@@ -26,7 +26,7 @@ def defeats(results: Results, found: Sequence[Win]) -> str:
     heads = [Cell("behind"), Cell("under"), *(Cell(metric.title, metric.unit) for metric in metrics)]
     groups = []
     for method in results.methods:
-        rows = []
+        rows: list[list[Cell]] = []
         for degradation in results.degradations:
             here = {w.metric: w for w in found if (w.method, w.degradation) == (method, degradation.name)}
             if here:
