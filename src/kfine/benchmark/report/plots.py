@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from kfine.benchmark.cases import SAMPLE
 from kfine.benchmark.degradations import Degradation
@@ -28,7 +28,9 @@ _COLOURS = {
     SINGLE: ("#1f5fa8", "#3aa0c9", "#14365f", "#6c8ebf"),
     SAMPLED: ("#c2410c", "#d99a1c", "#9d2463", "#7a5230"),
 }
-_ACROSS, _WIDTH, _HEIGHT, _LEGEND = 3, 3.2, 2.45, 0.28
+_ACROSS, _WIDTH, _HEIGHT, _LEGEND = 3, 3.3, 2.45, 0.24
+_THICKNESS = {BASELINE: 1.2, SINGLE: 2.4, SAMPLED: 1.1}  # curves that coincide must not hide each other
+_ROUND = [a * 10.0**b for b in range(-3, 2) for a in (1, 2, 5)]
 # Curves of these baselines are shown; the others would only hide behind them.
 _SHOWN_BASELINES = ("zero-filling", "bicubic")
 
@@ -67,7 +69,7 @@ def shown(results: Results) -> list[str]:
 def gains(results: Results, metric: str) -> bytes:
     """Return by how much each method is better than the best baseline, with intervals: right of 0 is better."""
     style, unit = looks(results), BY_KEY[metric].unit
-    methods = results.methods[::-1]
+    methods = shown(results)[::-1]
 
     def panel(axes: Axes, degradation: Degradation) -> None:
         best = results.best(degradation.name, metric, results.baselines)
@@ -128,9 +130,12 @@ def calibrations(results: Results) -> bytes | None:
         axes.set_xscale("log")
         axes.set_yscale("log")
         if values:
-            least, most = max(min(values), 1e-3), max(values)
-            axes.set_xlim(least / 1.4, most * 1.4)
-            axes.set_ylim(least / 1.4, most * 1.4)
+            limits = max(min(values), 1e-2) / 1.4, max(values) * 1.8
+            for axis, set_limits in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
+                set_limits(*limits)
+                axis.set_major_locator(FixedLocator(_ROUND))
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_locator(NullLocator())
         axes.text(
             0.04,
             0.96,
@@ -156,9 +161,8 @@ def _rings(results: Results, row: int, label: str, *, top: float, level: float) 
         for method in methods:
             if results.of(degradation.name, method):
                 curve = results.rings(degradation.name, method)[row]
-                axes.plot(
-                    places, curve, color=style[method].colour, linestyle=style[method].dash, linewidth=1.3
-                )
+                look, thickness = style[method], _THICKNESS[results.tier(method)]
+                axes.plot(places, curve, color=look.colour, linestyle=look.dash, linewidth=thickness)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, top)
         axes.set_xlabel("fraction of the Nyquist frequency")
@@ -187,10 +191,11 @@ def _sheet(
 
     left: inches for long names at the left, where the panels of a row share them.
     """
-    down = math.ceil(len(degradations) / _ACROSS)
-    lines = math.ceil(len(legend) / 4)
-    figure = Figure(figsize=(_WIDTH * _ACROSS + left, height * down + _LEGEND * lines), layout="constrained")
-    grid: Any = figure.subplots(down, _ACROSS, squeeze=False, sharey=share_y)
+    across = min(_ACROSS, len(degradations))
+    down = math.ceil(len(degradations) / across)
+    lines = math.ceil(len(legend) / (2 * across))
+    figure = Figure(figsize=(_WIDTH * across + left, height * down + _LEGEND * lines), layout="constrained")
+    grid: Any = figure.subplots(down, across, squeeze=False, sharey=share_y)
     for number, axes in enumerate(grid.flat):
         if number >= len(degradations):
             axes.set_visible(False)
@@ -205,7 +210,12 @@ def _sheet(
         axes.yaxis.label.set(fontsize=8, color=SOFT)
     if legend:
         figure.legend(
-            handles=list(legend), loc="outside lower left", ncols=4, frameon=False, fontsize=8, labelcolor=INK
+            handles=list(legend),
+            loc="outside lower left",
+            ncols=2 * across,
+            frameon=False,
+            fontsize=8,
+            labelcolor=INK,
         )
     return svg_of(figure)
 
