@@ -27,7 +27,7 @@ class Offset:
     """Zero filling plus a constant, with a spread of the constant's size; counts how often it is asked."""
 
     name: str = "offset"
-    by: float = 30.0
+    by: float = 200.0
     calls: int = 0
 
     @property
