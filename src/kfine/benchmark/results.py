@@ -134,7 +134,15 @@ class Results:
 
     def estimate(self, degradation: str, method: str, metric: str) -> Estimate:
         """Return the mean over patients."""
-        return over_patients(self.patients(degradation, method, metric))
+        key = degradation, method, metric
+        if key not in self._estimates:
+            self._estimates[key] = over_patients(self.patients(*key))
+        return self._estimates[key]
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, str, str], Estimate]:
+        """Filled by `estimate`: every table asks for the same ones again."""
+        return {}
 
     def difference(self, degradation: str, method: str, other: str, metric: str) -> Estimate:
         """Return by how much `method` lies above `other` in a metric, within patients."""
