@@ -165,7 +165,8 @@ def _named(text: str, device: str) -> Competitor:
 
 
 def _packaged_for(method: str) -> str | None:
-    """Return the first packaged model that serves a method of single frames."""
+    """Return the packaged model that `kfine.restore` takes for a method of single frames: one made for it first."""
+    made_for = {name: read_config(PACKAGED / name)["method"] for name in packaged_models()}
     serving = () if method.startswith(_OF_CINES) else SERVED_BY.get(method, ())
-    names = (name for name in packaged_models() if read_config(PACKAGED / name)["method"] in serving)
+    names = (name for wanted in serving for name, made in made_for.items() if made == wanted)
     return next(names, None)
