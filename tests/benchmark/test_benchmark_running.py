@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import kfine
 from kfine.benchmark import Outcome, benchmark
 from kfine.benchmark.cases import code_digest
-from kfine.benchmark.competitors import available, chosen
+from kfine.benchmark.competitors import available, chosen, seen_in_training
 from kfine.benchmark.meter import metered
 from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.results import BASELINE, SAMPLED
@@ -217,6 +218,29 @@ def test_the_matrix_of_the_truth_can_be_chosen(folder, tmp_path):
         folder, tmp_path / "out", methods=["nearest"], degradations=["kspace-x2"], slices=1, matrix=(16, 14)
     )
     assert {record.case.truth.image.matrix for record in found.records} == {(16, 14)}
+
+
+def test_whom_a_model_was_trained_on_is_said(folder, tmp_path, tiny_model_folder):
+    config = json.loads((tiny_model_folder / "config.json").read_text())
+    known = tmp_path / "known"
+    shutil.copytree(tiny_model_folder, known)
+    config["training"] = {"data": {"validation": ["p1"]}}
+    (known / "config.json").write_text(json.dumps(config))
+    competitors = chosen([f"regression={known}", f"regression={tiny_model_folder}", "nearest"])
+    there = ["p1", "p2", "p3"]
+    (line,) = seen_in_training(competitors, tested=["p1", "p3"], there=there)
+    assert line.startswith("regression (known): model known was trained on p3; ")
+    assert seen_in_training(competitors, tested=["p1"], there=there) == []
+    assert seen_in_training(competitors, tested=["p2"], there=["p2"]) == []  # another folder
+    options = {"degradations": ["kspace-x2"], "subjects": ["p2"], "slices": 1}
+    with pytest.warns(UserWarning, match="trained on p2"):
+        benchmark(folder, tmp_path / "out", methods=[f"regression={known}"], **options)
+    assert "Not a test: regression (known)" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_settings_that_are_not_json_are_refused():
+    with pytest.raises(UsageError, match="offset: expected settings that JSON can hold"):
+        chosen([Offset(by={1, 2})])
 
 
 def test_cost_is_measured():

@@ -159,5 +159,6 @@ def _check(outcome: Outcome, truth: Truth, name: str) -> None:
 
 
 def _file_name(text: str) -> str:
-    """Return a name that every file system takes; two that become one only cost each other's place."""
-    return re.sub(r"[^\w.=-]+", "_", text).strip("._") or "_"
+    """Return a name that every file system takes, a different one for each text."""
+    plain = re.sub(r"[^\w.=-]+", "_", text).strip("._")
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,10 +123,18 @@ def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") ->
         device: of the methods of kfine.
 
     Raises:
-        UsageError: an unknown or repeated name, a method of cines, or one without a model.
+        UsageError: an unknown or repeated name, a method of cines, one without a model, or settings that are not
+            JSON-ready.
         ModelError: the model cannot be found, read or trusted.
     """
     found = [_named(each, device) if isinstance(each, str) else each for each in names or available()]
+    for each in found:
+        try:
+            json.dumps(dict(each.settings))
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"method {each.name}: expected settings that JSON can hold, by which a finished case is known again"
+            ) from None
     called = [each.name for each in found]
     twice = sorted({name for name in called if called.count(name) > 1})
     if twice:
@@ -136,6 +145,34 @@ def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") ->
 def is_baseline(competitor: Competitor) -> bool:
     """Return whether it is one of kfine's methods that need no training."""
     return isinstance(competitor, Packaged) and competitor.method in BASELINES
+
+
+def seen_in_training(
+    competitors: Sequence[Competitor], *, tested: Collection[str], there: Collection[str]
+) -> list[str]:
+    """Return a line for each model that was, by its own config, trained on some of the subjects it is tested on.
+
+    A model's config names the subjects that were held out.  Where one of them is among the subjects of the folder,
+    `there`, the folder is what it was trained on, and whoever is `tested` without being held out was seen in training.
+    """
+    lines = []
+    for each in competitors:
+        model = each.model if isinstance(each, Packaged) else None
+        held_out = _held_out(model.config) if model else set()
+        seen = sorted(set(tested) - held_out) if held_out & set(there) else []
+        if model and seen:
+            lines.append(
+                f"{each.name}: model {model.name} was trained on {', '.join(seen)}; its figures there are no test "
+                f"(held out: {', '.join(sorted(held_out))})"
+            )
+    return lines
+
+
+def _held_out(config: Mapping[str, Any]) -> set[str]:
+    training = config.get("training")
+    data = training.get("data") if isinstance(training, Mapping) else None
+    names = data.get("validation") if isinstance(data, Mapping) else None
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
 
 def code_of(competitor: Competitor) -> str:

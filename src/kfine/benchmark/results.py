@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -90,6 +90,7 @@ class Results:
     Attributes:
         about: what was held fixed, JSON-ready: folder, subjects, slices, seed, software, machine, methods.
         degradations: in the order of the tables.
+        warnings: one line each: why a figure is not what it seems.
         notes: one line each: what is missing and why.
     """
 
@@ -97,7 +98,8 @@ class Results:
     degradations: tuple[Degradation, ...]
     records: tuple[Record, ...]
     failures: tuple[Failure, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def methods(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from os import PathLike
@@ -16,11 +17,11 @@ import kfine
 from kfine.benchmark import degradations as known
 from kfine.benchmark import poster
 from kfine.benchmark.cases import Case, make_case
-from kfine.benchmark.competitors import Competitor, chosen
+from kfine.benchmark.competitors import Competitor, chosen, seen_in_training
 from kfine.benchmark.report.page import page
 from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual
-from kfine.benchmark.truths import Truth, find_truths
+from kfine.benchmark.truths import Truth, find_subjects, find_truths
 from kfine.benchmark.writing import results_csv, results_json
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.evaluation.perceptual import Distance
@@ -73,6 +74,11 @@ def benchmark(
     check_free(output, overwrite=overwrite)
     competitors = chosen(methods, device=device)
     truths = find_truths(folder, subjects=subjects, slices=slices, matrix=matrix)
+    seen = seen_in_training(
+        competitors, tested={truth.subject for truth in truths}, there=set(find_subjects(folder).values())
+    )
+    for line in seen:
+        warnings.warn(line, UserWarning, stacklevel=2)
     _make(output)
     distances, note = perceptual()
     cases = [
@@ -89,6 +95,7 @@ def benchmark(
         degradations=tuple(made),
         records=tuple(records),
         failures=tuple(failures),
+        warnings=tuple(seen),
         notes=(note,) if note else (),
     )
     write(results, output)

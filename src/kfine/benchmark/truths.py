@@ -90,9 +90,7 @@ def find_truths(
     """
     if slices < 1:
         raise UsageError(f"slices {slices}: expected at least 1")
-    if not folder.is_dir():
-        raise InputError(f"{folder.name}: expected a folder of images, one or more files a subject")
-    paths = {path: subject_of(path, folder) for path in find_volumes(folder, files=NIFTI)}
+    paths = find_subjects(folder)
     missing = sorted(set(subjects or ()) - set(paths.values()))
     if missing:
         raise InputError(
@@ -103,6 +101,17 @@ def find_truths(
         _truth(path, subject=who, name=str(path.relative_to(folder)), slices=slices, matrix=matrix)
         for path, who in taken.items()
     ]
+
+
+def find_subjects(folder: Path) -> dict[Path, str]:
+    """Return whose every volume below `folder` is.
+
+    Raises:
+        InputError: no folder, or no volume in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder.name}: expected a folder of images, one or more files a subject")
+    return {path: subject_of(path, folder) for path in find_volumes(folder, files=NIFTI)}
 
 
 def spread_slices(volume: Image, count: int) -> list[int]:

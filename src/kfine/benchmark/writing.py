@@ -48,6 +48,7 @@ def results_json(results: Results) -> str:
         "simpler_wins": [asdict(win) for win in wins(results)],
         "volumes": [_volume(record) for record in results.records],
         "failures": [asdict(failure) for failure in results.failures],
+        "warnings": list(results.warnings),
         "notes": list(results.notes),
     }
     return json.dumps(_plain(found), indent=1, allow_nan=False) + "\n"

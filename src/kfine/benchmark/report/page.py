@@ -63,6 +63,11 @@ def _extent(results: Results) -> str:
 
 
 def _short(results: Results) -> str:
+    warned = "".join(html.paragraph(f"Not a test: {line}.", kind="warning") for line in results.warnings)
+    return warned + _defeats(results)
+
+
+def _defeats(results: Results) -> str:
     found = wins(results)
     patients = len(results.about["subjects"])
     few = words.FEW.format(patients=counted(patients, "patient")) if patients < _MANY else ""
