@@ -12,12 +12,17 @@ _KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what it says, what is said smaller below, and whether it is the best of its column."""
+    """One cell: what it says and what is said smaller below.
+
+    Attributes:
+        best: printed bold; faint: printed grey; word: no number, so at the left.
+    """
 
     text: str
     below: str = ""
     best: bool = False
     faint: bool = False
+    word: bool = False
 
 
 def text(words: str) -> str:
@@ -49,9 +54,9 @@ def facts(pairs: Sequence[tuple[str, str]]) -> str:
 def table(heads: Sequence[Cell], groups: Sequence[Sequence[Sequence[Cell]]], *, caption: str) -> str:
     """Return a table: one head, and groups of rows with a rule between them.
 
-    The first cell of a row names it; the others are numbers.
+    The first cell of a row names it; the others are numbers, but for words.
     """
-    head = "".join(f'<th scope="col">{_inside(cell)}</th>' for cell in heads)
+    head = "".join(f'<th scope="col"{_class(_style(cell))}>{_inside(cell)}</th>' for cell in heads)
     bodies = "".join(f"<tbody>\n{''.join(map(_row, group))}</tbody>\n" for group in groups if group)
     return (
         f'<div class="table"><table>\n<caption>{escape(caption)}</caption>\n'
@@ -80,7 +85,8 @@ def _inside(cell: Cell) -> str:
 
 
 def _style(cell: Cell) -> str:
-    return "best" if cell.best else "faint" if cell.faint else ""
+    marks = {"best": cell.best, "faint": cell.faint, "word": cell.word}
+    return " ".join(name for name, marked in marks.items() if marked)
 
 
 def _class(name: str) -> str:

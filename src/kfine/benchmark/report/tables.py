@@ -23,7 +23,11 @@ _NOTHING = "–"
 def defeats(results: Results, found: Sequence[Win]) -> str:
     """Return the table of simpler methods that are better: a row a method and degradation, a column a metric."""
     metrics = [BY_KEY[key] for key in COMPARED if any(win.metric == key for win in found)]
-    heads = [Cell("behind"), Cell("under"), *(Cell(metric.title, metric.unit) for metric in metrics)]
+    heads = [
+        Cell("behind"),
+        Cell("under", word=True),
+        *(Cell(metric.title, metric.unit) for metric in metrics),
+    ]
     groups = []
     for method in results.methods:
         rows: list[list[Cell]] = []
@@ -31,7 +35,7 @@ def defeats(results: Results, found: Sequence[Win]) -> str:
             here = {w.metric: w for w in found if (w.method, w.degradation) == (method, degradation.name)}
             if here:
                 cells = [_defeat(here.get(metric.key), metric) for metric in metrics]
-                rows.append([Cell("" if rows else method), Cell(degradation.title), *cells])
+                rows.append([Cell("" if rows else method), Cell(degradation.title, word=True), *cells])
         groups.append(rows)
     return table(heads, groups, caption=words.DEFEATS_TABLE)
 
@@ -39,9 +43,9 @@ def defeats(results: Results, found: Sequence[Win]) -> str:
 def _defeat(win: Win | None, metric: Metric) -> Cell:
     if win is None:
         return Cell("")
-    return Cell(
-        f"{win.gain.mean:.{metric.digits}f}", win.simpler, best=win.gain.sure, faint=not win.gain.sure
-    )
+    least = 10.0**-metric.digits
+    by = f"<{least:.{metric.digits}f}" if win.gain.mean < least / 2 else _plain(win.gain.mean, metric.digits)
+    return Cell(by, win.simpler, best=win.gain.sure, faint=not win.gain.sure)
 
 
 def scores(results: Results, degradation: Degradation) -> str:
@@ -67,7 +71,9 @@ def scores(results: Results, degradation: Degradation) -> str:
             )
         if base is not None:
             gain = results.gain(name, method, base, "psnr")
-            shown = Cell("0", faint=True) if method == base else Cell(f"{gain.mean:+.2f}", _interval(gain, 2))
+            shown = (
+                Cell("0", faint=True) if method == base else Cell(_signed(gain.mean, 2), _interval(gain, 2))
+            )
             cells.insert(2, shown)
         seconds, memory = results.cost(name, method)
         return [*cells, Cell(_plain(seconds, 2 if seconds < 10 else 0)), Cell(_plain(memory, 0))]
@@ -104,8 +110,8 @@ def _apart(key: str, value: float, own: float) -> str:
     if math.isnan(value) or math.isnan(own) or not own:
         return ""
     if key == "laplacian":
-        return f"{100 * (value / own - 1):+.1f} %"
-    return f"{value - own:+.2f}" if key == "fft" else ""
+        return f"{_signed(100 * (value / own - 1), 1)} %"
+    return _signed(value - own, 2) if key == "fft" else ""
 
 
 def _best(results: Results, degradation: str, metric: Metric, methods: Sequence[str]) -> set[str]:
@@ -131,6 +137,10 @@ def _plain(value: float, digits: int) -> str:
     if math.isnan(value):
         return _NOTHING
     return f"{value:.{digits}f}".replace("-", "−").replace("inf", "∞")
+
+
+def _signed(value: float, digits: int) -> str:
+    return ("+" if value >= 0 else "") + _plain(value, digits)
 
 
 def _arrow(metric: Metric) -> str:
