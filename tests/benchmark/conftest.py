@@ -22,6 +22,12 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def no_report(monkeypatch):
+    """Draw nothing: for tests of what is computed."""
+    monkeypatch.setattr("kfine.benchmark.running.page", lambda results: "<!DOCTYPE html>")
+
+
 @dataclass
 class Offset:
     """Zero filling plus a constant, with a spread of the constant's size; counts how often it is asked."""

@@ -90,6 +90,7 @@ def test_spread_and_sample_are_held_against_the_truth(found):
     assert (found.tier("zero-filling"), found.tier("offset, one sample")) == (BASELINE, SAMPLED)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_finished_cases_are_known_by_content(folder, tmp_path):
     options = {"degradations": ["kspace-x2"], "slices": 1, "overwrite": True}
     first = Offset()
@@ -111,6 +112,7 @@ def test_finished_cases_are_known_by_content(folder, tmp_path):
     assert len(code_digest()) == 64
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_goes_on(folder, tmp_path):
     class Stops(Offset):
         def restore(self, low, *, matrix, seed):
@@ -202,6 +204,7 @@ def test_what_is_refused(folder, output, found, tmp_path):
     assert not any(name.startswith("cine-") or name == "auto" for name in available())
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_model_folder_takes_part_with_its_samples(folder, tmp_path, tiny_model_folder):
     found = benchmark(
         folder, tmp_path / "out", methods=["nearest", f"vdm={tiny_model_folder}", f"regression={tiny_model_folder}"],
@@ -213,6 +216,7 @@ def test_a_model_folder_takes_part_with_its_samples(folder, tmp_path, tiny_model
     assert found.calibration("anisotropic", "vdm (tiny)").ratio > 0
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_matrix_of_the_truth_can_be_chosen(folder, tmp_path):
     found = benchmark(
         folder, tmp_path / "out", methods=["nearest"], degradations=["kspace-x2"], slices=1, matrix=(16, 14)
