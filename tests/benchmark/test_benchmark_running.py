@@ -141,7 +141,9 @@ def test_a_better_baseline_is_told_first(found, output):
     assert {w.metric for w in defeats if w.method == "offset"} >= {"psnr", "ssim"}
     assert all(w.gain.mean > 0 for w in defeats)
     report = (output / "report.html").read_text("utf-8")
-    assert report.index("Where a simpler method is better</h2>") < report.index("Gains over the best baseline</h2>")
+    assert report.index("Where a simpler method is better</h2>") < report.index(
+        "Gains over the best baseline</h2>"
+    )
     assert found.best("kspace-x2", "nrmse", found.baselines) == "zero-filling"
     gain = found.gain("kspace-x2", "nearest", "zero-filling", "nrmse")
     assert gain.mean < 0
