@@ -30,6 +30,7 @@ _COLOURS = {
 }
 _ACROSS, _WIDTH, _HEIGHT, _LEGEND = 3, 3.3, 2.45, 0.24
 _THICKNESS = {BASELINE: 1.2, SINGLE: 2.4, SAMPLED: 1.1}  # curves that coincide must not hide each other
+_SPAN = 300  # of an axis of the calibration: smaller spreads are nothing
 _ROUND = [a * 10.0**b for b in range(-3, 2) for a in (1, 2, 5)]
 # Curves of these baselines are shown; the others would only hide behind them.
 _SHOWN_BASELINES = ("zero-filling", "bicubic")
@@ -130,18 +131,19 @@ def calibrations(results: Results) -> bytes | None:
         axes.set_xscale("log")
         axes.set_yscale("log")
         if values:
-            limits = max(min(values), 1e-2) / 1.4, max(values) * 1.8
+            limits = max(values) / _SPAN, max(values) * 1.8
             for axis, set_limits in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
                 set_limits(*limits)
                 axis.set_major_locator(FixedLocator(_ROUND))
                 axis.set_major_formatter("{x:g}")
                 axis.set_minor_locator(NullLocator())
         axes.text(
-            0.04,
-            0.96,
+            0.97,
+            0.05,
             "\n".join(["spread / error", *words]),
             transform=axes.transAxes,
-            va="top",
+            ha="right",
+            va="bottom",
             fontsize=7.5,
             color=SOFT,
         )
