@@ -28,6 +28,7 @@ LAYERS = [
     {"degradation", "restoration"},
     {"evaluation"},
     {"training"},
+    {"benchmark"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,9 +1,19 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from kfine.evaluation.sharpness import Sharpness, eight_bit, fft_sharpness, laplacian_variance, sharpness
+from kfine.evaluation.sharpness import (
+    Sharpness,
+    eight_bit,
+    fft_sharpness,
+    laplacian_variance,
+    noise_level,
+    relative_sharpness,
+    sharpness,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -52,3 +62,64 @@ def test_the_distance_counts_blur_and_noise_alike():
 
 def test_eight_bits_are_rounded_and_clipped():
     assert eight_bit(np.array([[-1.0, 0.4, 50.1, 101.7, 120]]), white=102).tolist() == [[0, 1, 125, 254, 255]]
+
+
+def smooth(shape, width=1.5):
+    plane = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(shape), width, mode="wrap")
+    return 100 * plane / plane.std()
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (129, 200)])
+def test_the_poster_s_definitions_line_by_line(shape):
+    grey = eight_bit(RNG.uniform(0, 255, shape), white=255)
+    assert laplacian_variance(grey) == pytest.approx(cv2.Laplacian(grey, cv2.CV_64F).var())
+    # As published with OpenCV by Rosebrock 2020: half-width 60 around (int(h / 2), int(w / 2)), natural logarithm.
+    rows, columns = (int(n / 2.0) for n in shape)
+    shifted = np.fft.fftshift(np.fft.fft2(grey))
+    shifted[rows - 60 : rows + 60, columns - 60 : columns + 60] = 0
+    picture = np.fft.ifft2(np.fft.ifftshift(shifted))
+    assert fft_sharpness(grey) == pytest.approx(np.mean(20 * np.log(np.abs(picture))))
+
+
+def test_relative_sharpness_of_waves_by_hand():
+    # cos(2 pi u x): variance 1/2, Laplacian variance (2 - 2 cos 2 pi u)^2 / 2.
+    x = np.arange(256)[None, :] * np.ones((256, 1))
+    low, high = (np.cos(2 * np.pi * n * x / 256) for n in (20, 100))
+    u = 100 / 256
+    value = relative_sharpness(high)
+    assert value.noise == pytest.approx(0, abs=1e-9)
+    assert value.laplacian == pytest.approx(20 * math.log10(2 - 2 * math.cos(2 * math.pi * u)), abs=0.1)
+    assert value.high == pytest.approx(0, abs=1e-6)
+    assert relative_sharpness(low + high).high == pytest.approx(10 * math.log10(0.5), abs=1e-6)
+    assert relative_sharpness(low).high == pytest.approx(-60)
+
+
+def test_relative_sharpness_knows_no_units_and_no_matrix():
+    plane = smooth((192, 192))
+    own, other = relative_sharpness(plane), relative_sharpness(7 * plane + 3)
+    assert (other.laplacian, other.high) == (pytest.approx(own.laplacian), pytest.approx(own.high))
+    # The same spectrum, as a part of the matrix, in twice the matrix.
+    larger = relative_sharpness(smooth((384, 384)))
+    assert larger.laplacian == pytest.approx(own.laplacian, abs=0.5)
+    assert larger.high == pytest.approx(own.high, abs=0.5)
+
+
+def test_white_noise_is_found_and_taken_off():
+    clean = smooth((256, 256), width=3)
+    noisy = clean + 5 * RNG.standard_normal(clean.shape)
+    assert noise_level(noisy) == pytest.approx(5, rel=0.05)
+    apart = relative_sharpness(noisy).distance(relative_sharpness(clean))
+    assert apart.laplacian < 1
+    # The poster's measure takes the noise for detail.
+    grey = [eight_bit(x + 400, white=800) for x in (noisy, clean)]
+    assert laplacian_variance(grey[0]) > 2 * laplacian_variance(grey[1])
+
+
+def test_noise_is_looked_for_inside_the_mask():
+    body = np.zeros((128, 128), bool)
+    body[30:100, 20:110] = True
+    plane = np.where(body, 300 + 4 * RNG.standard_normal(body.shape), 0)
+    assert noise_level(plane) < 4
+    assert noise_level(plane, mask=body) == pytest.approx(4, rel=0.05)
+    assert math.isnan(noise_level(plane, mask=np.zeros_like(body)))
+    assert math.isnan(relative_sharpness(np.full((64, 64), 3.0)).high)

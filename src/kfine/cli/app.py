@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kfine.cli import EXIT_CODES
+from kfine.cli.benchmarking import benchmark
 from kfine.cli.demo import demo
 from kfine.cli.evaluation import degrade, evaluate
 from kfine.cli.facts import info, models
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(restore)
 app.command()(degrade)
 app.command()(evaluate)
+app.command()(benchmark)
 app.command()(info)
 app.command()(models)
 app.command()(demo)

@@ -64,7 +64,7 @@ def draw(
     sheet = lay_out(scene, columns, uncertainty=uncertainty is not None, zoom=zoom, title=title, notes=notes)
     rows.images(sheet, reference)
     if reference is not None:
-        rows.errors(sheet, reference)
+        rows.errors(sheet, reference, data_range=range_of(reference))
     if uncertainty is not None:
         rows.uncertainty(sheet, uncertainty, data_range=range_of(guide))
     rows.kspaces(sheet, guide, None if low is None else low.source.acquired_matrix or low.matrix)

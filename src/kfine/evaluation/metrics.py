@@ -29,7 +29,7 @@ def psnr(
     >>> psnr(np.zeros((2, 2)), np.full((2, 2), 0.1), data_range=1.0)
     20.0
     """
-    a, b = _slices(reference, restored, data_range, mask)
+    a, b = checked(reference, restored, data_range, mask)
     return psnr_of(mean_squared_error(a, b, mask=mask), data_range=data_range)
 
 
@@ -53,7 +53,7 @@ def nrmse(reference: NDArray[Any], restored: NDArray[Any], *, mask: Mask | None 
     >>> nrmse(np.full((2, 2), 10.0), np.full((2, 2), 11.0))
     0.1
     """
-    a, b = _slices(reference, restored, 1.0, mask)
+    a, b = checked(reference, restored, 1.0, mask)
     energy = mean_squared_error(np.zeros_like(a), a, mask=mask)
     return math.sqrt(mean_squared_error(a, b, mask=mask) / energy) if energy > 0 else math.nan
 
@@ -65,7 +65,7 @@ def ssim_map(reference: NDArray[Any], restored: NDArray[Any], *, data_range: flo
     sigma 1.5, population covariance, K1 = 0.01, K2 = 0.03.  Where the image is smaller than the window, the
     window shrinks in proportion to the largest odd size that fits; below 3 pixels it holds no structure.
     """
-    a, b = _slices(reference, restored, data_range, None)
+    a, b = checked(reference, restored, data_range, None)
     window = _window(a.shape)
     if window < 3:
         return np.full(a.shape, np.nan)
@@ -91,7 +91,7 @@ def ssim(
     The strip of half a window along the edges never counts, as in Wang et al., so a mask that covers the
     whole slice changes nothing.  nan where no pixel is left.
     """
-    _slices(reference, restored, data_range, mask)
+    checked(reference, restored, data_range, mask)
     return mean_ssim(ssim_map(reference, restored, data_range=data_range), mask=mask)
 
 
@@ -110,7 +110,7 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if values.size else math.nan
 
 
-def _slices(
+def checked(
     reference: NDArray[Any], restored: NDArray[Any], data_range: float, mask: Mask | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return both slices as float64, or raise ValueError: these are mistakes of the caller, not of a user."""

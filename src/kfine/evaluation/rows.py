@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from kfine.evaluation import panels
@@ -17,15 +19,20 @@ _ERROR_COLOURS, _UNCERTAINTY_COLOURS = "inferno", "viridis"
 _DECADES = 4.5  # of k-space magnitude between black and white, at most
 
 
-def images(sheet: Sheet, reference: Image | None) -> None:
-    """Draw every column's image and its enlarged detail, with a name above and numbers below."""
+def images(sheet: Sheet, reference: Image | None, *, captions: Mapping[str, str] | None = None) -> None:
+    """Draw every column's image and its enlarged detail, with a name above and numbers below.
+
+    captions: by column name, what stands below a method in the place of its PSNR and SSIM.
+    """
     figure, scene = sheet.figure, sheet.scene
     for number, column in enumerate(sheet.columns):
         plane, extent = scene.plane(column.image), scene.extent(column.image.matrix)
         axes = panels.axes_at(figure, f"image: {column.name}", sheet.place("image", number))
         panels.show(axes, plane, extent, window=scene.window, limits=scene.grey)
         sheet.write_above(number, column.name)
-        if column.role == METHOD and reference is not None:
+        if captions and column.name in captions:
+            sheet.write_below(number, captions[column.name], colour=INK)
+        elif column.role == METHOD and reference is not None:
             sheet.write_below(number, _scores(scene, column.image, reference), colour=INK)
         else:
             sheet.write_below(number, grid_of(column.image))
@@ -39,9 +46,9 @@ def images(sheet: Sheet, reference: Image | None) -> None:
             panels.frame(detail, colour=OUTLINE)
 
 
-def errors(sheet: Sheet, reference: Image) -> None:
-    """Draw |method - reference| in % of the reference volume's range, on one scale for all methods."""
-    scene, data_range = sheet.scene, range_of(reference)
+def errors(sheet: Sheet, reference: Image, *, data_range: float) -> None:
+    """Draw |method - reference| in % of `data_range`, on one scale for all methods."""
+    scene = sheet.scene
     truth, extent = scene.plane(reference), scene.extent(reference.matrix)
     methods = [number for number, column in enumerate(sheet.columns) if column.role == METHOD]
     maps = [100 * np.abs(scene.plane(sheet.columns[number].image) - truth) / data_range for number in methods]

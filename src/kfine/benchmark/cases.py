@@ -1,0 +1,163 @@
+"""One case: one competitor on one volume under one degradation, computed once and known again by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kfine.benchmark.competitors import Competitor, Outcome, code_of
+from kfine.benchmark.degradations import Degradation, degraded
+from kfine.benchmark.meter import metered
+from kfine.benchmark.scoring import METRICS, as_array, score
+from kfine.benchmark.truths import Truth
+from kfine.errors import InputError
+from kfine.evaluation.calibration import calibration
+from kfine.evaluation.comparison import check_same_grid
+from kfine.evaluation.perceptual import Distance
+from kfine.image import Image, magnitude
+from kfine.parts import Parts
+from kfine.streaming import Arrays
+
+SAMPLE = ", one sample"
+# What cannot change a score: the command line, training, and how a report looks.
+_NO_MATTER = ("cli", "training", "report")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One competitor, one volume, one degradation.
+
+    Attributes:
+        seed: of the benchmark; this volume's own is `own_seed`.
+        parts: where finished slices are kept, marked with everything that decides them.
+    """
+
+    truth: Truth
+    degradation: Degradation
+    competitor: Competitor
+    seed: int
+    parts: Parts
+
+    @property
+    def own_seed(self) -> int:
+        """The volume's own seed: noise must not be the same in every patient."""
+        return volume_seed(self.truth, self.seed)
+
+    def finished(self) -> list[Arrays] | None:
+        """Return the arrays of every slice, or None where the case is still to be computed."""
+        found = [self.parts.load(number) for number in self.truth.numbers]
+        arrays = [each for each in found if each is not None]
+        return arrays if len(arrays) == len(found) else None
+
+    def solve(self, distances: Mapping[str, Distance]) -> list[Arrays]:
+        """Restore and score every slice, keep them and return their arrays.
+
+        Raises:
+            InputError: the competitor gives back another grid, or voxels that are not finite.
+        """
+        truth = self.truth
+        low = degraded(truth.image, self.degradation, seed=self.own_seed)
+        with metered() as cost:
+            outcome = self.competitor.restore(low, matrix=truth.image.matrix, seed=self.own_seed)
+        _check(outcome, truth, self.competitor.name)
+        price = np.array([cost.seconds / len(truth.numbers), cost.memory])
+        found = [
+            _scored(outcome, truth, index, distances) | {"cost": price} for index in range(len(truth.numbers))
+        ]
+        self.parts.folder.parent.mkdir(parents=True, exist_ok=True)
+        for number, arrays in zip(truth.numbers, found, strict=True):
+            self.parts.save(number, arrays)
+        return found
+
+
+def make_case(
+    truth: Truth,
+    degradation: Degradation,
+    competitor: Competitor,
+    *,
+    seed: int,
+    folder: Path,
+    measures: list[str],
+) -> Case:
+    """Return the case, its slices to be kept below `folder`; `measures`: the perceptual distances there are."""
+    recipe = {
+        "software": {"kfine": code_digest(), "torch": torch.__version__, "numpy": np.__version__},
+        "truth": truth.digest,
+        "slices": len(truth.numbers),
+        "degradation": asdict(degradation),
+        "method": dict(competitor.settings),
+        "code": code_of(competitor),
+        "seed": volume_seed(truth, seed),
+        "metrics": [metric.key for metric in METRICS],
+        "distances": measures,
+    }
+    names = (degradation.name, truth.name, competitor.name)
+    return Case(truth, degradation, competitor, seed, Parts(folder.joinpath(*map(_file_name, names)), recipe))
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of the code of kfine that decides results."""
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        if not set(path.relative_to(root).parts) & set(_NO_MATTER):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def volume_seed(truth: Truth, seed: int) -> int:
+    """Return a seed of the volume's own, decided by `seed` and the voxels."""
+    return int(hashlib.sha256(json.dumps([seed, truth.digest]).encode()).hexdigest()[:8], 16)
+
+
+def _scored(outcome: Outcome, truth: Truth, index: int, distances: Mapping[str, Distance]) -> Arrays:
+    """Return a slice's arrays: of each variant (the mean, then a sample) its scores and rings; spread; pictures."""
+    variants = [_plane(image, index) for image in (outcome.mean, outcome.sample) if image is not None]
+    scores = [score(truth, index, plane, distances=distances) for plane in variants]
+    arrays: dict[str, NDArray[Any]] = {
+        "scores": np.stack([as_array(each.values) for each in scores]),
+        "rings": np.stack([(each.rings.correlation, each.rings.error) for each in scores]),
+    }
+    std = None if outcome.std is None else _plane(outcome.std, index)
+    if std is not None:
+        wrong = variants[0] - truth.planes[index]
+        arrays["calibration"] = calibration(
+            std, wrong, data_range=truth.data_range, mask=truth.body[index]
+        ).sums
+    if index == truth.middle:
+        arrays["pictures"] = np.stack(variants)
+        if std is not None:
+            arrays["spread"] = std
+    return arrays
+
+
+def _plane(image: Image, index: int) -> NDArray[Any]:
+    return magnitude(image).voxels[0, index]
+
+
+def _check(outcome: Outcome, truth: Truth, name: str) -> None:
+    for image in (outcome.mean, outcome.std, outcome.sample):
+        if image is None:
+            continue
+        try:
+            check_same_grid(truth.image, image)
+        except InputError as error:
+            raise InputError(f"method {name}: {error}") from None
+        if not np.isfinite(image.voxels).all():
+            raise InputError(f"method {name}: expected finite voxels, got NaN or Inf")
+
+
+def _file_name(text: str) -> str:
+    """Return a name that every file system takes, a different one for each text."""
+    plain = re.sub(r"[^\w.=-]+", "_", text).strip("._")
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,0 +1,209 @@
+"""Who competes: every method of `kfine.restore`, and any object with a name, settings and `restore`."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
+from kfine.devices import choose_device, choose_precision
+from kfine.errors import UsageError
+from kfine.image import Image
+from kfine.methods.choice import SERVED_BY
+from kfine.methods.grids import Matrix
+from kfine.methods.options import BASELINES, METHODS
+from kfine.restoration import restore
+
+# Methods for cines restore frames together; the benchmark's slices are single frames.
+_OF_CINES = "cine-"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a competitor gives back, all on the grid of the truth.
+
+    Attributes:
+        mean: its best estimate.
+        std: its standard deviation voxel by voxel, if it has one: is held against the error.
+        sample: one plausible image, if it draws some: is scored beside the mean.
+    """
+
+    mean: Image
+    std: Image | None = None
+    sample: Image | None = None
+
+
+class Competitor(Protocol):
+    """A method that can take part.  Plain attributes will do:
+
+    >>> class Doubled:
+    ...     name = "twice nearest"
+    ...     settings = {"factor": 2.0}
+    ...
+    ...     def restore(self, low, *, matrix, seed):
+    ...         return Outcome(restore(low, matrix=matrix, method="nearest").mean)
+    """
+
+    @property
+    def name(self) -> str:
+        """How tables call it; no other competitor may have the same."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Everything that decides its results besides its code, JSON-ready: a finished case is known again by both."""
+        ...
+
+    def restore(self, low: Image, *, matrix: Matrix, seed: int) -> Outcome:
+        """Return the image restored.
+
+        Args:
+            low: some slices of one frame, made coarse; complex where their k-space was measured.
+            matrix: (rows, columns) to reach, over the same field of view.
+            seed: of all randomness: equal seeds must give equal images.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A method of `kfine.restore`, with its own settings.
+
+    Attributes:
+        name: for tables.
+        method: of `kfine.methods.options.METHODS`.
+        model: loaded; None where the method needs none.
+        device: of `kfine.restore`.
+    """
+
+    name: str
+    method: str
+    model: Model | None
+    device: str = "auto"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Method, model, device and precision."""
+        if self.model is None:
+            return {"method": self.method}
+        device = choose_device(self.device)
+        return {
+            "method": self.method,
+            "model": {"name": self.model.name, "sha256": self.model.digest},
+            "device": str(device),
+            "precision": str(choose_precision("auto", device)).removeprefix("torch."),
+        }
+
+    def restore(self, low: Image, *, matrix: Matrix, seed: int) -> Outcome:
+        """Return the mean of the samples, their spread and the first of them."""
+        result = restore(
+            low, matrix=matrix, method=self.method, model=self.model, seed=seed, device=self.device,
+            keep_samples=True,
+        )  # fmt: skip
+        sampled = result.std is not None
+        return Outcome(result.mean, result.std, result.samples[0] if sampled else None)
+
+
+def available() -> list[str]:
+    """Return the methods of single frames that can run: baselines, and what a packaged model serves."""
+    return [name for name in METHODS if name in BASELINES or _packaged_for(name) is not None]
+
+
+def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") -> list[Competitor]:
+    """Return the competitors that `names` stands for; all that are `available` for None.
+
+    Args:
+        names: a method, "METHOD=MODEL" with a packaged model's name or a model folder, or a competitor itself.
+        device: of the methods of kfine.
+
+    Raises:
+        UsageError: an unknown or repeated name, a method of cines, one without a model, or settings that are not
+            JSON-ready.
+        ModelError: the model cannot be found, read or trusted.
+    """
+    found = [_named(each, device) if isinstance(each, str) else each for each in names or available()]
+    for each in found:
+        try:
+            json.dumps(dict(each.settings))
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"method {each.name}: expected settings that JSON can hold, by which a finished case is known again"
+            ) from None
+    called = [each.name for each in found]
+    twice = sorted({name for name in called if called.count(name) > 1})
+    if twice:
+        raise UsageError(f"methods: expected different names, got {', '.join(twice)} twice; rename one")
+    return found
+
+
+def is_baseline(competitor: Competitor) -> bool:
+    """Return whether it is one of kfine's methods that need no training."""
+    return isinstance(competitor, Packaged) and competitor.method in BASELINES
+
+
+def seen_in_training(
+    competitors: Sequence[Competitor], *, tested: Collection[str], there: Collection[str]
+) -> list[str]:
+    """Return a line for each model that was, by its own config, trained on some of the subjects it is tested on.
+
+    A model's config names the subjects that were held out.  Where one of them is among the subjects of the folder,
+    `there`, the folder is what it was trained on, and whoever is `tested` without being held out was seen in training.
+    """
+    lines = []
+    for each in competitors:
+        model = each.model if isinstance(each, Packaged) else None
+        held_out = _held_out(model.config) if model else set()
+        seen = sorted(set(tested) - held_out) if held_out & set(there) else []
+        if model and seen:
+            lines.append(
+                f"{each.name}: model {model.name} was trained on {', '.join(seen)}; its figures there are no test "
+                f"(held out: {', '.join(sorted(held_out))})"
+            )
+    return lines
+
+
+def _held_out(config: Mapping[str, Any]) -> set[str]:
+    training = config.get("training")
+    data = training.get("data") if isinstance(training, Mapping) else None
+    names = data.get("validation") if isinstance(data, Mapping) else None
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def code_of(competitor: Competitor) -> str:
+    """Return a digest of the file that defines it; one that never comes again where there is no file."""
+    try:
+        file = inspect.getsourcefile(type(competitor))
+        content = Path(file or "").read_bytes()
+    except (OSError, TypeError):
+        return secrets.token_hex(16)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _named(text: str, device: str) -> Competitor:
+    method, _, model = text.partition("=")
+    if method not in METHODS or method == "auto" or method.startswith(_OF_CINES):
+        known = [name for name in METHODS if name != "auto" and not name.startswith(_OF_CINES)]
+        raise UsageError(f"method {method}: expected one of {', '.join(known)}, or METHOD=MODEL")
+    if method in BASELINES:
+        if model:
+            raise UsageError(f"method {text}: {method} has no use for a model; leave it out")
+        return Packaged(method, method, None, device)
+    which = model or _packaged_for(method)
+    if which is None:
+        raise UsageError(f"method {method}: no model for it is packaged; give {method}=MODEL_FOLDER")
+    loaded = load_model(which)
+    return Packaged(f"{method} ({loaded.name})" if model else method, method, loaded, device)
+
+
+def _packaged_for(method: str) -> str | None:
+    """Return the packaged model that `kfine.restore` takes for a method of single frames: one made for it first."""
+    made_for = {name: read_config(PACKAGED / name)["method"] for name in packaged_models()}
+    serving = () if method.startswith(_OF_CINES) else SERVED_BY.get(method, ())
+    names = (name for wanted in serving for name, made in made_for.items() if made == wanted)
+    return next(names, None)

@@ -1,0 +1,98 @@
+"""The degradations of the benchmark: each a name, and exactly what it does to an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kfine.degradation import degrade
+from kfine.errors import UsageError
+from kfine.image import Image
+from kfine.methods.grids import Matrix
+from kfine.methods.interpolation import cubic
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One way to make an image coarse.
+
+    Attributes:
+        name: for options and files.
+        title: for tables.
+        scale: factors by which rows and columns shrink.
+        bicubic: shrink by antialiased bicubic interpolation, as picture libraries do; else crop the k-space.
+        noise: standard deviation of Gaussian noise in a voxel of the coarse image, as a fraction of full intensity
+            (`kfine.intensity.Scaling`).
+    """
+
+    name: str
+    title: str
+    scale: tuple[float, float]
+    bicubic: bool = False
+    noise: float = 0.0
+
+    def matrix(self, high: Matrix) -> Matrix:
+        """Return the coarse (rows, columns) of an image of matrix `high`."""
+        rows, columns = (max(1, round(n / s)) for n, s in zip(high, self.scale, strict=True))
+        return rows, columns
+
+
+DEGRADATIONS: dict[str, Degradation] = {
+    each.name: each
+    for each in (
+        Degradation("kspace-x2", "k-space ×2", (2, 2)),
+        Degradation("kspace-x4", "k-space ×4", (4, 4)),
+        Degradation("anisotropic", "k-space, rows ×2, columns ×4", (2, 4)),
+        Degradation("bicubic-x2", "bicubic ×2", (2, 2), bicubic=True),
+        Degradation("bicubic-x4", "bicubic ×4", (4, 4), bicubic=True),
+        Degradation("noisy-x2", "k-space ×2, 3 % noise", (2, 2), noise=0.03),
+    )
+}
+
+
+def named(names: Sequence[str] | None) -> list[Degradation]:
+    """Return the degradations of these names, in this order; all of them for None.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    for name in names or ():
+        if name not in DEGRADATIONS:
+            raise UsageError(f"degradation {name}: expected one of {', '.join(DEGRADATIONS)}")
+    return [DEGRADATIONS[name] for name in dict.fromkeys(names)] if names else list(DEGRADATIONS.values())
+
+
+def degraded(image: Image, degradation: Degradation, *, seed: int) -> Image:
+    """Return the coarse image, over the same field of view.
+
+    seed: of the noise; a plane's noise depends on the seed and its slice.
+    """
+    matrix = degradation.matrix(image.matrix)
+    low = shrunk(image, matrix) if degradation.bicubic else image
+    return degrade(low, matrix=matrix, noise=degradation.noise, seed=seed)
+
+
+def shrunk(image: Image, matrix: Matrix) -> Image:
+    """Return `image` at a smaller `matrix` by antialiased bicubic interpolation, on the points of the k-space grid."""
+    rows, columns = (shrinking(low, high) for low, high in zip(matrix, image.matrix, strict=True))
+    voxels = torch.from_numpy(np.array(image.voxels))
+    result = rows.to(voxels.dtype) @ voxels @ columns.to(voxels.dtype).T
+    return image.with_plane(result.numpy())
+
+
+def shrinking(low: int, high: int) -> Tensor:
+    """Return the (low, high) matrix of antialiased cubic convolution, float64: the kernel as wide as the coarse pixels.
+
+    As MATLAB's imresize and Pillow do (Keys' kernel with a = -1/2, stretched, weights of sum 1), but point j lies at
+    N // 2 + (j - n // 2) N / n and the grid is periodic, as everywhere in kfine: half a pixel's shift would count as
+    error.
+    """
+    centres = high // 2 + (torch.arange(low, dtype=torch.float64) - low // 2) * (high / low)
+    distance = torch.arange(high, dtype=torch.float64)[None, :] - centres[:, None]
+    distance = torch.remainder(distance + high / 2, high) - high / 2
+    weights = cubic(distance * (low / high))
+    return weights / weights.sum(dim=1, keepdim=True)

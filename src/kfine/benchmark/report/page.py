@@ -1,0 +1,161 @@
+"""The whole page, from the header to what was held fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+from kfine.benchmark.report import html, pictures, plots, tables, words
+from kfine.benchmark.report.tables import counted
+from kfine.benchmark.results import Results
+from kfine.benchmark.scoring import BY_KEY, METRICS
+from kfine.benchmark.verdicts import wins
+
+_MANY = 10  # patients from which on an interval tells of others
+_SECTIONS = {
+    "short": "Where a simpler method is better",
+    "gains": "Gains over the best baseline",
+    "degradations": "Degradation by degradation",
+    "frequencies": "Which detail is real",
+    "uncertainty": "Does the uncertainty tell the error?",
+    "sharpness": "Sharpness, as on the poster",
+    "fixed": "What was held fixed",
+}
+
+
+def page(results: Results) -> str:
+    """Return the report as one HTML page that loads nothing."""
+    style = files("kfine.benchmark.report").joinpath("style.css").read_text("utf-8")
+    title = f"Super-resolution benchmark: {results.about['folder']}"
+    bodies = {
+        "short": _short(results),
+        "gains": "".join(_gains(results)),
+        "degradations": "".join(_degradations(results)),
+        "frequencies": _frequencies(results),
+        "uncertainty": _uncertainty(results),
+        "sharpness": "".join(tables.poster(results, degradation) for degradation in results.degradations),
+        "fixed": _fixed(results),
+    }
+    kept = {key: body for key, body in bodies.items() if body}
+    links = "".join(f'<a href="#{key}">{html.text(_SECTIONS[key])}</a>\n' for key in kept)
+    sections = "".join(
+        f'<section id="{key}">\n{html.heading(_SECTIONS[key])}{body}</section>\n'
+        for key, body in kept.items()
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.text(title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>\n{style}</style>\n</head>\n<body>\n<header>\n{html.heading(title, level=1)}"
+        f"{html.paragraph(_extent(results), kind='soft')}<nav>{links}</nav>\n</header>\n<main>\n{sections}</main>\n"
+        f"<footer>{html.text(words.FOOT)}</footer>\n</body>\n</html>\n"
+    )
+
+
+def _extent(results: Results) -> str:
+    about = results.about
+    slices = sum(len(volume["slices"]) for volume in about["volumes"])
+    return (
+        f"{counted(len(about['subjects']), 'patient')}, {counted(slices, 'slice')}, "
+        f"{counted(len(results.degradations), 'degradation')}, {counted(len(about['methods']), 'method')}. "
+        f"{about['machine']}."
+    )
+
+
+def _short(results: Results) -> str:
+    warned = "".join(html.paragraph(f"Not a test: {line}.", kind="warning") for line in results.warnings)
+    return warned + _defeats(results)
+
+
+def _defeats(results: Results) -> str:
+    found = wins(results)
+    patients = len(results.about["subjects"])
+    few = words.FEW.format(patients=counted(patients, "patient")) if patients < _MANY else ""
+    if not found:
+        return html.paragraph(words.NOWHERE + few, kind="lead")
+    count = counted(len(found), "comparison")
+    lead = words.DEFEATS.format(count=count, sure=sum(win.gain.sure for win in found))
+    return html.paragraph(lead + few, kind="lead") + tables.defeats(results, found)
+
+
+def _gains(results: Results) -> Iterator[str]:
+    if not results.baselines or len(results.methods) < 2:
+        return
+    for metric in ("psnr", "ssim"):
+        title = BY_KEY[metric].title
+        yield html.figure(
+            plots.gains(results, metric),
+            kind="svg",
+            alt=f"{title}: difference of each method to the best baseline",
+            caption=words.GAINS.format(title=title),
+        )
+
+
+def _degradations(results: Results) -> Iterator[str]:
+    truth = pictures.median_truth(results)
+    who = words.WHO.format(subject=truth.subject, number=truth.numbers[truth.middle])
+    yield html.paragraph(who, kind="soft")
+    for degradation in results.degradations:
+        yield html.heading(degradation.title, level=3)
+        yield tables.scores(results, degradation)
+        drawn = pictures.picture(results, degradation, truth)
+        if drawn is not None:
+            yield html.figure(
+                drawn,
+                kind="png",
+                alt=f"{degradation.title}: images, detail and errors of patient {truth.subject}",
+                caption=words.PICTURE.format(title=degradation.title),
+            )
+
+
+def _frequencies(results: Results) -> str:
+    drawn = plots.correlations(results), plots.ring_errors(results)
+    alts = "Fourier ring correlation of each method", "Error of each method in each ring of k-space"
+    said = words.CORRELATION, words.RING_ERROR
+    return "".join(
+        html.figure(picture, kind="svg", alt=alt, caption=caption)
+        for picture, alt, caption in zip(drawn, alts, said, strict=True)
+    )
+
+
+def _uncertainty(results: Results) -> str:
+    drawn = plots.calibrations(results)
+    if drawn is None:
+        return ""
+    return html.figure(drawn, kind="svg", alt="Error against standard deviation", caption=words.CALIBRATION)
+
+
+def _fixed(results: Results) -> str:
+    about = results.about
+    pairs = [
+        *words.FIXED,
+        ("Matrix", about["matrix"] if isinstance(about["matrix"], str) else _times(about["matrix"])),
+        ("Seed", f"{about['seed']}; each volume has its own, made of it and the voxels"),
+        ("Software", ", ".join(f"{name} {version}" for name, version in about["software"].items())),
+        *((f"Method {name}", _settings(settings)) for name, settings in about["methods"].items()),
+        *((f"Patient {volume['subject']}", _volume(volume)) for volume in about["volumes"]),
+    ]
+    body = html.facts(pairs) + html.heading("Metrics", level=3)
+    body += html.facts([(metric.title, metric.meaning) for metric in METRICS])
+    failed = [f"{f.method}, {f.degradation}, {f.subject}: {f.reason}" for f in results.failures]
+    lines = [*results.notes, *failed]
+    return body + (html.heading("What is missing", level=3) + html.items(lines) if lines else "")
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    shown = dict(settings)
+    if isinstance(shown.get("model"), dict):
+        shown["model"] = f"{shown['model']['name']}, SHA-256 {shown['model']['sha256'][:12]}…"
+    return ", ".join(f"{key} {value}" for key, value in shown.items() if value is not None) or "none"
+
+
+def _volume(volume: dict[str, Any]) -> str:
+    slices = ", ".join(map(str, volume["slices"]))
+    return (
+        f"{volume['name']}, slices {slices}, matrix {_times(volume['matrix'])}, {_times(volume['voxel_mm'])} mm, "
+        f"data range {volume['data_range']:.5g}, k-space {volume['kspace']}"
+    )
+
+
+def _times(numbers: list[float]) -> str:
+    return " × ".join(f"{number:g}" for number in numbers)

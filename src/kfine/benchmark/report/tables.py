@@ -1,0 +1,153 @@
+"""The report's tables: defeats by simpler methods, every metric under each degradation, sharpness as on the poster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from kfine.benchmark.degradations import Degradation
+from kfine.benchmark.poster import COLUMNS, REFERENCE, poster_rows
+from kfine.benchmark.report import words
+from kfine.benchmark.report.html import Cell, table
+from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Results
+from kfine.benchmark.scoring import BY_KEY, NEITHER, Metric
+from kfine.benchmark.statistics import Estimate
+from kfine.benchmark.verdicts import COMPARED, Win
+
+_COLUMNS = (
+    "psnr", "ssim", "ms_ssim", "nrmse", "resolved", "laplacian_off", "fft_off", "fine_off", "lpips",
+)  # fmt: skip
+_NOTHING = "–"
+
+
+def defeats(results: Results, found: Sequence[Win]) -> str:
+    """Return the table of simpler methods that are better: a row a method and degradation, a column a metric."""
+    metrics = [BY_KEY[key] for key in COMPARED if any(win.metric == key for win in found)]
+    heads = [
+        Cell("behind"),
+        Cell("under", word=True),
+        *(Cell(metric.title, metric.unit) for metric in metrics),
+    ]
+    groups = []
+    for method in results.methods:
+        rows: list[list[Cell]] = []
+        for degradation in results.degradations:
+            here = {w.metric: w for w in found if (w.method, w.degradation) == (method, degradation.name)}
+            if here:
+                cells = [_defeat(here.get(metric.key), metric) for metric in metrics]
+                rows.append([Cell("" if rows else method), Cell(degradation.title, word=True), *cells])
+        groups.append(rows)
+    return table(heads, groups, caption=words.DEFEATS_TABLE)
+
+
+def _defeat(win: Win | None, metric: Metric) -> Cell:
+    if win is None:
+        return Cell("")
+    least = 10.0**-metric.digits
+    by = f"<{least:.{metric.digits}f}" if win.gain.mean < least / 2 else _plain(win.gain.mean, metric.digits)
+    return Cell(by, win.simpler, best=win.gain.sure, faint=not win.gain.sure)
+
+
+def scores(results: Results, degradation: Degradation) -> str:
+    """Return the table of one degradation: methods below each other, by how much they do."""
+    name = degradation.name
+    there = [method for method in results.methods if results.of(name, method)]
+    metrics = [BY_KEY[key] for key in _COLUMNS]
+    metrics = [
+        m for m in metrics if any(not math.isnan(results.estimate(name, x, m.key).mean) for x in there)
+    ]
+    base = results.best(name, "psnr", results.baselines)
+    heads = [Cell(""), *(Cell(m.title, _arrow(m)) for m in metrics)]
+    if base is not None:
+        heads.insert(2, Cell("gain", f"dB over {base}"))
+    heads += [Cell("time", "s a slice"), Cell("memory", "MiB")]
+    best = {m.key: _best(results, name, m, there) for m in metrics}
+
+    def row(method: str) -> list[Cell]:
+        cells = [Cell(method)]
+        for metric in metrics:
+            cells.append(
+                _estimate(results.estimate(name, method, metric.key), metric, best=method in best[metric.key])
+            )
+        if base is not None:
+            gain = results.gain(name, method, base, "psnr")
+            shown = (
+                Cell("0", faint=True) if method == base else Cell(_signed(gain.mean, 2), _interval(gain, 2))
+            )
+            cells.insert(2, shown)
+        seconds, memory = results.cost(name, method)
+        return [*cells, Cell(_plain(seconds, 2 if seconds < 10 else 0)), Cell(_plain(memory, 0))]
+
+    groups = [[row(m) for m in there if results.tier(m) == tier] for tier in (BASELINE, SINGLE, SAMPLED)]
+    patients = max((results.estimate(name, method, "psnr").patients for method in there), default=0)
+    return table(
+        heads,
+        groups,
+        caption=words.SCORES.format(patients=counted(patients, "patient")),
+    )
+
+
+def poster(results: Results, degradation: Degradation) -> str:
+    """Return the poster's table under one degradation."""
+    rows = poster_rows(results, degradation.name)
+    own = rows[-1].values
+    heads = [Cell(""), *(Cell(BY_KEY[key].title, BY_KEY[key].unit) for key in COLUMNS)]
+    body = []
+    for row in rows:
+        cells = [Cell(row.name)]
+        for at, key in enumerate(COLUMNS):
+            below = "" if row.name == REFERENCE else _apart(key, row.values[at], own[at])
+            cells.append(Cell(_plain(row.values[at], BY_KEY[key].digits), below))
+        body.append(cells)
+    return table(
+        heads,
+        [body[:-1], body[-1:]],
+        caption=words.POSTER.format(title=degradation.title),
+    )
+
+
+def _apart(key: str, value: float, own: float) -> str:
+    if math.isnan(value) or math.isnan(own) or not own:
+        return ""
+    if key == "laplacian":
+        return f"{_signed(100 * (value / own - 1), 1)} %"
+    return _signed(value - own, 2) if key == "fft" else ""
+
+
+def _best(results: Results, degradation: str, metric: Metric, methods: Sequence[str]) -> set[str]:
+    """Return the methods whose mean, as printed, is the best of several."""
+    winner = results.best(degradation, metric.key, methods)
+    if winner is None or len(methods) < 2:
+        return set()
+    printed = {m: _plain(results.estimate(degradation, m, metric.key).mean, metric.digits) for m in methods}
+    return {method for method in methods if printed[method] == printed[winner]}
+
+
+def _estimate(estimate: Estimate, metric: Metric, *, best: bool) -> Cell:
+    return Cell(_plain(estimate.mean, metric.digits), _interval(estimate, metric.digits), best=best)
+
+
+def _interval(estimate: Estimate, digits: int) -> str:
+    if math.isnan(estimate.low):
+        return ""
+    return f"{_plain(estimate.low, digits)} to {_plain(estimate.high, digits)}"
+
+
+def _plain(value: float, digits: int) -> str:
+    if math.isnan(value):
+        return _NOTHING
+    return f"{value:.{digits}f}".replace("-", "−").replace("inf", "∞")
+
+
+def _signed(value: float, digits: int) -> str:
+    return ("+" if value >= 0 else "") + _plain(value, digits)
+
+
+def _arrow(metric: Metric) -> str:
+    arrow = {"higher": "↑", "lower": "↓", NEITHER: ""}[metric.best]
+    return f"{metric.unit} {arrow}".strip()
+
+
+def counted(number: int, thing: str) -> str:
+    """Return "1 patient" or "2 patients"."""
+    return f"{number} {thing}{'s' * (number != 1)}"

@@ -1,0 +1,203 @@
+"""What a benchmark found: records of every case, and the means over patients that tables and plots are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.benchmark.cases import SAMPLE, Case
+from kfine.benchmark.competitors import is_baseline
+from kfine.benchmark.degradations import Degradation
+from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, METRICS
+from kfine.benchmark.statistics import Estimate, over_patients, paired
+from kfine.evaluation.calibration import Calibration
+from kfine.streaming import Arrays
+
+# How much a method does: nothing learnt, one pass of a network, many samples.
+BASELINE, SINGLE, SAMPLED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Record:
+    """One variant of one case.
+
+    Attributes:
+        label: the method as tables call it; a sample's ends in ", one sample".
+        values: metric -> (slice,).
+        rings: (slice, 2, ring), correlation and error.
+        calibration: of the spread, None where there is none or the variant is not the mean.
+        seconds, memory: a slice; MiB.
+    """
+
+    case: Case
+    label: str
+    variant: int
+    values: dict[str, NDArray[np.float64]]
+    rings: NDArray[np.float64]
+    calibration: Calibration | None
+    seconds: float
+    memory: float
+
+    def picture(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return the truth's middle slice restored, and its standard deviation where there is one."""
+        truth = self.case.truth
+        arrays = self.case.parts.load(truth.numbers[truth.middle])
+        assert arrays is not None, "a record's slices are kept"
+        return arrays["pictures"][self.variant], arrays.get("spread")
+
+
+def records_of(case: Case, slices: list[Arrays]) -> list[Record]:
+    """Return the records of a finished case: the mean's, and that of a sample if there is one."""
+    scores = np.stack([arrays["scores"] for arrays in slices], axis=1)
+    rings = np.stack([arrays["rings"] for arrays in slices], axis=1)
+    sums = [arrays["calibration"] for arrays in slices if "calibration" in arrays]
+    seconds, memory = slices[0]["cost"]
+    return [
+        Record(
+            case=case,
+            label=case.competitor.name + SAMPLE * variant,
+            variant=variant,
+            values={metric.key: scores[variant, :, at] for at, metric in enumerate(METRICS)},
+            rings=rings[variant],
+            calibration=Calibration(np.sum(sums, axis=0)) if sums and not variant else None,
+            seconds=float(seconds),
+            memory=float(memory),
+        )
+        for variant in range(len(scores))
+    ]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that came to nothing, and why."""
+
+    degradation: str
+    subject: str
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """All records.
+
+    Attributes:
+        about: what was held fixed, JSON-ready: folder, subjects, slices, seed, software, machine, methods.
+        degradations: in the order of the tables.
+        warnings: one line each: why a figure is not what it seems.
+        notes: one line each: what is missing and why.
+    """
+
+    about: dict[str, Any]
+    degradations: tuple[Degradation, ...]
+    records: tuple[Record, ...]
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Labels: baselines, then networks of one pass, then those that sample; as given within each."""
+        labels = list(dict.fromkeys(record.label for record in self.records))
+        return sorted(labels, key=self.tier)
+
+    @cached_property
+    def _tiers(self) -> dict[str, int]:
+        sampled = {record.case.competitor.name for record in self.records if record.calibration is not None}
+        return {
+            record.label: BASELINE
+            if is_baseline(record.case.competitor)
+            else SAMPLED
+            if record.case.competitor.name in sampled
+            else SINGLE
+            for record in self.records
+        }
+
+    def tier(self, method: str) -> int:
+        """Return how much a method does: `BASELINE`, `SINGLE` (one pass) or `SAMPLED`."""
+        return self._tiers[method]
+
+    def of(self, degradation: str, method: str) -> list[Record]:
+        """Return the records of one method under one degradation."""
+        return [r for r in self.records if r.case.degradation.name == degradation and r.label == method]
+
+    def patients(self, degradation: str, method: str, metric: str) -> dict[str, float]:
+        """Return one value a patient: the mean over all of the patient's slices that have one."""
+        found: dict[str, list[float]] = {}
+        for record in self.of(degradation, method):
+            found.setdefault(record.case.truth.subject, []).extend(record.values[metric].tolist())
+        return {who: _mean(values) for who, values in found.items()}
+
+    def estimate(self, degradation: str, method: str, metric: str) -> Estimate:
+        """Return the mean over patients."""
+        key = degradation, method, metric
+        if key not in self._estimates:
+            self._estimates[key] = over_patients(self.patients(*key))
+        return self._estimates[key]
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, str, str], Estimate]:
+        """Filled by `estimate`: every table asks for the same ones again."""
+        return {}
+
+    def difference(self, degradation: str, method: str, other: str, metric: str) -> Estimate:
+        """Return by how much `method` lies above `other` in a metric, within patients."""
+        return paired(*(self.patients(degradation, which, metric) for which in (method, other)))
+
+    def gain(self, degradation: str, method: str, other: str, metric: str) -> Estimate:
+        """Return by how much `method` is better than `other`: the difference, or its negative where lower is better."""
+        if BY_KEY[metric].best == LOWER:
+            method, other = other, method
+        return self.difference(degradation, method, other, metric)
+
+    def best(self, degradation: str, metric: str, among: Iterable[str]) -> str | None:
+        """Return the method with the best mean, None where there is none or neither end is better."""
+        sign = {HIGHER: 1, LOWER: -1}.get(BY_KEY[metric].best)
+        means = {m: self.estimate(degradation, m, metric).mean for m in among if self.of(degradation, m)}
+        known = {method: mean for method, mean in means.items() if not math.isnan(mean)}
+        if sign is None or not known:
+            return None
+        return max(known, key=lambda method: sign * known[method])
+
+    @property
+    def baselines(self) -> list[str]:
+        """The methods that need no training."""
+        return [method for method in self.methods if self.tier(method) == BASELINE]
+
+    def rings(self, degradation: str, method: str) -> NDArray[np.float64]:
+        """Return (2, ring): correlation and error, the mean over patients of the means over their slices."""
+        found: dict[str, list[NDArray[np.float64]]] = {}
+        for record in self.of(degradation, method):
+            found.setdefault(record.case.truth.subject, []).extend(record.rings)
+        return _nanmean([_nanmean(curves) for curves in found.values()])
+
+    def calibration(self, degradation: str, method: str) -> Calibration | None:
+        """Return the spread against the error over all patients' voxels, None for a method without spread."""
+        found = [r.calibration for r in self.of(degradation, method) if r.calibration is not None]
+        return Calibration(np.sum([each.sums for each in found], axis=0)) if found else None
+
+    def cost(self, degradation: str, method: str) -> tuple[float, float]:
+        """Return the median seconds a slice and the greatest memory in MiB over the volumes."""
+        found = self.of(degradation, method)
+        if not found:
+            return math.nan, math.nan
+        return float(np.median([r.seconds for r in found])), max(r.memory for r in found)
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _nanmean(curves: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the mean over curves where at least one is known, else nan; without numpy's warning."""
+    stacked = np.stack(curves)
+    known = ~np.isnan(stacked)
+    total = np.where(known, stacked, 0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)

@@ -1,0 +1,149 @@
+"""What restored images are held against: a few slices of every subject of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.degradation import degrade
+from kfine.errors import InputError, UsageError
+from kfine.evaluation.comparison import range_of
+from kfine.evaluation.foreground import Mask, foreground
+from kfine.image import Image, magnitude
+from kfine.io import read
+from kfine.methods.grids import Matrix
+from kfine.training.data import LEAST_TISSUE, NIFTI, TISSUE, find_volumes, subject_of
+
+WHITE = 0.999  # quantile of the slices' grey values that becomes 255
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Some slices of one volume.
+
+    Attributes:
+        subject: the patient, by the first folder's or the file's name.
+        name: the volume's path below the folder.
+        image: the slices, of frame 0; complex where the k-space was measured.
+        numbers: which slices of the volume they are, counted from 0.
+        file_digest: SHA-256 of the volume's file.
+    """
+
+    subject: str
+    name: str
+    image: Image
+    numbers: tuple[int, ...]
+    file_digest: str = ""
+
+    @cached_property
+    def planes(self) -> NDArray[np.float32]:
+        """Magnitudes (slice, row, column)."""
+        return np.asarray(magnitude(self.image).voxels[0])
+
+    @cached_property
+    def body(self) -> Mask:
+        """Where the body is (slice, row, column): Otsu's foreground of these slices together."""
+        return foreground(self.image)[0]
+
+    @cached_property
+    def data_range(self) -> float:
+        """Maximum minus minimum over these slices: the range of PSNR, SSIM and MS-SSIM."""
+        return range_of(self.image)
+
+    @cached_property
+    def white(self) -> float:
+        """The grey value that becomes 255 where 8 bits are asked for: the 99.9 % quantile of these slices."""
+        return float(np.quantile(self.planes, WHITE)) or float(self.planes.max())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the voxels and where they lie."""
+        content = np.ascontiguousarray(self.image.voxels).tobytes() + self.image.affine.tobytes()
+        return hashlib.sha256(str(self.image.voxels.shape).encode() + content).hexdigest()
+
+    @property
+    def middle(self) -> int:
+        """The slice that pictures show, counted among these."""
+        return len(self.numbers) // 2
+
+
+def find_truths(
+    folder: Path, *, subjects: Sequence[str] | None, slices: int, matrix: Matrix | None
+) -> list[Truth]:
+    """Return `slices` slices of each volume of the named subjects, or of all.
+
+    Args:
+        folder: with NIfTI files or folders of DICOM below it, one or more a subject (`subject_of`).
+        subjects: whom to take; None takes all.
+        slices: of each volume, see `spread_slices`.
+        matrix: bring the truth to this (rows, columns) first, by cropping its k-space; None leaves it.
+
+    Raises:
+        UsageError: fewer than one slice asked for.
+        InputError: no volume, a subject that is not there, a volume without tissue, or one smaller than `matrix`.
+    """
+    if slices < 1:
+        raise UsageError(f"slices {slices}: expected at least 1")
+    paths = find_subjects(folder)
+    missing = sorted(set(subjects or ()) - set(paths.values()))
+    if missing:
+        raise InputError(
+            f"{folder.name}: expected the subjects {', '.join(missing)}; found {', '.join(sorted(set(paths.values())))}"
+        )
+    taken = {path: who for path, who in paths.items() if not subjects or who in subjects}
+    return [
+        _truth(path, subject=who, name=str(path.relative_to(folder)), slices=slices, matrix=matrix)
+        for path, who in taken.items()
+    ]
+
+
+def find_subjects(folder: Path) -> dict[Path, str]:
+    """Return whose every volume below `folder` is.
+
+    Raises:
+        InputError: no folder, or no volume in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder.name}: expected a folder of images, one or more files a subject")
+    return {path: subject_of(path, folder) for path in find_volumes(folder, files=NIFTI)}
+
+
+def spread_slices(volume: Image, count: int) -> list[int]:
+    """Return the numbers of `count` slices, evenly over the middle 80 % of those with tissue in frame 0.
+
+    A single one is the middle one.
+
+    Raises:
+        InputError: no slice has tissue in 3 % of its pixels.
+    """
+    planes = np.abs(volume.voxels[0])
+    full = np.quantile(planes, WHITE)
+    tissue = np.flatnonzero((planes > TISSUE * full).mean(axis=(1, 2)) >= LEAST_TISSUE)
+    if not tissue.size:
+        raise InputError(
+            f"{volume.source.name or 'image'}: expected slices with tissue in at least 3 % of their pixels, found none"
+        )
+    places = np.linspace(0.1, 0.9, count) if count > 1 else np.array([0.5])
+    return sorted({int(number) for number in tissue[(places * (len(tissue) - 1)).round().astype(int)]})
+
+
+def take(volume: Image, numbers: Sequence[int], *, matrix: Matrix | None = None) -> Image:
+    """Return these slices of frame 0, at `matrix` if given; their distance is no longer the volume's."""
+    source = replace(volume.source, acquired_matrix=None)
+    part = Image(volume.voxels[:1, list(numbers)], volume.affine, source=source)
+    return part if matrix in (None, part.matrix) else degrade(part, matrix=matrix)
+
+
+def _truth(path: Path, *, subject: str, name: str, slices: int, matrix: Matrix | None) -> Truth:
+    volume = read(path)
+    if not np.isfinite(volume.voxels).all():
+        raise InputError(f"{name}: expected finite voxels, got NaN or Inf; repair the file or leave it out")
+    numbers = spread_slices(volume, slices)
+    image = take(volume, numbers, matrix=matrix)
+    return Truth(subject, name, image, tuple(numbers), volume.source.digest)
