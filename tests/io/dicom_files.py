@@ -110,13 +110,17 @@ def cine(
     *,
     slices: int = 3,
     frames: int = 4,
+    stored: np.ndarray | None = None,
     **tags: object,
 ) -> np.ndarray:
     """Write a classic cine, (frame, slice, row, column) returned, whose file names tell nothing of its order.
 
-    `trigger(slice, frame)` is in ms, None leaves the tag out.  Instance numbers rise with the frame.
+    `trigger(slice, frame)` is in ms, None leaves the tag out.  Instance numbers rise with the frame.  `stored` are
+    its voxels; noise if left out.
     """
-    stored = np.stack([[pixels(100 * s + f) for s in range(slices)] for f in range(frames)])
+    if stored is None:
+        stored = np.stack([[pixels(100 * s + f) for s in range(slices)] for f in range(frames)])
+    frames, slices = stored.shape[:2]
     names = np.random.default_rng(1).permutation(slices * frames)
     for f, s in np.ndindex(frames, slices):
         time = trigger(s, f)
