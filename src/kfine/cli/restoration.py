@@ -10,13 +10,14 @@ import typer
 
 from kfine.cli import options
 from kfine.cli.console import plain_warnings, progress, say
-from kfine.cli.outputs import check_inputs_kept, check_outputs
+from kfine.cli.outputs import check_inputs_kept, check_outputs, check_outside
 from kfine.cli.parameters import FLAG, MACHINE, MODEL, OUTPUT, TIME, Overwrite, Quiet, Series, Slices
 from kfine.cli.restored import RestorationFiles, summary, write_restoration
-from kfine.errors import UsageError
+from kfine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from kfine.image import Image
+    from kfine.io.dicom_origin import SourceSeries
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
 _NIFTI_LONGEST = 32767
@@ -160,9 +161,28 @@ def restore(
             "--output",
             metavar="OUT",
             rich_help_panel=OUTPUT,
-            help="Where to write, .nii or .nii.gz; IN_kfine.nii.gz beside IN if left out.",
+            help="Where to write: .nii, .nii.gz, or a folder (a name without suffix) for DICOM from DICOM; "
+            "IN_kfine.nii.gz beside IN if left out.",
         ),
     ] = None,
+    dicom: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            rich_help_panel=OUTPUT,
+            help="Write DICOM, classic (a file a slice and time) or enhanced (one file), to the folder OUT; classic "
+            "where OUT is a folder.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            metavar=FLAG,
+            rich_help_panel=OUTPUT,
+            help="Restore images that are derived already (DICOM's ImageType DERIVED); refused if left out.",
+        ),
+    ] = False,
     figure: Annotated[
         Path | None,
         typer.Option(
@@ -188,17 +208,22 @@ def restore(
 
     Writes three files: OUT, the mean of the samples; OUT_std, their standard
     deviation (where samples disagree, trust less); and OUT.json, what was done.
+    DICOM images belong to the study of IN, OUT_std.dcm is a Parametric Map.
     The measured k-space is kept: all new detail lies outside it.
 
     [bold]kfine restore brain.nii.gz --scale 2[/bold]
       writes brain_kfine.nii.gz, brain_kfine_std.nii.gz and brain_kfine.json
     [bold]kfine restore DICOM_FOLDER -o out.nii.gz --matrix 256x256 --figure out.png[/bold]
+    [bold]kfine restore DICOM_FOLDER -o OUT_FOLDER --scale 2[/bold]
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    files = RestorationFiles.of(output or options.beside(image, "_kfine.nii.gz"), figure)
-    check_outputs(files.all, overwrite=overwrite)
+    default = options.beside(image, "_kfine" if dicom else "_kfine.nii.gz")
+    files = RestorationFiles.of(output or default, figure, dicom=dicom)
+    check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
+    if files.dicom:
+        check_outside(files.mean, image)
     size = options.parse_size(matrix, scale, needed=frames is None and frames_scale is None)
     options.parse_slices(slices)
     for name, value, most in (
@@ -215,6 +240,8 @@ def restore(
     parts = files.parts if resume else None
     with plain_warnings(quiet=quiet):
         low = read(image, series=series)
+        _check_original(low, force=force)
+        study = _study(low, image, series) if files.dicom else None
         taken = options.parse_slices(slices, low.slices)
         _check_room(low, size, scale, taken=taken, frames_scale=frames_scale, frames=frames)
         if files.animation and low.frames > 1:
@@ -228,11 +255,28 @@ def restore(
                 slices=taken, parts=parts, on_progress=bar,
                 on_slices=lambda first, stop: bar.name(_named(first, stop, low.slices)),
             )  # fmt: skip
-        written = write_restoration(result, low, files, overwrite=overwrite)
+        written = write_restoration(result, low, files, overwrite=overwrite, study=study)
     if parts is not None:
         shutil.rmtree(parts, ignore_errors=True)
     if not quiet:
         say(summary(result), *written)
+
+
+def _check_original(low: Image, *, force: bool) -> None:
+    if low.source.derived and not force:
+        raise InputError(
+            f"{low.source.name}: expected the scanner's images, got derived ones (ImageType DERIVED), whose k-space is "
+            "not what was measured; choose the original series, or add --force"
+        )
+
+
+def _study(low: Image, path: Path, series: str | None) -> SourceSeries:
+    """Return the series whose study DICOM output joins: what is wrong with it is said before the work."""
+    from kfine.io.dicom_origin import source_series
+    from kfine.io.dicom_writing import check_writer
+
+    check_writer()
+    return source_series(low, path, series=series)
 
 
 def _named(first: int, stop: int, count: int) -> str:

@@ -52,7 +52,11 @@ def read_dicom(path: Path, *, series: str | None = None) -> Image:
     voxels = _read_voxels(stack, files, name)
     check_voxels(voxels, name=name)
     source = Source(
-        kind="dicom", name=name, digest=series_digest(files), acquired_matrix=_acquired_matrix(files)
+        kind="dicom",
+        name=name,
+        digest=series_digest(files),
+        acquired_matrix=_acquired_matrix(files),
+        derived=any(_is_derived(file) for file in files),
     )
     timing = stack.timing
     return Image(voxels, affine=stack.affine, frame_times=timing.times, period=timing.period, source=source)
@@ -127,6 +131,12 @@ def _check_codec(file: DicomFile) -> None:
             f"{file.name}: pixels compressed as {syntax} need a codec that is not installed; "
             "install it with: pip install 'kfine[codecs]'"
         )
+
+
+def _is_derived(file: DicomFile) -> bool:
+    with pydicom_errors(file.name, "its image type"):
+        value = file.header.get("ImageType") or []
+        return "DERIVED" in ([value] if isinstance(value, str) else list(value)[:1])
 
 
 def _acquired_matrix(files: list[DicomFile]) -> tuple[int, int] | None:

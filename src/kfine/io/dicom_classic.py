@@ -11,8 +11,19 @@ from kfine.io.dicom_kept import IMAGE_AND_ACQUISITION
 from kfine.io.dicom_pixels import Rescale
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
-_EMPTY = ("ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength", "SliceThickness")
-_NOT_SAID = {"ScanningSequence": "RM", "SequenceVariant": "NONE"}  # research mode: what enhanced images leave open
+_EMPTY = (
+    "ScanOptions",
+    "MRAcquisitionType",
+    "RepetitionTime",
+    "EchoTime",
+    "EchoTrainLength",
+    "SliceThickness",
+)
+_ENHANCED_ONLY = {"AcquisitionDateTime", "ApplicableSafetyStandardAgency", "ComplexImageComponent"}
+_NOT_SAID = {
+    "ScanningSequence": "RM",
+    "SequenceVariant": "NONE",
+}  # research mode: what enhanced images leave open
 
 
 def classic_images(derived: Derived) -> Iterator[Any]:
@@ -30,7 +41,7 @@ def _classic(derived: Derived, rescale: Rescale, place: tuple[int, int]) -> Any:
     kept, dataset = derived.origin.header(frame, slice_), Dataset()
     joins_study(dataset, kept)
     for keyword in IMAGE_AND_ACQUISITION:
-        if keyword in kept:
+        if keyword in kept and keyword not in _ENHANCED_ONLY:
             dataset.add(kept[keyword])
     for keyword in _EMPTY:
         if keyword not in dataset:
@@ -79,5 +90,7 @@ def _timing(dataset: Any, derived: Derived, place: tuple[int, int]) -> None:
     if frames == 1:
         return
     dataset.TemporalPositionIdentifier, dataset.NumberOfTemporalPositions = place[0] + 1, frames
-    if "CardiacNumberOfImages" in dataset and dataset.CardiacNumberOfImages == len(derived.origin.stack.planes):
+    if "CardiacNumberOfImages" in dataset and dataset.CardiacNumberOfImages == len(
+        derived.origin.stack.planes
+    ):
         dataset.CardiacNumberOfImages = frames

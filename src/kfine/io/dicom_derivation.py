@@ -51,7 +51,9 @@ class Derivation:
             model = made_by["model"]
             said.append(f"model {model.get('name')} (SHA-256 {str(model.get('sha256'))[:12]})")
         if "matrix" in made_by:
-            said.append("matrix {} to {}".format(*("x".join(map(str, m)) for m in made_by["matrix"].values())))
+            said.append(
+                "matrix {} to {}".format(*("x".join(map(str, m)) for m in made_by["matrix"].values()))
+            )
         if "frames" in made_by and made_by["frames"]["restored"] > 1:
             said.append("frames {measured} to {restored}".format(**made_by["frames"]))
         if self.samples > 1:
@@ -91,8 +93,11 @@ class Derivation:
         )
 
 
-def references(planes: Iterable[Plane]) -> list[Any]:
-    """Return `planes` as items of SourceImageSequence; frames of one file make one item."""
+def references(planes: Iterable[Plane], *, plain: bool = False) -> list[Any]:
+    """Return `planes` as items of SourceImageSequence; frames of one file make one item.
+
+    `plain` leaves out what for, as sequences that list what others refer to have it.
+    """
     from highdicom.sr import CodedConcept
     from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes
@@ -105,8 +110,9 @@ def references(planes: Iterable[Plane]) -> list[Any]:
             item = items[plane.uid] = Dataset()
             item.ReferencedSOPClassUID = plane.file.header.SOPClassUID
             item.ReferencedSOPInstanceUID = plane.uid
-            item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
-        if plane.file.frames > 1:
+            if not plain:
+                item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+        if plane.file.frames > 1 and not plain:
             frames = {*_listed(item.get("ReferencedFrameNumber")), plane.index + 1}
             item.ReferencedFrameNumber = sorted(frames)
     return list(items.values())

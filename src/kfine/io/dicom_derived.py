@@ -90,9 +90,9 @@ class Derived:
         return references(self.origin.sources(frame, slice_))
 
     def all_references(self) -> list[Any]:
-        """Return every source image once, in the order of the slices."""
+        """Return every source image once, in the order of the slices, for sequences that list them."""
         places = ((f, s) for s in range(self.image.slices) for f in range(self.image.frames))
-        return references(plane for place in places for plane in self.origin.sources(*place))
+        return references((plane for place in places for plane in self.origin.sources(*place)), plain=True)
 
     def pixel_measures(self, kept: Any) -> dict[str, Any]:
         """Return PixelSpacing, SliceThickness and, where slices have one, SpacingBetweenSlices."""
@@ -113,7 +113,13 @@ def joins_study(dataset: Any, kept: Any, *, scanner: bool = True) -> None:
     for keyword in EMPTY_IF_UNKNOWN:
         if keyword not in dataset:
             setattr(dataset, keyword, None)
-    dataset.PositionReferenceIndicator = kept.get("PositionReferenceIndicator")
+    for keyword in (
+        "PositionReferenceIndicator",
+        "Laterality",
+        *(("PatientPosition", "Manufacturer") if scanner else ()),
+    ):
+        if keyword not in dataset:
+            setattr(dataset, keyword, kept.get(keyword))
 
 
 def content_time(kept: Any) -> tuple[str, str]:

@@ -51,12 +51,17 @@ def enhanced_image(derived: Derived) -> Any:
         if keyword in kept and dataset.LossyImageCompression == "01":
             dataset.add(kept[keyword])
     dataset.AcquisitionContextSequence = []
-    for keyword in ("MagneticFieldStrength",):
-        if keyword in kept:
-            setattr(dataset, keyword, float(kept.get(keyword)))
+    dataset.ApplicableSafetyStandardAgency = kept.get("ApplicableSafetyStandardAgency") or _UNKNOWN
+    strength = _number(kept, "MagneticFieldStrength")
+    if strength is not None:
+        dataset.MagneticFieldStrength = strength
     derived.name_series(dataset, "enhanced")
     derived.say_derivation(dataset)
-    del dataset.DerivationCodeSequence  # that of the frames' DerivationImageSequence counts
+    del (
+        dataset.DerivationCodeSequence,
+        dataset.DerivationDescription,
+    )  # the frames' DerivationImageSequence has them
+    dataset.SourceImageEvidenceSequence = [_evidence(derived, kept)]
     _dimensions(dataset, derived)
     dataset.SharedFunctionalGroupsSequence = [_shared(derived, kept, rescale, dataset)]
     places = [(f, s) for f in range(derived.image.frames) for s in range(derived.image.slices)]
@@ -71,6 +76,13 @@ def _kind(dataset: Any) -> None:
     dataset.PixelPresentation, dataset.VolumetricProperties = "MONOCHROME", "VOLUME"
     dataset.VolumeBasedCalculationTechnique = "NONE"
     dataset.ComplexImageComponent, dataset.AcquisitionContrast = "MAGNITUDE", _UNKNOWN
+
+
+def _evidence(derived: Derived, kept: Any) -> Any:
+    """Return which images the frames refer to, and in which study and series these are."""
+    plane = derived.origin.nearest(0, 0)
+    series = _item(SeriesInstanceUID=plane.file.series_uid, ReferencedSOPSequence=derived.all_references())
+    return _item(StudyInstanceUID=kept.StudyInstanceUID, ReferencedSeriesSequence=[series])
 
 
 def _dimensions(dataset: Any, derived: Derived) -> None:
@@ -100,7 +112,9 @@ def _shared(derived: Derived, kept: Any, rescale: Rescale, dataset: Any) -> Any:
     measures = {key: value for key, value in derived.pixel_measures(kept).items() if value is not None}
     shared = _item(
         PixelMeasuresSequence=[_item(**measures)],
-        PlaneOrientationSequence=[_item(ImageOrientationPatient=decimal_strings(derived.geometry.orientation))],
+        PlaneOrientationSequence=[
+            _item(ImageOrientationPatient=decimal_strings(derived.geometry.orientation))
+        ],
         FrameAnatomySequence=[_anatomy(kept)],
         PixelValueTransformationSequence=[scaling],
         FrameVOILUTSequence=[window],

@@ -47,7 +47,7 @@ IMAGE_AND_ACQUISITION = (
     "NominalInterval", "BeatRejectionFlag", "LowRRValue", "HighRRValue", "IntervalsAcquired", "IntervalsRejected",
     "HeartRate", "CardiacNumberOfImages", "TriggerWindow", "ReconstructionDiameter", "ReceiveCoilName",
     "TransmitCoilName", "AcquisitionMatrix", "InPlanePhaseEncodingDirection", "FlipAngle", "VariableFlipAngleFlag",
-    "SAR", "dBdt", "SliceLocation", "ComplexImageComponent", "ImageType", "ImageComments",
+    "SAR", "dBdt", "ApplicableSafetyStandardAgency", "SliceLocation", "ComplexImageComponent", "ImageType", "ImageComments",
 )  # fmt: skip
 
 _KEPT = (*PATIENT_AND_STUDY, *SERIES_AND_EQUIPMENT, *IMAGE_AND_ACQUISITION)
@@ -99,7 +99,9 @@ def kept_header(header: Any, plane: Plane) -> Any:
         if keyword not in kept:
             setattr(kept, keyword, None)
     if "FrameOfReferenceUID" not in kept:
-        kept.FrameOfReferenceUID = generate_uid(entropy_srcs=[str(header.SeriesInstanceUID), "frame of reference"])
+        kept.FrameOfReferenceUID = generate_uid(
+            entropy_srcs=[str(header.SeriesInstanceUID), "frame of reference"]
+        )
     if float(kept.get("InversionTime") or 0) == 0 and "InversionTime" in kept:
         del kept.InversionTime  # some scanners write 0 where nothing is inverted
     return kept

@@ -40,6 +40,7 @@ def parametric_map(derived: Derived) -> Any:
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[[_mapping(label, largest)] for label in _labels(derived)],
         voi_lut_transformations=[_window(image.voxels)],
+        derived_pixel_contrast=pm.DerivedPixelContrastValues.STD_DEVIATION,
         content_label="STD",
         content_description="Standard deviation of the samples",
         series_description=named.SeriesDescription,
@@ -89,10 +90,20 @@ def _source(derived: Derived, kept: Any) -> Any:
     source.StudyInstanceUID, source.SeriesInstanceUID = kept.StudyInstanceUID, plane.file.series_uid
     source.FrameOfReferenceUID = kept.FrameOfReferenceUID
     source.Rows, source.Columns = plane.file.matrix
-    source.ImageOrientationPatient, source.ImagePositionPatient = list(plane.orientation), list(plane.position)
+    source.ImageOrientationPatient, source.ImagePositionPatient = (
+        list(plane.orientation),
+        list(plane.position),
+    )
     source.PixelSpacing = list(plane.spacing)
     source.SliceThickness = kept.get("SliceThickness")
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+    for keyword in (
+        "PatientID",
+        "PatientName",
+        "PatientBirthDate",
+        "PatientSex",
+        "AccessionNumber",
+        "StudyID",
+    ):
         setattr(source, keyword, None)
     source.StudyDate = source.StudyTime = source.ReferringPhysicianName = None
     return source
@@ -140,9 +151,8 @@ def _settle(dataset: Any, derived: Derived, kept: Any) -> None:
             del item.ContributionDateTime
     derived.say_derivation(dataset)
     del dataset.DerivationCodeSequence
-    sources = derived.all_references()
-    dataset.SourceImageSequence = sources
-    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = sources
+    dataset.SourceImageSequence = derived.all_references()
+    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = derived.all_references()
     _dimensions(dataset, derived)
 
 
