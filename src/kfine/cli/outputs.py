@@ -143,7 +143,7 @@ def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, backups: dict[P
 
 
 def _keep(path: Path, backup: Path) -> None:
-    """Give the file at `path` a second name, so that it never vanishes; a folder, and where links are unknown: move it."""
+    """Give the file at `path` a second name, so that it never vanishes; a folder, or without links: move it."""
     try:
         os.link(path, backup, follow_symlinks=False)
     except (OSError, NotImplementedError):

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kfine.cli import options
+from kfine.cli.beforehand import NIFTI_LONGEST, check_original, check_room, study_of
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_inputs_kept, check_outputs, check_outside
 from kfine.cli.parameters import FLAG, MACHINE, MODEL, OUTPUT, TIME, Overwrite, Quiet, Series, Slices
 from kfine.cli.restored import RestorationFiles, summary, write_restoration
-from kfine.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from kfine.image import Image
-    from kfine.io.dicom_origin import SourceSeries
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
-_NIFTI_LONGEST = 32767
 
 
 def restore(
@@ -218,8 +213,8 @@ def restore(
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    default = options.beside(image, "_kfine" if dicom else "_kfine.nii.gz")
-    files = RestorationFiles.of(output or default, figure, dicom=dicom)
+    output = output or options.beside(image, "_kfine" if dicom else "_kfine.nii.gz")
+    files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
     if files.dicom:
@@ -229,8 +224,8 @@ def restore(
     for name, value, most in (
         ("--samples", samples, MOST_SAMPLES),
         ("--steps", steps, MOST_STEPS),
-        ("--frames", frames, _NIFTI_LONGEST),
-        ("--frames-scale", frames_scale, _NIFTI_LONGEST),
+        ("--frames", frames, NIFTI_LONGEST),
+        ("--frames-scale", frames_scale, NIFTI_LONGEST),
     ):
         options.check_at_most(name, value, most)
 
@@ -240,10 +235,10 @@ def restore(
     parts = files.parts if resume else None
     with plain_warnings(quiet=quiet):
         low = read(image, series=series)
-        _check_original(low, force=force)
-        study = _study(low, image, series) if files.dicom else None
+        check_original(low, force=force)
+        study = study_of(low, image, series) if files.dicom else None
         taken = options.parse_slices(slices, low.slices)
-        _check_room(low, size, scale, taken=taken, frames_scale=frames_scale, frames=frames)
+        check_room(low, size, scale, taken=taken, frames_scale=frames_scale, frames=frames)
         if files.animation and low.frames > 1:
             check_outputs([files.animation], overwrite=overwrite)
         with progress("restoring", quiet=quiet) as bar:
@@ -262,51 +257,7 @@ def restore(
         say(summary(result), *written)
 
 
-def _check_original(low: Image, *, force: bool) -> None:
-    if low.source.derived and not force:
-        raise InputError(
-            f"{low.source.name}: expected the scanner's images, got derived ones (ImageType DERIVED), whose k-space is "
-            "not what was measured; choose the original series, or add --force"
-        )
-
-
-def _study(low: Image, path: Path, series: str | None) -> SourceSeries:
-    """Return the series whose study DICOM output joins: what is wrong with it is said before the work."""
-    from kfine.io.dicom_origin import source_series
-    from kfine.io.dicom_writing import check_writer
-
-    check_writer()
-    return source_series(low, path, series=series)
-
-
 def _named(first: int, stop: int, count: int) -> str:
     """Return what a bar says of the slices `first` to `stop` of `count`."""
     which = f"slice {first}" if stop == first + 1 else f"slices {first}-{stop - 1}"
     return f"restoring {which} of 0-{count - 1}" if count > 1 else "restoring"
-
-
-def _check_room(
-    low: Image,
-    matrix: options.Matrix | None,
-    scale: float | None,
-    *,
-    taken: tuple[int, int] | None,
-    frames_scale: int | None,
-    frames: int | None,
-) -> None:
-    """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process."""
-    from kfine.io.checks import check_memory
-    from kfine.methods.grids import high_matrix, show
-    from kfine.methods.scan import timing_of_image
-
-    timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
-    high = high_matrix(low.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
-    if max(*high, len(timing.at)) > _NIFTI_LONGEST:
-        raise UsageError(
-            f"target {show(high)}, {len(timing.at)} frames: a NIfTI file holds at most {_NIFTI_LONGEST} voxels "
-            "along an axis"
-        )
-    plane = high[0] * high[1] * len(timing.at)
-    slices = taken[1] - taken[0] if taken else low.slices
-    # Mean and standard deviation; and one slice's work in double precision: image, k-space and copies.
-    check_memory((low.voxels.itemsize + 4) * slices * plane + 100 * plane, name=f"target {show(high)}")

@@ -113,11 +113,8 @@ def joins_study(dataset: Any, kept: Any, *, scanner: bool = True) -> None:
     for keyword in EMPTY_IF_UNKNOWN:
         if keyword not in dataset:
             setattr(dataset, keyword, None)
-    for keyword in (
-        "PositionReferenceIndicator",
-        "Laterality",
-        *(("PatientPosition", "Manufacturer") if scanner else ()),
-    ):
+    also = ("PatientPosition", "Manufacturer") if scanner else ()
+    for keyword in ("PositionReferenceIndicator", "Laterality", *also):
         if keyword not in dataset:
             setattr(dataset, keyword, kept.get(keyword))
 

@@ -31,7 +31,7 @@ def check_folder(path: Path, *, overwrite: bool = False) -> None:
     An empty folder can be replaced, and with `overwrite` one that holds nothing but files named by `image_name`;
     no other, so that a slip in a path deletes nothing.
     """
-    name = clean_text(path)
+    name = clean_text(path.name)
     if not path.parent.is_dir():
         raise UsageError(f"{name}: its folder does not exist; make it first")
     if not os.path.lexists(path):

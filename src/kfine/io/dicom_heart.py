@@ -15,15 +15,10 @@ _DIGITS = 3  # of a millisecond
 
 @dataclass(frozen=True)
 class HeartTimes:
-    """Milliseconds after the R wave of each (frame, slice), and the nominal heart beat of each slice; None: not known."""
+    """Milliseconds after the R wave of each (frame, slice), and each slice's nominal heart beat; None: not known."""
 
     trigger: NDArray[np.float64] | None
     beat: tuple[float | None, ...]
-
-    @property
-    def gated(self) -> bool:
-        """Whether anything is known of the heart beat."""
-        return self.trigger is not None
 
 
 def heart_times(image: Image, origin: Origin) -> HeartTimes:

@@ -47,7 +47,8 @@ IMAGE_AND_ACQUISITION = (
     "NominalInterval", "BeatRejectionFlag", "LowRRValue", "HighRRValue", "IntervalsAcquired", "IntervalsRejected",
     "HeartRate", "CardiacNumberOfImages", "TriggerWindow", "ReconstructionDiameter", "ReceiveCoilName",
     "TransmitCoilName", "AcquisitionMatrix", "InPlanePhaseEncodingDirection", "FlipAngle", "VariableFlipAngleFlag",
-    "SAR", "dBdt", "ApplicableSafetyStandardAgency", "SliceLocation", "ComplexImageComponent", "ImageType", "ImageComments",
+    "SAR", "dBdt", "ApplicableSafetyStandardAgency", "SliceLocation", "ComplexImageComponent", "ImageType",
+    "ImageComments",
 )  # fmt: skip
 
 _KEPT = (*PATIENT_AND_STUDY, *SERIES_AND_EQUIPMENT, *IMAGE_AND_ACQUISITION)
@@ -90,7 +91,10 @@ def kept_header(header: Any, plane: Plane) -> Any:
     kept = Dataset()
     for keyword in _KEPT:
         if not _is_empty(header.get(keyword)):
-            kept.add(header[keyword])  # as it is: values that break the rules are the scanner's, and identify
+            element = header[keyword]  # as it is: values that break the rules are the scanner's, and identify
+            for item in element.value if element.VR == "SQ" else ():
+                list(item.iterall())  # decodes what lies in it: bytes may run the other way round
+            kept.add(element)
     for keyword, (sequence, name) in _MACROS.items():
         value = group_value(header, plane.index, (sequence, name))
         if keyword not in kept and not _is_empty(value):

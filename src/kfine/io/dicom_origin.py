@@ -1,4 +1,4 @@
-"""The DICOM series that a derived image came from, read again for its headers, and what belongs to which slice and time."""
+"""The DICOM series that a derived image came from, read again for its headers: which plane comes from which."""
 
 from __future__ import annotations
 

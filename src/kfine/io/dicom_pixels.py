@@ -55,7 +55,7 @@ class Rescale:
         return stored.clip(limits.min, limits.max).astype(kind)
 
     def describe(self, dataset: Any, *, rescale: Any, window: Any) -> None:
-        """Write what pixels are into `dataset`, the scaling into `rescale` and the window into `window`, data sets too."""
+        """Write what pixels are into `dataset`, the scaling into `rescale`, the window into `window`: all data sets."""
         from pydicom.valuerep import DSfloat
 
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
