@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import STEP, classic, save, series
-from dicom_study import HEADER, Made, derived, made
+from dicom_files import classic, save, series
+from dicom_study import HEADER, Made, derived
 from refusals import refused
 
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
@@ -31,6 +31,20 @@ def case(tmp_path: Path) -> Made:
 
 def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def written_or_refused(folder: Path, *, enhanced: bool) -> None:
+    """Check that the file in `folder` / "in" is restored whole, or refused in one line, and nothing in between."""
+    message = ""
+    try:
+        case = derived(read(folder / "in"), folder / "in", slices=(0, 1))
+        case.write(folder / "out", enhanced=enhanced)
+    except KfineError as error:
+        message = str(error)
+    assert message.isprintable()
+    assert "Secr" not in message
+    expected = [] if message else ["out", "out/IM00001.dcm"]
+    assert names(folder) == ["in", "in/a.dcm", *expected]
 
 
 def test_other_kinds_of_input(tmp_path: Path, case: Made) -> None:
@@ -70,7 +84,6 @@ def test_an_image_that_lies_elsewhere(tmp_path: Path, what: str) -> None:
         affine[:3, 3] += affine[:3, 0] * (0.5 if what == "half a slice away" else 1)
     moved = replace(case.mean, affine=affine)
     refused(UsageError, "lies elsewhere", write_dicom, moved, tmp_path / "out", source=case.source)
-    assert STEP == pytest.approx(case.mean.voxel_sizes[0])
 
 
 def test_other_content_is_never_replaced(tmp_path: Path, case: Made) -> None:
@@ -145,15 +158,7 @@ def test_values_that_are_no_numbers(tmp_path: Path, keyword: str, enhanced: bool
     """Either carried on or refused in one line."""
     path = save(classic(**(HEADER | {keyword: "1234.5"})), tmp_path / "in" / "a.dcm")
     path.write_bytes(path.read_bytes().replace(b"1234.5", b"Secr\\x"))
-    try:
-        case = derived(read(tmp_path / "in"), tmp_path / "in", slices=(0, 1))
-        case.write(tmp_path / "out", enhanced=enhanced)
-    except KfineError as error:
-        assert "Secr" not in str(error)
-        assert str(error).isprintable()
-        assert names(tmp_path) == ["in", "in/a.dcm"]
-    else:
-        assert names(tmp_path)[2:] == ["out", "out/IM00001.dcm"]
+    written_or_refused(tmp_path, enhanced=enhanced)
 
 
 def test_endlessly_nested_sequences(tmp_path: Path) -> None:
@@ -164,12 +169,7 @@ def test_endlessly_nested_sequences(tmp_path: Path) -> None:
     content = path.read_bytes()
     pixel_data = content.index(b"\xe0\x7f\x10\x00")
     path.write_bytes(content[:pixel_data] + item * depth + ends * depth + content[pixel_data:])
-    try:
-        case = derived(read(tmp_path / "in"), tmp_path / "in", slices=(0, 1))
-        case.write(tmp_path / "out")
-    except InputError as error:
-        assert str(error).isprintable()
-        assert names(tmp_path) == ["in", "in/a.dcm"]
+    written_or_refused(tmp_path, enhanced=False)
 
 
 def test_names_and_notes_hold_no_patient(
