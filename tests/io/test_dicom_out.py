@@ -208,7 +208,7 @@ def test_some_slices(tmp_path: Path, slices: tuple[int, int]) -> None:
     case = made(tmp_path / "in", slices=slices)
     case.write(tmp_path / "out", std=case.std)
     back = read(tmp_path / "out")
-    assert_allclose(back.affine, case.mean.affine, atol=1e-9)
+    assert_allclose(back.affine, case.mean.affine, atol=1e-6)  # one slice: the step is the normal's
     assert_allclose(back.voxels, case.mean.voxels, atol=step(case.mean) / 2, rtol=1e-6)
 
 
