@@ -316,6 +316,26 @@ def test_what_nobody_vouches_for_stays_behind(tmp_path: Path) -> None:
     assert "GraphicLayer" not in image
 
 
+def test_equipment_adds_up(tmp_path: Path) -> None:
+    """The scanner's own list goes on, by one item in each image."""
+    former = pydicom.Dataset()
+    former.Manufacturer, former.ManufacturerModelName = "Filter works", "F 2"
+    cine(tmp_path / "in", frames=5, **(HEADER | {"ContributingEquipmentSequence": [former]}))
+    case = made(tmp_path / "in")
+    for image in case.write(tmp_path / "out", std=case.std):
+        found = [item.ManufacturerModelName for item in image.ContributingEquipmentSequence]
+        assert found == ["F 2", "kfine"]
+    deviation = pydicom.dcmread(tmp_path / "out_std.dcm")
+    found = [item.ManufacturerModelName for item in deviation.ContributingEquipmentSequence]
+    assert found == ["S 1", "highdicom", "kfine"]
+
+
+def test_no_deviation_at_all_is_a_deviation(case: Made, tmp_path: Path) -> None:
+    flat = replace(case.std, voxels=np.zeros_like(case.std.voxels))
+    case.write(tmp_path / "out", std=flat)
+    assert not np.frombuffer(pydicom.dcmread(tmp_path / "out_std.dcm").FloatPixelData, "<f4").any()
+
+
 def test_big_endian_and_nested_sequences(tmp_path: Path) -> None:
     dataset = classic(**HEADER)
     item = pydicom.Dataset()

@@ -6,6 +6,7 @@ geometry and patient data, and what nobody thought of must not be repeated.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from kfine.io.dicom_plane import Plane, group_value
@@ -91,7 +92,8 @@ def kept_header(header: Any, plane: Plane) -> Any:
     kept = Dataset()
     for keyword in _KEPT:
         if not _is_empty(header.get(keyword)):
-            element = header[keyword]  # as it is: values that break the rules are the scanner's, and identify
+            # As it is: values that break the rules are the scanner's, and identify.  A copy: pydicom sets values in place.
+            element = copy(header[keyword])
             for item in element.value if element.VR == "SQ" else ():
                 list(item.iterall())  # decodes what lies in it: bytes may run the other way round
             kept.add(element)

@@ -25,7 +25,7 @@ def parametric_map(derived: Derived) -> Any:
     kept, image = derived.origin.header(0, 0), derived.image
     named = _Named()
     derived.name_series(named, "std")
-    largest = float(image.voxels.max())
+    largest = float(image.voxels.max()) or 1.0
     dataset = pm.ParametricMap(
         source_images=[_source(derived, kept)],
         pixel_array=np.ascontiguousarray(image.voxels.transpose(1, 2, 3, 0)),
