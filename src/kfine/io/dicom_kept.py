@@ -92,7 +92,8 @@ def kept_header(header: Any, plane: Plane) -> Any:
     kept = Dataset()
     for keyword in _KEPT:
         if not _is_empty(header.get(keyword)):
-            # As it is: values that break the rules are the scanner's, and identify.  A copy: pydicom sets values in place.
+            # As it is: values that break the rules are the scanner's, and identify.
+            # A copy, since pydicom sets values in place.
             element = copy(header[keyword])
             for item in element.value if element.VR == "SQ" else ():
                 list(item.iterall())  # decodes what lies in it: bytes may run the other way round

@@ -11,6 +11,8 @@ from kfine.io.dicom_derived import Derived, content_time, joins_study
 from kfine.io.dicom_geometry import decimal_strings
 
 _MANUFACTURER = "The kfine developers"
+_SCANNER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "StationName")
+_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID")
 _SHOWN = 99.8  # percent of the voxels that the window does not clip
 
 
@@ -96,16 +98,11 @@ def _source(derived: Derived, kept: Any) -> Any:
     )
     source.PixelSpacing = list(plane.spacing)
     source.SliceThickness = kept.get("SliceThickness")
-    for keyword in (
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-        "PatientSex",
-        "AccessionNumber",
-        "StudyID",
-    ):
+    for keyword in _SCANNER:
+        if keyword in kept:
+            source.add(kept[keyword])
+    for keyword in (*_EMPTY, "StudyDate", "StudyTime", "ReferringPhysicianName"):
         setattr(source, keyword, None)
-    source.StudyDate = source.StudyTime = source.ReferringPhysicianName = None
     return source
 
 
