@@ -107,16 +107,20 @@ class Derived:
 
 def joins_study(dataset: Any, kept: Any, *, scanner: bool = True) -> None:
     """Write into `dataset` the patient and study of `kept`, as they are, and if `scanner` its series and equipment."""
-    for keyword in (*PATIENT_AND_STUDY, *(SERIES_AND_EQUIPMENT if scanner else ("FrameOfReferenceUID",))):
+    series = SERIES_AND_EQUIPMENT if scanner else ("FrameOfReferenceUID", "BodyPartExamined", "Laterality")
+    for keyword in (*PATIENT_AND_STUDY, *series):
         if keyword in kept:
             dataset.add(kept[keyword])
-    for keyword in EMPTY_IF_UNKNOWN:
+    empty = [
+        *EMPTY_IF_UNKNOWN,
+        "PositionReferenceIndicator",
+        *(("PatientPosition", "Manufacturer") if scanner else ()),
+    ]
+    if "BodyPartExamined" not in kept:
+        empty.append("Laterality")  # of a part of the body that is not paired it must not be there
+    for keyword in empty:
         if keyword not in dataset:
             setattr(dataset, keyword, None)
-    also = ("PatientPosition", "Manufacturer") if scanner else ()
-    for keyword in ("PositionReferenceIndicator", "Laterality", *also):
-        if keyword not in dataset:
-            setattr(dataset, keyword, kept.get(keyword))
 
 
 def content_time(kept: Any) -> tuple[str, str]:

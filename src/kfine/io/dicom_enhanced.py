@@ -120,9 +120,6 @@ def _shared(derived: Derived, kept: Any, rescale: Rescale, dataset: Any) -> Any:
         FrameVOILUTSequence=[window],
         MRImageFrameTypeSequence=[kind],
     )
-    timing = {key: _number(kept, key) for key in ("RepetitionTime", "FlipAngle")}
-    if None not in timing.values():
-        shared.MRTimingAndRelatedParametersSequence = [_item(**timing)]
     if _number(kept, "EchoTime") is not None:
         shared.MREchoSequence = [_item(EffectiveEchoTime=_number(kept, "EchoTime"))]
     return shared

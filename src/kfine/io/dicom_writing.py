@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -57,12 +58,17 @@ def write_dicom(
     check_writer()
     found = source_series(image, Path(source), series=series)
     record = made_by or {}
-    with atomic_folder(folder, overwrite=overwrite) as partial:
-        write_series(image, partial, source=found, made_by=record, enhanced=enhanced)
+    with ExitStack() as stack:  # both are written before either is moved
         if std is not None:
             beside = folder.with_name(f"{folder.name}_std.dcm")
-            with atomic_file(beside, overwrite=overwrite) as partial_map:
-                write_map(std, partial_map, source=found, made_by=record)
+            write_map(
+                std,
+                stack.enter_context(atomic_file(beside, overwrite=overwrite)),
+                source=found,
+                made_by=record,
+            )
+        partial = stack.enter_context(atomic_folder(folder, overwrite=overwrite))
+        write_series(image, partial, source=found, made_by=record, enhanced=enhanced)
 
 
 def check_writer() -> None:
