@@ -86,12 +86,15 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(stem_of(path) + ending)
 
 
-def nifti_suffix(path: Path) -> str:
-    """Return ".nii" or ".nii.gz" of an output path, as it is written, or raise `UsageError`."""
+def nifti_suffix(path: Path, *, also: str = "") -> str:
+    """Return ".nii" or ".nii.gz" of an output path, as it is written, or raise `UsageError`.
+
+    also: what else the message says could be written.
+    """
     for suffix in NIFTI:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[-len(suffix) :]
-    raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz, or a folder for DICOM")
+    raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz{also}")
 
 
 def dicom_kind(path: Path, asked: str | None) -> str | None:

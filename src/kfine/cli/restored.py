@@ -37,7 +37,7 @@ class RestorationFiles:
     def of(cls, mean: Path, figure: Path | None, *, dicom: str | None = None) -> RestorationFiles:
         """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
         kind = options.dicom_kind(mean, dicom)
-        suffix = ".dcm" if kind else options.nifti_suffix(mean)
+        suffix = ".dcm" if kind else options.nifti_suffix(mean, also=", or a folder for DICOM")
         options.check_picture(figure)
         return cls(mean, options.beside(mean, f"_std{suffix}"), options.beside(mean, ".json"), figure, kind)
 
@@ -63,12 +63,17 @@ class RestorationFiles:
 
 
 def write_restoration(
-    result: Restoration, low: Image, files: RestorationFiles, *, overwrite: bool, study: SourceSeries | None
+    result: Restoration,
+    low: Image,
+    files: RestorationFiles,
+    *,
+    overwrite: bool,
+    study: SourceSeries | None = None,
 ) -> list[Path]:
     """Write a restoration's files together and return their paths; `low` is the whole input image.
 
     A restoration without standard deviation removes the OUT_std of the one that it replaces.  `study` is the series
-    that DICOM output joins.
+    that DICOM output joins, None for NIfTI.
     """
 
     moving = files.animation if result.mean.frames > 1 else None
