@@ -20,19 +20,35 @@ from kfine.training.cine_config import AdversaryConfig
 from kfine.training.cine_items import CineItem
 from kfine.training.local_projection import held
 
+FLOOR = 1e-3  # mean squared error in model units, 36 dB: below it what is missing is mostly noise, and teaches little
+
 
 class RegressionObjective(nn.Module):
-    """Least squares: of the prediction, and of the prediction held to what was measured, which is what is used."""
+    """Least squares: of the prediction, and of the prediction held to what was measured, which is what is used.
+
+    Each image counts relative to what the blend of its guide has wrong: an image of a small, noisy scan has a hundred
+    times the squared error of one that lacks little, and would else be all that is learned.
+    """
 
     def __init__(self, network: CineLDM) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, item: CineItem) -> tuple[Tensor, Tensor]:
-        """Return the two mean squared errors; the second one counts clean measurements alone, with gradient."""
+    def forward(self, item: CineItem) -> dict[str, Tensor]:
+        """Return the loss, and its parts for the log: "relative" is 1 where nothing has been learned yet.
+
+        "mse" and "mse_held" are the mean squared errors of the prediction and of the one held to clean measurements.
+        """
+        before, after, part = item.guide.unbind(1)
         predicted = self.network.predict(item.guide, cyclic=bool(item.cyclic))
-        squared = (predicted - item.x).square().mean()
-        return squared, (_held(predicted, item) - item.x).square().mean()
+        mse, mse_held, blend = (
+            (x - item.x).square().flatten(1).mean(1)
+            for x in (predicted, _held(predicted, item), _held(torch.lerp(before, after, part), item))
+        )
+        weight = (blend + FLOOR).reciprocal()
+        relative = (weight * mse_held).mean()
+        loss = relative + (weight * mse).mean()
+        return {"loss": loss, "relative": relative, "mse": mse.mean(), "mse_held": mse_held.mean()}
 
 
 @torch.no_grad()

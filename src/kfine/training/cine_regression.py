@@ -55,9 +55,8 @@ class CineRegressionTask:
 
     def descents(self, batch: CineItem, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the squared errors of the prediction, as it is and held to the scan, as one loss."""
-        predicted, held = objectives["network"](flat(batch))
-        loss = predicted + held
-        yield Descent("network", loss, {"loss": loss, "mse": predicted, "mse_held": held})
+        figures = objectives["network"](flat(batch))
+        yield Descent("network", figures["loss"], figures)
 
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         """Return the PSNRs of optical flow and of the prediction."""
