@@ -330,6 +330,33 @@ def test_equipment_adds_up(tmp_path: Path) -> None:
     assert found == ["S 1", "highdicom", "kfine"]
 
 
+@KINDS
+def test_values_that_break_the_rules_go_on_without_a_word(tmp_path: Path, kind: str) -> None:
+    """Anonymised studies have such dates and identifiers, and pydicom's warnings repeat values."""
+    broken = {"StudyInstanceUID": "1.2.06.4", "PatientBirthDate": "00000000", "ContentDate": "20120000"}
+    side = {"BodyPartExamined": "KNEE", "Laterality": "L"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save(classic(**(HEADER | broken | side)), tmp_path / "in" / "a.dcm")
+    case = derived(read(tmp_path / "in"), tmp_path / "in", slices=(0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_dicom(
+            case.mean, tmp_path / "out", source=case.source, std=case.std, enhanced=kind == "enhanced"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (image,) = datasets(tmp_path / "out")
+        assert image.StudyInstanceUID == "1.2.06.4"
+        assert image.PatientBirthDate == "00000000"
+        if kind == "classic":
+            assert (image.ContentDate, image.Laterality) == ("20120000", "L")
+        else:
+            anatomy = image.SharedFunctionalGroupsSequence[0].FrameAnatomySequence[0]
+            assert (image.ContentDate, anatomy.FrameLaterality) == ("20200102", "L")
+            assert "Laterality" not in image
+
+
 def test_no_deviation_at_all_is_a_deviation(case: Made, tmp_path: Path) -> None:
     flat = replace(case.std, voxels=np.zeros_like(case.std.voxels))
     case.write(tmp_path / "out", std=flat)

@@ -38,6 +38,8 @@ def enhanced_image(derived: Derived) -> Any:
     for keyword in _EQUIPMENT:
         if not dataset.get(keyword):
             setattr(dataset, keyword, _UNKNOWN)
+    if "Laterality" in dataset:
+        del dataset.Laterality  # the frames' anatomy has it
     dataset.SOPClassUID, dataset.Modality = ENHANCED_MR, "MR"
     dataset.SOPInstanceUID = derived.derivation.uid("enhanced", "image")
     dataset.InstanceNumber = 1
@@ -164,7 +166,8 @@ def _anatomy(kept: Any) -> Any:
     if not region:
         code, meaning = _REGIONS.get(str(kept.get("BodyPartExamined") or "").upper(), _WHOLE)
         region = [CodedConcept(value=code, scheme_designator="SCT", meaning=meaning)]
-    return _item(FrameLaterality="U", AnatomicRegionSequence=region)
+    side = str(kept.get("Laterality") or "U")
+    return _item(FrameLaterality=side, AnatomicRegionSequence=region)
 
 
 def _number(kept: Any, keyword: str) -> float | None:

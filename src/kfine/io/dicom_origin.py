@@ -124,7 +124,9 @@ def source_series(image: Image, path: Path, *, series: str | None = None) -> Sou
             f"{name}: expected the files that the image was read from, they have changed; restore it again"
         )
     for file in files:
-        if not all(file.header.get(keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID")):
+        with pydicom_errors(file.name, "its identifiers"):
+            named = all(file.header.get(keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
+        if not named:
             raise InputError(
                 f"{file.name}: expected StudyInstanceUID and SOPInstanceUID, without them there is no study to join; "
                 "write a .nii.gz file"
