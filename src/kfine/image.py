@@ -23,6 +23,7 @@ class Source:
         axis_order: for each of the file's three spatial axes, which of (slice, row, column) it holds
             (0, 1 or 2); writing puts them back in this order.
         acquired_matrix: (rows, columns) that the scanner measured when it zero-filled to a larger matrix.
+        derived: whether the file says that it was computed from other images (DICOM's ImageType DERIVED).
         header: the format's own header when the writer can carry it on (a nibabel header), else None.
     """
 
@@ -31,6 +32,7 @@ class Source:
     digest: str = ""
     axis_order: tuple[int, int, int] = (2, 1, 0)
     acquired_matrix: tuple[int, int] | None = None
+    derived: bool = False
     header: Any = field(default=None, compare=False, repr=False)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from kfine.errors import UsageError
 
 NIFTI = (".nii.gz", ".nii")
+DICOM = ("classic", "enhanced")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
 Matrix = tuple[int, int]
@@ -85,12 +86,32 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(stem_of(path) + ending)
 
 
-def nifti_suffix(path: Path) -> str:
-    """Return ".nii" or ".nii.gz" of an output path, as it is written, or raise `UsageError`."""
+def nifti_suffix(path: Path, *, also: str = "") -> str:
+    """Return ".nii" or ".nii.gz" of an output path, as it is written, or raise `UsageError`.
+
+    also: what else the message says could be written.
+    """
     for suffix in NIFTI:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[-len(suffix) :]
-    raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz")
+    raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz{also}")
+
+
+def dicom_kind(path: Path, asked: str | None) -> str | None:
+    """Return the kind of DICOM image to write to the folder `path`, None where it names a NIfTI file.
+
+    A name without suffix and an existing folder mean classic DICOM, unless another kind is asked for.
+
+    >>> dicom_kind(Path("out"), None), dicom_kind(Path("v1.2"), "enhanced"), dicom_kind(Path("a.nii"), None)
+    ('classic', 'enhanced', None)
+    """
+    if asked is not None and asked not in DICOM:
+        raise UsageError(f"--dicom {asked}: expected {' or '.join(DICOM)}")
+    if path.name.lower().endswith((*NIFTI, ".dcm", ".json", *PICTURES)):
+        if asked is not None:
+            raise UsageError(f"{path}: DICOM goes to a folder; expected a name without a file's suffix")
+        return None
+    return asked or ("classic" if path.suffix == "" or path.is_dir() else None)
 
 
 def check_picture(path: Path | None) -> None:

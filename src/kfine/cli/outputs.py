@@ -14,8 +14,10 @@ from kfine.cli.interruption import uninterrupted
 from kfine.errors import ResourceError, UsageError
 
 
-def check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:
+def check_outputs(paths: Sequence[Path], *, overwrite: bool, folders: Sequence[Path] = ()) -> None:
     """Raise unless all `paths` can be written: different ones, free or replaceable, in folders that take files.
+
+    Those that are in `folders` too become folders of DICOM images.
 
     Raises:
         UsageError: two outputs are one file; a folder is missing; a path is taken, or is no ordinary file.
@@ -25,7 +27,7 @@ def check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:
         if any(_same(path, other) for other in paths[:number]):
             raise UsageError(f"{path}: two outputs would go to this one file; choose different names")
         try:
-            _check_place(path, overwrite=overwrite)
+            _check_place(path, overwrite=overwrite, folder=path in folders)
         except (OSError, ValueError) as error:
             raise UsageError(f"{path}: not a usable file name ({_reason(error)})") from None
     for folder in dict.fromkeys(path.parent for path in paths):
@@ -34,6 +36,13 @@ def check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:
                 pass
         except OSError as error:
             raise ResourceError(f"{folder}: cannot write there ({_reason(error)})") from None
+
+
+def check_outside(folder: Path, source: Path) -> None:
+    """Raise `UsageError` if the output `folder` is the folder `source` or in it: its images would be read with it."""
+    inner, outer = Path(os.path.realpath(folder)), Path(os.path.realpath(source))
+    if inner == outer or outer in inner.parents:
+        raise UsageError(f"{folder}: lies in the input {source}; choose a folder beside it")
 
 
 def check_inputs_kept(paths: Sequence[Path], inputs: Sequence[Path]) -> None:
@@ -45,7 +54,11 @@ def check_inputs_kept(paths: Sequence[Path], inputs: Sequence[Path]) -> None:
 
 @contextmanager
 def staged(
-    paths: Sequence[Path], *, overwrite: bool = False, obsolete: Sequence[Path] = ()
+    paths: Sequence[Path],
+    *,
+    overwrite: bool = False,
+    obsolete: Sequence[Path] = (),
+    folders: Sequence[Path] = (),
 ) -> Iterator[dict[Path, Path]]:
     """Yield where to write each path first; all are moved into place at the end, or none is.
 
@@ -56,31 +69,34 @@ def staged(
         paths: the files; the block writes every one of them.
         overwrite: whether they may replace files.
         obsolete: files of an earlier run that go when the new ones come.
+        folders: those of `paths` that are folders; they are there, empty, when the block begins.
 
     Raises:
         ResourceError: the system refuses (full, read-only).
         UsageError: a file appeared in a place that was free, and `overwrite` is false.
     """
     name = f".kfine-{secrets.token_hex(6)}"
-    folders = {path.parent: path.parent / name for path in (*paths, *obsolete)}
-    places = {path: folders[path.parent] / path.name for path in paths}
+    stages = {path.parent: path.parent / name for path in (*paths, *obsolete)}
+    places = {path: stages[path.parent] / path.name for path in paths}
     try:
-        for folder in folders.values():
-            folder.mkdir(mode=0o700)
+        for stage in stages.values():
+            stage.mkdir(mode=0o700)
+        for path in folders:
+            places[path].mkdir()
         yield places
         for place in places.values():
             _to_disk(place)
         with uninterrupted():
             for path in paths:
-                _check_place(path, overwrite=overwrite)
-            _move(places, obsolete, backups={parent: folder / "before" for parent, folder in folders.items()})
+                _check_place(path, overwrite=overwrite, folder=path in folders)
+            _move(places, obsolete, backups={parent: stage / "before" for parent, stage in stages.items()})
     except OSError as error:
         named = error.filename2 or error.filename or paths[0]
         raise ResourceError(f"{Path(named).name}: cannot be written ({_reason(error)})") from error
     finally:
         with uninterrupted():
-            for folder in folders.values():
-                shutil.rmtree(folder, ignore_errors=True)
+            for stage in stages.values():
+                shutil.rmtree(stage, ignore_errors=True)
 
 
 @contextmanager
@@ -118,7 +134,7 @@ def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, backups: dict[P
     except OSError:
         for path in moved:
             with suppress(OSError):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         for path, backup in kept.items():
             if os.path.lexists(backup):
                 with suppress(OSError):
@@ -127,14 +143,19 @@ def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, backups: dict[P
 
 
 def _keep(path: Path, backup: Path) -> None:
-    """Give the file at `path` a second name, so that it never vanishes; where links are unknown, move it."""
+    """Give the file at `path` a second name, so that it never vanishes; a folder, or without links: move it."""
     try:
         os.link(path, backup, follow_symlinks=False)
     except (OSError, NotImplementedError):
         os.replace(path, backup)
 
 
-def _check_place(path: Path, *, overwrite: bool) -> None:
+def _check_place(path: Path, *, overwrite: bool, folder: bool = False) -> None:
+    if folder:
+        from kfine.io.dicom_folder import check_folder
+
+        check_folder(path, overwrite=overwrite)
+        return
     if not path.parent.is_dir():
         raise UsageError(f"{path}: its folder does not exist; make it first")
     if path.is_dir():
@@ -151,6 +172,11 @@ def _same(path: Path, other: Path) -> bool:
 
 
 def _to_disk(place: Path) -> None:
+    if place.is_dir():
+        from kfine.io.dicom_folder import folder_to_disk
+
+        folder_to_disk(place)
+        return
     with place.open("rb+") as file:
         os.fsync(file.fileno())
 

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kfine.cli import options
+from kfine.cli.beforehand import NIFTI_LONGEST, check_original, check_room, study_of
 from kfine.cli.console import plain_warnings, progress, say
-from kfine.cli.outputs import check_inputs_kept, check_outputs
+from kfine.cli.outputs import check_inputs_kept, check_outputs, check_outside
 from kfine.cli.parameters import FLAG, MACHINE, MODEL, OUTPUT, TIME, Overwrite, Quiet, Series, Slices
 from kfine.cli.restored import RestorationFiles, summary, write_restoration
-from kfine.errors import UsageError
-
-if TYPE_CHECKING:
-    from kfine.image import Image
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
-_NIFTI_LONGEST = 32767
-# Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
-# networks of cines, which see a whole slice, keep of it.
-_WORK, _CINE_WORK = 100, 600
 
 
 def restore(
@@ -164,9 +157,28 @@ def restore(
             "--output",
             metavar="OUT",
             rich_help_panel=OUTPUT,
-            help="Where to write, .nii or .nii.gz; IN_kfine.nii.gz beside IN if left out.",
+            help="Where to write: .nii, .nii.gz, or a folder (a name without suffix) for DICOM from DICOM; "
+            "IN_kfine.nii.gz beside IN if left out.",
         ),
     ] = None,
+    dicom: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            rich_help_panel=OUTPUT,
+            help="Write DICOM, classic (a file a slice and time) or enhanced (one file), to the folder OUT; classic "
+            "where OUT is a folder.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            metavar=FLAG,
+            rich_help_panel=OUTPUT,
+            help="Restore images that are derived already (DICOM's ImageType DERIVED); refused if left out.",
+        ),
+    ] = False,
     figure: Annotated[
         Path | None,
         typer.Option(
@@ -192,24 +204,29 @@ def restore(
 
     Writes three files: OUT, the mean of the samples; OUT_std, their standard
     deviation (where samples disagree, trust less); and OUT.json, what was done.
+    DICOM images belong to the study of IN, OUT_std.dcm is a Parametric Map.
     The measured k-space is kept: all new detail lies outside it.
 
     [bold]kfine restore brain.nii.gz --scale 2[/bold]
       writes brain_kfine.nii.gz, brain_kfine_std.nii.gz and brain_kfine.json
     [bold]kfine restore DICOM_FOLDER -o out.nii.gz --matrix 256x256 --figure out.png[/bold]
+    [bold]kfine restore DICOM_FOLDER -o OUT_FOLDER --scale 2[/bold]
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    files = RestorationFiles.of(output or options.beside(image, "_kfine.nii.gz"), figure)
-    check_outputs(files.all, overwrite=overwrite)
+    output = output or options.beside(image, "_kfine" if dicom else "_kfine.nii.gz")
+    files = RestorationFiles.of(output, figure, dicom=dicom)
+    check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
+    if files.dicom:
+        check_outside(files.mean, image)
     size = options.parse_size(matrix, scale, needed=frames is None and frames_scale is None)
     options.parse_slices(slices)
     for name, value, most in (
         ("--samples", samples, MOST_SAMPLES),
         ("--steps", steps, MOST_STEPS),
-        ("--frames", frames, _NIFTI_LONGEST),
-        ("--frames-scale", frames_scale, _NIFTI_LONGEST),
+        ("--frames", frames, NIFTI_LONGEST),
+        ("--frames-scale", frames_scale, NIFTI_LONGEST),
     ):
         options.check_at_most(name, value, most)
 
@@ -219,10 +236,10 @@ def restore(
     parts = files.parts if resume else None
     with plain_warnings(quiet=quiet):
         low = read(image, series=series)
+        check_original(low, force=force)
+        study = study_of(low, image, series) if files.dicom else None
         taken = options.parse_slices(slices, low.slices)
-        cine = low.frames > 1 and method in ("auto", "cine-ldm", "cine-regression")
-        work = _CINE_WORK if cine else _WORK
-        _check_room(low, size, scale, taken=taken, frames_scale=frames_scale, frames=frames, work=work)
+        check_room(low, size, scale, taken=taken, frames_scale=frames_scale, frames=frames, method=method)
         if files.animation and low.frames > 1:
             check_outputs([files.animation], overwrite=overwrite)
         with progress("restoring", quiet=quiet) as bar:
@@ -234,7 +251,7 @@ def restore(
                 slices=taken, parts=parts, on_progress=bar,
                 on_slices=lambda first, stop: bar.name(_named(first, stop, low.slices)),
             )  # fmt: skip
-        written = write_restoration(result, low, files, overwrite=overwrite)
+        written = write_restoration(result, low, files, overwrite=overwrite, study=study)
     if parts is not None:
         shutil.rmtree(parts, ignore_errors=True)
     if not quiet:
@@ -245,34 +262,3 @@ def _named(first: int, stop: int, count: int) -> str:
     """Return what a bar says of the slices `first` to `stop` of `count`."""
     which = f"slice {first}" if stop == first + 1 else f"slices {first}-{stop - 1}"
     return f"restoring {which} of 0-{count - 1}" if count > 1 else "restoring"
-
-
-def _check_room(
-    low: Image,
-    matrix: options.Matrix | None,
-    scale: float | None,
-    *,
-    taken: tuple[int, int] | None,
-    frames_scale: int | None,
-    frames: int | None,
-    work: int,
-) -> None:
-    """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process.
-
-    work: bytes a voxel of one slice.
-    """
-    from kfine.io.checks import check_memory
-    from kfine.methods.grids import high_matrix, show
-    from kfine.methods.scan import timing_of_image
-
-    timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
-    high = high_matrix(low.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
-    if max(*high, len(timing.at)) > _NIFTI_LONGEST:
-        raise UsageError(
-            f"target {show(high)}, {len(timing.at)} frames: a NIfTI file holds at most {_NIFTI_LONGEST} voxels "
-            "along an axis"
-        )
-    plane = high[0] * high[1] * len(timing.at)
-    slices = taken[1] - taken[0] if taken else low.slices
-    # Mean and standard deviation of all slices, and the work on one.
-    check_memory((low.voxels.itemsize + 4) * slices * plane + work * plane, name=f"target {show(high)}")

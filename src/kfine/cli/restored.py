@@ -12,24 +12,39 @@ from kfine.cli.outputs import staged
 
 if TYPE_CHECKING:
     from kfine.image import Image
+    from kfine.io.dicom_origin import SourceSeries
     from kfine.restoration import Restoration
 
 
 @dataclass(frozen=True)
 class RestorationFiles:
-    """Where the files of one restoration go; `figure` may be None."""
+    """Where the files of one restoration go.
+
+    Attributes:
+        mean: a NIfTI file, or a folder of DICOM images.
+        std, record: beside it.
+        figure: None for none.
+        dicom: None, or what kind of DICOM image is written ("classic", "enhanced").
+    """
 
     mean: Path
     std: Path
     record: Path
     figure: Path | None
+    dicom: str | None = None
 
     @classmethod
-    def of(cls, mean: Path, figure: Path | None) -> RestorationFiles:
+    def of(cls, mean: Path, figure: Path | None, *, dicom: str | None = None) -> RestorationFiles:
         """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
-        suffix = options.nifti_suffix(mean)
+        kind = options.dicom_kind(mean, dicom)
+        suffix = ".dcm" if kind else options.nifti_suffix(mean, also=", or a folder for DICOM")
         options.check_picture(figure)
-        return cls(mean, options.beside(mean, f"_std{suffix}"), options.beside(mean, ".json"), figure)
+        return cls(mean, options.beside(mean, f"_std{suffix}"), options.beside(mean, ".json"), figure, kind)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Which of them are folders."""
+        return [self.mean] if self.dicom else []
 
     @property
     def all(self) -> list[Path]:
@@ -48,28 +63,53 @@ class RestorationFiles:
 
 
 def write_restoration(
-    result: Restoration, low: Image, files: RestorationFiles, *, overwrite: bool
+    result: Restoration,
+    low: Image,
+    files: RestorationFiles,
+    *,
+    overwrite: bool,
+    study: SourceSeries | None = None,
 ) -> list[Path]:
     """Write a restoration's files together and return their paths; `low` is the whole input image.
 
-    A restoration without standard deviation removes the OUT_std of the one that it replaces.
+    A restoration without standard deviation removes the OUT_std of the one that it replaces.  `study` is the series
+    that DICOM output joins, None for NIfTI.
     """
-    from kfine.image import magnitude
-    from kfine.io import write
 
     moving = files.animation if result.mean.frames > 1 else None
     paths = [path for path in files.all if result.std or path != files.std] + ([moving] if moving else [])
     obsolete = [] if result.std or not overwrite else [files.std]
-    with staged(paths, overwrite=overwrite, obsolete=obsolete) as places:
-        write(magnitude(result.mean), places[files.mean])
-        if result.std:
-            write(result.std, places[files.std])
+    with staged(paths, overwrite=overwrite, obsolete=obsolete, folders=files.folders) as places:
+        if study is not None:
+            _write_dicom(result, files, places, study=study)
+        else:
+            _write_nifti(result, files, places)
         places[files.record].write_text(to_json(result.provenance) + "\n", "utf-8")
         if files.figure:
             from kfine.cli.picture import draw_restoration
 
             draw_restoration(result, low, places[files.figure], animation=places[moving] if moving else None)
     return paths
+
+
+def _write_nifti(result: Restoration, files: RestorationFiles, places: dict[Path, Path]) -> None:
+    from kfine.image import magnitude
+    from kfine.io import write
+
+    write(magnitude(result.mean), places[files.mean])
+    if result.std:
+        write(result.std, places[files.std])
+
+
+def _write_dicom(
+    result: Restoration, files: RestorationFiles, places: dict[Path, Path], *, study: SourceSeries
+) -> None:
+    from kfine.io.dicom_writing import write_map, write_series
+
+    made_by, enhanced = result.provenance, files.dicom == "enhanced"
+    write_series(result.mean, places[files.mean], source=study, made_by=made_by, enhanced=enhanced)
+    if result.std:
+        write_map(result.std, places[files.std], source=study, made_by=made_by)
 
 
 def summary(result: Restoration) -> str:

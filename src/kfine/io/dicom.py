@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,17 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.image import Image, Source
-from kfine.io.checks import check_memory, check_voxels, clean_text, digest_of, human_size
+from kfine.io.checks import check_memory, check_voxels, clean_text, human_size
 from kfine.io.dicom_header import DicomFile, optional_number, pydicom_errors
 from kfine.io.dicom_plane import Plane
-from kfine.io.dicom_series import SeriesSummary, choose_series, find_series, list_series, series_planes
+from kfine.io.dicom_series import (
+    SeriesSummary,
+    choose_series,
+    find_series,
+    list_series,
+    series_digest,
+    series_planes,
+)
 from kfine.io.dicom_stack import Stack, build_stack
 
 __all__ = ["SeriesSummary", "list_series", "read_dicom"]
@@ -45,9 +51,13 @@ def read_dicom(path: Path, *, series: str | None = None) -> Image:
     stack = build_stack(series_planes(files, name=name), name=name)
     voxels = _read_voxels(stack, files, name)
     check_voxels(voxels, name=name)
-    digests = sorted(digest_of(file.path) for file in files)
-    digest = hashlib.sha256("".join(digests).encode()).hexdigest() if path.is_dir() else digests[0]
-    source = Source(kind="dicom", name=name, digest=digest, acquired_matrix=_acquired_matrix(files))
+    source = Source(
+        kind="dicom",
+        name=name,
+        digest=series_digest(files),
+        acquired_matrix=_acquired_matrix(files),
+        derived=any(_is_derived(file) for file in files),
+    )
     timing = stack.timing
     return Image(voxels, affine=stack.affine, frame_times=timing.times, period=timing.period, source=source)
 
@@ -121,6 +131,12 @@ def _check_codec(file: DicomFile) -> None:
             f"{file.name}: pixels compressed as {syntax} need a codec that is not installed; "
             "install it with: pip install 'kfine[codecs]'"
         )
+
+
+def _is_derived(file: DicomFile) -> bool:
+    with pydicom_errors(file.name, "its image type"):
+        value = file.header.get("ImageType") or []
+        return "DERIVED" in ([value] if isinstance(value, str) else list(value)[:1])
 
 
 def _acquired_matrix(files: list[DicomFile]) -> tuple[int, int] | None:

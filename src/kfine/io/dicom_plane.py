@@ -69,15 +69,9 @@ def planes(file: DicomFile) -> list[Plane]:
 
 def _plane(file: DicomFile, index: int) -> Plane:
     header = file.header
-    groups = _groups(header, index)
 
     def get(sequence: str, keyword: str) -> Any:
-        """Return a value from the frame's own group, the shared group or the top level, in this order."""
-        for group in groups:
-            items = group.get(sequence)
-            if items and items[0].get(keyword) is not None:
-                return items[0].get(keyword)
-        return header.get(keyword)
+        return group_value(header, index, (sequence, keyword))
 
     def numbers(sequence: str, keyword: str, count: int) -> tuple[float, ...]:
         return _numbers(get(sequence, keyword), count, keyword, file.name)
@@ -126,6 +120,22 @@ def _plane(file: DicomFile, index: int) -> Plane:
             get("MRImageFrameTypeSequence", "ComplexImageComponent"), header.get("ImageType")
         ),
     )
+
+
+def group_value(header: Any, index: int, where: tuple[str, str]) -> Any:
+    """Return a value of frame `index` from its own functional group, the shared one or the top level, in this order.
+
+    Args:
+        header: a data set of pydicom.
+        index: from 0.
+        where: the keywords of the group's sequence and of the value in it.
+    """
+    sequence, keyword = where
+    for group in _groups(header, index):
+        items = group.get(sequence)
+        if items and items[0].get(keyword) is not None:
+            return items[0].get(keyword)
+    return header.get(keyword)
 
 
 def _groups(header: Any, index: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfine.errors import InputError
-from kfine.io.checks import clean_text, human_size
+from kfine.io.checks import clean_text, digest_of, human_size
 from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
 from kfine.io.dicom_plane import Plane, planes
 
@@ -127,6 +128,15 @@ def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
     if echoes and max(echoes) > 1.01 * min(echoes) + 0.01:
         raise InputError(f"{name}: the series mixes {len(echoes)} echo times; separate the files by echo")
     return found
+
+
+def series_digest(files: list[DicomFile]) -> str:
+    """Return one SHA-256 of the bytes of all `files`, that of the file itself where there is one.
+
+    It does not depend on names: a copy of the series has the same.
+    """
+    digests = sorted(digest_of(file.path) for file in files)
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if len(digests) > 1 else digests[0]
 
 
 def _files(path: Path) -> list[Path]:

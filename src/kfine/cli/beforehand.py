@@ -1,0 +1,66 @@
+"""What kfine restore checks between reading and the work: that the work makes sense, and its result has a place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfine.cli import options
+from kfine.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from kfine.image import Image
+    from kfine.io.dicom_origin import SourceSeries
+
+NIFTI_LONGEST = 32767
+# Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
+# networks of cines, which see a whole slice, keep of it.
+_WORK, _CINE_WORK = 100, 600
+
+
+def check_original(low: Image, *, force: bool) -> None:
+    """Raise `InputError` if `low` was computed from other images, unless `force`."""
+    if low.source.derived and not force:
+        raise InputError(
+            f"{low.source.name}: expected the scanner's images, got derived ones (ImageType DERIVED), whose k-space is "
+            "not what was measured; choose the original series, or add --force"
+        )
+
+
+def study_of(low: Image, path: Path, series: str | None) -> SourceSeries:
+    """Return the series whose study DICOM output joins: what is wrong with it is said before the work."""
+    from kfine.io.dicom_origin import source_series
+    from kfine.io.dicom_writing import check_writer
+
+    check_writer()
+    return source_series(low, path, series=series)
+
+
+def check_room(
+    low: Image,
+    matrix: options.Matrix | None,
+    scale: float | None,
+    *,
+    taken: tuple[int, int] | None,
+    frames_scale: int | None,
+    frames: int | None,
+    method: str,
+) -> None:
+    """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process."""
+    from kfine.io.checks import check_memory
+    from kfine.methods.grids import high_matrix, show
+    from kfine.methods.scan import timing_of_image
+
+    timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
+    high = high_matrix(low.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
+    if max(*high, len(timing.at)) > NIFTI_LONGEST:
+        raise UsageError(
+            f"target {show(high)}, {len(timing.at)} frames: a NIfTI file holds at most {NIFTI_LONGEST} voxels "
+            "along an axis"
+        )
+    plane = high[0] * high[1] * len(timing.at)
+    slices = taken[1] - taken[0] if taken else low.slices
+    cine = low.frames > 1 and method in ("auto", "cine-ldm", "cine-regression")
+    work = _CINE_WORK if cine else _WORK
+    # Mean and standard deviation of all slices, and the work on one.
+    check_memory((low.voxels.itemsize + 4) * slices * plane + work * plane, name=f"target {show(high)}")

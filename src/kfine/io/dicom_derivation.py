@@ -1,0 +1,149 @@
+"""What was done to a series, in the words of DICOM: identifiers, description, codes, references, equipment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import kfine
+from kfine.io.dicom_plane import Plane
+
+_LONGEST = {"LO": 64, "ST": 1024}
+_SERIES = 100  # derived series of series n are 100 n + 1, 100 n + 2, ...
+_LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What made a series.
+
+    Attributes:
+        made_by: the provenance of a restoration (`kfine.restoration`); {} where there is none.
+        content: a digest of the voxels.
+    """
+
+    made_by: dict[str, Any]
+    content: str
+
+    def uid(self, *parts: object) -> str:
+        """Return the identifier of `parts`: the same for the same input, model, options, seed, software and voxels.
+
+        Names of files do not count: a copy of the input gives the same series.
+        """
+        from pydicom.uid import generate_uid
+
+        recipe = dict(self.made_by)
+        recipe["input"] = {k: v for k, v in recipe.get("input", {}).items() if k != "name"}
+        text = json.dumps([recipe, self.content, *map(str, parts)], sort_keys=True, default=str)
+        return str(generate_uid(entropy_srcs=[text]))
+
+    @property
+    def description(self) -> str:
+        """Return one ASCII line that says what was done."""
+        made_by = self.made_by
+        said = [f"kfine {kfine.__version__} super-resolution"]
+        if "method" in made_by:
+            names = [str(made_by[key]) for key in ("method", "time_method") if key in made_by]
+            said.append(f"method {', '.join(names)}")
+        if made_by.get("model"):
+            model = made_by["model"]
+            said.append(f"model {model.get('name')} (SHA-256 {str(model.get('sha256'))[:12]})")
+        if "matrix" in made_by:
+            said.append(
+                "matrix {} to {}".format(*("x".join(map(str, m)) for m in made_by["matrix"].values()))
+            )
+        if "frames" in made_by and made_by["frames"]["restored"] > 1:
+            said.append("frames {measured} to {restored}".format(**made_by["frames"]))
+        if self.samples > 1:
+            said.append(f"mean of {self.samples} samples")
+        if "seed" in made_by:
+            said.append(f"seed {made_by['seed']}")
+        if "kspace" in made_by:
+            said.append(f"k-space {made_by['kspace']}")
+        return _fitting("; ".join([*said, "research software, not a medical device"]), "ST")
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that were averaged."""
+        return int(self.made_by.get("options", {}).get("samples") or 1)
+
+    def codes(self, *, resampled: bool) -> list[Any]:
+        """Return the coded derivation (PS3.16, CID 7203)."""
+        from highdicom.sr import CodedConcept
+        from pydicom.sr.codedict import codes
+
+        dcm = codes.DCM
+        found = [dcm.SpatialResampling if resampled else dcm.UnspecifiedMethodOfCalculation]
+        found += [dcm.PixelByPixelMean] if self.samples > 1 else []
+        return [CodedConcept.from_code(code) for code in found]
+
+    def equipment(self) -> Any:
+        """Return this software as an item of ContributingEquipmentSequence."""
+        from highdicom import ContributingEquipment
+        from pydicom.sr.codedict import codes
+
+        return ContributingEquipment(
+            manufacturer="The kfine developers",
+            manufacturer_model_name="kfine",
+            software_versions=kfine.__version__,
+            purpose_of_reference=codes.DCM.ProcessingEquipment,
+            contribution_description="Super-resolution; research software, not a medical device",
+        )
+
+
+def references(planes: Iterable[Plane], *, plain: bool = False) -> list[Any]:
+    """Return `planes` as items of SourceImageSequence; frames of one file make one item.
+
+    `plain` leaves out what for, as sequences that list what others refer to have it.
+    """
+    from highdicom.sr import CodedConcept
+    from pydicom.dataset import Dataset
+    from pydicom.sr.codedict import codes
+
+    purpose = codes.DCM.SourceImageForImageProcessingOperation
+    items: dict[str, Any] = {}
+    for plane in planes:
+        item = items.get(plane.uid)
+        if item is None:
+            item = items[plane.uid] = Dataset()
+            item.ReferencedSOPClassUID = plane.file.header.SOPClassUID
+            item.ReferencedSOPInstanceUID = plane.uid
+            if not plain:
+                item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+        if plane.file.frames > 1 and not plain:
+            frames = {*_listed(item.get("ReferencedFrameNumber")), plane.index + 1}
+            item.ReferencedFrameNumber = sorted(frames)
+    return list(items.values())
+
+
+def series_number(source: int | None, *, which: int) -> int:
+    """Return the number of the derived series `which` (1, 2, ...) of series `source`.
+
+    >>> series_number(4, which=1), series_number(None, which=2)
+    (401, 2)
+    """
+    number = _SERIES * max(source or 0, 0) + which
+    return number if number <= _LARGEST else which
+
+
+def suffixed(description: object, suffix: str) -> str:
+    """Return a series description with `suffix`, cut to what DICOM holds.
+
+    >>> suffixed("sax cine", "kfine std")
+    'sax cine kfine std'
+    """
+    room = _LONGEST["LO"] - len(suffix) - 1
+    return f"{str(description or '')[:room].strip()} {suffix}".strip()
+
+
+def _listed(value: Any) -> list[int]:
+    if value is None:
+        return []
+    return [int(v) for v in value] if hasattr(value, "__iter__") else [int(value)]
+
+
+def _fitting(text: str, kind: str) -> str:
+    plain = text.encode("ascii", "replace").decode().replace("\\\\", "/")
+    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())[: _LONGEST[kind]]
