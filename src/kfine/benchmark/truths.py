@@ -18,7 +18,8 @@ from kfine.evaluation.foreground import Mask, foreground
 from kfine.image import Image, magnitude
 from kfine.io import read
 from kfine.methods.grids import Matrix
-from kfine.training.data import LEAST_TISSUE, NIFTI, TISSUE, find_volumes, subject_of
+from kfine.methods.ranges import LEAST_TISSUE, TISSUE
+from kfine.training.data import NIFTI, find_volumes, subject_of
 
 WHITE = 0.999  # quantile of the slices' grey values that becomes 255
 
