@@ -39,8 +39,8 @@ def test_samples_depend_on_the_seed_and_not_on_the_batch(tiny_still):
 
     one, many, other = voxels(planes_a_call=1), voxels(planes_a_call=1000), voxels(seed=1)
     np.testing.assert_allclose(one, many, atol=1e-5 * one.max())
-    assert np.abs(one - other).max() > 1
-    assert np.abs(one[0] - one[2]).max() > 1
+    assert np.abs(one - other).max() > 1e-4 * one.max()
+    assert np.abs(one[0] - one[2]).max() > 1e-4 * one.max()
 
 
 def test_strength_switches_the_projection_off(tiny_still):

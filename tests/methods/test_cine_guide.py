@@ -27,17 +27,19 @@ def test_at_measured_times_it_is_the_zero_filled_frame(real):
     scan = crop.pseudo_inverse(y)
     scan = scan if real else scan.abs() - 1
     got = guide(y, crop, TIMES, [0.0, 0.2, 0.4, 0.1 + 1e-10], period=0.3)
-    assert got.shape == (3, 4, *HIGH)
+    assert got.shape == (5, 4, *HIGH)
     assert got.dtype == torch.float32
     for channel in got[:2]:
         torch.testing.assert_close(channel, scan[[0, 2, 1, 1]], atol=1e-6, rtol=0)
     assert got[2].unique().tolist() == [0.0]
+    for channel, low, high in zip(got[3:], LOW, HIGH, strict=True):
+        torch.testing.assert_close(channel, torch.full_like(channel, low / high))
 
 
 def test_its_blend_is_the_optical_flow_baseline():
     y, crop = measured()
     at = [0.03, 0.15, 0.28]
-    before, after, part = guide(y, crop, TIMES, at, period=0.3)
+    before, after, part, *_ = guide(y, crop, TIMES, at, period=0.3)
     np.testing.assert_allclose(part[:, 0, 0], [0.3, 0.5, 0.8], atol=1e-6)
     assert torch.equal(part, part[:, :1, :1].expand_as(part))
     baseline = flow_interpolated(crop.pseudo_inverse(y) + 1, TIMES, at, period=0.3) - 1
@@ -49,6 +51,9 @@ def test_the_last_time_lies_between_the_last_frame_and_the_first():
     y, crop = measured()
     round_the_end = guide(y, crop, TIMES, [0.25], period=0.3)
     between = guide(y[[2, 0]], crop, [0.0, 0.1], [0.05], period=None)
+    told = guide(y, crop, TIMES, [0.25], period=0.3, parts=(0.2, 0.7))
+    assert torch.equal(told[:3], round_the_end[:3])
+    assert [float(channel[0, 0, 0]) for channel in told[3:]] == pytest.approx([0.2, 0.7])
     torch.testing.assert_close(
         round_the_end, between, atol=0.02, rtol=0
     )  # another scale of greys for the flow

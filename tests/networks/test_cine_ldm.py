@@ -23,7 +23,7 @@ def network(method="cine-ldm", *, trained=True):
 
 
 def test_an_untrained_regressor_gives_the_blend():
-    guide = torch.randn(2, 3, 2, 9, 10)
+    guide = torch.randn(2, 5, 2, 9, 10)
     guide[:, 2] = torch.tensor([0.0, 0.25])[:, None, None]
     predicted = network(trained=False).predict(guide, cyclic=True)
     torch.testing.assert_close(predicted[:, 0], guide[:, 0, 0])
@@ -56,23 +56,32 @@ def test_statistics_that_cannot_be_are_refused():
         network().set_latent_statistics(torch.zeros(1), torch.ones(1))
 
 
-def test_the_condition_is_the_prediction_and_the_part_of_the_way():
-    net, predicted, t = network(), torch.randn(2, 2, 8, 12), torch.rand(2, 2)
-    guide = torch.cat(
-        [torch.randn(2, 2, 2, 8, 12), t[:, None, :, None, None].expand(-1, -1, -1, 8, 12)], dim=1
-    )
+def test_the_condition_is_the_prediction_what_differs_from_it_and_the_facts():
+    net, predicted, facts = network(), torch.randn(2, 2, 8, 12), torch.rand(2, 3, 2)
+    images = torch.randn(2, 2, 2, 8, 12)
+    guide = torch.cat([images, facts[..., None, None].expand(-1, -1, -1, 8, 12)], dim=1)
     condition = net.condition(predicted, guide)
-    assert condition.shape == (2, 17, 2, 2, 3)
+    assert condition.shape == (2, 51, 2, 2, 3)
     for row, column in ((0, 0), (1, 2), (3, 3)):
-        torch.testing.assert_close(condition[:, 4 * row + column], predicted[..., row::4, column::4])
-    torch.testing.assert_close(condition[:, 16, :, 1, 2], t)
-    assert net.condition(predicted[..., :7, :9], guide[..., :7, :9]).shape == (2, 17, 2, 2, 3)
+        place = 4 * row + column
+        torch.testing.assert_close(condition[:, place], predicted[..., row::4, column::4])
+        for number in range(2):
+            apart = 8 * (images[:, number] - predicted)[..., row::4, column::4]
+            torch.testing.assert_close(condition[:, 16 * (1 + number) + place], apart)
+    torch.testing.assert_close(condition[:, 48:, :, 1, 2], facts)
+    assert net.condition(predicted[..., :7, :9], guide[..., :7, :9]).shape == (2, 51, 2, 2, 3)
+
+
+def test_the_regressor_goes_without_the_scale():
+    net, guide = network(), torch.rand(1, 5, 2, 8, 12)
+    other = torch.cat([guide[:, :3], torch.rand(1, 2, 2, 8, 12)], dim=1)
+    assert torch.equal(net.predict(guide, cyclic=True), net.predict(other, cyclic=True))
 
 
 def test_an_untrained_denoiser_gives_the_linear_estimate():
     """The best linear estimate of a latent of unit variance is z / (1 + sigma^2)."""
     net, z = network(trained=False), torch.randn(2, 3, 2, 3, 5)
-    condition, sigma = torch.randn(2, 17, 2, 3, 5), torch.tensor([0.5, 3.0])
+    condition, sigma = torch.randn(2, 51, 2, 3, 5), torch.tensor([0.5, 3.0])
     expected = z / (1 + sigma.square())[:, None, None, None, None]
     torch.testing.assert_close(net.denoise(z, sigma, condition, cyclic=True), expected)
     torch.nn.init.ones_(net.denoiser.head[-1].bias)  # F = 1
@@ -82,7 +91,7 @@ def test_an_untrained_denoiser_gives_the_linear_estimate():
 
 
 def test_the_denoiser_is_shown_scaled_input_condition_and_level():
-    net, z, condition = network(), torch.randn(1, 3, 2, 3, 5), torch.randn(1, 17, 2, 3, 5)
+    net, z, condition = network(), torch.randn(1, 3, 2, 3, 5), torch.randn(1, 51, 2, 3, 5)
     sigma = torch.tensor(2.0, dtype=torch.float64)  # as schedules hold them
     shown = torch.cat([z / 5**0.5, condition], dim=1)
     output = net.denoiser(shown, torch.tensor([2.0]).log() / 4, cyclic=False)

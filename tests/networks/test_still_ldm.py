@@ -44,14 +44,14 @@ def test_the_scale_is_seen(regressor):
 def test_the_denoiser_is_told_the_scale_of_rows_and_of_columns():
     net, predicted = network(), torch.randn(2, 1, 9, 10)
     condition = net.condition(predicted, guides([(0.5, 0.25), (1.0, 0.3)]))
-    assert condition.shape == (2, 18, 1, 3, 3)
-    torch.testing.assert_close(condition[:, 16:, 0, 1, 2], torch.tensor([(0.5, 0.25), (1.0, 0.3)]))
+    assert condition.shape == (2, 34, 1, 3, 3)
+    torch.testing.assert_close(condition[:, 32:, 0, 1, 2], torch.tensor([(0.5, 0.25), (1.0, 0.3)]))
 
 
 def test_no_weights_look_along_time():
     names = [name for name, _ in network(UNET).named_parameters()]
     assert not [name for name in names if "between" in name]
-    z, condition = torch.randn(1, 3, 2, 3, 3), torch.randn(1, 18, 2, 3, 3)
+    z, condition = torch.randn(1, 3, 2, 3, 3), torch.randn(1, 34, 2, 3, 3)
     net, sigma = network(), torch.tensor(2.0)
     both = net.denoise(z, sigma, condition, cyclic=False)
     one = net.denoise(z[:, :, 1:], sigma, condition[:, :, 1:], cyclic=False)

@@ -50,7 +50,7 @@ def test_a_batch_holds_items_of_one_kind(folders):
         item = items[g]
         images, frames = (4, 1) if kinds[g] == "still" else (1, 4)
         assert item.x.shape == (images, frames, 16, 16)
-        assert item.guide.shape == (images, 3, frames, 16, 16)
+        assert item.guide.shape == (images, 5, frames, 16, 16)
         assert item.kept.shape == (images, frames)
         assert (item.parts.shape, item.exact.shape) == ((images, 2), (images,))
         assert bool(item.cyclic) == (kinds[g] == "circle")
@@ -81,6 +81,15 @@ def test_the_guide_says_how_far_a_time_is_from_what_was_measured(folders):
         assert (t[~kept] == 0.5).all()
         assert kept.tolist() in ([True, False] * 2, [False, True] * 2)
         torch.testing.assert_close(item.guide[0, 0][kept], item.guide[0, 1][kept])
+
+
+def test_the_guide_says_what_part_of_kspace_was_measured(folders):
+    for stills in (0.0, 1.0):
+        items = dataset(folders, stills=stills, scale=(1.5, 3.0), photographic=0.3)
+        for g in range(4):
+            item = items[g]
+            assert torch.equal(item.guide[:, 3:, 0, 0, 0], item.parts.float())
+            assert torch.equal(item.guide[:, 3:], item.guide[:, 3:, :1, :1, :1].expand_as(item.guide[:, 3:]))
 
 
 def test_stills_are_scanned_in_space_alone(folders):

@@ -166,8 +166,8 @@ def restore(
         typer.Option(
             metavar="KIND",
             rich_help_panel=OUTPUT,
-            help="Write DICOM, classic (a file a slice and time) or enhanced (one file), to the folder OUT; classic "
-            "where OUT is a folder.",
+            help="Write DICOM, classic (a file a slice and time) or enhanced (one file), to the folder OUT; if left "
+            "out, NIfTI, or classic where OUT is a folder.",
         ),
     ] = None,
     force: Annotated[

@@ -16,7 +16,9 @@ from kfine.networks.space_time import SpaceTimeUNet
 class CineLDM(ResidualLDM):
     """A `ResidualLDM` of cines, for the methods "cine-regression", "vqgan" (not a method yet) and "cine-ldm".
 
-    Its guide: the measured frame before, the one after, and the part of the way between them in [0, 1].
+    Its guide: the measured frame before, the one after, the part of the way between them in [0, 1], and the parts of
+    k-space that were measured along rows and columns, in (0, 1].  The regressor goes without the last two: it sees
+    how blurred its images are.
 
     Args:
         regressor: `widths` and `blocks` of its SpaceTimeUNet.
@@ -25,7 +27,8 @@ class CineLDM(ResidualLDM):
     """
 
     IMAGES: ClassVar[int] = 2
-    FACTS: ClassVar[int] = 1
+    FACTS: ClassVar[int] = 3
+    SEEN: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -35,7 +38,7 @@ class CineLDM(ResidualLDM):
         denoiser: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            regressor=SpaceTimeUNet(inputs=self.IMAGES + self.FACTS, outputs=1, levels=False, **regressor),
+            regressor=SpaceTimeUNet(inputs=self.SEEN, outputs=1, levels=False, **regressor),
             autoencoder=autoencoder,
             denoiser=denoiser,
             time=True,
@@ -43,5 +46,5 @@ class CineLDM(ResidualLDM):
 
     def blend(self, guide: Tensor) -> Tensor:
         """Return the frames before and after, mixed by the part of the way: the optical-flow baseline."""
-        before, after, t = guide.unbind(1)
+        before, after, t = guide[:, :3].unbind(1)
         return torch.lerp(before, after, t)

@@ -14,6 +14,8 @@ from kfine.networks.blocks import pad_to_multiple
 from kfine.networks.space_time import SpaceTimeUNet
 from kfine.networks.vqgan import VQGAN
 
+_MAGNIFIED = 8.0  # differences are about an eighth of the contrast of an image
+
 
 class ResidualLDM(nn.Module, ABC):
     """Abstract: E[x | scan] by a regressor, and latent diffusion of what that lacks (CorrDiff, Mardani et al. 2023).
@@ -23,10 +25,10 @@ class ResidualLDM(nn.Module, ABC):
     `set_latent_statistics` has been told theirs.
 
     What the scan says is the guide (batch, channel, frame, row, column): first `IMAGES` images, then `FACTS`
-    channels that are constant over a plane.
+    channels that are constant over a plane.  The regressor sees the first `SEEN` of them, the denoiser all.
 
     Args:
-        regressor: maps the guide to (batch, 1, frame, row, column), called with the keyword `cyclic`.
+        regressor: maps what it sees of the guide to (batch, 1, frame, row, column), called with the keyword `cyclic`.
         autoencoder: arguments of the VQGAN, or None.
         denoiser: `widths` and `blocks` of its SpaceTimeUNet, or None; it needs an autoencoder.
         time: whether the denoiser looks along time; else it takes frames one by one.
@@ -34,6 +36,7 @@ class ResidualLDM(nn.Module, ABC):
 
     IMAGES: ClassVar[int]
     FACTS: ClassVar[int]
+    SEEN: ClassVar[int]
     latent_mean: Tensor
     latent_std: Tensor
 
@@ -54,7 +57,7 @@ class ResidualLDM(nn.Module, ABC):
             self.register_buffer("latent_mean", torch.zeros(channels))
             self.register_buffer("latent_std", torch.ones(channels))
             if denoiser is not None:
-                inputs = channels + factor**2 + self.FACTS
+                inputs = channels + factor**2 * (1 + self.IMAGES) + self.FACTS
                 self.denoiser = SpaceTimeUNet(
                     inputs=inputs, outputs=channels, levels=True, time=time, **denoiser
                 )
@@ -70,7 +73,7 @@ class ResidualLDM(nn.Module, ABC):
 
         cyclic: whether time wraps round.
         """
-        return self.blend(guide) + self.regressor(guide, cyclic=cyclic)[:, 0].float()
+        return self.blend(guide) + self.regressor(guide[:, : self.SEEN], cyclic=cyclic)[:, 0].float()
 
     def encode(self, x: Tensor, seen: Tensor) -> Tensor:
         """Return the normalised latent of frames `x`, not quantised.
@@ -98,17 +101,24 @@ class ResidualLDM(nn.Module, ABC):
         return decoded.view_as(seen)
 
     def condition(self, predicted: Tensor, guide: Tensor) -> Tensor:
-        """Return what the denoiser is shown: the prediction by pixel-unshuffle on the latent grid, and the facts.
+        """Return what the denoiser is shown, on the latent grid.
+
+        By pixel-unshuffle the prediction and how far each image of the guide is from it: where the scan's images differ
+        among themselves or from the prediction, more is lacking.  And the facts, first of all the scale: the
+        latents of what a coarser scan lacks are larger.
 
         Args:
             predicted: (batch, frame, row, column).
-            guide: whose constant channels are the facts.
+            guide: of the same planes.
 
         Returns:
-            (batch, factor^2 + FACTS, frame, ceil(row / factor), ceil(column / factor)).
+            (batch, factor^2 (1 + IMAGES) + FACTS, frame, ceil(row / factor), ceil(column / factor)).
         """
         factor = self._autoencoder.factor
-        pixels = F.pixel_unshuffle(pad_to_multiple(predicted, factor)[:, :, None], factor).transpose(1, 2)
+        apart = _MAGNIFIED * (guide[:, : self.IMAGES] - predicted[:, None])
+        shown = torch.cat([predicted[:, None], apart], dim=1).transpose(1, 2)
+        planes = pad_to_multiple(shown.flatten(0, 1), factor)
+        pixels = F.pixel_unshuffle(planes, factor).unflatten(0, shown.shape[:2]).transpose(1, 2)
         facts = guide[:, self.IMAGES :, :, :1, :1].to(pixels)
         return torch.cat([pixels, facts.expand(-1, -1, -1, *pixels.shape[-2:])], dim=1)
 

@@ -26,6 +26,7 @@ class StillLDM(ResidualLDM):
 
     IMAGES: ClassVar[int] = 1
     FACTS: ClassVar[int] = 2
+    SEEN: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class StillLDM(ResidualLDM):
         denoiser: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            regressor=_regressor(self.IMAGES + self.FACTS, **regressor),
+            regressor=_regressor(self.SEEN, **regressor),
             autoencoder=autoencoder,
             denoiser=denoiser,
             time=False,

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kfine.errors import InputError
-from kfine.methods.cine_guide import guide
+from kfine.methods.cine_guide import guide, with_facts
 from kfine.methods.time_interpolation import neighbours
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.cine_config import CineDataConfig
@@ -108,7 +108,7 @@ class CineDataset(Dataset[Item]):
         x = planes[places[:count]]
         seen = zero_filled(torch.from_numpy(planes[places[count:]]), how, rng)
         cut = drawn_cut(x, self.config.patch, rng)
-        around = _guide(cut.around(seen), times[used].tolist(), at.tolist(), period=period)
+        around = _guide(cut.around(seen), times[used].tolist(), at.tolist(), period=period, parts=how.parts)
         kept = torch.from_numpy(np.isin(at, times))
         return cut.inside(cut.around(torch.from_numpy(x))), cut.guide(around, images=2), kept, how
 
@@ -118,7 +118,7 @@ class CineDataset(Dataset[Item]):
         seen = zero_filled(torch.from_numpy(planes), how, rng)
         cut = drawn_cut(planes, self.config.patch, rng)
         x, seen = (cut.around(frames) for frames in (torch.from_numpy(planes), seen))
-        around = torch.stack([seen, seen, torch.zeros_like(seen)])
+        around = with_facts(seen, seen, torch.zeros_like(seen), how.parts)
         return cut.inside(x), cut.guide(around, images=2), torch.ones(1, dtype=torch.bool), how
 
     def _scan(self, rng: Rng, *, frames: int) -> Degradation:
@@ -133,11 +133,18 @@ class CineDataset(Dataset[Item]):
         return drawn_planes(planes, image, scaling=scaling, config=self.config, rng=rng)
 
 
-def _guide(seen: Tensor, times: Sequence[float], at: Sequence[float], *, period: float | None) -> Tensor:
+def _guide(
+    seen: Tensor,
+    times: Sequence[float],
+    at: Sequence[float],
+    *,
+    period: float | None,
+    parts: tuple[float, float],
+) -> Tensor:
     """Return the guide of zero-filled frames (kept frame, row, column): to it, they were measured as they are."""
     matrix = seen.shape[-2], seen.shape[-1]
     crop = KSpaceCrop(matrix, matrix, real=True)
-    return guide(crop(seen), crop, times, at, period=period)
+    return guide(crop(seen), crop, times, at, period=period, parts=parts)
 
 
 def _one_opencv_thread() -> None:
