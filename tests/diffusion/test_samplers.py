@@ -160,3 +160,14 @@ def test_schedules():
         assert torch.equal(late, sigmas[-len(late) :])
     with pytest.raises(ValueError, match="first >= last"):
         uniform_in_gamma(0.1, 0.2, 3)
+
+
+def test_a_long_learned_schedule_asks_for_few_times_at_once():
+    asked = []
+
+    def gamma(t):
+        asked.append(len(t))
+        return 2 * t.log()
+
+    torch.testing.assert_close(learned(gamma, 25_000), torch.linspace(1, 1 / 25_000, 25_000))
+    assert max(asked) <= 10_000

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+_TIMES_AT_ONCE = 10_000
+
 
 def uniform_in_gamma(first: float, last: float, steps: int) -> Tensor:
     """Return `steps` sigmas (float64) from `first` down to `last`, evenly spaced in gamma = 2 log sigma."""
@@ -22,7 +24,8 @@ def learned(gamma: Callable[[Tensor], Tensor], steps: int, *, first: float | Non
     `first` keeps only the sigmas up to it: the same steps, started late.
     """
     t = torch.linspace(1, 1 / steps, steps)
-    sigmas = sigma_of(gamma(t))
+    # A gamma network holds a thousand numbers for each time.
+    sigmas = sigma_of(torch.cat([gamma(part) for part in t.split(_TIMES_AT_ONCE)]))
     return sigmas if first is None else sigmas[sigmas <= first]
 
 
