@@ -133,7 +133,7 @@ def restore(
     """
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
     high = high_matrix(image.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
-    scan = Scan(KSpaceCrop(high, image.matrix, real=not image.measured), timing)
+    scan = Scan(_crop(image, high), timing)
     scaling = Scaling.of(image.voxels)
     chosen = choose_method(
         Choice(
@@ -162,6 +162,12 @@ def restore(
     return Restoration(images["mean"], images.get("std"), drawn, residual, provenance)
 
 
+def _crop(image: Image, high: Matrix) -> KSpaceCrop:
+    """Return what was measured of each plane."""
+    sampled = None if image.coverage is None else torch.from_numpy(image.coverage.copy())
+    return KSpaceCrop(high, image.matrix, real=not image.measured, sampled=sampled)
+
+
 def _provenance(
     image: Image,
     work: Work,
@@ -181,6 +187,7 @@ def _provenance(
         },
         "input": {"kind": source.kind, "name": source.name, "sha256": source.digest},
         "kspace": "measured" if image.measured else "simulated from a real image",
+        **({"acquisition": source.acquisition} if source.acquisition else {}),
         "matrix": {"measured": list(crop.low), "restored": list(crop.high)},
         "frames": {"asked": asked, **_frames(image, work.scan)},
         "slices": list(slices) if slices else None,
@@ -209,5 +216,7 @@ def _frames(image: Image, scan: Scan) -> dict[str, Any]:
 
 def _recipe(image: Image, work: Work, made_by: dict[str, Any]) -> dict[str, Any]:
     """Return everything that decides the voxels of a slice, to the last bit."""
-    voxels = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes()).hexdigest()
-    return made_by | {"voxels": voxels, "at_once": work.at_once, "keep": work.keep}
+    voxels = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes())
+    if image.coverage is not None:
+        voxels.update(np.ascontiguousarray(image.coverage).tobytes())
+    return made_by | {"voxels": voxels.hexdigest(), "at_once": work.at_once, "keep": work.keep}
