@@ -90,7 +90,9 @@ def _acquired(image: Image, low: Matrix) -> Matrix | None:
 
 def _coverage(image: Image, low: Matrix) -> NDArray[np.bool_] | None:
     """Return which samples of the centre `low` were measured, None where all were."""
-    return None if image.coverage is None else centre_crop(torch.from_numpy(image.coverage.copy()), low).numpy()
+    return (
+        None if image.coverage is None else centre_crop(torch.from_numpy(image.coverage.copy()), low).numpy()
+    )
 
 
 def _frame_operator(

@@ -144,9 +144,7 @@ def magnitude(image: Image) -> Image:
     return replace(image, voxels=np.abs(image.voxels), coverage=None) if image.measured else image
 
 
-def _checked_coverage(
-    coverage: NDArray[np.bool_] | None, voxels: NDArray[Any]
-) -> NDArray[np.bool_] | None:
+def _checked_coverage(coverage: NDArray[np.bool_] | None, voxels: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Return a read-only view of `coverage`, or None where it says that all was measured."""
     if coverage is None:
         return None

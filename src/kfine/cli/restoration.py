@@ -12,7 +12,19 @@ from kfine.cli import options
 from kfine.cli.beforehand import NIFTI_LONGEST, check_original, check_room, study_of
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_inputs_kept, check_outputs, check_outside
-from kfine.cli.parameters import FLAG, MACHINE, MODEL, OUTPUT, TIME, Overwrite, Quiet, Series, Slices
+from kfine.cli.parameters import (
+    FLAG,
+    MACHINE,
+    MODEL,
+    OUTPUT,
+    TIME,
+    CoilAxis,
+    Combine,
+    Overwrite,
+    Quiet,
+    Series,
+    Slices,
+)
 from kfine.cli.restored import RestorationFiles, summary, write_restoration
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
@@ -20,7 +32,8 @@ MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
 
 def restore(
     image: Annotated[
-        Path, typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or .npy k-space.")
+        Path,
+        typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or raw k-space (.h5, .cfl, .npy)."),
     ],
     scale: Annotated[
         float | None,
@@ -58,6 +71,8 @@ def restore(
     ] = None,
     slices: Slices = None,
     series: Series = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
     noise: Annotated[
         float,
         typer.Option(
@@ -235,7 +250,7 @@ def restore(
 
     parts = files.parts if resume else None
     with plain_warnings(quiet=quiet):
-        low = read(image, series=series)
+        low = read(image, series=series, coil_axis=coil_axis, combine=combine)
         check_original(low, force=force)
         study = study_of(low, image, series) if files.dicom else None
         taken = options.parse_slices(slices, low.slices)

@@ -1,15 +1,16 @@
-"""BART's two-file format in: NAME.hdr, a text with the dimensions, and NAME.cfl, complex numbers in column-major order."""
+"""BART's pairs of files in: NAME.hdr, a text with the dimensions, and NAME.cfl, complex numbers, first axis fastest."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from kfine.errors import InputError
 from kfine.io.checks import clean_text, digest_of, human_size
-from kfine.io.raw_partitions import slices_of_partitions
+from kfine.io.raw_partitions import slices_of
 from kfine.io.raw_scan import RawScan
 
 # Of BART's 16 dimensions (its src/misc/mri.h), those that an image here has an axis for.
@@ -37,7 +38,9 @@ def bart_scan(path: Path) -> RawScan:
     header, data = path.with_suffix(".hdr"), path.with_suffix(".cfl")
     for half in (header, data):
         if not half.is_file():
-            raise InputError(f"{name}: expected {clean_text(half.name)} beside it, got no such file; copy both")
+            raise InputError(
+                f"{name}: expected {clean_text(half.name)} beside it, got no such file; copy both"
+            )
     shape = _dimensions(header)
     expected, found = 8 * math.prod(shape), data.stat().st_size
     if expected != found:
@@ -47,7 +50,7 @@ def bart_scan(path: Path) -> RawScan:
         )
     others = [axis for axis, n in enumerate(shape) if n > 1 and axis not in
               (_READ, _PHASE, _PARTITION, _COIL, _TIME, _SLICE)]  # fmt: skip
-    if others or (shape[_PARTITION] > 1 and shape[_SLICE] > 1):
+    if others:
         raise InputError(
             f"{name}: expected readout, phases, coils, times and slices, got dimensions {' '.join(map(str, shape))}; "
             "choose one of each other dimension with bart slice"
@@ -56,12 +59,7 @@ def bart_scan(path: Path) -> RawScan:
     axes = (_TIME, _SLICE, _PARTITION, _COIL, _READ, _PHASE)
     kept = stored.transpose(*axes, *(axis for axis in range(_DIMENSIONS) if axis not in axes))
     kspace = kept.reshape(kept.shape[: len(axes)])
-    frames, slices, partitions, *plane = kspace.shape
-    if partitions > 1:
-        kspace = slices_of_partitions(kspace[:, 0], name=name)
-    else:
-        kspace = kspace[:, :, 0]
-    return RawScan.of_array(kspace, name, digest_of(data))
+    return RawScan.of_array(slices_of(kspace, name=name), name, digest_of(data))
 
 
 def _dimensions(header: Path) -> tuple[int, ...]:
@@ -70,9 +68,11 @@ def _dimensions(header: Path) -> tuple[int, ...]:
     with header.open("rb") as file:
         text = file.read(_LONGEST)
     lines = [line.split() for line in text.decode("ascii", "replace").splitlines()]
-    for line, following in zip(lines, lines[1:], strict=False):
+    for line, following in pairwise(lines):
         if line == ["#", "Dimensions"]:
-            numbers = [int(word) for word in following if word.isascii() and word.isdigit() and len(word) < 10]
+            numbers = [
+                int(word) for word in following if word.isascii() and word.isdigit() and len(word) < 10
+            ]
             if 2 <= len(following) == len(numbers) <= _DIMENSIONS and min(numbers) > 0:
                 return (*numbers, *(1,) * (_DIMENSIONS - len(numbers)))
     raise InputError(

@@ -9,8 +9,8 @@ import numpy as np
 
 from kfine.errors import InputError
 from kfine.io.checks import check_memory
-from kfine.io.raw_header import RawHeader, read_raw_header
 from kfine.io.raw_hdf5 import dataset_of, hdf5_errors, text_of
+from kfine.io.raw_header import RawHeader, read_raw_header
 from kfine.io.raw_scan import Plane, RawScan
 
 
@@ -27,8 +27,8 @@ def fastmri_scan(file: Any, name: str, digest: str) -> RawScan:
     kspace = dataset_of(file, "kspace", name)
     if kspace.dtype.kind != "c" or kspace.ndim not in (3, 4) or 0 in kspace.shape:
         raise InputError(
-            f"{name}: expected complex 'kspace' of (slice, row, column) or (slice, coil, row, column), got {kspace.dtype} "
-            f"of shape {kspace.shape}"
+            f"{name}: expected complex 'kspace' of (slice, row, column) or (slice, coil, row, column), got "
+            f"{kspace.dtype} of shape {kspace.shape}"
         )
     slices, *coils, rows, columns = kspace.shape
     count = coils[0] if coils else 1
@@ -63,7 +63,7 @@ def _geometry(
     )
     if header.matrix[:2] != (rows, columns):
         warnings.warn(
-            f"{name}: the header speaks of {header.matrix[0]}x{header.matrix[1]} samples, the data have {rows}x{columns}: "
+            f"{name}: the header says {header.matrix[0]}x{header.matrix[1]} samples, the data have {rows}x{columns}: "
             "readout oversampling cannot be told and stays",
             UserWarning,
             stacklevel=3,

@@ -76,12 +76,14 @@ def _open_array(path: Path, name: str) -> NDArray[Any]:
 def _with_axes(kspace: NDArray[Any], coil_axis: int | None, name: str) -> NDArray[Any]:
     """Return a view (frame, slice, coil, row, column)."""
     if coil_axis is not None and not -kspace.ndim <= coil_axis < kspace.ndim:
-        raise UsageError(f"coil axis {coil_axis}: expected one of the {kspace.ndim} axes of {name}, counted from 0")
+        raise UsageError(
+            f"coil axis {coil_axis}: expected one of the {kspace.ndim} axes of {name}, counted from 0"
+        )
     others = kspace.ndim - (coil_axis is not None)
     if not 2 <= others <= 4 or 0 in kspace.shape:
         raise InputError(
-            f"{name}: expected axes (row, column), (slice, row, column) or (frame, slice, row, column), and one more for "
-            f"coils, got shape {kspace.shape}; name the coils' axis with --coil-axis and drop other axes first"
+            f"{name}: expected axes (row, column), (slice, row, column) or (frame, slice, row, column), and one more "
+            f"for coils, got shape {kspace.shape}; name the coils' axis with --coil-axis and drop other axes first"
         )
     kspace = kspace[None] if coil_axis is None else np.moveaxis(kspace, coil_axis, 0)
     coils, *stack, rows, columns = kspace.shape

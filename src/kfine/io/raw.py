@@ -135,7 +135,9 @@ def _block(scan: RawScan) -> tuple[int, int]:
         sampled |= (plane != 0).any(0)
         power += np.square(np.abs(plane)).sum(0, dtype=np.float64)
     if not sampled.any():
-        raise InputError(f"{scan.name}: expected k-space, got zeros throughout; check that this is the right file")
+        raise InputError(
+            f"{scan.name}: expected k-space, got zeros throughout; check that this is the right file"
+        )
     check_centred(power, scan.name)
     return measured_block(Reduction(scan.matrix, scan.field, scan.field).sampled(sampled))
 
@@ -155,9 +157,9 @@ def _combined(
 ) -> _Slice:
     coils = kspace.shape[1]
     y = torch.from_numpy(kspace)
-    levels = [
-        noise_level(part, mask) for part, mask in zip(kspace, masks, strict=True) if mask.any()
-    ] or [0.0]
+    levels = [noise_level(part, mask) for part, mask in zip(kspace, masks, strict=True) if mask.any()] or [
+        0.0
+    ]
     noise, size = float(np.median(levels)), float(y.abs().square().sum(dtype=torch.float64))
     if combine == RSS:
         planes = ifft2c(y).abs().square().sum(1).sqrt()
@@ -182,7 +184,7 @@ def _in_common(covered: list[Mask], name: str) -> Mask:
     common, any_of = np.logical_and.reduce(covered), np.logical_or.reduce(covered)
     if common.sum() < _IN_COMMON * any_of.sum():
         raise InputError(
-            f"{name}: expected planes that were sampled alike, got only {100 * common.sum() / any_of.sum():.0f} % of the "
+            f"{name}: expected planes sampled alike, got only {100 * common.sum() / any_of.sum():.0f} % of the "
             "samples in all of them; restore frames or slices that were sampled alike from a file of their own"
         )
     return common  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ ITERATIONS = 12  # of conjugate gradients: more bring noise before they bring de
 SMALLEST_CENTRE = 8
 _PASSES = 10
 _SMOOTHED = 32  # a part of the field of view over which sensitivities are taken as constant
-_PROBES, _POOLED = 4, 7
+_PROBES, _POOLED = 4, 9
 _DETERMINED = 0.5
 
 
@@ -42,8 +42,8 @@ def sensitivities_of(kspace: Plane, sampled: Mask, *, name: str) -> Tensor:
     found = tuple(side.stop - side.start for side in box)
     if any(n < min(SMALLEST_CENTRE, whole) for n, whole in zip(found, sampled.shape, strict=True)):
         raise InputError(
-            f"{name}: expected a fully sampled centre of {SMALLEST_CENTRE}x{SMALLEST_CENTRE} samples to tell the coils' "
-            f"sensitivities, got {found[0]}x{found[1]}; combine the coils by --combine rss"
+            f"{name}: expected a fully sampled centre of {SMALLEST_CENTRE}x{SMALLEST_CENTRE} samples to tell the "
+            f"coils' sensitivities, got {found[0]}x{found[1]}; combine the coils by --combine rss"
         )
     centre = np.zeros_like(kspace)
     rows, columns = (np.hanning(n + 2)[1:-1] for n in found)

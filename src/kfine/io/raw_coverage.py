@@ -69,7 +69,7 @@ def measured_block(sampled: Mask) -> Matrix:
 
 
 def full_centre(sampled: Mask) -> Box:
-    """Return the largest box about the origin without a gap, grown by a line at a time; empty if that is not sampled."""
+    """Return a box about the origin without a gap, grown by a line at a time; empty if the origin is not sampled."""
     bounds = [n // 2 for n in sampled.shape]
     low, high = list(bounds), [n + 1 for n in bounds]
     if not sampled[tuple(bounds)]:

@@ -43,7 +43,9 @@ def _scan(file: Any, name: str, digest: str) -> RawScan:
         if "kspace" in list(file):
             return fastmri_scan(file, name, digest)
         # ISMRMRD's group is called "dataset" unless its writer says otherwise.
-        groups = [key for key in sorted(file, key=lambda key: key != "dataset")[:16] if has_own(file, key, "group")]
+        groups = [
+            key for key in sorted(file, key=lambda key: key != "dataset")[:16] if has_own(file, key, "group")
+        ]
         for group in groups:
             if {"data", "xml"} <= set(file[group]):
                 return ismrmrd_scan(file[group], name, digest)
@@ -62,8 +64,8 @@ def hdf5_errors(name: str) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError):
         raise InputError(
-            f"{name}: expected a whole HDF5 file, got one that is truncated, damaged or compressed in a way that is not "
-            "installed; copy it again"
+            f"{name}: expected a whole HDF5 file, got one that is truncated, damaged or compressed in a way that is "
+            "not installed; copy it again"
         ) from None
 
 
@@ -92,7 +94,7 @@ def dataset_of(group: Any, key: str, name: str) -> Any:
     dataset = group[key]
     if dataset.external or dataset.is_virtual:
         raise InputError(
-            f"{name}: expected the data of {key!r} in the file itself, got a reference to other files; copy them into it"
+            f"{name}: expected the data of {key!r} in the file itself, got references to other files; copy them in"
         )
     return dataset
 

@@ -111,7 +111,9 @@ def _numbers(space: Any, tag: str, name: str) -> list[float]:
         except ValueError:
             number = math.nan
         if not 0 < number < math.inf:
-            raise InputError(f"{name}: expected positive numbers as {tag} in the XML header; convert the raw data again")
+            raise InputError(
+                f"{name}: expected positive numbers as {tag} in the XML header; convert the raw data again"
+            )
         numbers.append(number)
     return numbers
 
@@ -119,7 +121,9 @@ def _numbers(space: Any, tag: str, name: str) -> list[float]:
 def _counts(space: Any, name: str) -> Counts:
     x, y, z = _numbers(space, "matrixSize", name)
     if max(x, y, z) > _MOST or any(n % 1 for n in (x, y, z)):
-        raise InputError(f"{name}: expected a matrix of at most {_MOST} samples an axis, got {x:g} x {y:g} x {z:g}")
+        raise InputError(
+            f"{name}: expected a matrix of at most {_MOST} samples an axis, got {x:g} x {y:g} x {z:g}"
+        )
     return int(x), int(y), int(z)
 
 

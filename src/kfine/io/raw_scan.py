@@ -66,7 +66,9 @@ def checked_plane(scan: RawScan, frame: int, slice: int) -> Plane:
     with np.errstate(over="ignore"):
         plane = np.asarray(scan.plane(frame, slice)).astype(np.complex64)
     if not np.isfinite(plane).all():
-        raise InputError(f"{scan.name}: expected finite k-space, got NaN or Inf; replace them with zeros first")
+        raise InputError(
+            f"{scan.name}: expected finite k-space, got NaN or Inf; replace them with zeros first"
+        )
     return plane
 
 

@@ -58,9 +58,7 @@ def read(
         ) from None
 
 
-def _read(
-    path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None, raw: Raw
-) -> Image:
+def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None, raw: Raw) -> Image:
     if not path.exists():
         raise InputError(f"{name}: no such file or folder; check the path")
     if path.is_dir():
