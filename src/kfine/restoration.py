@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from kfine.checkpoint import Model
 from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
+from kfine.measured_block import measured_block, without_filling
 from kfine.methods.choice import choose_method
-from kfine.methods.grids import Matrix, high_matrix
+from kfine.methods.grids import Matrix, high_matrix, show
 from kfine.methods.options import Choice
 from kfine.methods.ranges import ranges_of
 from kfine.methods.scan import Scan, timing_of_image
@@ -82,8 +84,9 @@ def restore(
 ) -> Restoration:
     """Return `image` at a larger matrix over the same field of view, at more times, or both.
 
-    The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.  Of a
-    cine, frames at measured times keep theirs.
+    The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.  Where
+    the scanner filled up k-space with zeros, or left out a part of it, that is not measured either.  Of a cine, frames
+    at measured times keep theirs.
 
     Args:
         image: real (its Fourier transform stands in for k-space) or complex (measured k-space).
@@ -123,7 +126,8 @@ def restore(
         on_slices: called with (first, stop), the slices of `image` that are restored from now on.
 
     Warns:
-        UserWarning: the image is far from what its model was trained on; the property is named.
+        UserWarning: the image is far from what its model was trained on; the property is named.  Or the scanner had
+            filled up its k-space (`kfine.measured_block`).
 
     Raises:
         UsageError: options that contradict each other or are out of range.
@@ -132,7 +136,15 @@ def restore(
         ResourceError: a device that is not there, or too little memory.
     """
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
-    high = high_matrix(image.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
+    block, displayed = measured_block(image), image.matrix
+    high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
+    if block != displayed:
+        warnings.warn(
+            f"the scanner filled up {show(block)} measured points to {show(displayed)}: the measured ones are restored",
+            UserWarning,
+            stacklevel=2,
+        )
+        image = without_filling(image, block)
     scan = Scan(_crop(image, high), timing)
     scaling = Scaling.of(image.voxels)
     chosen = choose_method(
@@ -152,7 +164,7 @@ def restore(
     at_once = planes_a_call or max(1, PIXELS_A_CALL[chosen.device.type] // (high[0] * high[1]))
     work = Work(scan, scaling, chosen.method, seed=seed, at_once=at_once, keep=keep_samples)
     asked = {"frames_scale": frames_scale, "frames": frames}
-    made_by = _provenance(image, work, chosen.description, slices=slices, asked=asked)
+    made_by = _provenance(image, work, chosen.description, slices=slices, asked=asked, displayed=displayed)
     store = Parts(Path(parts), _recipe(image, work, made_by)) if parts is not None else None
     voxels, residual = stream(part, work, first=first, watch=Watch(on_progress, on_slices), parts=store)
     at = timing.at if image.frame_times is not None else None
@@ -175,6 +187,7 @@ def _provenance(
     *,
     slices: tuple[int, int] | None,
     asked: dict[str, int | None],
+    displayed: Matrix,
 ) -> dict[str, Any]:
     """Return what is known before the work."""
     source, crop = replace(image.source, header=None), work.scan.crop
@@ -188,7 +201,7 @@ def _provenance(
         "input": {"kind": source.kind, "name": source.name, "sha256": source.digest},
         "kspace": "measured" if image.measured else "simulated from a real image",
         **({"acquisition": source.acquisition} if source.acquisition else {}),
-        "matrix": {"measured": list(crop.low), "restored": list(crop.high)},
+        "matrix": {"measured": list(crop.low), "displayed": list(displayed), "restored": list(crop.high)},
         "frames": {"asked": asked, **_frames(image, work.scan)},
         "slices": list(slices) if slices else None,
         "intensity_full_scale": work.scaling.full,

@@ -27,6 +27,7 @@ _FIELDS = (
     "encoding_space_ref", "position", "read_dir", "phase_dir", "slice_dir", "idx",
 )  # fmt: skip
 _LINE, _PARTITION = "kspace_encode_step_1", "kspace_encode_step_2"
+_INDEX = (_LINE, _PARTITION, "contrast", "set", "phase", "repetition", "slice")
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,9 @@ def ismrmrd_scan(group: Any, name: str, digest: str) -> RawScan:
 def _heads(data: Any, name: str) -> NDArray[Any]:
     """Return the heads of all readouts."""
     parts = data.dtype.names or ()
-    if (
-        data.ndim != 1
-        or not {"head", "data"} <= set(parts)
-        or not set(_FIELDS) <= set(data.dtype["head"].names or ())
-    ):
+    head = (data.dtype["head"].names or ()) if {"head", "data"} <= set(parts) else ()
+    index = (data.dtype["head"]["idx"].names or ()) if "idx" in head else ()
+    if data.ndim != 1 or not set(_FIELDS) <= set(head) or not set(_INDEX) <= set(index):
         raise InputError(
             f"{name}: expected ISMRMRD's readouts with their heads in 'data', got {clean_text(data.dtype)}"
         )
@@ -101,7 +100,7 @@ def _heads(data: Any, name: str) -> NDArray[Any]:
 def _places(heads: NDArray[Any], numbers: NDArray[np.int64], header: RawHeader, name: str) -> _Places:
     """Return where the readouts `numbers` go; lines for calibration alone fill only what else would be empty."""
     chosen = heads[numbers]
-    index = {key: chosen["idx"][key].astype(np.int64) for key in chosen["idx"].dtype.names if key != "user"}
+    index = {key: chosen["idx"][key].astype(np.int64) for key in _INDEX}
     for key in ("contrast", "set"):
         if np.ptp(index[key]):
             raise InputError(

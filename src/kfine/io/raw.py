@@ -88,7 +88,8 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
     if scan.coils > 1 and combine == SENSITIVITIES:
         wrong, total = np.sum([part.sums for part in slices], axis=0)
         facts["samples_unexplained"] = float((wrong / total) ** 0.5)
-    warnings.warn(_said(scan, facts), UserWarning, stacklevel=4)
+    if scan.coils > 1 or coverage.shape != scan.matrix or not coverage.all():
+        warnings.warn(_said(scan, facts), UserWarning, stacklevel=4)
     return Image(
         voxels,
         affine=resized_affine(scan.affine, (scan.slices, *scan.field), (scan.slices, *reduction.block)),

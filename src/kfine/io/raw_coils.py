@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
+from skimage.morphology import convex_hull_image
 from torch import Tensor
 
 from kfine.errors import InputError
@@ -74,11 +75,11 @@ def coil_scan(maps: Tensor, sampled: Mask) -> CoilScan:
 
 
 def determined(scan: CoilScan) -> Mask:
-    """Return which of the image's k-space (row, column) the coils determine: at least half of it.
+    """Return which of the image's k-space (row, column) the coils determine: at least half of it, between samples.
 
     The part that is determined is the diagonal of F A^+ A F.H, estimated with random phases (Hutchinson 1990) and
     averaged over neighbours.  With one coil it is 1 at samples and 0 elsewhere; several coils also tell what lies
-    between samples that are not too far apart.
+    between samples that are not too far apart.  What they tell beyond all samples is mostly noise, and left out.
     """
     generator = torch.Generator().manual_seed(0)
     part = torch.zeros(scan.domain)
@@ -87,7 +88,9 @@ def determined(scan: CoilScan) -> Mask:
         probe = torch.polar(torch.ones_like(angle), angle)
         answer = fft2c(scan.pseudo_inverse(scan(ifft2c(probe))))
         part += (probe.conj() * answer).real / _PROBES
-    return uniform_filter(part.numpy(), _POOLED, mode="wrap") >= _DETERMINED  # type: ignore[no-any-return]
+    sampled = scan.crop.sampled
+    within = True if sampled is None else convex_hull_image(sampled.numpy())
+    return (uniform_filter(part.numpy(), _POOLED, mode="wrap") >= _DETERMINED) & within  # type: ignore[no-any-return]
 
 
 def noise_gain(scan: CoilScan, covered: Mask) -> float:

@@ -64,7 +64,7 @@ def measured_block(sampled: Mask) -> Matrix:
     >>> measured_block(mask)
     (4, 6)
     """
-    rows, columns = (_extent(sampled.any(axis)) for axis in (1, 0))
+    rows, columns = (_extent(np.asarray(sampled.any(axis))) for axis in (1, 0))
     return rows, columns
 
 

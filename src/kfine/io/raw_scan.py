@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class RawScan:
     matrix: Matrix
     plane: Callable[[int, int], Plane]
     field: Matrix
-    affine: Affine = field(default_factory=lambda: np.eye(4))
+    affine: Affine
     frame_times: tuple[float, ...] | None = None
     noise: Plane | None = None
 
@@ -53,7 +53,15 @@ class RawScan:
         """Return the scan of (frame, slice, coil, row, column), without geometry: voxels of 1 mm."""
         frames, slices, coils, rows, columns = kspace.shape
         return cls(
-            name, digest, frames, slices, coils, (rows, columns), lambda f, s: kspace[f, s], (rows, columns)
+            name=name,
+            digest=digest,
+            frames=frames,
+            slices=slices,
+            coils=coils,
+            matrix=(rows, columns),
+            plane=lambda frame, slice: kspace[frame, slice],
+            field=(rows, columns),
+            affine=np.eye(4),
         )
 
 
