@@ -20,17 +20,16 @@ _LEAST = 0.4  # of the matrix: no scanner fills up more than twofold
 
 
 def measured_block(image: Image) -> Matrix:
-    """Return the (rows, columns) of the central block of k-space that holds what was measured; the matrix where all does.
+    """Return the (rows, columns) of the block of k-space that was measured of a DICOM image; the matrix where all was.
 
     A block ends where the power of the frequencies along an axis falls at once, by ten times or more, after it fell
-    gently, and where it does not rise again farther out.  What the header says (`Source.acquired_matrix`) is taken where
-    the spectrum ends within two lines of it, and never alone: on some scanners it is no more than how many lines were
-    acquired, while magnitude and corrections have filled the k-space around (decision 10).
+    gently, and where it does not rise again farther out.  What the header says (`Source.acquired_matrix`) is taken
+    where the spectrum ends within two lines of it, and never alone: on some scanners it is no more than how many lines
+    were acquired, while magnitude and corrections have filled the k-space around (decision 10).
 
-    Args:
-        image: real; k-space that was measured says itself where it ends.
+    Other files are left alone: raw k-space says itself where it ends, and of NIfTI nobody knows what made it.
     """
-    if image.measured:
+    if image.measured or image.source.kind != "dicom":
         return image.matrix
     power = _power(image)
     found = [_extent(_profile(power, axis), image.matrix[axis]) for axis in (0, 1)]
@@ -56,9 +55,9 @@ def _power(image: Image) -> NDArray[np.float64]:
 
 
 def _profile(power: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the power at the distances 0, 1, ... from the origin along `axis`: the median over low frequencies across it.
+    """Return the power at the distances 0, 1, ... from the origin along `axis`, of low frequencies across it.
 
-    The median leaves out the few lines that hold most of the energy.
+    Their median leaves out the few lines that hold most of the energy.
     """
     across = power.shape[1 - axis]
     lines = power.take(range(across // 4, across - across // 4), 1 - axis)

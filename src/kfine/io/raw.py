@@ -191,7 +191,7 @@ def _in_common(covered: list[Mask], name: str) -> Mask:
     return common  # type: ignore[no-any-return]
 
 
-def _covered(planes: NDArray[np.complex64], coverage: Mask) -> NDArray[np.complex64]:
+def _covered(planes: NDArray[Any], coverage: Mask) -> NDArray[Any]:
     """Return planes without what is not known of their k-space."""
     return ifft2c(fft2c(torch.from_numpy(planes)) * torch.from_numpy(coverage)).numpy()  # type: ignore[no-any-return]
 
