@@ -1,13 +1,16 @@
 """restore() of raw k-space: what was measured is kept, and only that."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from kfine import restore
 from kfine.degradation import degrade
-from kfine.errors import InputError
-from kfine.image import Image, magnitude
+from kfine.errors import InputError, UsageError
+from kfine.image import Image, Source, magnitude
+from kfine.intensity import Scaling
 from kfine.operators.fourier import fft2c, ifft2c
 
 ROWS, COLUMNS = 24, 20
@@ -68,6 +71,19 @@ def test_coverage_belongs_to_parts_and_degraded_images() -> None:
     coarse = degrade(low, matrix=(22, 16))
     np.testing.assert_array_equal(coarse.coverage, low.coverage[1:23, 2:18])
     assert degrade(low, matrix=(12, 10)).coverage is None
+
+
+def test_noise_of_the_data(tiny_model) -> None:
+    low = image_of(SAMPLED["all"], slices=1)
+    with pytest.raises(UsageError, match="raw k-space"):
+        restore(low, scale=2, model=tiny_model, noise="data")
+    full = Scaling.of(low.voxels).full
+    told = replace(low, source=Source(kind="kspace", acquisition={"noise": 0.02 * full}))
+    results = [
+        restore(image, scale=2, model=tiny_model, noise=n) for image, n in ((told, "data"), (low, 0.02))
+    ]
+    np.testing.assert_array_equal(*(result.mean.voxels for result in results))
+    assert results[0].provenance["acquisition"] == {"noise": 0.02 * full}
 
 
 def test_coverage_must_fit() -> None:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ def restore(
     steps: int | None = None,
     samples: int | None = None,
     strength: float = 1.0,
-    noise: float = 0.0,
+    noise: float | Literal["data"] = 0.0,
     sampler: str | None = None,
     start: float | None = None,
     conditioned: bool | None = None,
@@ -108,7 +108,8 @@ def restore(
         samples: samples a slice; None takes the model's.
         strength: guidance weight lambda, 0 to 1; at 1 the measured k-space is never contradicted.
         noise: standard deviation of the noise in a voxel of `image`, as a fraction of its full intensity;
-            above 0 the result may differ from the measurement by about that much.
+            above 0 the result may differ from the measurement by about that much.  "data": as it was told from raw
+            k-space.
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
         start: noise level in model units at which sampling starts from the zero-filled image; inf starts
             from pure noise; None is inf where the network sees the scan, and else estimated from its spectrum.
@@ -150,8 +151,8 @@ def restore(
     chosen = choose_method(
         Choice(
             method=method, model=model, time_method=time_method, steps=steps, samples=samples, strength=strength,
-            noise=noise, sampler=sampler, start=start, conditioned=conditioned,
-            device=device, precision=precision,
+            noise=_noise_of(image, scaling) if noise == "data" else noise,
+            sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
         ),
         measurements=lambda: measurements(image, scan, scaling),
         scan=scan,
@@ -172,6 +173,15 @@ def restore(
     drawn = tuple(part.with_frames(array, at) for array in voxels.get("samples", ()))
     provenance = made_by | {"relative_kspace_residual": residual, "notice": NOTICE}
     return Restoration(images["mean"], images.get("std"), drawn, residual, provenance)
+
+
+def _noise_of(image: Image, scaling: Scaling) -> float:
+    """Return the noise that was told from raw k-space, as a part of full intensity."""
+    if image.source.acquisition is None:
+        raise UsageError(
+            "noise data: expected raw k-space, whose noise was told from the data, got another image; give a number"
+        )
+    return float(image.source.acquisition["noise"]) / scaling.full
 
 
 def _crop(image: Image, high: Matrix) -> KSpaceCrop:

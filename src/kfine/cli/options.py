@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from kfine.errors import UsageError
 
@@ -38,6 +39,22 @@ def parse_matrix(text: str | None) -> Matrix | None:
     if not match or 0 in (int(match[1]), int(match[2])):
         raise UsageError(f"--matrix {text}: expected ROWSxCOLUMNS such as 128x128")
     return int(match[1]), int(match[2])
+
+
+def parse_noise(text: str) -> float | Literal["data"]:
+    """Return the number of --noise, or "data".
+
+    >>> parse_noise("0.02"), parse_noise("data")
+    (0.02, 'data')
+    """
+    if text == "data":
+        return "data"
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"--noise {text}: expected a part of the full intensity such as 0.02, or data"
+        ) from None
 
 
 def parse_slices(text: str | None, count: int | None = None) -> tuple[int, int] | None:

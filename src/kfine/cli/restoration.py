@@ -74,11 +74,13 @@ def restore(
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     noise: Annotated[
-        float,
+        str,
         typer.Option(
-            metavar="PART", help="Noise (standard deviation) in IN, as a part of its full intensity."
+            metavar="PART|data",
+            help="Noise (standard deviation) in IN, as a part of its full intensity; or data, what was told from raw "
+            "k-space.",
         ),
-    ] = 0.0,
+    ] = "0",
     method: Annotated[
         str,
         typer.Option(
@@ -237,6 +239,7 @@ def restore(
         check_outside(files.mean, image)
     size = options.parse_size(matrix, scale, needed=frames is None and frames_scale is None)
     options.parse_slices(slices)
+    level = options.parse_noise(noise)
     for name, value, most in (
         ("--samples", samples, MOST_SAMPLES),
         ("--steps", steps, MOST_STEPS),
@@ -261,7 +264,7 @@ def restore(
             result = restore_image(
                 low, matrix=size, scale=scale, frames_scale=frames_scale, frames=frames, method=method,
                 time_method=time_method, model=model, steps=steps, samples=samples, strength=strength,
-                noise=noise, sampler=sampler, start=start,
+                noise=level, sampler=sampler, start=start,
                 conditioned=False if unconditional else None, seed=seed, device=device, precision=precision,
                 slices=taken, parts=parts, on_progress=bar,
                 on_slices=lambda first, stop: bar.name(_named(first, stop, low.slices)),
