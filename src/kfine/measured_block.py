@@ -13,28 +13,30 @@ from kfine.operators.kspace import KSpaceCrop, image_of
 Matrix = tuple[int, int]
 
 _PLANES = 16  # looked at
-_STEP = 10.0  # least ratio of power across the edge of a block
-_GENTLE = 3.0  # greatest ratio over as many lines inside it: images whose detail fades have no edge
-_LINES = 3  # compared on each side
+# Least ratio of power across the end of a block, where the header says the same block and where it does not.
+_STEP_TOLD, _STEP = 3.0, 5.0
+_LINES = 1 / 32  # of the matrix: compared with as many farther out
 _LEAST = 0.4  # of the matrix: no scanner fills up more than twofold
+_NEAR = 4  # lines between what the header says and what is seen
+_FLOOR = 1e-9  # of the greatest power: rounding
 
 
 def measured_block(image: Image) -> Matrix:
     """Return the (rows, columns) of the block of k-space that was measured of a DICOM image; the matrix where all was.
 
-    A block ends where the power of the frequencies along an axis falls at once, by ten times or more, after it fell
-    gently, and where it does not rise again farther out.  What the header says (`Source.acquired_matrix`) is taken
-    where the spectrum ends within two lines of it, and never alone: on some scanners it is no more than how many lines
-    were acquired, while magnitude and corrections have filled the k-space around (decision 10).
+    A block ends where the power of the frequencies along an axis falls within a few lines, several times as much as it
+    did before, and does not rise again farther out.  The fall is no cliff: taking the magnitude spreads it.  Where
+    `Source.acquired_matrix` names the same block, it is taken, and a lesser fall will do; it is never taken alone: on
+    some scanners it is no more than how many lines were acquired, while the k-space around is full (decision 10).
+    Without it the block is rather a few lines too large.
 
     Other files are left alone: raw k-space says itself where it ends, and of NIfTI nobody knows what made it.
     """
     if image.measured or image.source.kind != "dicom":
         return image.matrix
     power = _power(image)
-    found = [_extent(_profile(power, axis), image.matrix[axis]) for axis in (0, 1)]
     told = image.source.acquired_matrix or image.matrix
-    rows, columns = (n if abs(n - m) > 2 else m for n, m in zip(found, told, strict=True))
+    rows, columns = (_extent(_profile(power, axis), image.matrix[axis], told[axis]) for axis in (0, 1))
     return rows, columns
 
 
@@ -68,22 +70,32 @@ def _profile(power: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return (upper[:reach] + lower[:reach]) / 2  # type: ignore[no-any-return]
 
 
-def _extent(profile: NDArray[np.float64], matrix: int) -> int:
-    """Return how many lines hold what was measured: `matrix` where the power has no step."""
-    floor = 1e-12 * profile[1:].max(initial=0.0) + 1e-30
-    best, edge = _STEP, None
-    for end in range(max(3 * _LINES, round(_LEAST * matrix / 2)), len(profile) - _LINES):
-        # Line `end` itself may be half in: an even block has a frequency without its partner.
-        inner, inside = (
-            np.median(profile[end - far * _LINES : end - (far - 1) * _LINES]) + floor for far in (2, 1)
-        )
-        outside = profile[end + 1 :].max() + floor
-        step = float(inside / outside)
-        if step >= best and inner / inside <= _GENTLE:
-            best, edge = step, end
-    if edge is None:
+def _extent(profile: NDArray[np.float64], matrix: int, told: int) -> int:
+    """Return how many lines hold what was measured: `matrix` where the power does not fall.
+
+    Args:
+        profile: power at each distance from the origin.
+        matrix: lines of the image.
+        told: lines that the header says; `matrix` if it says nothing.
+    """
+    width = max(3, round(_LINES * matrix))
+    gap = (width + 1) // 2
+    floor = _FLOOR * profile[1:].max(initial=0.0) + 1e-30
+    levels = (
+        np.array([np.median(profile[at : at + width]) for at in range(max(0, len(profile) - width + 1))])
+        + floor
+    )
+    falls: dict[int, float] = {}
+    for end in range(max(2 * width, round(_LEAST * matrix / 2)), len(levels) - gap):
+        before, inside, beyond = levels[end - 2 * width], levels[end - width], levels[end + gap :].max()
+        agrees = told < matrix and abs(2 * end - told) <= _NEAR
+        # What fades gradually falls as much again: from inside to beyond it is half as far again.
+        fall = inside / beyond / max(1.0, before / inside) ** 1.5 / (_STEP_TOLD if agrees else _STEP)
+        if fall >= 1:
+            falls[end] = float(fall)
+    if not falls:
         return matrix
-    outside = profile[edge + 1 :].max() + floor
-    inside = np.median(profile[edge - _LINES : edge]) + floor
-    last = edge if profile[edge] + floor > (inside * outside) ** 0.5 else edge - 1
-    return min(matrix, 2 * last + 1)
+    end = max(end for end, fall in falls.items() if fall >= 0.8 * max(falls.values()))
+    if told < matrix and abs(2 * end - told) <= _NEAR + 2:
+        return told
+    return min(matrix, 2 * end + 3)
