@@ -39,7 +39,9 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
         )
     scan = RawScan.of_array(_with_axes(kspace, coil_axis, name), name, digest_of(path))
     image = image_of_scan(scan, combine=combine)
-    warnings.warn(f"{name}: .npy holds no voxel size: taken as 1 mm", UserWarning, stacklevel=2)
+    several = coil_axis is None and kspace.ndim > 2
+    axes = "; its other axes are slices and frames, coils would be named by --coil-axis" if several else ""
+    warnings.warn(f"{name}: .npy holds no voxel size: taken as 1 mm{axes}", UserWarning, stacklevel=2)
     return image
 
 
