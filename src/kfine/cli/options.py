@@ -84,7 +84,7 @@ def stem_of(path: Path) -> str:
     >>> stem_of(Path("a/scan.nii.gz"))
     'scan'
     """
-    for suffix in (*NIFTI, ".npy", ".dcm", ".ima"):
+    for suffix in (*NIFTI, ".npy", ".h5", ".hdf5", ".cfl", ".hdr", ".dcm", ".ima"):
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[: -len(suffix)]
     return path.name
