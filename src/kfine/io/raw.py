@@ -61,33 +61,19 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
         raise UsageError(f"combine {combine!r}: expected one of {', '.join(COMBINE)}")
     check_coil_axis(scan.name, scan.coils, scan.matrix)
     size = 8 * scan.matrix[0] * scan.matrix[1] * scan.frames
-    check_memory(size * (2 * scan.slices + _COPIES * scan.coils), name=scan.name)
+    check_memory(size * (3 * scan.slices + _COPIES * scan.coils), name=scan.name)
     reduction = Reduction(scan.matrix, scan.field, _block(scan))
-    voxels = np.empty(
-        (scan.frames, scan.slices, *reduction.block), np.float32 if combine == RSS else np.complex64
-    )
-    slices, known = [], _Known()
-    for index in range(scan.slices):
-        kspace, masks = _read(scan, index, reduction)
-        slices.append(_combined(kspace, masks, known, name=scan.name, combine=combine))
-        voxels[:, index] = slices[-1].planes.numpy()
+    known = _Known()
+    slices = [
+        _combined(*_read(scan, index, reduction), known, name=scan.name, combine=combine)
+        for index in range(scan.slices)
+    ]
+    voxels = torch.stack([part.planes for part in slices], 1).numpy()
     check_voxels(voxels, name=scan.name)
     coverage = _in_common([mask for part in slices for mask in part.covered], scan.name)
     if combine == SENSITIVITIES and not coverage.all():
         voxels = np.stack([_covered(planes, coverage) for planes in voxels])
-    facts = {
-        "coils": scan.coils,
-        "combined_by": combine if scan.coils > 1 or combine == RSS else None,
-        "stored_matrix": list(scan.matrix),
-        "oversampling_removed": scan.field != scan.matrix,
-        "block": in_words(coverage, scan.field),
-        "part_sampled": float(np.mean([mask.mean() for mask in known.masks])),
-        "part_known": float(coverage.mean()),
-        "noise": float(np.median([part.noise for part in slices])),
-    }
-    if scan.coils > 1 and combine == SENSITIVITIES:
-        wrong, total = np.sum([part.sums for part in slices], axis=0)
-        facts["samples_unexplained"] = float((wrong / total) ** 0.5)
+    facts = _facts(scan, slices, known, coverage, combine=combine)
     if scan.coils > 1 or coverage.shape != scan.matrix or not coverage.all():
         warnings.warn(_said(scan, facts), UserWarning, stacklevel=4)
     return Image(
@@ -194,6 +180,26 @@ def _in_common(covered: list[Mask], name: str) -> Mask:
 def _covered(planes: NDArray[Any], coverage: Mask) -> NDArray[Any]:
     """Return planes without what is not known of their k-space."""
     return ifft2c(fft2c(torch.from_numpy(planes)) * torch.from_numpy(coverage)).numpy()  # type: ignore[no-any-return]
+
+
+def _facts(
+    scan: RawScan, slices: list[_Slice], known: _Known, coverage: Mask, *, combine: str
+) -> dict[str, Any]:
+    """Return what the provenance says of how raw k-space became an image."""
+    facts = {
+        "coils": scan.coils,
+        "combined_by": combine if scan.coils > 1 or combine == RSS else None,
+        "stored_matrix": list(scan.matrix),
+        "oversampling_removed": scan.field != scan.matrix,
+        "block": in_words(coverage, scan.field),
+        "part_sampled": float(np.mean([mask.mean() for mask in known.masks])),
+        "part_known": float(coverage.mean()),
+        "noise": float(np.median([part.noise for part in slices])),
+    }
+    if scan.coils > 1 and combine == SENSITIVITIES:
+        wrong, total = np.sum([part.sums for part in slices], axis=0)
+        facts["samples_unexplained"] = float((wrong / total) ** 0.5)
+    return facts
 
 
 def _said(scan: RawScan, facts: dict[str, Any]) -> str:
