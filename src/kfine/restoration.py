@@ -19,6 +19,7 @@ from kfine.checkpoint import Model
 from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
+from kfine.io.checks import check_finite
 from kfine.measured_block import measured_block, without_filling
 from kfine.methods.choice import choose_method
 from kfine.methods.grids import Matrix, high_matrix, show
@@ -132,10 +133,11 @@ def restore(
 
     Raises:
         UsageError: options that contradict each other or are out of range.
-        InputError: an image or a target that cannot be used.
+        InputError: an image (a voxel that is not finite) or a target that cannot be used.
         ModelError: a model that cannot be found, read or trusted.
         ResourceError: a device that is not there, or too little memory.
     """
+    check_finite(image.voxels, name=image.source.name or "image")
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
     block, displayed = measured_block(image), image.matrix
     high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
