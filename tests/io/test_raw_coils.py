@@ -89,6 +89,17 @@ def test_frames_share_their_coils(tmp_path: Path) -> None:
         assert np.abs(np.angle(frame * image.voxels[0, 0].conj()))[OBJECT].mean() < 0.05
 
 
+def test_frames_sampled_in_turn(tmp_path: Path) -> None:
+    """Even lines in one frame, odd ones in the next: with coils both are known alike, with one coil neither is."""
+    masks = np.stack([(ROW % 2 == turn) | CENTRE for turn in (0, 1)])
+    kspace = (np.stack([measured(COILS, 0.003, seed) for seed in (0, 1)]) * masks[:, None])[:, None]
+    image = read(saved(tmp_path, kspace), coil_axis=2)
+    assert image.coverage is None or image.coverage.mean() > 0.9
+    for frame in image.voxels[:, 0]:
+        assert np.sqrt(((np.abs(frame) - np.abs(thing()))[OBJECT] ** 2).mean()) < 0.05
+    refused(InputError, "sampled alike", read, saved(tmp_path, kspace[:, :, 0]))
+
+
 def test_noise_of_combined_coils(tmp_path: Path) -> None:
     """The noise that is told is that of the combined k-space: measured against the same without noise."""
     for sampled in (np.ones((ROWS, COLUMNS), bool), (ROW % 2 == 0) | CENTRE):

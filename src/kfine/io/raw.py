@@ -148,14 +148,13 @@ def _combined(
         0.0
     ]
     noise, size = float(np.median(levels)), float(y.abs().square().sum(dtype=torch.float64))
-    if combine == RSS:
-        planes = ifft2c(y).abs().square().sum(1).sqrt()
-        covered, gains = masks, [known.of(mask, None)[1] for mask in masks]
-        return _Slice(planes, covered, noise * max(gains), (0.0, size))
-    if coils == 1:
-        return _Slice(ifft2c(y[:, 0]), [known.of(mask, None)[0] for mask in masks], noise, (0.0, size))
+    if combine == RSS or coils == 1:
+        images = ifft2c(y)
+        planes = images.abs().square().sum(1).sqrt() if combine == RSS else images[:, 0]
+        return _Slice(planes, [known.of(mask, None)[0] for mask in masks], noise, (0.0, size))
     # One set of sensitivities for all frames: they do not move, and the mean over time has the least noise.
-    maps = sensitivities_of(kspace.mean(0), np.logical_or.reduce(masks), name=name)
+    times = np.sum(masks, axis=0)
+    maps = sensitivities_of(kspace.sum(0) / np.maximum(times, 1, dtype=np.float32), times > 0, name=name)
     drawn, wrong, found = [], 0.0, []
     for samples, mask in zip(y, masks, strict=True):
         operator = coil_scan(maps, mask)
