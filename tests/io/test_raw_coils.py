@@ -91,7 +91,7 @@ def test_frames_share_their_coils(tmp_path: Path) -> None:
 
 def test_frames_sampled_in_turn(tmp_path: Path) -> None:
     """Even lines in one frame, odd ones in the next: with coils both are known alike, with one coil neither is."""
-    masks = np.stack([(ROW % 2 == turn) | CENTRE for turn in (0, 1)])
+    masks = np.stack([(turn == ROW % 2) | CENTRE for turn in (0, 1)])
     kspace = (np.stack([measured(COILS, 0.003, seed) for seed in (0, 1)]) * masks[:, None])[:, None]
     image = read(saved(tmp_path, kspace), coil_axis=2)
     assert image.coverage is None or image.coverage.mean() > 0.9
