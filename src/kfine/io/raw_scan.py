@@ -16,6 +16,7 @@ Matrix = tuple[int, int]
 Plane = NDArray[np.complex64]
 
 MOST_COILS = 256
+_LARGEST = 1e15  # its square, summed over a scan, fits single precision
 _SMALLEST = 16  # of a matrix whose centre is looked for
 _LEAST_CENTRE = 0.15  # of the energy; white noise has a quarter there
 
@@ -69,13 +70,14 @@ def checked_plane(scan: RawScan, frame: int, slice: int) -> Plane:
     """Return one plane (coil, row, column) in single precision.
 
     Raises:
-        InputError: not finite.
+        InputError: not finite, or too large to be squared.
     """
     with np.errstate(over="ignore"):
         plane = np.asarray(scan.plane(frame, slice)).astype(np.complex64)
-    if not np.isfinite(plane).all():
+    # NaN compares as False.
+    if not all(np.abs(part).max(initial=0.0) < _LARGEST for part in (plane.real, plane.imag)):
         raise InputError(
-            f"{scan.name}: expected finite k-space, got NaN or Inf; replace them with zeros first"
+            f"{scan.name}: expected finite k-space, got NaN or Inf or beyond {_LARGEST:g}; replace them with zeros"
         )
     return plane
 
