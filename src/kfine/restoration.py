@@ -203,6 +203,7 @@ def _provenance(
 ) -> dict[str, Any]:
     """Return what is known before the work."""
     source, crop = replace(image.source, header=None), work.scan.crop
+    filled_up = {"displayed": list(displayed)} if displayed != crop.low else {}
     return {
         "software": {
             "kfine": kfine.__version__,
@@ -213,7 +214,7 @@ def _provenance(
         "input": {"kind": source.kind, "name": source.name, "sha256": source.digest},
         "kspace": "measured" if image.measured else "simulated from a real image",
         **({"acquisition": source.acquisition} if source.acquisition else {}),
-        "matrix": {"measured": list(crop.low), "displayed": list(displayed), "restored": list(crop.high)},
+        "matrix": {"measured": list(crop.low), **filled_up, "restored": list(crop.high)},
         "frames": {"asked": asked, **_frames(image, work.scan)},
         "slices": list(slices) if slices else None,
         "intensity_full_scale": work.scaling.full,

@@ -184,7 +184,7 @@ def restore(
             metavar="KIND",
             rich_help_panel=OUTPUT,
             help="Write DICOM, classic (a file a slice and time) or enhanced (one file), to the folder OUT; classic "
-            "where OUT is a folder.",
+            "if left out and OUT is a folder.",
         ),
     ] = None,
     force: Annotated[
