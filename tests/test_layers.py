@@ -18,7 +18,7 @@ LAYERS = [
     {"image"},
     {"intensity", "devices", "thermal_noise"},
     {"operators", "io", "phantom"},
-    {"blind_degradation"},
+    {"blind_degradation", "measured_block"},
     {"networks"},
     {"checkpoint"},
     {"diffusion"},

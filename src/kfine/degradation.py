@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io.checks import check_finite
 from kfine.methods.grids import low_matrix
+from kfine.operators.fourier import centre_crop
 from kfine.operators.frames import AverageFrames, KeepFrames, times_of
 from kfine.operators.kspace import KSpaceCrop, image_of
 from kfine.thermal_noise import thermal_noise
@@ -77,7 +79,7 @@ def degrade(
     low_image = image.with_frames(result, times_of(frames.groups, times, image.period) if times else None)
     # Other voxels than those of the file that the digest is of.
     source = replace(image.source, digest="", acquired_matrix=_acquired(image, low))
-    return replace(low_image, source=source)
+    return replace(low_image, source=source, coverage=_coverage(image, low))
 
 
 def _acquired(image: Image, low: Matrix) -> Matrix | None:
@@ -86,6 +88,13 @@ def _acquired(image: Image, low: Matrix) -> Matrix | None:
         return None
     rows, columns = (min(pair) for pair in zip(image.source.acquired_matrix, low, strict=True))
     return None if (rows, columns) == low else (rows, columns)
+
+
+def _coverage(image: Image, low: Matrix) -> NDArray[np.bool_] | None:
+    """Return which samples of the centre `low` were measured, None where all were."""
+    return (
+        None if image.coverage is None else centre_crop(torch.from_numpy(image.coverage.copy()), low).numpy()
+    )
 
 
 def _frame_operator(

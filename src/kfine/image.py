@@ -17,13 +17,14 @@ class Source:
     """Where an image came from, as far as a later step must know it.  Holds no patient data.
 
     Attributes:
-        kind: "nifti", "dicom", "kspace" or "array".
+        kind: "nifti", "dicom", "kspace" (of whatever format) or "array".
         name: the file or folder name, without its path.
         digest: SHA-256 of the input bytes, "" for an array made in memory.
         axis_order: for each of the file's three spatial axes, which of (slice, row, column) it holds
             (0, 1 or 2); writing puts them back in this order.
         acquired_matrix: (rows, columns) that the scanner measured when it zero-filled to a larger matrix.
         derived: whether the file says that it was computed from other images (DICOM's ImageType DERIVED).
+        acquisition: how raw k-space became the image (coils, coverage, noise), JSON-ready; None for other files.
         header: the format's own header when the writer can carry it on (a nibabel header), else None.
     """
 
@@ -33,6 +34,7 @@ class Source:
     axis_order: tuple[int, int, int] = (2, 1, 0)
     acquired_matrix: tuple[int, int] | None = None
     derived: bool = False
+    acquisition: dict[str, Any] | None = None
     header: Any = field(default=None, compare=False, repr=False)
 
 
@@ -48,6 +50,8 @@ class Image:
         period: seconds after which the frames begin again (a gated cine's mean heart beat); None when time does
             not wrap round.
         source: where it came from.
+        coverage: (row, column) bool, read-only: which samples of the centred k-space of every plane were measured,
+            where some were not (they are 0); None where all were.  Complex images only.
     """
 
     voxels: NDArray[Any]
@@ -55,6 +59,7 @@ class Image:
     frame_times: tuple[float, ...] | None = None
     period: float | None = None
     source: Source = field(default_factory=Source)
+    coverage: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         voxels = np.asarray(self.voxels)
@@ -67,6 +72,7 @@ class Image:
         voxels.flags.writeable = False
         object.__setattr__(self, "voxels", voxels)
         object.__setattr__(self, "affine", check_affine(self.affine))
+        object.__setattr__(self, "coverage", _checked_coverage(self.coverage, voxels))
         if self.frame_times is not None and len(self.frame_times) != voxels.shape[0]:
             raise InputError(f"image: expected {voxels.shape[0]} frame times, got {len(self.frame_times)}")
         if self.period is not None:
@@ -121,7 +127,7 @@ class Image:
     def with_frames(self, voxels: NDArray[Any], times: tuple[float, ...] | None) -> Image:
         """Return an image of `voxels` (frame, slice, row, column) over the same field of view, at other times.
 
-        Matrix and number of frames may differ; slices and period stay.
+        Matrix and number of frames may differ; slices and period stay.  All of their k-space counts as known.
 
         Args:
             voxels: of as many slices.
@@ -130,9 +136,23 @@ class Image:
         if voxels.shape[1] != self.slices:
             raise ValueError(f"expected {self.slices} slices, got {voxels.shape[1]}")
         affine = resized_affine(self.affine, self.voxels.shape[1:], voxels.shape[1:])
-        return replace(self, voxels=voxels, affine=affine, frame_times=times)
+        return replace(self, voxels=voxels, affine=affine, frame_times=times, coverage=None)
 
 
 def magnitude(image: Image) -> Image:
     """Return `image` itself when it is real, else the image of its absolute values."""
-    return replace(image, voxels=np.abs(image.voxels)) if image.measured else image
+    return replace(image, voxels=np.abs(image.voxels), coverage=None) if image.measured else image
+
+
+def _checked_coverage(coverage: NDArray[np.bool_] | None, voxels: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Return a read-only view of `coverage`, or None where it says that all was measured."""
+    if coverage is None:
+        return None
+    if not np.iscomplexobj(voxels) or coverage.shape != voxels.shape[2:] or not coverage.any():
+        raise InputError(
+            f"image: expected a coverage of {voxels.shape[2:]} samples of a complex image, some of them measured, got "
+            f"shape {coverage.shape}"
+        )
+    view = coverage.astype(bool).view()
+    view.flags.writeable = False
+    return None if view.all() else view

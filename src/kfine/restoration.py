@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io.checks import check_finite
+from kfine.measured_block import measured_block, without_filling
 from kfine.methods.choice import choose_method
-from kfine.methods.grids import Matrix, high_matrix
+from kfine.methods.grids import Matrix, high_matrix, show
 from kfine.methods.options import Choice
 from kfine.methods.ranges import ranges_of
 from kfine.methods.scan import Scan, timing_of_image
@@ -67,7 +69,7 @@ def restore(
     steps: int | None = None,
     samples: int | None = None,
     strength: float = 1.0,
-    noise: float = 0.0,
+    noise: float | Literal["data"] = 0.0,
     sampler: str | None = None,
     start: float | None = None,
     conditioned: bool | None = None,
@@ -83,8 +85,9 @@ def restore(
 ) -> Restoration:
     """Return `image` at a larger matrix over the same field of view, at more times, or both.
 
-    The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.  Of a
-    cine, frames at measured times keep theirs.
+    The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.  Where
+    the scanner filled up k-space with zeros, or left out a part of it, that is not measured either.  Of a cine, frames
+    at measured times keep theirs.
 
     Args:
         image: real (its Fourier transform stands in for k-space) or complex (measured k-space).
@@ -106,7 +109,8 @@ def restore(
         samples: samples a slice; None takes the model's.
         strength: guidance weight lambda, 0 to 1; at 1 the measured k-space is never contradicted.
         noise: standard deviation of the noise in a voxel of `image`, as a fraction of its full intensity;
-            above 0 the result may differ from the measurement by about that much.
+            above 0 the result may differ from the measurement by about that much.  "data": as it was told from raw
+            k-space.
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
         start: noise level in model units at which sampling starts from the zero-filled image; inf starts
             from pure noise; None is inf where the network sees the scan, and else estimated from its spectrum.
@@ -124,7 +128,8 @@ def restore(
         on_slices: called with (first, stop), the slices of `image` that are restored from now on.
 
     Warns:
-        UserWarning: the image is far from what its model was trained on; the property is named.
+        UserWarning: the image is far from what its model was trained on; the property is named.  Or the scanner had
+            filled up its k-space (`kfine.measured_block`).
 
     Raises:
         UsageError: options that contradict each other or are out of range.
@@ -134,14 +139,22 @@ def restore(
     """
     check_finite(image.voxels, name=image.source.name or "image")
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
-    high = high_matrix(image.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
-    scan = Scan(KSpaceCrop(high, image.matrix, real=not image.measured), timing)
+    block, displayed = measured_block(image), image.matrix
+    high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
+    if block != displayed:
+        warnings.warn(
+            f"the scanner filled up {show(block)} measured points to {show(displayed)}: the measured ones are restored",
+            UserWarning,
+            stacklevel=2,
+        )
+        image = without_filling(image, block)
+    scan = Scan(_crop(image, high), timing)
     scaling = Scaling.of(image.voxels)
     chosen = choose_method(
         Choice(
             method=method, model=model, time_method=time_method, steps=steps, samples=samples, strength=strength,
-            noise=noise, sampler=sampler, start=start, conditioned=conditioned,
-            device=device, precision=precision,
+            noise=_noise_of(image, scaling) if noise == "data" else noise,
+            sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
         ),
         measurements=lambda: measurements(image, scan, scaling),
         scan=scan,
@@ -154,7 +167,7 @@ def restore(
     at_once = planes_a_call or max(1, PIXELS_A_CALL[chosen.device.type] // (high[0] * high[1]))
     work = Work(scan, scaling, chosen.method, seed=seed, at_once=at_once, keep=keep_samples)
     asked = {"frames_scale": frames_scale, "frames": frames}
-    made_by = _provenance(image, work, chosen.description, slices=slices, asked=asked)
+    made_by = _provenance(image, work, chosen.description, slices=slices, asked=asked, displayed=displayed)
     store = Parts(Path(parts), _recipe(image, work, made_by)) if parts is not None else None
     voxels, residual = stream(part, work, first=first, watch=Watch(on_progress, on_slices), parts=store)
     at = timing.at if image.frame_times is not None else None
@@ -164,6 +177,21 @@ def restore(
     return Restoration(images["mean"], images.get("std"), drawn, residual, provenance)
 
 
+def _noise_of(image: Image, scaling: Scaling) -> float:
+    """Return the noise that was told from raw k-space, as a part of full intensity."""
+    if image.source.acquisition is None:
+        raise UsageError(
+            "noise data: expected raw k-space, whose noise was told from the data, got another image; give a number"
+        )
+    return float(image.source.acquisition["noise"]) / scaling.full
+
+
+def _crop(image: Image, high: Matrix) -> KSpaceCrop:
+    """Return what was measured of each plane."""
+    sampled = None if image.coverage is None else torch.from_numpy(image.coverage.copy())
+    return KSpaceCrop(high, image.matrix, real=not image.measured, sampled=sampled)
+
+
 def _provenance(
     image: Image,
     work: Work,
@@ -171,9 +199,11 @@ def _provenance(
     *,
     slices: tuple[int, int] | None,
     asked: dict[str, int | None],
+    displayed: Matrix,
 ) -> dict[str, Any]:
     """Return what is known before the work."""
     source, crop = replace(image.source, header=None), work.scan.crop
+    filled_up = {"displayed": list(displayed)} if displayed != crop.low else {}
     return {
         "software": {
             "kfine": kfine.__version__,
@@ -183,7 +213,8 @@ def _provenance(
         },
         "input": {"kind": source.kind, "name": source.name, "sha256": source.digest},
         "kspace": "measured" if image.measured else "simulated from a real image",
-        "matrix": {"measured": list(crop.low), "restored": list(crop.high)},
+        **({"acquisition": source.acquisition} if source.acquisition else {}),
+        "matrix": {"measured": list(crop.low), **filled_up, "restored": list(crop.high)},
         "frames": {"asked": asked, **_frames(image, work.scan)},
         "slices": list(slices) if slices else None,
         "intensity_full_scale": work.scaling.full,
@@ -211,5 +242,7 @@ def _frames(image: Image, scan: Scan) -> dict[str, Any]:
 
 def _recipe(image: Image, work: Work, made_by: dict[str, Any]) -> dict[str, Any]:
     """Return everything that decides the voxels of a slice, to the last bit."""
-    voxels = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes()).hexdigest()
-    return made_by | {"voxels": voxels, "at_once": work.at_once, "keep": work.keep}
+    voxels = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes())
+    if image.coverage is not None:
+        voxels.update(np.ascontiguousarray(image.coverage).tobytes())
+    return made_by | {"voxels": voxels.hexdigest(), "at_once": work.at_once, "keep": work.keep}

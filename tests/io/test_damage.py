@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_files import classic, enhanced, pixels, position, save
+from raw_files import write_fastmri, xml_header
 from test_nifti_refusals import stored
 
 from kfine.errors import InputError, KfineError
@@ -29,6 +30,14 @@ def _npy(_: Path) -> bytes:
     return buffer.getvalue()
 
 
+def _fastmri(folder: Path) -> bytes:
+    pytest.importorskip("h5py")
+    write_fastmri(
+        folder / "original", pixels(3, (2, 6, 8)).astype(np.complex64), xml_header((6, 8, 1), (6, 8, 1))
+    )
+    return (folder / "original").read_bytes()
+
+
 def _classic(folder: Path) -> bytes:
     dataset = classic(TriggerTime=3.0, EchoTime=4.0, AcquisitionMatrix=[0, 6, 4, 0], RescaleSlope=2.0)
     return save(dataset, folder / "original").read_bytes()
@@ -39,7 +48,7 @@ def _enhanced(folder: Path) -> bytes:
     return save(dataset, folder / "original").read_bytes()
 
 
-@pytest.mark.parametrize("make", [_nifti, _packed, _npy, _classic, _enhanced])
+@pytest.mark.parametrize("make", [_nifti, _packed, _npy, _fastmri, _classic, _enhanced])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_bytes(tmp_path: Path, make: Callable[[Path], bytes]) -> None:
     content, rng = make(tmp_path), np.random.default_rng(0)

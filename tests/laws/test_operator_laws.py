@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kfine.operators.coils import CoilScan
 from kfine.operators.frames import AverageFrames, KeepFrames
 from kfine.operators.kspace import KSpaceCrop
 from kfine.operators.slices import SliceAverage
@@ -13,6 +14,19 @@ HIGH_AND_LOW = [
 ]  # fmt: skip
 FRAMES_EVERY_FIRST = [(8, 4, 0), (7, 3, 0), (7, 3, 2), (5, 5, 0), (5, 1, 0), (1, 1, 0), (6, 4, 5)]
 FRAMES_AND_COUNT = [(8, 4), (7, 3), (9, 8), (8, 5), (5, 5), (3, 2), (5, 1), (1, 1)]
+
+
+def samples(matrix, taken):
+    sampled = torch.zeros(matrix, dtype=torch.bool)
+    sampled[taken] = True
+    return sampled
+
+
+SAMPLED = [
+    ((8, 7), (6, 5), samples((6, 5), slice(2, None))),
+    ((6, 6), (6, 6), samples((6, 6), (slice(None), slice(None, None, 2)))),
+    ((7, 8), (7, 8), samples((7, 8), ([0, 3, 3, 4, 6], [1, 4, 5, 2, 7]))),
+]
 
 
 def operators():
@@ -41,6 +55,14 @@ def operators():
     yield KSpaceCrop((8, 7), (4, 3), real=True) @ SliceAverage((6, 8, 7), 2, real=True)
     yield KSpaceCrop((8, 7), (4, 3), real=False) @ SliceAverage((6, 8, 7), 2, real=False)
     yield SliceAverage((6, 4, 3), 2, real=False) @ KSpaceCrop((8, 7), (4, 3), real=False)
+    # Not all of the block was measured: partial Fourier, every other line, scattered samples.
+    for high, low, sampled in SAMPLED:
+        crop = KSpaceCrop(high, low, real=False, sampled=sampled)
+        yield crop
+        yield crop @ KeepFrames((4, *high), 2, real=False)
+        yield CoilScan(crop, draw((3, *high), real=False, seed=13))
+    # More samples than voxels.
+    yield CoilScan(KSpaceCrop((6, 5), (6, 5), real=False), draw((3, 6, 5), real=False, seed=14))
 
 
 def draw(shape, *, real, seed):

@@ -48,11 +48,13 @@ def check_room(
 ) -> None:
     """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process."""
     from kfine.io.checks import check_memory
+    from kfine.measured_block import measured_block
     from kfine.methods.grids import high_matrix, show
     from kfine.methods.scan import timing_of_image
 
     timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
-    high = high_matrix(low.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
+    may_stay = timing.changed or measured_block(low) != low.matrix
+    high = high_matrix(low.matrix, matrix=matrix, scale=scale, may_stay=may_stay)
     if max(*high, len(timing.at)) > NIFTI_LONGEST:
         raise UsageError(
             f"target {show(high)}, {len(timing.at)} frames: a NIfTI file holds at most {NIFTI_LONGEST} voxels "

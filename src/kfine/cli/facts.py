@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kfine.cli.console import literal, out, plain_warnings, say, say_json
-from kfine.cli.parameters import FLAG, Series
+from kfine.cli.parameters import FLAG, CoilAxis, Combine, Series
 
 if TYPE_CHECKING:
     from kfine.image import Image
@@ -27,6 +27,8 @@ def info(
         ),
     ] = None,
     series: Series = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
     as_json: AsJson = False,
 ) -> None:
     """Describe an image, or this machine and installation.
@@ -37,8 +39,14 @@ def info(
     [bold]kfine info brain.nii.gz[/bold]
     [bold]kfine info --json[/bold]
     """
+    from kfine.io import read
+
     with plain_warnings() as notes:
-        facts = _machine() if image is None else _image(image, series)
+        facts = (
+            _machine()
+            if image is None
+            else _image(read(image, series=series, coil_axis=coil_axis, combine=combine))
+        )
     if as_json:
         if notes:
             facts["notes"] = notes
@@ -134,13 +142,11 @@ def _timing(image: Image) -> dict[str, Any]:
     return facts
 
 
-def _image(path: Path, series: str | None) -> dict[str, Any]:
+def _image(image: Image) -> dict[str, Any]:
     import numpy as np
 
     from kfine.image import magnitude
-    from kfine.io import read
 
-    image = read(path, series=series)
     shown = magnitude(image).voxels
     facts: dict[str, Any] = {
         "name": image.source.name,
@@ -159,4 +165,8 @@ def _image(path: Path, series: str | None) -> dict[str, Any]:
     facts |= _timing(image)
     if image.source.acquired_matrix:
         facts["scanner's matrix"] = list(image.source.acquired_matrix)
+    if image.source.acquisition:
+        facts["acquisition"] = {
+            key.replace("_", " "): value for key, value in image.source.acquisition.items()
+        }
     return facts

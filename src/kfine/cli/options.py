@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from kfine.errors import UsageError
 
@@ -40,6 +41,22 @@ def parse_matrix(text: str | None) -> Matrix | None:
     return int(match[1]), int(match[2])
 
 
+def parse_noise(text: str) -> float | Literal["data"]:
+    """Return the number of --noise, or "data".
+
+    >>> parse_noise("0.02"), parse_noise("data")
+    (0.02, 'data')
+    """
+    if text == "data":
+        return "data"
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"--noise {text}: expected a part of the full intensity such as 0.02, or data"
+        ) from None
+
+
 def parse_slices(text: str | None, count: int | None = None) -> tuple[int, int] | None:
     """Return (first, stop) of "A:B", counted from 0, B excluded; either may be left out.
 
@@ -67,7 +84,7 @@ def stem_of(path: Path) -> str:
     >>> stem_of(Path("a/scan.nii.gz"))
     'scan'
     """
-    for suffix in (*NIFTI, ".npy", ".dcm", ".ima"):
+    for suffix in (*NIFTI, ".npy", ".h5", ".hdf5", ".cfl", ".hdr", ".dcm", ".ima"):
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[: -len(suffix)]
     return path.name

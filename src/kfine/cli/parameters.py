@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-MODEL, TIME, MACHINE, OUTPUT = "Method and model", "Frames of a cine", "Machine", "Output"
+MODEL, TIME, RAW = "Method and model", "Frames of a cine", "Raw k-space"
+MACHINE, OUTPUT = "Machine", "Output"
 # Flags take no value; without this, --help shows them as if they took a bool.
 FLAG = ""
 
@@ -20,6 +21,23 @@ Series = Annotated[
     typer.Option(
         metavar="ID",
         help="Which DICOM series of a folder, by its number or UID; the only one if left out.",
+    ),
+]
+CoilAxis = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=RAW,
+        help="Which axis of a .npy file holds the coils, from 0; none if left out.",
+    ),
+]
+Combine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        rich_help_panel=RAW,
+        help="Coils by their sensitivities, which keeps measured k-space, or rss (root sum of squares), which does "
+        "not; the first if left out.",
     ),
 ]
 Overwrite = Annotated[

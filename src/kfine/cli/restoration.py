@@ -12,7 +12,19 @@ from kfine.cli import options
 from kfine.cli.beforehand import NIFTI_LONGEST, check_original, check_room, study_of
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_inputs_kept, check_outputs, check_outside
-from kfine.cli.parameters import FLAG, MACHINE, MODEL, OUTPUT, TIME, Overwrite, Quiet, Series, Slices
+from kfine.cli.parameters import (
+    FLAG,
+    MACHINE,
+    MODEL,
+    OUTPUT,
+    TIME,
+    CoilAxis,
+    Combine,
+    Overwrite,
+    Quiet,
+    Series,
+    Slices,
+)
 from kfine.cli.restored import RestorationFiles, summary, write_restoration
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
@@ -20,7 +32,8 @@ MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
 
 def restore(
     image: Annotated[
-        Path, typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or .npy k-space.")
+        Path,
+        typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or raw k-space (.h5, .cfl, .npy)."),
     ],
     scale: Annotated[
         float | None,
@@ -58,12 +71,16 @@ def restore(
     ] = None,
     slices: Slices = None,
     series: Series = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
     noise: Annotated[
-        float,
+        str,
         typer.Option(
-            metavar="PART", help="Noise (standard deviation) in IN, as a part of its full intensity."
+            metavar="PART|data",
+            help="Noise (standard deviation) in IN, as a part of its full intensity; or data, what was told from raw "
+            "k-space.",
         ),
-    ] = 0.0,
+    ] = "0",
     method: Annotated[
         str,
         typer.Option(
@@ -222,6 +239,7 @@ def restore(
         check_outside(files.mean, image)
     size = options.parse_size(matrix, scale, needed=frames is None and frames_scale is None)
     options.parse_slices(slices)
+    level = options.parse_noise(noise)
     for name, value, most in (
         ("--samples", samples, MOST_SAMPLES),
         ("--steps", steps, MOST_STEPS),
@@ -235,7 +253,7 @@ def restore(
 
     parts = files.parts if resume else None
     with plain_warnings(quiet=quiet):
-        low = read(image, series=series)
+        low = read(image, series=series, coil_axis=coil_axis, combine=combine)
         check_original(low, force=force)
         study = study_of(low, image, series) if files.dicom else None
         taken = options.parse_slices(slices, low.slices)
@@ -246,7 +264,7 @@ def restore(
             result = restore_image(
                 low, matrix=size, scale=scale, frames_scale=frames_scale, frames=frames, method=method,
                 time_method=time_method, model=model, steps=steps, samples=samples, strength=strength,
-                noise=noise, sampler=sampler, start=start,
+                noise=level, sampler=sampler, start=start,
                 conditioned=False if unconditional else None, seed=seed, device=device, precision=precision,
                 slices=taken, parts=parts, on_progress=bar,
                 on_slices=lambda first, stop: bar.name(_named(first, stop, low.slices)),

@@ -10,18 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfine.errors import InputError, UsageError
-from kfine.image import Image, Source
-from kfine.io.checks import check_memory, check_voxels, clean_text, digest_of
+from kfine.image import Image
+from kfine.io.checks import clean_text, digest_of
+from kfine.io.raw import SENSITIVITIES, image_of_scan
+from kfine.io.raw_scan import RawScan
 
 
-def read_kspace(path: Path) -> Image:
-    """Return the complex image of the k-space in `path`, shape (row, column), (slice, row, column) or 4-D.
+def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENSITIVITIES) -> Image:
+    """Return the image of the k-space in `path`, shape (row, column), (slice, row, column) or 4-D.
 
-    A 4-D array is (frame, slice, row, column).  The file holds no geometry, so voxels are taken as 1 mm, with
-    a warning.
+    A 4-D array is (frame, slice, row, column); besides these, one axis may hold the coils.  The file holds no
+    geometry, so voxels are taken as 1 mm, with a warning.
+
+    Args:
+        path: a .npy file.
+        coil_axis: which axis of the array holds the coils, counted from 0 or, negative, from the end; None: one coil.
+        combine: how coils are combined, see `kfine.io.raw.image_of_scan`.
 
     Raises:
-        InputError: not complex, pickled, truncated, not finite or zero throughout.
+        InputError: not complex, pickled, truncated, not finite or zero throughout, or as `image_of_scan` says.
     """
     name = clean_text(path.name)
     kspace = _open_array(path, name)
@@ -30,19 +37,12 @@ def read_kspace(path: Path) -> Image:
             f"{name}: expected complex k-space, got {kspace.dtype}; save an image as NIfTI, "
             "or its k-space as complex64"
         )
-    if not 2 <= kspace.ndim <= 4 or 0 in kspace.shape:
-        raise InputError(
-            f"{name}: expected axes (row, column), (slice, row, column) or (frame, slice, row, column), "
-            f"got shape {kspace.shape}; combine coils and drop other axes first"
-        )
-    kspace = kspace.reshape((1,) * (4 - kspace.ndim) + kspace.shape)
-    check_memory(2 * 8 * kspace.size, name=name)
-    voxels = np.empty(kspace.shape, dtype=np.complex64)
-    for frame, plane_stack in enumerate(kspace):
-        voxels[frame] = _inverse(plane_stack, name)
-    check_voxels(voxels, name=name)
-    warnings.warn(f"{name}: .npy holds no voxel size: taken as 1 mm", UserWarning, stacklevel=2)
-    return Image(voxels, source=Source(kind="kspace", name=name, digest=digest_of(path)))
+    scan = RawScan.of_array(_with_axes(kspace, coil_axis, name), name, digest_of(path))
+    image = image_of_scan(scan, combine=combine)
+    several = coil_axis is None and kspace.ndim > 2
+    axes = "; its other axes are slices and frames, coils would be named by --coil-axis" if several else ""
+    warnings.warn(f"{name}: .npy holds no voxel size: taken as 1 mm{axes}", UserWarning, stacklevel=2)
+    return image
 
 
 def write_kspace(image: Image, file: BinaryIO) -> None:
@@ -56,6 +56,8 @@ def write_kspace(image: Image, file: BinaryIO) -> None:
     if not np.array_equal(image.affine, np.eye(4)):
         warnings.warn(".npy holds no geometry: the affine is not written", UserWarning, stacklevel=2)
     kspace = np.stack([fft2c(torch.from_numpy(frame.copy())).numpy() for frame in image.voxels])
+    if image.coverage is not None:
+        kspace *= image.coverage  # exactly 0, as a reader finds it
     while kspace.ndim > 2 and kspace.shape[0] == 1:
         kspace = kspace[0]
     np.save(file, kspace.astype("<c8", copy=False), allow_pickle=False)
@@ -73,13 +75,19 @@ def _open_array(path: Path, name: str) -> NDArray[Any]:
         ) from None
 
 
-def _inverse(kspace: NDArray[Any], name: str) -> NDArray[np.complex64]:
-    import torch
-
-    from kfine.operators.fourier import ifft2c
-
-    with np.errstate(over="ignore"):
-        kspace = kspace.astype(np.complex64)
-    if not np.isfinite(kspace).all():
-        raise InputError(f"{name}: expected finite k-space, got NaN or Inf; replace them with zeros first")
-    return ifft2c(torch.from_numpy(kspace)).numpy()  # type: ignore[no-any-return]
+def _with_axes(kspace: NDArray[Any], coil_axis: int | None, name: str) -> NDArray[Any]:
+    """Return a view (frame, slice, coil, row, column)."""
+    if coil_axis is not None and not -kspace.ndim <= coil_axis < kspace.ndim:
+        raise UsageError(
+            f"coil axis {coil_axis}: expected one of the {kspace.ndim} axes of {name}, counted from 0"
+        )
+    others = kspace.ndim - (coil_axis is not None)
+    if not 2 <= others <= 4 or 0 in kspace.shape:
+        raise InputError(
+            f"{name}: expected axes (row, column), (slice, row, column) or (frame, slice, row, column), and one more "
+            f"for coils, got shape {kspace.shape}; name the coils' axis with --coil-axis and drop other axes first"
+        )
+    kspace = kspace[None] if coil_axis is None else np.moveaxis(kspace, coil_axis, 0)
+    coils, *stack, rows, columns = kspace.shape
+    kspace = kspace.reshape(coils, *(1,) * (2 - len(stack)), *stack, rows, columns)
+    return np.moveaxis(kspace, 0, 2)

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.image import Image
 from kfine.io.checks import clean_text
 
-_KINDS = "a NIfTI file (.nii, .nii.gz), a DICOM file or folder, or complex k-space (.npy)"
+_KINDS = "a NIfTI file (.nii, .nii.gz), a DICOM file or folder, or raw k-space (.h5, .cfl, .npy)"
+_RAW = ("kspace", "bart", "hdf5")
+
+
+class Raw(NamedTuple):
+    """How raw k-space is read, see `read`."""
+
+    coil_axis: int | None
+    combine: str | None
 
 
 def read(
-    path: str | PathLike[str], *, series: str | None = None, plane: tuple[int, int] | None = None
+    path: str | PathLike[str],
+    *,
+    series: str | None = None,
+    plane: tuple[int, int] | None = None,
+    coil_axis: int | None = None,
+    combine: str | None = None,
 ) -> Image:
-    """Return the MR image in `path`: NIfTI, a DICOM file or folder, or complex k-space in .npy.
+    """Return the MR image in `path`: NIfTI, a DICOM file or folder, or raw k-space.
+
+    Raw k-space comes in .npy, BART's .cfl and .hdr, fastMRI's HDF5 or ISMRMRD's HDF5.
 
     Args:
         path: a file, or a folder of DICOM files (subfolders included).
         series: which DICOM series to take, by SeriesNumber or SeriesInstanceUID; needed if there are several.
         plane: the (row, column) axes of a NIfTI file, each 0, 1 or 2; found from the geometry if not given.
+        coil_axis: which axis of a .npy file holds the coils, from 0; none if not given.
+        combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
 
     Raises:
         UsageError: an option that does not go with the format.
@@ -30,7 +48,7 @@ def read(
     path = Path(path)
     name = clean_text(path.name or path.resolve().name)
     try:
-        return _read(path, name, series=series, plane=plane)
+        return _read(path, name, series=series, plane=plane, raw=Raw(coil_axis, combine))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(f"{name}: cannot be read ({reason}); check the path and its permissions") from error
@@ -40,7 +58,7 @@ def read(
         ) from None
 
 
-def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None) -> Image:
+def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None, raw: Raw) -> Image:
     if not path.exists():
         raise InputError(f"{name}: no such file or folder; check the path")
     if path.is_dir():
@@ -55,6 +73,12 @@ def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] |
         raise UsageError(f"{name}: --series chooses among DICOM series, and this is no DICOM; leave it out")
     if plane is not None and kind != "nifti":
         raise UsageError(f"{name}: the plane can be chosen for NIfTI only; leave it out")
+    if raw.combine is not None and kind not in _RAW:
+        raise UsageError(f"{name}: --combine is for the coils of raw k-space, and this is none; leave it out")
+    if raw.coil_axis is not None and kind != "kspace":
+        raise UsageError(
+            f"{name}: --coil-axis is for .npy files, others say which axis holds the coils; leave it out"
+        )
     if kind == "dicom":
         from kfine.io.dicom import read_dicom
 
@@ -63,12 +87,29 @@ def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] |
         from kfine.io.nifti import read_nifti
 
         return read_nifti(path, plane=plane)
-    from kfine.io.kspace import read_kspace
+    return _read_raw(path, kind, raw)
 
-    return read_kspace(path)
+
+def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
+    from kfine.io.raw import SENSITIVITIES, image_of_scan
+
+    combine = raw.combine or SENSITIVITIES
+    if kind == "kspace":
+        from kfine.io.kspace import read_kspace
+
+        return read_kspace(path, coil_axis=raw.coil_axis, combine=combine)
+    if kind == "bart":
+        from kfine.io.bart import bart_scan
+
+        return image_of_scan(bart_scan(path), combine=combine)
+    from kfine.io.raw_hdf5 import hdf5_scan
+
+    with hdf5_scan(path) as scan:
+        return image_of_scan(scan, combine=combine)
 
 
 def _kind(path: Path, name: str) -> str:
+    from kfine.io.bart import is_bart
     from kfine.io.nifti_header import is_nifti
 
     with path.open("rb") as file:
@@ -77,11 +118,15 @@ def _kind(path: Path, name: str) -> str:
         raise InputError(f"{name}: expected {_KINDS}, got an empty file; copy it again")
     if start.startswith(b"\x93NUMPY"):
         return "kspace"
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "hdf5"
     if start[128:132] == b"DICM":
         return "dicom"
     if start.startswith(b"\x1f\x8b") or is_nifti(start):
         return "nifti"
-    if path.name.lower().endswith((".nii", ".nii.gz", ".dcm", ".npy")):
+    if path.suffix.lower() in (".cfl", ".hdr") and is_bart(path, start):
+        return "bart"
+    if path.name.lower().endswith((".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")):
         raise InputError(
             f"{name}: the content is not what the name says: damaged or truncated; copy the file again"
         )

@@ -10,24 +10,25 @@ Matrix = tuple[int, int]
 
 
 def high_matrix(
-    current: Matrix, *, matrix: Matrix | None, scale: float | None, in_time: bool = False
+    current: Matrix, *, matrix: Matrix | None, scale: float | None, may_stay: bool = False
 ) -> Matrix:
-    """Return the (rows, columns) to restore to; the image's own are allowed, and the default, where `in_time`.
+    """Return the (rows, columns) to restore to; the image's own are allowed where they `may_stay`.
 
-    in_time: whether frames are asked for at other times than the measured ones.
+    may_stay: whether there is something else to restore: frames at other times than the measured ones, then the
+    matrix may be left out; or k-space that was not measured.
 
     Raises:
         UsageError: not exactly one of `matrix` and `scale`, or one that is not positive and finite.
         InputError: smaller than the image in a direction, or no larger in any.
     """
-    if in_time and matrix is None and scale is None:
+    if may_stay and matrix is None and scale is None:
         return current
     target = _target(current, matrix=matrix, scale=scale, grow=True)
     if any(n < now for n, now in zip(target, current, strict=True)):
         raise InputError(
             f"target {show(target)}: expected at least the image's {show(current)}; use kfine degrade to shrink"
         )
-    if target == current and not in_time:
+    if target == current and not may_stay:
         raise InputError(f"target {show(target)}: the image has this matrix already; ask for a larger one")
     return target
 

@@ -32,7 +32,8 @@ def start_sigma(power: Tensor, high: tuple[int, int], factor: float) -> float:
     slope, level = _line(frequency[outer].log(), power[outer].log())
     everywhere = _radius(high)
     (row, rows), (column, columns) = ((big // 2 - n // 2, n) for big, n in zip(high, low, strict=True))
-    everywhere[row : row + rows, column : column + columns] = torch.inf
+    block = everywhere[row : row + rows, column : column + columns]
+    block[power > 0] = torch.inf  # where nothing is, nothing was measured
     # exp of a mean of logarithms is below the mean: by exp(-0.5772) for one plane's exponential |k|^2, less for many.
     missing = torch.exp(level + slope.clamp_max(-1) * everywhere.log()).sum()
     return min(max(factor * float((missing / everywhere.numel()).sqrt()), SMALLEST), LARGEST)

@@ -21,35 +21,53 @@ class KSpaceCrop(Operator):
     without its partner +n/2.  There y is the mean of the two, which is what the k-space of a real image of
     `low` points can hold: a real image measures to a real image, and every real image of `low` points is the
     measurement of one.  A^+ puts the mean back at both places (weight 2 before taking the real part).
+
+    A scan that did not measure all of the block (partial Fourier, asymmetric echo, an ellipse, undersampling) says so
+    by `sampled`; the rest of y is 0.  Still A A.H = I on what y can be, and A^+ = A.H.
+
+    Args:
+        high, low: (rows, columns) of x and y.
+        real: whether x is a real image.
+        sampled: (*low) bool, which samples were measured; None: all.  Complex images only.
     """
 
-    def __init__(self, high: tuple[int, int], low: tuple[int, int], *, real: bool) -> None:
+    def __init__(
+        self, high: tuple[int, int], low: tuple[int, int], *, real: bool, sampled: Tensor | None = None
+    ) -> None:
         if not all(1 <= n <= big for n, big in zip(low, high, strict=True)):
             raise ValueError(f"expected 1 <= low <= high in each direction, got low {low} and high {high}")
-        self.high, self.low, self.real = high, low, real
+        if sampled is not None and (real or tuple(sampled.shape) != low):
+            raise ValueError(
+                f"expected {low} samples of a complex image, got {tuple(sampled.shape)}, real: {real}"
+            )
+        self.high, self.low, self.real, self.sampled = high, low, real, sampled
         self.domain, self.range = high, low
         rows, columns = (_unpaired(n, big) for n, big in zip(low, high, strict=True))
         self._weight = 1.0 + (rows[:, None] | columns[None, :]).to(torch.float32)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return y (..., *low), complex, from x (..., *high)."""
-        return self._hermitian(centre_crop(fft2c(x), self.low))
+        return self._possible(centre_crop(fft2c(x), self.low))
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return A.H y (..., *high): real when the domain is."""
-        x = ifft2c(centre_pad(self._hermitian(y), self.high))
+        x = ifft2c(centre_pad(self._possible(y), self.high))
         return x.real if self.real else x
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         """Return the zero-filled image (..., *high): nothing outside the measured block, y inside it."""
         if not self.real:
             return self.adjoint(y)
-        return ifft2c(centre_pad(self._hermitian(y) * self._weight.to(y.device), self.high)).real
+        return ifft2c(centre_pad(self._possible(y) * self._weight.to(y.device), self.high)).real
 
-    def _hermitian(self, y: Tensor) -> Tensor:
-        """Return the k-space of the real part of y's image: the mean of y[k] and conj(y[-k])."""
+    def _possible(self, y: Tensor) -> Tensor:
+        """Return what of y some x can measure to.
+
+        Of a complex image, y where there are samples; of a real one, the k-space of the real part of y's image: the
+        mean of y[k] and conj(y[-k]).
+        """
         if not self.real:
-            return y
+            return y if self.sampled is None else y * self.sampled.to(y.device)
         # Of an even axis, index 0 is frequency -n/2, its own partner: the flip is rolled by one to keep it there.
         mirrored = torch.roll(y.flip(-2, -1), [1 - n % 2 for n in self.low], (-2, -1))
         return (y + mirrored.conj()) / 2

@@ -1,0 +1,81 @@
+"""BART's pairs of files in: NAME.hdr, a text with the dimensions, and NAME.cfl, complex numbers, first axis fastest."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from kfine.errors import InputError
+from kfine.io.checks import clean_text, digest_of, human_size
+from kfine.io.raw_partitions import slices_of
+from kfine.io.raw_scan import RawScan
+
+# Of BART's 16 dimensions (its src/misc/mri.h), those that an image here has an axis for.
+_READ, _PHASE, _PARTITION, _COIL, _TIME, _SLICE = 0, 1, 2, 3, 10, 13
+_DIMENSIONS = 16
+_LONGEST = 1 << 16  # bytes of a header
+
+
+def is_bart(path: Path, start: bytes) -> bool:
+    """Return whether `path` is one file of such a pair; .cfl has no signature of its own.
+
+    start: its first bytes.
+    """
+    suffix = path.suffix.lower()
+    return suffix == ".cfl" or (suffix == ".hdr" and start.lstrip().startswith(b"#"))
+
+
+def bart_scan(path: Path) -> RawScan:
+    """Return the k-space in `path`, either file of the pair; its readout becomes the rows.
+
+    Raises:
+        InputError: a missing half, a header that does not match its data, or axes that no image here has.
+    """
+    name = clean_text(path.name)
+    header, data = path.with_suffix(".hdr"), path.with_suffix(".cfl")
+    for half in (header, data):
+        if not half.is_file():
+            raise InputError(
+                f"{name}: expected {clean_text(half.name)} beside it, got no such file; copy both"
+            )
+    shape = _dimensions(header)
+    expected, found = 8 * math.prod(shape), data.stat().st_size
+    if expected != found:
+        raise InputError(
+            f"{name}: expected {human_size(expected)} of data from its header, got {human_size(found)}: truncated, or "
+            "the header of another file; copy both again"
+        )
+    others = [axis for axis, n in enumerate(shape) if n > 1 and axis not in
+              (_READ, _PHASE, _PARTITION, _COIL, _TIME, _SLICE)]  # fmt: skip
+    if others:
+        raise InputError(
+            f"{name}: expected readout, phases, coils, times and slices, got dimensions {' '.join(map(str, shape))}; "
+            "choose one of each other dimension with bart slice"
+        )
+    stored = np.memmap(data, dtype="<c8", mode="r", shape=shape, order="F")
+    axes = (_TIME, _SLICE, _PARTITION, _COIL, _READ, _PHASE)
+    kept = stored.transpose(*axes, *(axis for axis in range(_DIMENSIONS) if axis not in axes))
+    kspace = kept.reshape(kept.shape[: len(axes)])
+    return RawScan.of_array(slices_of(kspace, name=name), name, digest_of(data))
+
+
+def _dimensions(header: Path) -> tuple[int, ...]:
+    """Return the 16 dimensions, absent ones 1."""
+    name = clean_text(header.name)
+    with header.open("rb") as file:
+        text = file.read(_LONGEST)
+    lines = [line.split() for line in text.decode("ascii", "replace").splitlines()]
+    for line, following in pairwise(lines):
+        if line == ["#", "Dimensions"]:
+            numbers = [
+                int(word) for word in following if word.isascii() and word.isdigit() and len(word) < 10
+            ]
+            if 2 <= len(following) == len(numbers) <= _DIMENSIONS and min(numbers) > 0:
+                return (*numbers, *(1,) * (_DIMENSIONS - len(numbers)))
+    raise InputError(
+        f"{name}: expected a line '# Dimensions' and up to {_DIMENSIONS} positive numbers below it, got none; write "
+        "the pair again with BART"
+    )
