@@ -1,0 +1,188 @@
+"""The images below a folder: NIfTI files, k-space, and DICOM series, told by their content."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from kfine.batch.cases import Case, Search, matches, printable
+from kfine.batch.walking import files_below
+from kfine.errors import InputError, KfineError
+from kfine.io.checks import clean_text
+from kfine.io.dicom import is_derived
+from kfine.io.dicom_header import DicomFile, read_file
+from kfine.io.reading import SUFFIXES, kind_of, reading_errors
+from kfine.names import stem_of
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A DICOM file of a series, as little as is needed: there may be many thousands."""
+
+    path: Path
+    series: tuple[str, str]
+    image: str
+    number: int | None
+    modality: str
+    derived: bool
+
+
+def find_cases(top: Path, *, out: Path, only: Sequence[str] = (), force: bool = False) -> Search:
+    """Return the images below the folder `top`.
+
+    Args:
+        top: the input folder.
+        out: the output folder, which is not looked into.
+        only: patterns of labels such as "*_T1w.nii.gz"; images that match none are not looked for.
+        force: whether derived DICOM images are restored too.
+
+    Raises:
+        ResourceError: the system refuses to go on.
+    """
+    search, members, files = Search(), list[_Member](), list[Path]()
+    failures: list[tuple[Path, KfineError]] = []
+    for path in files_below(top, leave=[out], on_error=lambda p, e: failures.append((p, _unlisted(p, e)))):
+        try:
+            kind = _kind(path)
+            if kind == "dicom":
+                members += _member(path, top, search)
+            elif kind is not None:
+                files.append(path)
+        except KfineError as error:
+            failures.append((path, error))
+    cases = [_file_case(path, top, search) for path in files]
+    cases += _series_cases(members, top, search, force=force)
+    wanted = [case for case in cases if matches(case.label, only)]
+    search.cases = sorted(wanted, key=lambda case: (case.label, case.paths))
+    named = [(printable(_hidden(path, top, search)), error) for path, error in failures]
+    search.failures = [pair for pair in named if matches(pair[0], only)]
+    return search
+
+
+def _kind(path: Path) -> str | None:
+    """Return the format of a file; None for what is no image.  Raises `InputError` for a damaged one."""
+    name = path.name.lower()
+    named = name.endswith(SUFFIXES)
+    if not path.is_file():
+        if named and path.is_symlink():
+            raise InputError(
+                f"{clean_text(path.name)}: a link that leads nowhere; get the file that it stands for"
+            )
+        return None  # a pipe or a device
+    if name.endswith(".gz") and not named:
+        return None  # its content could be anything
+    try:
+        kind = kind_of(path)
+    except InputError:
+        if named:
+            raise
+        return None
+    return kind if kind != "kspace" or _is_complex(path) else None
+
+
+def _is_complex(path: Path) -> bool:
+    """Return whether an array may be k-space; reading it says what is wrong with a damaged one."""
+    if path.suffix.lower() != ".npy":
+        return True
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind == "c"
+    except Exception:  # see kfine.io.kspace
+        return True
+
+
+def _member(path: Path, top: Path, search: Search) -> Iterable[_Member]:
+    with reading_errors(clean_text(path.name)):
+        file = read_file(path)
+    if file is None:
+        return
+    search.discretion.learn(file.header, [top.resolve().name, *path.relative_to(top).parts])
+    yield _Member(path, _series_of(file), str(file.header.get("SOPInstanceUID") or path), file.series_number,
+                  file.modality, is_derived(file))  # fmt: skip
+
+
+def _series_of(file: DicomFile) -> tuple[str, str]:
+    """Return what the files of a series have in common: without a UID, their folder."""
+    study = str(file.header.get("StudyInstanceUID") or "")
+    return (study, file.series_uid) if file.series_uid else ("", str(file.path.parent))
+
+
+def _file_case(path: Path, top: Path, search: Search) -> Case:
+    place = _hidden(path, top, search)
+    return Case(printable(place), place.with_name(stem_of(place)), (path,))
+
+
+def _series_cases(members: list[_Member], top: Path, search: Search, *, force: bool) -> list[Case]:
+    grouped = [group for series in _grouped(members).values() for group in _separated(series)]
+    wanted = []
+    for group in grouped:
+        why = _unwanted(group, force=force)
+        if why is None:
+            wanted.append(group)
+        else:
+            search.left_out.append((_label(group, top, search), why))
+    shared = Counter(_folder(group) for group in grouped)
+    cases = []
+    for group in wanted:
+        place = _place(group, top, search)
+        if len(group) > 1 and shared[_folder(group)] > 1:
+            place = place.with_name(f"{place.name}_series-{group[0].number or 0}")
+        cases.append(Case(printable(place), place, tuple(m.path for m in group), dicom=True))
+    return cases
+
+
+def _grouped(members: list[_Member]) -> dict[tuple[str, str], list[_Member]]:
+    groups: dict[tuple[str, str], list[_Member]] = defaultdict(list)
+    for member in members:
+        groups[member.series].append(member)
+    return groups
+
+
+def _separated(series: list[_Member]) -> list[list[_Member]]:
+    """Return a series as one group, though it lie in several folders; copies of it as one each."""
+    if len({member.image for member in series}) == len(series):
+        return [series]
+    folders: dict[Path, list[_Member]] = defaultdict(list)
+    for member in series:
+        folders[member.path.parent].append(member)
+    return list(folders.values())
+
+
+def _unwanted(group: list[_Member], *, force: bool) -> str | None:
+    """Return why a series is not restored, None if it is."""
+    if any(member.modality not in ("", "MR") for member in group):
+        return "no MR images"
+    if any(member.derived for member in group) and not force:
+        return "derived images (ImageType DERIVED); --force restores them"
+    return None
+
+
+def _folder(group: list[_Member]) -> Path:
+    return Path(os.path.commonpath([member.path.parent for member in group]))
+
+
+def _place(group: list[_Member], top: Path, search: Search) -> PurePosixPath:
+    """Return the folder of a series below the input folder, or its one file, without suffix."""
+    where = group[0].path if len(group) == 1 else _folder(group)
+    place = _hidden(where, top, search)
+    if not place.name:
+        place = PurePosixPath(search.discretion.part(top.resolve().name) or "series")
+    return place.with_name(stem_of(place)) if len(group) == 1 else place
+
+
+def _label(group: list[_Member], top: Path, search: Search) -> str:
+    return printable(_place(group, top, search))
+
+
+def _hidden(path: Path, top: Path, search: Search) -> PurePosixPath:
+    """Return where `path` lies below `top`, with stand-ins for the names of patients."""
+    return PurePosixPath(*map(search.discretion.part, path.relative_to(top).parts))
+
+
+def _unlisted(folder: Path, error: OSError) -> InputError:
+    reason = error.strerror or type(error).__name__
+    return InputError(f"{clean_text(folder.name)}: cannot be listed ({reason}); check its permissions")
