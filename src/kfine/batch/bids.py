@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import kfine
-from kfine.batch.cases import Case, Search, matches, printable
+from kfine.batch.cases import RESULT, Case, Search, matches, printable
 from kfine.batch.walking import files_below
 from kfine.errors import InputError, UsageError
 
@@ -115,6 +115,9 @@ def find_bids_cases(top: Path, *, out: Path, only: Sequence[str] = ()) -> Search
             else:
                 search.left_out.append((printable(place), why))
     search.cases.sort(key=lambda case: case.label)
+    search.keep_apart(
+        lambda case: str(case.place.with_name(BidsName.of(case.place.name).derived(resolution="")))
+    )
     return search
 
 
@@ -124,7 +127,10 @@ def _unwanted(place: PurePosixPath, name: BidsName) -> str | None:
         return f"{printable(place.parent.name)}: only anat is restored"
     if name.suffix in _NO_IMAGES:
         return f"{name.suffix}: labels and computed maps are not restored"
-    part = dict(name.entities).get("part")
+    given = dict(name.entities)
+    if given.get("desc", "").lower().endswith(("kfine", "kfinestd")):
+        return RESULT
+    part = given.get("part")
     return f"part-{part}: only magnitudes are restored" if part in _NO_MAGNITUDE else None
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from kfine.batch.discretion import Discretion
-from kfine.errors import KfineError
+from kfine.errors import InputError, KfineError
+
+RESULT = "results of kfine"  # why they are left out
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class Search:
     failures: list[tuple[str, KfineError]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
     discretion: Discretion = field(default_factory=Discretion)
+
+    def keep_apart(self, name: Callable[[Case], str]) -> None:
+        """Count as failures the cases whose results would take the place of an earlier case's.
+
+        name: of a case's results; upper and lower case count alike, as on many disks.
+        """
+        first: dict[str, Case] = {}
+        for case in self.cases:
+            other = first.setdefault(name(case).casefold(), case)
+            if other is not case:
+                clash = InputError(f"its results would take the place of those of {other.label}; rename one")
+                self.failures.append((case.label, clash))
+        self.cases = list(first.values())
 
 
 def printable(path: PurePosixPath | str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from kfine.batch.cases import Case, Search, matches, printable
+from kfine.batch.cases import RESULT, Case, Search, matches, printable
 from kfine.batch.walking import files_below
 from kfine.errors import InputError, KfineError
 from kfine.io.checks import clean_text
@@ -39,7 +39,7 @@ def find_cases(top: Path, *, out: Path, only: Sequence[str] = (), force: bool = 
         top: the input folder.
         out: the output folder, which is not looked into.
         only: patterns of labels such as "*_T1w.nii.gz"; images that match none are not looked for.
-        force: whether derived DICOM images are restored too.
+        force: whether derived DICOM images and results of kfine are restored too.
 
     Raises:
         ResourceError: the system refuses to go on.
@@ -55,12 +55,20 @@ def find_cases(top: Path, *, out: Path, only: Sequence[str] = (), force: bool = 
                 files.append(path)
         except KfineError as error:
             failures.append((path, error))
-    cases = [_file_case(path, top, search) for path in files]
+    cases = []
+    for path in files:
+        if stem_of(path).endswith(("_kfine", "_kfine_std")) and not force:
+            search.left_out.append(
+                (printable(_hidden(path, top, search)), f"{RESULT}; --force restores them")
+            )
+        else:
+            cases.append(_file_case(path, top, search))
     cases += _series_cases(members, top, search, force=force)
     wanted = [case for case in cases if matches(case.label, only)]
     search.cases = sorted(wanted, key=lambda case: (case.label, case.paths))
     named = [(printable(_hidden(path, top, search)), error) for path, error in failures]
     search.failures = [pair for pair in named if matches(pair[0], only)]
+    search.keep_apart(lambda case: str(case.place))
     return search
 
 
@@ -68,8 +76,8 @@ def _kind(path: Path) -> str | None:
     """Return the format of a file; None for what is no image.  Raises `InputError` for a damaged one."""
     name = path.name.lower()
     named = name.endswith(SUFFIXES)
-    if not path.is_file():
-        if named and path.is_symlink():
+    if not os.path.isfile(path):
+        if named and os.path.islink(path):
             raise InputError(
                 f"{clean_text(path.name)}: a link that leads nowhere; get the file that it stands for"
             )

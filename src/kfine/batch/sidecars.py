@@ -34,14 +34,20 @@ def bids_sidecar(result: Restoration, low: Image, case: Case, *, of_std: bool = 
     }
 
 
-def skull_stripped(low: Image, path: Path) -> bool:
-    """Return whether the image in `path` shows the brain alone.
-
-    Its JSON file may say so.  If not, more than half of the voxels are exactly 0: scanners leave noise in the air.
-    """
+def said_to_be_stripped(path: Path) -> bool | None:
+    """Return SkullStripped of the JSON file beside the image in `path`, None where nothing says it."""
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
         said = json.loads(sidecar.read_bytes())["SkullStripped"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        said = None
-    return said if isinstance(said, bool) else float(np.mean(low.voxels == 0)) > _MASKED
+        return None
+    return said if isinstance(said, bool) else None
+
+
+def skull_stripped(low: Image, path: Path) -> bool:
+    """Return whether the image `low` in `path` shows the brain alone.
+
+    Its JSON file may say so.  If not, more than half of the voxels are exactly 0: scanners leave noise in the air.
+    """
+    said = said_to_be_stripped(path)
+    return float(np.mean(low.voxels == 0)) > _MASKED if said is None else said

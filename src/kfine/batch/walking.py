@@ -32,7 +32,7 @@ def files_below(
             continue
         inner = []
         for entry in entries:
-            if not entry.is_dir():
+            if not os.path.isdir(entry):
                 yield entry
             elif (real := Path(os.path.realpath(entry))) not in seen:
                 seen.add(real)

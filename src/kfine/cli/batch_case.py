@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import kfine
 from kfine.batch.bids import BidsName, resolution_label
-from kfine.batch.cases import Case
+from kfine.batch.cases import Case, printable
 from kfine.batch.discretion import Discretion
-from kfine.batch.sidecars import bids_sidecar
+from kfine.batch.sidecars import bids_sidecar, said_to_be_stripped
 from kfine.batch.stamps import (
     State,
     digest_of_json,
@@ -100,7 +100,7 @@ class Plan:
                 "input": input_digest(case.paths),
                 "model": model_digest(model if isinstance(model, Model) else None),
                 "asked": {name: repr(value) for name, value in asked.items()},
-                "output": [self.bids, self.dicom],
+                "output": [self.bids, self.dicom, said_to_be_stripped(case.paths[0]) if self.bids else None],
             }
         )
 
@@ -156,7 +156,8 @@ class Worker:
             code, message = verdict(error)
             if code == 1:  # its text may hold anything
                 message = f"unexpected {type(error).__name__}, a fault of kfine: please report it"
-            done = Outcome(case.label, FAILED, clean(literal(message)), exit_code=code)
+            said = clean(literal(message)).removeprefix(f"{printable(case.paths[0].name)}: ")
+            done = Outcome(case.label, FAILED, said, exit_code=code)
         return done and replace(
             done, seconds=time.perf_counter() - began, notes=[clean(note) for note in notes]
         )
@@ -171,25 +172,28 @@ class Worker:
                 key = plan.key(case)
             state = state_of(files.record, key=key, outputs=[files.mean, *files.of_std])
             if state is State.FINISHED:
-                return Outcome(case.label, FINISHED, "nothing to do")
+                shutil.rmtree(files.parts, ignore_errors=True)
+                return Outcome(case.label, FINISHED, "nothing to do", files=self._there(files))
             if state is State.FOREIGN and not plan.overwrite:
                 raise UsageError(
                     f"{case.place.name}: its results are there, made from other input, with other options or by other "
                     "means; add --overwrite or choose another folder"
                 )
             with made_folder(files.mean.parent):
-                result, written = restore_case(
+                result, _ = restore_case(
                     _given(case, plan.discretion), plan.asked, files,
                     overwrite=state is not State.FREE, parts=files.parts if plan.resume else None,
                     bar=self.bar, sidecars=_sidecars(case, plan, files, key=key),
                 )  # fmt: skip
             shutil.rmtree(files.parts, ignore_errors=True)
-            names = [path.relative_to(plan.out).as_posix() for path in written]
-            return Outcome(case.label, RESTORED, summary(result), files=names)
+            return Outcome(case.label, RESTORED, summary(result), files=self._there(files))
+
+    def _there(self, files: RestorationFiles) -> list[str]:
+        return [path.relative_to(self.plan.out).as_posix() for path in files.all if path.exists()]
 
 
 def _given(case: Case, discretion: Discretion) -> Given:
-    name = case.place.name
+    name = printable(case.place.name)
 
     def read_it() -> Image:
         if case.dicom:

@@ -100,7 +100,7 @@ class Run:
         if self.quiet and outcome.status != FAILED:
             return
         what = f"kfine: [{len(self.outcomes)}/{self.total}] {outcome.case}: {outcome.status}"
-        why = "" if outcome.status == FINISHED else f", {outcome.said} ({outcome.seconds:.1f} s)"
+        why = "" if outcome.status == FINISHED else f": {outcome.said} ({outcome.seconds:.1f} s)"
         err.print(literal(what + why), markup=False)
         for note in outcome.notes:
             if not self.quiet:
@@ -119,7 +119,9 @@ class Run:
 
     def report(self, part: Part) -> dict[str, Any]:
         """Return everything that was done, JSON-ready, without paths beyond the two folders."""
-        asked, model = vars(self.plan.asked), self.plan.asked.model
+        # --start inf is no number in JSON
+        asked = {name: str(v) if v == float("inf") else v for name, v in vars(self.plan.asked).items()}
+        model = self.plan.asked.model
         named = {"name": model.name, "sha256": model.digest} if isinstance(model, Model) else None
         return {
             "report": _KIND,
@@ -137,6 +139,7 @@ class Run:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path`, in place of what is there; nothing if that is the same."""
     text = json_text(value)
+    clear_stages(path.parent)
     if not path.is_file() or path.read_bytes() != text.encode():
         with staged([path], overwrite=True) as places:
             places[path].write_text(text, "utf-8")

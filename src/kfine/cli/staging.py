@@ -76,19 +76,24 @@ def _new_stage(folder: Path, alive: ExitStack) -> Path:
 def _clear(stage: Path) -> None:
     """Remove `stage` if its process is no more, and give back what it had moved out of the way."""
     lock = stage / _LOCK
-    with suppress(OSError), held(lock, wait=False, sure=True) as mine:
-        if not mine or not _of_the_dead(lock):
+    with suppress(OSError):
+        if _elsewhere(lock):
             return
-        with uninterrupted():
+        with held(lock, wait=False, sure=True) as mine, uninterrupted():
+            if not mine:
+                return
             for old in (stage / BEFORE).iterdir() if (stage / BEFORE).is_dir() else ():
                 if not os.path.lexists(stage.parent / old.name):
                     os.replace(old, stage.parent / old.name)
             shutil.rmtree(stage, ignore_errors=True)
 
 
-def _of_the_dead(lock: Path) -> bool:
-    """Return whether a lock that nobody here holds tells that its process is dead.
+def _elsewhere(lock: Path) -> bool:
+    """Return whether a lock is another machine's, and not a day old.
 
-    A file system need not carry locks from machine to machine: another machine's is believed after a day only.
+    A file system need not carry locks from machine to machine: that one's process may live though nobody holds it.
     """
-    return lock.read_text("utf-8") in ("", socket.gethostname()) or time.time() - lock.stat().st_mtime > _LONG
+    if not lock.exists():
+        return False
+    old = time.time() - lock.stat().st_mtime > _LONG
+    return not old and lock.read_text("utf-8") not in ("", socket.gethostname())
