@@ -2,51 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
 
-import kfine
-from kfine.cli import run
-from kfine.image import Image
-from tests.cli.conftest import Outcome
-from tests.conftest import phantom
+from tests.cli.conftest import save, tree
 from tests.io.dicom_files import series
 
-AFFINE = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [4, 0, 0, 7], [0, 0, 0, 1]], float)
 SIMPLE = ["--scale", 2, "--method", "zero-filling"]
-
-
-@pytest.fixture
-def batch(capsys):
-    """Run kfine batch; whatever it prints is printable lines."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = run(["batch", *map(str, arguments)])
-        printed = capsys.readouterr()
-        assert all(line.isprintable() for line in (printed.out + printed.err).split("\n"))
-        return Outcome(code, printed.out, printed.err)
-
-    return call
-
-
-def save(path, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kfine.write(Image(phantom((1, 2, 16, 12), seed), AFFINE), path)
-
-
-@pytest.fixture
-def scans(tmp_path):
-    """A folder with two images."""
-    save(tmp_path / "in" / "b.nii")
-    save(tmp_path / "in" / "deep" / "a.nii.gz", 1)
-    return tmp_path / "in"
-
-
-def tree(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
 
 
 def test_each_image_is_restored_as_restore_does(batch, command, scans, tiny_model_folder, tmp_path):

@@ -73,8 +73,8 @@ class Plan:
         """Return where the files of `case` go."""
         folder = self.out / case.place.parent
         if self.bids:
-            name, res = BidsName.of(case.place.name), self.resolution
-            mean, std = name.derived(resolution=res), name.derived(resolution=res, ending="Std")
+            parts, res = BidsName.of(case.place.name), self.resolution
+            mean, std = parts.derived(resolution=res), parts.derived(resolution=res, ending="Std")
             return RestorationFiles(
                 folder / f"{mean}.nii.gz", folder / f"{std}.nii.gz", folder / f"{mean}.json",
                 std_record=folder / f"{std}.json",
