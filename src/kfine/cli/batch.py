@@ -130,12 +130,12 @@ def batch(
 
     part, bids = Part.of(part_id, num_parts), is_dataset(folder)
     _check_apart(folder, out, bids=bids)
-    check_report(report, overwrite=overwrite)
     asked = replace(asked, model=ready(asked, dicom=dicom))
-    with plain_warnings(quiet=quiet):
-        search = _found(folder, out, only=only or [], bids=bids, force=force)
     with made_folder(out):
         check_outputs([out / DESCRIPTION], overwrite=True)
+        check_report(report, overwrite=overwrite)
+        with plain_warnings(quiet=quiet):
+            search = _found(folder, out, only=only or [], bids=bids, force=force)
         if bids:
             check_derivative(out)
             write_json(out / DESCRIPTION, derivative_description(folder, out))

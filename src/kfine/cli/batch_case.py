@@ -176,8 +176,8 @@ class Worker:
                 return Outcome(case.label, FINISHED, "nothing to do", files=self._there(files))
             if state is State.FOREIGN and not plan.overwrite:
                 raise UsageError(
-                    f"{case.place.name}: its results are there, made from other input, with other options or by other "
-                    "means; add --overwrite or choose another folder"
+                    "its results are there, made from other input, with other options or by other means; add "
+                    "--overwrite or choose another folder"
                 )
             with made_folder(files.mean.parent):
                 result, _ = restore_case(
