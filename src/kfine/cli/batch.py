@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kfine.cli import asking, options
-from kfine.cli.console import plain_warnings, say
+from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_outputs, made_folder
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet
 from kfine.errors import InputError, UsageError
@@ -134,7 +134,7 @@ def batch(
     with made_folder(out):
         check_outputs([out / DESCRIPTION], overwrite=True)
         check_report(report, overwrite=overwrite)
-        with plain_warnings(quiet=quiet):
+        with plain_warnings(quiet=quiet), progress("looking for images", quiet=quiet):
             search = _found(folder, out, only=only or [], bids=bids, force=force)
         if bids:
             check_derivative(out)
