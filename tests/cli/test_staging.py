@@ -8,7 +8,7 @@ import pytest
 
 from kfine import locks
 from kfine.cli.outputs import staged
-from kfine.cli.staging import BEFORE, claim_of, clear_stages
+from kfine.cli.staging import BEFORE, OBSOLETE, claim_of, clear_stages
 
 pytestmark = pytest.mark.skipif(locks.flock is None, reason="a system without flock: nothing is cleared")
 # Killed in the middle of its moves, with the old folder out of the way and the new one not yet there.
@@ -52,6 +52,8 @@ def test_what_was_moved_out_of_the_way_comes_back(tmp_path):
     (stage / BEFORE / "lost").mkdir(parents=True)
     (stage / BEFORE / "lost" / "IM00001.dcm").write_text("image")
     (stage / BEFORE / "there").write_text("old")
+    (stage / OBSOLETE).mkdir()
+    (stage / OBSOLETE / "gone").write_text("obsolete")
     (tmp_path / "there").write_text("new")
     clear_stages(tmp_path)
     assert names(tmp_path) == {"lost", "there"}

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kfine.cli.interruption import uninterrupted
-from kfine.cli.staging import BEFORE, MOVING, stage_in
+from kfine.cli.staging import BEFORE, MOVING, OBSOLETE, stage_in
 from kfine.errors import ResourceError, UsageError
 from kfine.locks import held
 
@@ -92,8 +92,7 @@ def staged(
                 with uninterrupted():
                     for path in paths:
                         _check_place(path, overwrite=overwrite, folder=path in folders)
-                    backups = {parent: stage / BEFORE for parent, stage in stages.items()}
-                    _move(places, obsolete, backups=backups)
+                    _move(places, obsolete, stages=stages)
                     for parent in parents:
                         _names_to_disk(parent)
     except OSError as error:
@@ -120,10 +119,13 @@ def made_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, backups: dict[Path, Path]) -> None:
+def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, stages: dict[Path, Path]) -> None:
     """Move everything into place; put everything back if one move fails."""
     moved: list[Path] = []
-    kept = {path: backups[path.parent] / path.name for path in (*places, *obsolete) if os.path.lexists(path)}
+    names = {path: BEFORE for path in places} | {path: OBSOLETE for path in obsolete}
+    kept = {
+        path: stages[path.parent] / name / path.name for path, name in names.items() if os.path.lexists(path)
+    }
     try:
         for path, backup in kept.items():
             backup.parent.mkdir(exist_ok=True)

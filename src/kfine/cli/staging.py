@@ -16,7 +16,8 @@ from kfine.cli.interruption import uninterrupted
 from kfine.locks import held
 
 MOVING = ".kfine-moving"  # held while files are moved into the folder
-BEFORE = ".kfine-before"  # in a stage: what stood where the new files go
+BEFORE = ".kfine-before"  # in a stage: what stood where the new files go, given back if they do not come
+OBSOLETE = ".kfine-obsolete"  # in a stage: what goes when the new files have come
 _LOCK = ".kfine-lock"  # in a stage: held as long as its process lives; says on which machine
 _STAGE = re.compile(r"\.kfine-[0-9a-f]{12}")
 _CLAIM = re.compile(r"\.kfine-[0-9a-f]{12}\.lock")
