@@ -15,7 +15,7 @@ def results(tmp_path):
     folder.mkdir()
     (folder / "IM00001.dcm").write_text("one")
     digests = {path.name: output_digest(path) for path in (image, folder)}
-    record.write_text(json.dumps(stamped({"seed": 0}, key="key", files=digests)))
+    record.write_text(json.dumps(stamped({"seed": 0}, key="key", files=digests)) + "\n")
     return record, image, folder
 
 
@@ -42,6 +42,7 @@ def truncate(path):
         lambda record, image, folder: truncate(folder / "IM00001.dcm"),
         lambda record, image, folder: (folder / "IM00002.dcm").touch(),
         lambda record, image, folder: record.write_text(record.read_text().replace('"seed": 0', '"seed": 1')),
+        lambda record, image, folder: truncate(record),
         lambda record, image, folder: record.write_text(record.read_text()[:-2]),
         lambda record, image, folder: record.write_text(""),
         lambda record, image, folder: record.with_name("std.nii").touch(),

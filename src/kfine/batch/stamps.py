@@ -63,7 +63,8 @@ def state_of(record: Path, *, key: str, outputs: Sequence[Path]) -> State:
     outputs: all that there may be; which of them there must be is in the record.
     """
     try:
-        content = json.loads(record.read_bytes())
+        written = record.read_bytes()
+        content = json.loads(written)
         stamp = content.pop(_STAMP)
         known, files, own = stamp["key"], dict(stamp["outputs"]), stamp["record"]
     except FileNotFoundError:
@@ -74,10 +75,13 @@ def state_of(record: Path, *, key: str, outputs: Sequence[Path]) -> State:
         return State.FOREIGN
     if known != key:
         return State.FOREIGN
-    whole = own == digest_of_json(content) and all(
-        path.name in files or not path.exists() for path in outputs
+    whole = own == digest_of_json(content) and written.endswith(b"\n")
+    alone = all(path.name in files or not path.exists() for path in outputs)
+    same = (
+        whole
+        and alone
+        and all(output_digest(record.parent / name) == digest for name, digest in files.items())
     )
-    same = whole and all(output_digest(record.parent / name) == digest for name, digest in files.items())
     return State.FINISHED if same else State.DAMAGED
 
 
