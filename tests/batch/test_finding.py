@@ -92,6 +92,11 @@ def test_series_that_share_a_folder_have_their_numbers(tmp_path):
     for file in (tmp_path / "second").iterdir():
         file.rename(tmp_path / "scan" / f"second-{file.name}")
     assert sorted(found(tmp_path)) == ["scan_series-3", "scan_series-4"]
+    series(tmp_path / "third", slices=2, SeriesNumber=4, SeriesInstanceUID="1.2.4")
+    for file in (tmp_path / "third").iterdir():
+        file.rename(tmp_path / "scan" / f"third-{file.name}")
+    labels = sorted(found(tmp_path))
+    assert (len(set(labels)), labels[0]) == (3, "scan_series-3")
 
 
 def test_copies_of_a_series_are_series(tmp_path):

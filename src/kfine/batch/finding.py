@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +16,7 @@ from kfine.batch.walking import files_below
 from kfine.errors import InputError, KfineError
 from kfine.io.checks import clean_text
 from kfine.io.dicom import is_derived
-from kfine.io.dicom_header import DicomFile, read_file
+from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
 from kfine.names import stem_of
 
@@ -103,14 +104,17 @@ def _is_complex(path: Path) -> bool:
         return True
 
 
-def _member(path: Path, top: Path, search: Search) -> Iterable[_Member]:
-    with reading_errors(clean_text(path.name)):
+def _member(path: Path, top: Path, search: Search) -> list[_Member]:
+    """Return a DICOM file if it holds an image; its header tells what names of patients are."""
+    name = clean_text(path.name)
+    with reading_errors(name):
         file = read_file(path)
     if file is None:
-        return
-    search.discretion.learn(file.header, [top.resolve().name, *path.relative_to(top).parts])
-    yield _Member(path, _series_of(file), str(file.header.get("SOPInstanceUID") or path), file.series_number,
-                  file.modality, is_derived(file))  # fmt: skip
+        return []
+    with pydicom_errors(name, "its identifiers"):
+        search.discretion.learn(file.header, [top.resolve().name, *path.relative_to(top).parts])
+        image, series = str(file.header.get("SOPInstanceUID") or path), _series_of(file)
+    return [_Member(path, series, image, file.series_number, file.modality, is_derived(file))]
 
 
 def _series_of(file: DicomFile) -> tuple[str, str]:
@@ -134,11 +138,14 @@ def _series_cases(members: list[_Member], top: Path, search: Search, *, force: b
         else:
             search.left_out.append((_label(group, top, search), why))
     shared = Counter(_folder(group) for group in grouped)
+    alike = Counter((_folder(group), group[0].number) for group in grouped)
     cases = []
     for group in wanted:
-        place = _place(group, top, search)
+        place, first = _place(group, top, search), group[0]
         if len(group) > 1 and shared[_folder(group)] > 1:
-            place = place.with_name(f"{place.name}_series-{group[0].number or 0}")
+            own = hashlib.sha256("".join(first.series).encode()).hexdigest()[:6]
+            same = alike[_folder(group), first.number] > 1 or first.number is None
+            place = place.with_name(f"{place.name}_series-{own if same else first.number}")
         cases.append(Case(printable(place), place, tuple(m.path for m in group), dicom=True))
     return cases
 
