@@ -112,9 +112,11 @@ def test_derived_series_and_results_are_left_out(tmp_path):
     save(classic(Modality="CT", SeriesInstanceUID="1.2.3"), tmp_path / "ct.dcm")
     nifti(tmp_path / "x_kfine.nii.gz")
     nifti(tmp_path / "x_kfine_std.nii")
+    report = classic(Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Rows=None, Columns=None)
+    save(report, tmp_path / "report.dcm")
     search = find_cases(tmp_path, out=tmp_path / "out")
     assert search.cases == []
-    assert dict(search.left_out).keys() == {"scan", "ct", "x_kfine.nii.gz", "x_kfine_std.nii"}
+    assert dict(search.left_out).keys() == {"scan", "ct", "x_kfine.nii.gz", "x_kfine_std.nii", "report.dcm"}
     assert sorted(found(tmp_path, force=True)) == ["scan", "x_kfine.nii.gz", "x_kfine_std.nii"]
 
 
@@ -144,8 +146,10 @@ def test_folders_named_after_patients(tmp_path, header, hidden):
     """A pseudonym is the same name and number."""
     series(tmp_path / "Secretova_A" / "scan", slices=2, StudyInstanceUID="1.2.3", **header)
     nifti(tmp_path / "Secretova_A" / "x.nii")
+    nifti(tmp_path / "Secretova_A" / "a_kfine.nii")
     search = find_cases(tmp_path, out=tmp_path / "out")
     labels = [case.label for case in search.cases]
+    assert ("ecretova" in search.left_out[0][0]) != hidden
     assert any("ecretova" in label for label in labels) != hidden
     assert len({label.split("/")[0] for label in labels}) == 1
     assert [case.label for case in find_cases(tmp_path, out=tmp_path / "out").cases] == labels

@@ -96,7 +96,7 @@ def batch(capsys):
 
 def save(path, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    kfine.write(Image(phantom((1, 2, 16, 12), seed), AFFINE), path)
+    kfine.write(Image(phantom((1, 2, 16, 12), seed), AFFINE), path, overwrite=True)
 
 
 @pytest.fixture

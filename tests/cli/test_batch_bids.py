@@ -63,7 +63,7 @@ def test_the_derivative_of_a_dataset(batch, dataset, tiny_model_folder, validato
     assert validator(out) == []
     # it is a judge: what is wrong is an error
     record = json.loads(first[f"{name}_T2w.json"])
-    (out / f"{name}_T2w.json").write_text(json.dumps({"kfine": record["kfine"]}))
+    (out / f"{name}_T2w.json").write_text(json.dumps({"stamp": record["stamp"]}))
     assert {issue["subCode"] for issue in validator(out)} == {"Resolution", "SkullStripped"}
     done = batch(*call)
     assert done.lines[0] == "3 images: 1 restored, 2 finished before"

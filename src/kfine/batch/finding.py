@@ -46,12 +46,14 @@ def find_cases(top: Path, *, out: Path, only: Sequence[str] = (), force: bool = 
         ResourceError: the system refuses to go on.
     """
     search, members, files = Search(), list[_Member](), list[Path]()
-    failures: list[tuple[Path, KfineError]] = []
+    failures, left = list[tuple[Path, KfineError]](), list[tuple[Path, str]]()
     for path in files_below(top, leave=[out], on_error=lambda p, e: failures.append((p, _unlisted(p, e)))):
         try:
             kind = _kind(path)
             if kind == "dicom":
-                members += _member(path, top, search)
+                member = _member(path, top, search)
+                members += member
+                left += [] if member else [(path, "DICOM without an image")]
             elif kind is not None:
                 files.append(path)
         except KfineError as error:
