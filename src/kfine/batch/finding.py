@@ -58,14 +58,11 @@ def find_cases(top: Path, *, out: Path, only: Sequence[str] = (), force: bool = 
                 files.append(path)
         except KfineError as error:
             failures.append((path, error))
-    cases = []
-    for path in files:
-        if stem_of(path).endswith(("_kfine", "_kfine_std")) and not force:
-            search.left_out.append(
-                (printable(_hidden(path, top, search)), f"{RESULT}; --force restores them")
-            )
-        else:
-            cases.append(_file_case(path, top, search))
+    # From here on all names of patients are known.
+    results = {path for path in files if stem_of(path).endswith(("_kfine", "_kfine_std")) and not force}
+    left += [(path, f"{RESULT}; --force restores them") for path in sorted(results)]
+    search.left_out = [(printable(_hidden(path, top, search)), why) for path, why in left]
+    cases = [_file_case(path, top, search) for path in files if path not in results]
     cases += _series_cases(members, top, search, force=force)
     wanted = [case for case in cases if matches(case.label, only)]
     search.cases = sorted(wanted, key=lambda case: (case.label, case.paths))
