@@ -153,6 +153,9 @@ def test_folders_named_after_patients(tmp_path, header, hidden):
     assert any("ecretova" in label for label in labels) != hidden
     assert len({label.split("/")[0] for label in labels}) == 1
     assert [case.label for case in find_cases(tmp_path, out=tmp_path / "out").cases] == labels
+    told = search.discretion.clean("scan-secretova.dcm, PID 4711: damaged; secretovas and 47110 are words")
+    assert ("secretova." in told) != hidden
+    assert "secretovas and 47110" in told
     said = search.discretion.clean("Secretova_A: no such file")
     assert said == (f"{labels[0].split('/')[0]}: no such file" if hidden else "Secretova_A: no such file")
 
