@@ -57,7 +57,7 @@ class Discretion:
         if self._words:
             words = "|".join(map(re.escape, sorted(self._words, key=len, reverse=True)))
             whole = re.compile(rf"(?<![^\W_])({words})(?![^\W_])", re.IGNORECASE)
-            text = whole.sub(lambda match: _stand_in(self._words[match[0].lower()], match[0]), text)
+            text = whole.sub(lambda match: _stand_in(self._words.get(match[0].lower(), ""), match[0]), text)
         return text
 
 

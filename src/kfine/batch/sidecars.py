@@ -47,8 +47,8 @@ def said_to_be_stripped(path: Path) -> bool | None:
 def skull_stripped(low: Image, path: Path) -> bool:
     """Return whether the image `low` in `path` shows the brain alone.
 
-    Its JSON file may say so.  If not, more than 70 % of the voxels are exactly 0: scanners leave noise in the air, and a
-    head is not that small.
+    Its JSON file may say so.  If not, more than 70 % of the voxels are exactly 0: scanners leave noise in the air,
+    and a head fills more than that.
     """
     said = said_to_be_stripped(path)
     return float(np.mean(low.voxels == 0)) > _MASKED if said is None else said
