@@ -19,7 +19,8 @@ from kfine.errors import UsageError
 from kfine.restoration import NOTICE
 
 _KIND = "kfine batch"
-_LISTED = 10
+_LISTED = 10  # failures, in the summary
+_SHOWN = 40  # characters of a label, before the bar
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class Run:
 
             def done(case: Case, *, wait: bool) -> bool:
                 whole(len(self.outcomes), self.total)
+                whole.name(case.label[-_SHOWN:])
+                bar(0, 1)
+                bar.name("reading")
                 outcome = worker.outcome(case, wait=wait)
                 if outcome is not None:
                     self._add(outcome)
