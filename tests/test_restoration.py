@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,6 +215,15 @@ def test_missing_device_is_a_resource(image, tiny_model):
         pytest.skip("this machine has CUDA")
     with pytest.raises(ResourceError, match="--device cpu"):
         kfine.restore(image, scale=2, model=tiny_model, device="cuda")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_voxel_that_is_not_finite_is_refused(image, value):
+    voxels = image.voxels.copy()
+    voxels[0, 0, 3, 4] = value
+    for work in (kfine.restore, kfine.degrade):
+        with pytest.raises(InputError, match=f"NaN or Inf in 1 of {voxels.size}"):
+            work(replace(image, voxels=voxels), scale=2)
 
 
 def test_an_image_without_signal_is_refused():

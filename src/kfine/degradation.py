@@ -10,6 +10,7 @@ import torch
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
+from kfine.io.checks import check_finite
 from kfine.methods.grids import low_matrix
 from kfine.operators.frames import AverageFrames, KeepFrames, times_of
 from kfine.operators.kspace import KSpaceCrop, image_of
@@ -49,11 +50,12 @@ def degrade(
     Raises:
         UsageError: both of `matrix` and `scale`, or neither while all frames stay; both of `keep_every` and
             `average`, or one below 1; a negative `noise` or `seed`.
-        InputError: a matrix larger than the image's, more frames to a step or group than the image has, or a
-            single frame.
+        InputError: a voxel that is not finite, a matrix larger than the image's, more frames to a step or group than
+            the image has, or a single frame.
     """
     if seed < 0:
         raise UsageError(f"seed {seed}: expected a number of at least 0")
+    check_finite(image.voxels, name=image.source.name or "image")
     frames = _frame_operator(image, keep_every=keep_every, average=average)
     if matrix is None and scale is None and (keep_every or average):
         matrix = image.matrix

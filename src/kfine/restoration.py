@@ -18,6 +18,7 @@ from kfine.checkpoint import Model
 from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
+from kfine.io.checks import check_finite
 from kfine.methods.choice import choose_method
 from kfine.methods.grids import Matrix, high_matrix
 from kfine.methods.options import Choice
@@ -127,10 +128,11 @@ def restore(
 
     Raises:
         UsageError: options that contradict each other or are out of range.
-        InputError: an image or a target that cannot be used.
+        InputError: an image (a voxel that is not finite) or a target that cannot be used.
         ModelError: a model that cannot be found, read or trusted.
         ResourceError: a device that is not there, or too little memory.
     """
+    check_finite(image.voxels, name=image.source.name or "image")
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
     high = high_matrix(image.matrix, matrix=matrix, scale=scale, in_time=timing.changed)
     scan = Scan(KSpaceCrop(high, image.matrix, real=not image.measured), timing)

@@ -36,14 +36,19 @@ def check_voxels(voxels: NDArray[Any], *, name: str = "image") -> NDArray[Any]:
     """Return `voxels` of any shape, or raise `InputError` if they are not finite or all equal."""
     if voxels.size == 0:
         raise InputError(f"{name}: expected voxels, got an empty array of shape {voxels.shape}")
+    check_finite(voxels, name=name)
+    if (voxels == voxels.flat[0]).all():
+        raise InputError(f"{name}: constant image: nothing to restore; check that this is the right file")
+    return voxels
+
+
+def check_finite(voxels: NDArray[Any], *, name: str) -> None:
+    """Raise `InputError` if there is a NaN or an infinite value in `voxels`."""
     bad = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
     if bad:
         raise InputError(
             f"{name}: expected finite voxels, got NaN or Inf in {bad} of {voxels.size}; replace them first"
         )
-    if (voxels == voxels.flat[0]).all():
-        raise InputError(f"{name}: constant image: nothing to restore; check that this is the right file")
-    return voxels
 
 
 def check_memory(n_bytes: int, *, name: str) -> None:
