@@ -100,6 +100,8 @@ def test_parts_do_everything_once(batch, scans, tmp_path):
     (scans / "d.nii").write_text("no image")
     parts = [batch(scans, tmp_path / "out", *SIMPLE, "--num-parts", 2, "--part-id", n) for n in (0, 1)]
     assert [part.lines[0] for part in parts] == ["3 images: 2 restored, 1 failed", "1 image: 1 restored"]
+    done = batch(scans, tmp_path / "out", *SIMPLE, "--num-parts", 9, "--part-id", 8)
+    assert (done.code, done.lines) == (0, ["0 images"])
     assert batch(scans, tmp_path / "whole", *SIMPLE).code == 3
     assert tree(tmp_path / "whole") == tree(tmp_path / "out")
 

@@ -114,7 +114,8 @@ class Run:
         """Return the lines that say what was done."""
         counts = Counter(outcome.status for outcome in self.outcomes)
         parts = [f"{counts[status]} {status}" for status in (RESTORED, FINISHED, FAILED) if counts[status]]
-        lines = [f"{self.total} image{'s' if self.total != 1 else ''}: {', '.join(parts)}"]
+        images = f"{self.total} image{'s' if self.total != 1 else ''}"
+        lines = [": ".join([images, *([", ".join(parts)] if parts else [])])]
         reasons = Counter(why for _, why in self.search.left_out)
         lines += [f"left out: {count} ({why})" for why, count in sorted(reasons.items())]
         lines += [f"failed: {outcome.case}: {outcome.said}" for outcome in self.failed[:_LISTED]]
