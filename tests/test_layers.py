@@ -13,7 +13,7 @@ ROOT = Path(kfine.__file__).parent
 
 # From the ground up; a module may import from its own layer and those before it.
 LAYERS = [
-    {"errors"},
+    {"errors", "names", "locks"},
     {"geometry"},
     {"image"},
     {"intensity", "devices", "thermal_noise"},
@@ -28,7 +28,7 @@ LAYERS = [
     {"degradation", "restoration"},
     {"evaluation"},
     {"training"},
-    {"benchmark"},
+    {"benchmark", "batch"},
     {"cli"},
     {"__main__"},
 ]

@@ -12,6 +12,8 @@ from kfine.cli import run
 from kfine.image import Image
 from tests.conftest import phantom
 
+AFFINE = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [4, 0, 0, 7], [0, 0, 0, 1]], float)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -49,8 +51,7 @@ def command(capsys) -> Command:
 @pytest.fixture
 def high(tmp_path) -> Path:
     """A volume of 3 slices of 32x24."""
-    affine = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [4, 0, 0, 7], [0, 0, 0, 1]], float)
-    kfine.write(Image(phantom((1, 3, 32, 24)), affine), tmp_path / "high.nii.gz")
+    kfine.write(Image(phantom((1, 3, 32, 24)), AFFINE), tmp_path / "high.nii.gz")
     return tmp_path / "high.nii.gz"
 
 
@@ -76,4 +77,37 @@ def files(tmp_path) -> Callable[[], dict[str, bytes]]:
     return lambda: {
         str(path.relative_to(tmp_path)): path.read_bytes() if path.is_file() else b""
         for path in tmp_path.rglob("*")
+    }
+
+
+@pytest.fixture
+def batch(capsys):
+    """Run kfine batch; whatever it prints is printable lines."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = run(["batch", *map(str, arguments)])
+        printed = capsys.readouterr()
+        assert all(line.isprintable() for line in (printed.out + printed.err).split("\n"))
+        return Outcome(code, printed.out, printed.err)
+
+    return call
+
+
+def save(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kfine.write(Image(phantom((1, 2, 16, 12), seed), AFFINE), path, overwrite=True)
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder with two images."""
+    save(tmp_path / "in" / "b.nii")
+    save(tmp_path / "in" / "deep" / "a.nii.gz", 1)
+    return tmp_path / "in"
+
+
+def tree(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }

@@ -12,6 +12,7 @@ EXIT_CODES = {
     0: "done",
     1: "a fault of kfine itself",
     2: "usage: the call is wrong",
+    3: "batch: some cases failed, the others are done",
     4: "bad input",
     5: "model: missing, damaged or foreign",
     6: "resources: memory, disk, device or an optional package",
@@ -47,7 +48,7 @@ def run(arguments: list[str]) -> int:
             return 0
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except BaseException as error:
-        code, message = _verdict(error)
+        code, message = verdict(error)
         if code == 1 and os.environ.get(TRACEBACK):
             raise
         return _say(message, code)
@@ -72,7 +73,7 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _verdict(error: BaseException) -> tuple[int, str]:
+def verdict(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the message for what ended a command."""
     from kfine.errors import KfineError
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kfine.cli import EXIT_CODES
+from kfine.cli.batch import batch
 from kfine.cli.benchmarking import benchmark
 from kfine.cli.demo import demo
 from kfine.cli.evaluation import degrade, evaluate
@@ -24,6 +25,7 @@ app = typer.Typer(
     epilog=f"Exit codes:\n{_CODES}\n\nResearch software, not a medical device.",
 )
 app.command()(restore)
+app.command()(batch)
 app.command()(degrade)
 app.command()(evaluate)
 app.command()(benchmark)

@@ -1,7 +1,8 @@
-"""What kfine restore checks between reading and the work: that the work makes sense, and its result has a place."""
+"""What is checked before the work of a restoration: that it makes sense, and that its result has a place."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,38 @@ from kfine.cli import options
 from kfine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from kfine.checkpoint import Model
+    from kfine.cli.asking import Asked
     from kfine.image import Image
+    from kfine.io.dicom_header import DicomFile
     from kfine.io.dicom_origin import SourceSeries
 
 NIFTI_LONGEST = 32767
 # Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
 # networks of cines, which see a whole slice, keep of it.
 _WORK, _CINE_WORK = 100, 600
+
+
+def ready(asked: Asked, *, dicom: str | None) -> Model | None:
+    """Return the model that is asked for, or raise what would be wrong with every image: before the first one.
+
+    dicom: whether DICOM is written, and which kind.
+    """
+    from kfine.checkpoint import load_model
+    from kfine.devices import choose_device
+    from kfine.methods.options import Choice, check_use, check_values
+
+    names = {field.name for field in fields(Choice)}
+    choice = Choice(**{name: value for name, value in asked.of_restore.items() if name in names})
+    check_values(choice)
+    if choice.method != "auto":
+        check_use(choice, in_time=asked.in_time)
+    choose_device(asked.device)
+    if dicom is not None:
+        from kfine.io.dicom_writing import check_writer
+
+        check_writer()
+    return load_model(asked.model) if isinstance(asked.model, str) else asked.model
 
 
 def check_original(low: Image, *, force: bool) -> None:
@@ -34,6 +60,15 @@ def study_of(low: Image, path: Path, series: str | None) -> SourceSeries:
 
     check_writer()
     return source_series(low, path, series=series)
+
+
+def study_of_files(low: Image, files: list[DicomFile], *, name: str) -> SourceSeries:
+    """Return the same for an image of known files."""
+    from kfine.io.dicom_origin import series_of
+    from kfine.io.dicom_writing import check_writer
+
+    check_writer()
+    return series_of(low, files, name=name)
 
 
 def check_room(

@@ -52,6 +52,11 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2, allow_nan=False)
 
 
+def json_text(value: Any) -> str:
+    """Return what a JSON file of `value` holds."""
+    return to_json(value) + "\n"
+
+
 class Bar:
     """A bar for a piece of work: called with (done, total), named by what is being done."""
 
@@ -70,8 +75,15 @@ class Bar:
 @contextmanager
 def progress(text: str, *, quiet: bool) -> Iterator[Bar]:
     """Show a bar for a piece of work, named `text` at first.  Nothing where stderr is no terminal."""
-    bar = Progress(
-        TextColumn("{task.description}"),
+    with bars(text, quiet=quiet) as (bar,):
+        yield bar
+
+
+@contextmanager
+def bars(*texts: str, quiet: bool) -> Iterator[tuple[Bar, ...]]:
+    """Show a bar for each of `texts`; see `progress`."""
+    shown = Progress(
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -80,8 +92,8 @@ def progress(text: str, *, quiet: bool) -> Iterator[Bar]:
         disable=quiet or not err.is_terminal,
         transient=True,
     )
-    with bar:
-        yield Bar(bar, text)
+    with shown:
+        yield tuple(Bar(shown, text) for text in texts)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kfine.cli import options
-from kfine.cli.console import err, literal, out, plain_warnings, say, say_json, to_json
+from kfine.cli.console import err, json_text, literal, out, plain_warnings, say, say_json
 from kfine.cli.outputs import check_inputs_kept, check_outputs, staged
 from kfine.cli.parameters import OUTPUT, Overwrite, Quiet, Series, Slices
+from kfine.names import stem_of
 
 if TYPE_CHECKING:
     from kfine.evaluation.foreground import Mask
@@ -161,7 +162,7 @@ def evaluate(
         if paths:
             with staged(paths, overwrite=overwrite) as places:
                 if record:
-                    places[record].write_text(to_json(figures) + "\n", "utf-8")
+                    places[record].write_text(json_text(figures), "utf-8")
                 if figure:
                     from kfine.cli.picture import draw_evaluation
 
@@ -195,7 +196,7 @@ def _mask(truth: Image, region: Image) -> Mask:
 def _named(paths: list[Path]) -> dict[str, Path]:
     """Return a short name for each path, its whole path where names repeat."""
     unique = list(dict.fromkeys(paths))
-    names = [options.stem_of(path) for path in unique]
+    names = [stem_of(path) for path in unique]
     return {
         name if name and names.count(name) == 1 else str(path): path
         for name, path in zip(names, unique, strict=True)

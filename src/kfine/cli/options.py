@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from kfine.errors import UsageError
+from kfine.names import NIFTI, stem_of
 
-NIFTI = (".nii.gz", ".nii")
 DICOM = ("classic", "enhanced")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
@@ -78,18 +78,6 @@ def parse_slices(text: str | None, count: int | None = None) -> tuple[int, int] 
     return first, stop
 
 
-def stem_of(path: Path) -> str:
-    """Return a file's name without its format's suffix, a folder's name as it is.
-
-    >>> stem_of(Path("a/scan.nii.gz"))
-    'scan'
-    """
-    for suffix in (*NIFTI, ".npy", ".h5", ".hdf5", ".cfl", ".hdr", ".dcm", ".ima"):
-        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
-
-
 def beside(path: Path, ending: str) -> Path:
     """Return the path next to the image file or folder `path` whose name is its stem and `ending`.
 
@@ -122,13 +110,18 @@ def dicom_kind(path: Path, asked: str | None) -> str | None:
     >>> dicom_kind(Path("out"), None), dicom_kind(Path("v1.2"), "enhanced"), dicom_kind(Path("a.nii"), None)
     ('classic', 'enhanced', None)
     """
-    if asked is not None and asked not in DICOM:
-        raise UsageError(f"--dicom {asked}: expected {' or '.join(DICOM)}")
+    check_dicom(asked)
     if path.name.lower().endswith((*NIFTI, ".dcm", ".json", *PICTURES)):
         if asked is not None:
             raise UsageError(f"{path}: DICOM goes to a folder; expected a name without a file's suffix")
         return None
     return asked or ("classic" if path.suffix == "" or path.is_dir() else None)
+
+
+def check_dicom(asked: str | None) -> None:
+    """Raise `UsageError` unless `asked` is None or a kind of DICOM image."""
+    if asked is not None and asked not in DICOM:
+        raise UsageError(f"--dicom {asked}: expected {' or '.join(DICOM)}")
 
 
 def check_picture(path: Path | None) -> None:

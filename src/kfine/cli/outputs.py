@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kfine.cli.interruption import uninterrupted
+from kfine.cli.staging import BEFORE, MOVING, OBSOLETE, stage_in
 from kfine.errors import ResourceError, UsageError
+from kfine.locks import held
 
 
 def check_outputs(paths: Sequence[Path], *, overwrite: bool, folders: Sequence[Path] = ()) -> None:
@@ -63,7 +64,7 @@ def staged(
     """Yield where to write each path first; all are moved into place at the end, or none is.
 
     They are staged in a hidden folder beside their place, so that every move is a rename.  What stood there
-    comes back if a move fails.
+    comes back if a move fails.  Moves of several processes into one folder wait for each other.
 
     Args:
         paths: the files; the block writes every one of them.
@@ -75,28 +76,28 @@ def staged(
         ResourceError: the system refuses (full, read-only).
         UsageError: a file appeared in a place that was free, and `overwrite` is false.
     """
-    name = f".kfine-{secrets.token_hex(6)}"
-    stages = {path.parent: path.parent / name for path in (*paths, *obsolete)}
-    places = {path: stages[path.parent] / path.name for path in paths}
+    parents = sorted({path.parent for path in (*paths, *obsolete)})
     try:
-        for stage in stages.values():
-            stage.mkdir(mode=0o700)
-        for path in folders:
-            places[path].mkdir()
-        yield places
-        for place in places.values():
-            _to_disk(place)
-        with uninterrupted():
-            for path in paths:
-                _check_place(path, overwrite=overwrite, folder=path in folders)
-            _move(places, obsolete, backups={parent: stage / "before" for parent, stage in stages.items()})
+        with ExitStack() as cleaning:
+            stages = {parent: cleaning.enter_context(stage_in(parent)) for parent in parents}
+            places = {path: stages[path.parent] / path.name for path in paths}
+            for path in folders:
+                places[path].mkdir()
+            yield places
+            for place in places.values():
+                _to_disk(place)
+            with ExitStack() as alone:
+                for parent in parents:
+                    alone.enter_context(held(parent / MOVING))
+                with uninterrupted():
+                    for path in paths:
+                        _check_place(path, overwrite=overwrite, folder=path in folders)
+                    _move(places, obsolete, stages=stages)
+                    for parent in parents:
+                        _names_to_disk(parent)
     except OSError as error:
         named = error.filename2 or error.filename or paths[0]
         raise ResourceError(f"{Path(named).name}: cannot be written ({_reason(error)})") from error
-    finally:
-        with uninterrupted():
-            for stage in stages.values():
-                shutil.rmtree(stage, ignore_errors=True)
 
 
 @contextmanager
@@ -118,10 +119,13 @@ def made_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, backups: dict[Path, Path]) -> None:
+def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, stages: dict[Path, Path]) -> None:
     """Move everything into place; put everything back if one move fails."""
     moved: list[Path] = []
-    kept = {path: backups[path.parent] / path.name for path in (*places, *obsolete) if os.path.lexists(path)}
+    names = {path: BEFORE for path in places} | {path: OBSOLETE for path in obsolete}
+    kept = {
+        path: stages[path.parent] / name / path.name for path, name in names.items() if os.path.lexists(path)
+    }
     try:
         for path, backup in kept.items():
             backup.parent.mkdir(exist_ok=True)
@@ -179,6 +183,15 @@ def _to_disk(place: Path) -> None:
         return
     with place.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _names_to_disk(folder: Path) -> None:
+    with suppress(OSError):  # Windows opens no folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _reason(error: Exception) -> str:

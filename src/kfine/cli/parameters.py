@@ -1,4 +1,4 @@
-"""The options that several commands share, and their panels in --help."""
+"""The options that several commands share, and their panels in --help; those of a restoration are in `asking`."""
 
 from __future__ import annotations
 

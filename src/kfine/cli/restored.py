@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kfine.cli import options
-from kfine.cli.console import to_json
+from kfine.cli.console import json_text
 from kfine.cli.outputs import staged
 
 if TYPE_CHECKING:
     from kfine.image import Image
     from kfine.io.dicom_origin import SourceSeries
     from kfine.restoration import Restoration
+
+
+# What the JSON files of a restoration say: from it, the input image, and where its other files are, whole, before
+# they are moved into place.
+Sidecars = Callable[["Restoration", "Image", Mapping[Path, Path]], dict[Path, Any]]
 
 
 @dataclass(frozen=True)
@@ -25,13 +31,15 @@ class RestorationFiles:
         std, record: beside it.
         figure: None for none.
         dicom: None, or what kind of DICOM image is written ("classic", "enhanced").
+        std_record: JSON file of the standard deviation; None for none.
     """
 
     mean: Path
     std: Path
     record: Path
-    figure: Path | None
+    figure: Path | None = None
     dicom: str | None = None
+    std_record: Path | None = None
 
     @classmethod
     def of(cls, mean: Path, figure: Path | None, *, dicom: str | None = None) -> RestorationFiles:
@@ -49,7 +57,12 @@ class RestorationFiles:
     @property
     def all(self) -> list[Path]:
         """Every file that a restoration of one frame may have."""
-        return [self.mean, self.std, self.record, *([self.figure] if self.figure else [])]
+        return [self.mean, *self.of_std, self.record, *([self.figure] if self.figure else [])]
+
+    @property
+    def of_std(self) -> list[Path]:
+        """Those that a restoration without standard deviation lacks."""
+        return [self.std, *([self.std_record] if self.std_record else [])]
 
     @property
     def animation(self) -> Path | None:
@@ -69,26 +82,38 @@ def write_restoration(
     *,
     overwrite: bool,
     study: SourceSeries | None = None,
+    sidecars: Sidecars | None = None,
 ) -> list[Path]:
-    """Write a restoration's files together and return their paths; `low` is the whole input image.
+    """Write a restoration's files together and return their paths.
 
-    A restoration without standard deviation removes the OUT_std of the one that it replaces.  `study` is the series
-    that DICOM output joins, None for NIfTI.
+    A restoration without standard deviation removes the OUT_std of the one that it replaces.
+
+    Args:
+        result: what is written.
+        low: the whole input image.
+        files: where to.
+        overwrite: whether files there are replaced.
+        study: the series that DICOM output joins, None for NIfTI.
+        sidecars: what the JSON files say; the provenance alone if left out.
     """
-
     moving = files.animation if result.mean.frames > 1 else None
-    paths = [path for path in files.all if result.std or path != files.std] + ([moving] if moving else [])
-    obsolete = [] if result.std or not overwrite else [files.std]
-    with staged(paths, overwrite=overwrite, obsolete=obsolete, folders=files.folders) as places:
+    lacking = [] if result.std else files.of_std
+    paths = [path for path in files.all if path not in lacking] + ([moving] if moving else [])
+    # The record first: where it is not, there is nothing of ours, and where it is, it tells what belongs to it.
+    order = sorted(paths, key=lambda path: path != files.record)
+    obsolete = lacking if overwrite else []
+    with staged(order, overwrite=overwrite, obsolete=obsolete, folders=files.folders) as places:
         if study is not None:
             _write_dicom(result, files, places, study=study)
         else:
             _write_nifti(result, files, places)
-        places[files.record].write_text(to_json(result.provenance) + "\n", "utf-8")
         if files.figure:
             from kfine.cli.picture import draw_restoration
 
             draw_restoration(result, low, places[files.figure], animation=places[moving] if moving else None)
+        said = sidecars(result, low, places) if sidecars else {files.record: result.provenance}
+        for path, content in said.items():
+            places[path].write_text(json_text(content), "utf-8")
     return paths
 
 

@@ -25,7 +25,7 @@ from kfine.io.dicom_series import (
 )
 from kfine.io.dicom_stack import Stack, build_stack
 
-__all__ = ["SeriesSummary", "list_series", "read_dicom"]
+__all__ = ["SeriesSummary", "list_series", "read_dicom", "read_series"]
 
 
 def read_dicom(path: Path, *, series: str | None = None) -> Image:
@@ -45,7 +45,11 @@ def read_dicom(path: Path, *, series: str | None = None) -> Image:
             mixed images, damage, missing codec.
     """
     name = clean_text(path.name or path.resolve().name)
-    files = choose_series(find_series(path), series, name=name)
+    return read_series(choose_series(find_series(path), series, name=name), name=name)
+
+
+def read_series(files: list[DicomFile], *, name: str) -> Image:
+    """Return the image of the `files` of one series; see `read_dicom`.  `name` is for messages and the provenance."""
     for file in files:
         _check_codec(file)
     stack = build_stack(series_planes(files, name=name), name=name)
@@ -56,7 +60,7 @@ def read_dicom(path: Path, *, series: str | None = None) -> Image:
         name=name,
         digest=series_digest(files),
         acquired_matrix=_acquired_matrix(files),
-        derived=any(_is_derived(file) for file in files),
+        derived=any(is_derived(file) for file in files),
     )
     timing = stack.timing
     return Image(voxels, affine=stack.affine, frame_times=timing.times, period=timing.period, source=source)
@@ -133,7 +137,8 @@ def _check_codec(file: DicomFile) -> None:
         )
 
 
-def _is_derived(file: DicomFile) -> bool:
+def is_derived(file: DicomFile) -> bool:
+    """Return whether the file says that it was computed from other images."""
     with pydicom_errors(file.name, "its image type"):
         value = file.header.get("ImageType") or []
         return "DERIVED" in ([value] if isinstance(value, str) else list(value)[:1])

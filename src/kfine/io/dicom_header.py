@@ -29,6 +29,7 @@ _TAGS: list[Any] = [
     "Modality",
     "PatientName",
     "PatientID",
+    "PatientIdentityRemoved",
     "ImageType",
     "ComplexImageComponent",
     "Rows",
@@ -159,9 +160,14 @@ def optional_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def patient_words(header: Any) -> list[str]:
+    """Return the parts of the patient's name and number, in lower case, that would tell who it is."""
+    patient = f"{header.get('PatientName') or ''}^{header.get('PatientID') or ''}"
+    parts = patient.replace("=", "^").replace(" ", "^").lower().split("^")
+    return [part for part in parts if len(part) > 2]
+
+
 def _description(header: Any) -> str:
     """Return the series description, "" where the operator typed the patient's name or number into it."""
     text = clean_text(header.get("SeriesDescription") or "")
-    patient = f"{header.get('PatientName') or ''}^{header.get('PatientID') or ''}"
-    parts = patient.replace("=", "^").replace(" ", "^").lower().split("^")
-    return "" if any(len(part) > 2 and part in text.lower() for part in parts) else text
+    return "" if any(word in text.lower() for word in patient_words(header)) else text

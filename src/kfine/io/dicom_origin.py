@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.io.checks import clean_text
-from kfine.io.dicom_header import pydicom_errors
+from kfine.io.dicom_header import DicomFile, pydicom_errors
 from kfine.io.dicom_kept import kept_header
 from kfine.io.dicom_plane import Plane
 from kfine.io.dicom_series import choose_series, find_series, series_digest, series_planes
@@ -118,6 +118,13 @@ def source_series(image: Image, path: Path, *, series: str | None = None) -> Sou
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when the image was read
         files = choose_series(find_series(path), series, name=name)
+    return series_of(image, files, name=name)
+
+
+def series_of(image: Image, files: list[DicomFile], *, name: str) -> SourceSeries:
+    """Return the series of `files`, which `image`, or what it was made from, was read from; see `source_series`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         stack = build_stack(series_planes(files, name=name), name=name)
     if series_digest(files) != image.source.digest:
         raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +12,8 @@ from kfine.errors import InputError, ResourceError, UsageError
 from kfine.image import Image
 from kfine.io.checks import clean_text
 
+# Of files that are images, or damaged ones.
+SUFFIXES = (".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")
 _KINDS = "a NIfTI file (.nii, .nii.gz), a DICOM file or folder, or raw k-space (.h5, .cfl, .npy)"
 _RAW = ("kspace", "bart", "hdf5")
 
@@ -47,8 +51,15 @@ def read(
     """
     path = Path(path)
     name = clean_text(path.name or path.resolve().name)
-    try:
+    with reading_errors(name):
         return _read(path, name, series=series, plane=plane, raw=Raw(coil_axis, combine))
+
+
+@contextmanager
+def reading_errors(name: str) -> Iterator[None]:
+    """Turn what the system says of the input `name` into `InputError` and `ResourceError`."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(f"{name}: cannot be read ({reason}); check the path and its permissions") from error
@@ -56,6 +67,17 @@ def read(
         raise ResourceError(
             f"{name}: does not fit into memory; use a larger machine or cut the file"
         ) from None
+
+
+def kind_of(path: Path) -> str:
+    """Return the format of the file at `path`: "nifti", "dicom", or of raw k-space "kspace", "bart" or "hdf5".
+
+    Raises:
+        InputError: another one, damaged or unreadable.
+    """
+    name = clean_text(path.name)
+    with reading_errors(name):
+        return _kind(path, name)
 
 
 def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None, raw: Raw) -> Image:
@@ -126,7 +148,7 @@ def _kind(path: Path, name: str) -> str:
         return "nifti"
     if path.suffix.lower() in (".cfl", ".hdr") and is_bart(path, start):
         return "bart"
-    if path.name.lower().endswith((".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")):
+    if path.name.lower().endswith(SUFFIXES):
         raise InputError(
             f"{name}: the content is not what the name says: damaged or truncated; copy the file again"
         )

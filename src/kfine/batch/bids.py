@@ -1,0 +1,187 @@
+"""BIDS, the Brain Imaging Data Structure: which images of a dataset are restored, and what its derivative is called.
+
+Names and fields are those of the specification 1.10, https://bids-specification.readthedocs.io.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import kfine
+from kfine.batch.cases import RESULT, Case, Search, matches, printable
+from kfine.batch.walking import files_below
+from kfine.errors import InputError, UsageError
+
+VERSION = "1.10.0"
+DESCRIPTION = "dataset_description.json"
+SOURCE = "source"  # the dataset's name in BIDS URIs
+_NAME = re.compile(
+    r"(?P<entities>sub-[0-9A-Za-z+]+(?:_[a-z]+-[0-9A-Za-z+]+)*)_(?P<suffix>[0-9A-Za-z]+)\.nii(?:\.gz)?"
+)
+# Those that follow "res" in a name.
+_LAST = ("den", "label", "desc")
+# What anat/ holds beside images: labels, and maps that were computed from several images.
+_NO_IMAGES = {
+    "mask", "dseg", "probseg", "defacemask", "T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap",
+    "MTRmap", "MTsat", "MTVmap", "MWFmap", "T1rho", "M0map", "Chimap", "TB1map", "RB1map", "S0map", "UNIT1",
+}  # fmt: skip
+_NO_MAGNITUDE = ("phase", "real", "imag")
+
+
+@dataclass(frozen=True)
+class BidsName:
+    """A BIDS file name, taken apart: ("sub", "01"), ... and the suffix, such as "T1w"."""
+
+    entities: tuple[tuple[str, str], ...]
+    suffix: str
+
+    @classmethod
+    def of(cls, name: str) -> BidsName:
+        """Return the parts of a NIfTI file's name, or raise `InputError`."""
+        match = _NAME.fullmatch(name)
+        if not match:
+            raise InputError(f"{printable(name)}: expected a BIDS name such as sub-01_T1w.nii.gz; rename it")
+        pairs = (entity.split("-", 1) for entity in match["entities"].split("_"))
+        return cls(tuple((key, label) for key, label in pairs), match["suffix"])
+
+    def derived(self, *, resolution: str | None, ending: str = "") -> str:
+        """Return the name of the restored image, without the file's suffix.
+
+        `desc-kfine`; behind the source's own description where it has one.  `ending` is added to that label.
+
+        >>> BidsName.of("sub-01_run-2_T1w.nii").derived(resolution="2x")
+        'sub-01_run-2_res-2x_desc-kfine_T1w'
+        """
+        given = dict(self.entities)
+        label = (f"{given['desc']}Kfine" if "desc" in given else "kfine") + ending
+        first = [pair for pair in self.entities if pair[0] not in ("res", *_LAST)]
+        res = resolution or given.get("res")
+        middle = [("res", res)] if res else []
+        last = [pair for pair in self.entities if pair[0] in _LAST[:-1]]
+        pairs = [*first, *middle, *last, ("desc", label)]
+        return "_".join([*(f"{key}-{value}" for key, value in pairs), self.suffix])
+
+
+def is_dataset(top: Path) -> bool:
+    """Return whether the folder `top` is a BIDS dataset: it says so, and has subjects."""
+    return "BIDSVersion" in described(top) and any(path.is_dir() for path in top.glob("sub-*"))
+
+
+def described(top: Path) -> dict[str, Any]:
+    """Return a dataset's description; nothing where there is none that can be read."""
+    try:
+        content = json.loads((top / DESCRIPTION).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def find_bids_cases(top: Path, *, out: Path, only: Sequence[str] = ()) -> Search:
+    """Return the images in the `anat` folders of the dataset `top`; other images are left out.
+
+    out: the output folder, which is not looked into.
+    only: patterns of labels, as in `kfine.batch.finding`.
+    """
+    search = Search()
+
+    def unlisted(folder: Path, error: OSError) -> None:
+        reason = error.strerror or type(error).__name__
+        where = folder.relative_to(top).as_posix()
+        search.failures.append(
+            (printable(where), InputError(f"{printable(folder.name)}: cannot be listed ({reason})"))
+        )
+
+    for subject in sorted(path for path in top.glob("sub-*") if path.is_dir()):
+        for path in files_below(subject, leave=[out], on_error=unlisted):
+            if not path.name.endswith((".nii", ".nii.gz")):
+                continue
+            place = PurePosixPath(path.relative_to(top).as_posix())
+            if not matches(printable(place), only):
+                continue
+            try:
+                name = BidsName.of(path.name)
+            except InputError as error:
+                search.failures.append((printable(place), error))
+                continue
+            why = _unwanted(place, name)
+            if why is None:
+                search.cases.append(Case(printable(place), place, (path,)))
+            else:
+                search.left_out.append((printable(place), why))
+    search.cases.sort(key=lambda case: case.label)
+    search.keep_apart(
+        lambda case: str(case.place.with_name(BidsName.of(case.place.name).derived(resolution="")))
+    )
+    return search
+
+
+def _unwanted(place: PurePosixPath, name: BidsName) -> str | None:
+    """Return why an image is not restored, None if it is."""
+    if place.parent.name != "anat":
+        return f"{printable(place.parent.name)}: only anat is restored"
+    if name.suffix in _NO_IMAGES:
+        return f"{name.suffix}: labels and computed maps are not restored"
+    given = dict(name.entities)
+    if given.get("desc", "").lower().endswith(("kfine", "kfinestd")):
+        return RESULT
+    part = given.get("part")
+    return f"part-{part}: only magnitudes are restored" if part in _NO_MAGNITUDE else None
+
+
+def resolution_label(*, scale: float | None, matrix: Sequence[int] | None) -> str | None:
+    """Return the label of the entity `res`: the factor, or the matrix; None where the matrix stays.
+
+    >>> resolution_label(scale=1.5, matrix=None), resolution_label(scale=None, matrix=(256, 192))
+    ('1p5x', '256x192')
+    """
+    if scale is not None:
+        return f"{scale:g}x".replace(".", "p").replace("-", "m")
+    return "x".join(map(str, matrix)) if matrix else None
+
+
+def source_uri(case: Case) -> str:
+    """Return the BIDS URI of a case's image."""
+    return f"bids:{SOURCE}:{case.place.as_posix()}"
+
+
+def derivative_description(top: Path, out: Path) -> dict[str, Any]:
+    """Return the description of the derivative `out` of the dataset `top`."""
+    source = described(top)
+    doi = source.get("DatasetDOI")
+    named = isinstance(doi, str) and doi.startswith("doi:")
+    url = doi if named else Path(os.path.relpath(os.path.realpath(top), os.path.realpath(out))).as_posix()
+    name = source.get("Name")
+    return {
+        "Name": f"{name if isinstance(name, str) and name else 'A BIDS dataset'}, restored by kfine",
+        "BIDSVersion": VERSION,
+        "DatasetType": "derivative",
+        **({"License": source["License"]} if isinstance(source.get("License"), str) else {}),
+        "GeneratedBy": [
+            {
+                "Name": "kfine",
+                "Version": kfine.__version__,
+                "Description": "super-resolution of MR images with diffusion models; each image's JSON file has the "
+                "model and the options under kfine",
+            }
+        ],
+        "SourceDatasets": [{"URL": url}],
+        "DatasetLinks": {SOURCE: url},
+    }
+
+
+def check_derivative(out: Path) -> None:
+    """Raise `UsageError` if `out` is a dataset that kfine did not make."""
+    if not os.path.lexists(out / DESCRIPTION):
+        return
+    makers = described(out).get("GeneratedBy")
+    listed = makers if isinstance(makers, list) else []
+    if not any(isinstance(maker, dict) and maker.get("Name") == "kfine" for maker in listed):
+        raise UsageError(
+            f"{printable(out.name)}: holds another dataset ({DESCRIPTION} does not name kfine); choose another folder"
+        )

@@ -1,0 +1,208 @@
+"""The images below a folder: NIfTI files, k-space, and DICOM series, told by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from kfine.batch.cases import RESULT, Case, Search, matches, printable
+from kfine.batch.walking import files_below
+from kfine.errors import InputError, KfineError
+from kfine.io.checks import clean_text
+from kfine.io.dicom import is_derived
+from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
+from kfine.io.reading import SUFFIXES, kind_of, reading_errors
+from kfine.names import stem_of
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A DICOM file of a series, as little as is needed: there may be many thousands."""
+
+    path: Path
+    series: tuple[str, str]
+    image: str
+    number: int | None
+    modality: str
+    derived: bool
+
+
+def find_cases(top: Path, *, out: Path, only: Sequence[str] = (), force: bool = False) -> Search:
+    """Return the images below the folder `top`.
+
+    Args:
+        top: the input folder.
+        out: the output folder, which is not looked into.
+        only: patterns of labels such as "*_T1w.nii.gz"; images that match none are not looked for.
+        force: whether derived DICOM images and results of kfine are restored too.
+
+    Raises:
+        ResourceError: the system refuses to go on.
+    """
+    search, members, files = Search(), list[_Member](), list[Path]()
+    failures, left = list[tuple[Path, KfineError]](), list[tuple[Path, str]]()
+    for path in files_below(top, leave=[out], on_error=lambda p, e: failures.append((p, _unlisted(p, e)))):
+        try:
+            kind = _kind(path)
+            if kind == "dicom":
+                member = _member(path, top, search)
+                members += member
+                left += [] if member else [(path, "DICOM without an image")]
+            elif kind is not None:
+                files.append(path)
+        except KfineError as error:
+            failures.append((path, error))
+    # From here on all names of patients are known.
+    results = {path for path in files if stem_of(path).endswith(("_kfine", "_kfine_std")) and not force}
+    left += [(path, f"{RESULT}; --force restores them") for path in sorted(results)]
+    search.left_out = [(printable(_hidden(path, top, search)), why) for path, why in left]
+    cases = [_file_case(path, top, search) for path in files if path not in results]
+    cases += _series_cases(members, top, search, force=force)
+    wanted = [case for case in cases if matches(case.label, only)]
+    search.cases = sorted(wanted, key=lambda case: (case.label, case.paths))
+    named = [(printable(_hidden(path, top, search)), error) for path, error in failures]
+    search.failures = [pair for pair in named if matches(pair[0], only)]
+    search.keep_apart(lambda case: str(case.place))
+    return search
+
+
+def _kind(path: Path) -> str | None:
+    """Return the format of a file; None for what is no image.  Raises `InputError` for a damaged one."""
+    name = path.name.lower()
+    named = name.endswith(SUFFIXES)
+    if not os.path.isfile(path):
+        if named and os.path.islink(path):
+            raise InputError(
+                f"{clean_text(path.name)}: a link that leads nowhere; get the file that it stands for"
+            )
+        return None  # a pipe or a device
+    if name.endswith(".gz") and not named:
+        return None  # its content could be anything
+    try:
+        kind = kind_of(path)
+    except InputError:
+        if named:
+            raise
+        return None
+    if kind == "hdf5" and not named:
+        return None  # many programs write HDF5 under names of their own
+    if kind == "bart" and path.suffix.lower() == ".hdr" and path.with_suffix(".cfl").is_file():
+        return None  # the half with the data stands for both
+    return kind if kind != "kspace" or _is_complex(path) else None
+
+
+def _is_complex(path: Path) -> bool:
+    """Return whether an array may be k-space; reading it says what is wrong with a damaged one."""
+    if path.suffix.lower() != ".npy":
+        return True
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind == "c"
+    except Exception:  # see kfine.io.kspace
+        return True
+
+
+def _member(path: Path, top: Path, search: Search) -> list[_Member]:
+    """Return a DICOM file if it holds an image; its header tells what names of patients are."""
+    name = clean_text(path.name)
+    with reading_errors(name):
+        file = read_file(path)
+    if file is None:
+        return []
+    with pydicom_errors(name, "its identifiers"):
+        search.discretion.learn(file.header, [top.resolve().name, *path.relative_to(top).parts])
+        image, series = str(file.header.get("SOPInstanceUID") or path), _series_of(file)
+    return [_Member(path, series, image, file.series_number, file.modality, is_derived(file))]
+
+
+def _series_of(file: DicomFile) -> tuple[str, str]:
+    """Return what the files of a series have in common: without a UID, their folder."""
+    study = str(file.header.get("StudyInstanceUID") or "")
+    return (study, file.series_uid) if file.series_uid else ("", str(file.path.parent))
+
+
+def _file_case(path: Path, top: Path, search: Search) -> Case:
+    place = _hidden(path, top, search)
+    header = path.with_suffix(".hdr")  # of BART's pair of files
+    paths = (path, header) if path.suffix.lower() == ".cfl" and header.is_file() else (path,)
+    return Case(printable(place), place.with_name(stem_of(place)), paths)
+
+
+def _series_cases(members: list[_Member], top: Path, search: Search, *, force: bool) -> list[Case]:
+    grouped = [group for series in _grouped(members).values() for group in _separated(series)]
+    wanted = []
+    for group in grouped:
+        why = _unwanted(group, force=force)
+        if why is None:
+            wanted.append(group)
+        else:
+            search.left_out.append((_label(group, top, search), why))
+    shared = Counter(_folder(group) for group in grouped)
+    alike = Counter((_folder(group), group[0].number) for group in grouped)
+    cases = []
+    for group in wanted:
+        place, first = _place(group, top, search), group[0]
+        if len(group) > 1 and shared[_folder(group)] > 1:
+            own = hashlib.sha256("".join(first.series).encode()).hexdigest()[:6]
+            same = alike[_folder(group), first.number] > 1 or first.number is None
+            place = place.with_name(f"{place.name}_series-{own if same else first.number}")
+        cases.append(Case(printable(place), place, tuple(m.path for m in group), dicom=True))
+    return cases
+
+
+def _grouped(members: list[_Member]) -> dict[tuple[str, str], list[_Member]]:
+    groups: dict[tuple[str, str], list[_Member]] = defaultdict(list)
+    for member in members:
+        groups[member.series].append(member)
+    return groups
+
+
+def _separated(series: list[_Member]) -> list[list[_Member]]:
+    """Return a series as one group, though it lie in several folders; copies of it as one each."""
+    if len({member.image for member in series}) == len(series):
+        return [series]
+    folders: dict[Path, list[_Member]] = defaultdict(list)
+    for member in series:
+        folders[member.path.parent].append(member)
+    return list(folders.values())
+
+
+def _unwanted(group: list[_Member], *, force: bool) -> str | None:
+    """Return why a series is not restored, None if it is."""
+    if any(member.modality not in ("", "MR") for member in group):
+        return "no MR images"
+    if any(member.derived for member in group) and not force:
+        return "derived images (ImageType DERIVED); --force restores them"
+    return None
+
+
+def _folder(group: list[_Member]) -> Path:
+    return Path(os.path.commonpath([member.path.parent for member in group]))
+
+
+def _place(group: list[_Member], top: Path, search: Search) -> PurePosixPath:
+    """Return the folder of a series below the input folder, or its one file, without suffix."""
+    where = group[0].path if len(group) == 1 else _folder(group)
+    place = _hidden(where, top, search)
+    if not place.name:
+        place = PurePosixPath(search.discretion.part(top.resolve().name) or "series")
+    return place.with_name(stem_of(place)) if len(group) == 1 else place
+
+
+def _label(group: list[_Member], top: Path, search: Search) -> str:
+    return printable(_place(group, top, search))
+
+
+def _hidden(path: Path, top: Path, search: Search) -> PurePosixPath:
+    """Return where `path` lies below `top`, with stand-ins for the names of patients."""
+    return PurePosixPath(*map(search.discretion.part, path.relative_to(top).parts))
+
+
+def _unlisted(folder: Path, error: OSError) -> InputError:
+    reason = error.strerror or type(error).__name__
+    return InputError(f"{clean_text(folder.name)}: cannot be listed ({reason}); check its permissions")

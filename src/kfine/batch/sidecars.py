@@ -1,0 +1,54 @@
+"""The JSON files beside restored images of a BIDS dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfine.batch.bids import source_uri
+from kfine.batch.cases import Case
+from kfine.image import Image
+from kfine.restoration import Restoration
+
+_MASKED = 0.7
+
+
+def bids_sidecar(result: Restoration, low: Image, case: Case, *, of_std: bool = False) -> dict[str, Any]:
+    """Return what the JSON file of a restored image says, or that of its standard deviation."""
+    record = result.provenance
+    image = result.mean
+    sizes = " x ".join(f"{size:.4g}" for size in image.voxel_sizes[1:])
+    measured, restored = ("x".join(map(str, record["matrix"][key])) for key in ("measured", "restored"))
+    what = "Standard deviation, voxel by voxel, of the samples of the" if of_std else "The"
+    return {
+        "Description": f"{what} image at higher resolution, restored by kfine, method {record['method']}",
+        "Sources": [source_uri(case)],
+        "SpatialReference": source_uri(case),
+        "Resolution": f"{sizes} mm in plane: matrix {restored}, of which the central {measured} of k-space is the "
+        f"source's; slices {image.voxel_sizes[0]:.4g} mm apart as in the source",
+        "SkullStripped": skull_stripped(low, case.paths[0]),
+        "kfine": record,
+    }
+
+
+def said_to_be_stripped(path: Path) -> bool | None:
+    """Return SkullStripped of the JSON file beside the image in `path`, None where nothing says it."""
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    try:
+        said = json.loads(sidecar.read_bytes())["SkullStripped"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return said if isinstance(said, bool) else None
+
+
+def skull_stripped(low: Image, path: Path) -> bool:
+    """Return whether the image `low` in `path` shows the brain alone.
+
+    Its JSON file may say so.  If not, more than 70 % of the voxels are exactly 0: scanners leave noise in the air,
+    and a head fills more than that.
+    """
+    said = said_to_be_stripped(path)
+    return float(np.mean(low.voxels == 0)) > _MASKED if said is None else said

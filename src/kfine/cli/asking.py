@@ -1,0 +1,204 @@
+"""The options that say how an image is restored, shared by the commands that do: names, help, and what they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from kfine.cli import options
+from kfine.cli.beforehand import NIFTI_LONGEST
+from kfine.cli.parameters import FLAG, MACHINE, MODEL, OUTPUT, TIME
+
+if TYPE_CHECKING:
+    from kfine.checkpoint import Model
+
+MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
+
+Scale = Annotated[
+    float | None,
+    typer.Option(metavar="FACTOR", help="Factor by which rows and columns grow; or give --matrix."),
+]
+MatrixSize = Annotated[
+    str | None, typer.Option(metavar="ROWSxCOLS", help="Matrix to reach, such as 256x256.")
+]
+FramesScale = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        rich_help_panel=TIME,
+        help="Make N frames of each frame of a cine; or give --frames.  As they are if left out.",
+    ),
+]
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        rich_help_panel=TIME,
+        help="Make N frames, evenly over the heart beat.  As they are if left out.",
+    ),
+]
+TimeMethod = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=TIME,
+        help="Between frames, of a method that knows only planes: nearest, linear, cubic, band-limited or "
+        "optical-flow; the last if left out.",
+    ),
+]
+Noise = Annotated[
+    str,
+    typer.Option(
+        metavar="PART|data",
+        help="Noise (standard deviation) in IN, as a part of its full intensity; or data, what was told from raw "
+        "k-space.",
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=MODEL,
+        help="vdm or ldm; regression (their first half: fast, no samples); srresnet, srgan, small-unet; for cines "
+        "cine-ldm or cine-regression; or, without a model, zero-filling, nearest, bilinear, bicubic.  auto goes by "
+        "what IN is, and says why.",
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|DIR",
+        rich_help_panel=MODEL,
+        help="A packaged model (see kfine models) or a model folder; the method's own if left out.",
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        rich_help_panel=MODEL,
+        help="Samples to average; 1 shows one plausible image, without OUT_std. The model's own if left out.",
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        rich_help_panel=MODEL,
+        help="Network evaluations a sample; the model's own if left out.",
+    ),
+]
+Strength = Annotated[
+    float,
+    typer.Option(
+        metavar="0..1",
+        rich_help_panel=MODEL,
+        help="Weight of the measured k-space: 1 never contradicts it, 0 ignores it.",
+    ),
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=MODEL,
+        help="dpm-solver-2m, ddim or ancestral; the model's own if left out.",
+    ),
+]
+Start = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SIGMA",
+        rich_help_panel=MODEL,
+        help="Noise level to start from, inf for pure noise; the model's own way if left out.",
+    ),
+]
+Unconditional = Annotated[
+    bool,
+    typer.Option(
+        "--unconditional",
+        metavar=FLAG,
+        rich_help_panel=MODEL,
+        help="Use the model as a prior only, guided by the measured k-space as in the abstract.",
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", rich_help_panel=MODEL, help="Equal seeds give equal voxels."),
+]
+Device = Annotated[
+    str,
+    typer.Option(metavar="NAME", rich_help_panel=MACHINE, help="cpu, cuda, cuda:N or mps; auto is the best."),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="TYPE",
+        rich_help_panel=MACHINE,
+        help="float32 or bfloat16; auto is bfloat16 where the hardware has it.",
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        metavar=FLAG,
+        rich_help_panel=OUTPUT,
+        help="Restore images that are derived already (DICOM's ImageType DERIVED); refused if left out.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks of a restoration: the options of `kfine.restore`, and `force`."""
+
+    scale: float | None
+    matrix: options.Matrix | None
+    frames_scale: int | None
+    frames: int | None
+    time_method: str | None
+    noise: float | Literal["data"]
+    method: str
+    model: str | Model | None
+    samples: int | None
+    steps: int | None
+    strength: float
+    sampler: str | None
+    start: float | None
+    conditioned: bool | None
+    seed: int
+    device: str
+    precision: str
+    force: bool
+
+    @classmethod
+    def of(cls, *, matrix: str | None, noise: str, unconditional: bool, **others: Any) -> Asked:
+        """Return what the options ask for, or raise `UsageError`: what needs no image is checked here."""
+        in_time = others["frames"] is not None or others["frames_scale"] is not None
+        size = options.parse_size(matrix, others["scale"], needed=not in_time)
+        conditioned = False if unconditional else None
+        asked = cls(matrix=size, noise=options.parse_noise(noise), conditioned=conditioned, **others)
+        for name, value, most in (
+            ("--samples", asked.samples, MOST_SAMPLES),
+            ("--steps", asked.steps, MOST_STEPS),
+            ("--frames", asked.frames, NIFTI_LONGEST),
+            ("--frames-scale", asked.frames_scale, NIFTI_LONGEST),
+        ):
+            options.check_at_most(name, value, most)
+        return asked
+
+    @property
+    def in_time(self) -> bool:
+        """Whether other frames are asked for."""
+        return self.frames is not None or self.frames_scale is not None
+
+    @property
+    def of_restore(self) -> dict[str, Any]:
+        """The arguments of `kfine.restore`."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "force"}

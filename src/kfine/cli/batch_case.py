@@ -1,0 +1,230 @@
+"""One case of a batch: where its files go, whether they are there already, and its restoration."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kfine
+from kfine.batch.bids import BidsName, resolution_label
+from kfine.batch.cases import Case, printable
+from kfine.batch.discretion import Discretion
+from kfine.batch.sidecars import bids_sidecar, said_to_be_stripped
+from kfine.batch.stamps import (
+    State,
+    digest_of_json,
+    input_digest,
+    model_digest,
+    output_digest,
+    stamped,
+    state_of,
+    text_digest,
+)
+from kfine.checkpoint import Model
+from kfine.cli.asking import Asked
+from kfine.cli.beforehand import study_of_files
+from kfine.cli.case import Given, restore_case
+from kfine.cli.console import Bar, json_text, literal, plain_warnings
+from kfine.cli.outputs import made_folder
+from kfine.cli.restored import RestorationFiles, Sidecars, summary
+from kfine.cli.staging import claim_of
+from kfine.errors import InputError, UsageError
+from kfine.io import read
+from kfine.io.dicom import read_series
+from kfine.io.dicom_header import DicomFile, read_file
+from kfine.io.reading import reading_errors
+from kfine.locks import held
+
+if TYPE_CHECKING:
+    from kfine.image import Image
+    from kfine.io.dicom_origin import SourceSeries
+    from kfine.restoration import Restoration
+
+RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same for every case.
+
+    Attributes:
+        out: the output folder, which exists.
+        asked: what is done with each image; its model is loaded.
+        dicom: kind of DICOM image that is written for DICOM series, None for NIfTI.
+        bids: whether the output is a BIDS derivative.
+        overwrite: whether results made otherwise, and files that are no results, are replaced.
+        resume: whether finished slices of a case are kept until it is finished.
+        discretion: what stands for the names of patients.
+    """
+
+    out: Path
+    asked: Asked
+    dicom: str | None
+    bids: bool
+    overwrite: bool
+    resume: bool
+    discretion: Discretion
+
+    def files(self, case: Case) -> RestorationFiles:
+        """Return where the files of `case` go."""
+        folder = self.out / case.place.parent
+        if self.bids:
+            parts, res = BidsName.of(case.place.name), self.resolution
+            mean, std = parts.derived(resolution=res), parts.derived(resolution=res, ending="Std")
+            return RestorationFiles(
+                folder / f"{mean}.nii.gz", folder / f"{std}.nii.gz", folder / f"{mean}.json",
+                std_record=folder / f"{std}.json",
+            )  # fmt: skip
+        dicom = self.dicom if case.dicom else None
+        name = f"{case.place.name}_kfine"
+        mean, std = (name, f"{name}_std.dcm") if dicom else (f"{name}.nii.gz", f"{name}_std.nii.gz")
+        return RestorationFiles(folder / mean, folder / std, folder / f"{name}.json", dicom=dicom)
+
+    @property
+    def resolution(self) -> str | None:
+        """The label of BIDS's entity `res`."""
+        return resolution_label(scale=self.asked.scale, matrix=self.asked.matrix)
+
+    def key(self, case: Case) -> str:
+        """Return the digest of everything that decides the results of `case`."""
+        asked = {name: value for name, value in vars(self.asked).items() if name not in ("model", "force")}
+        model = self.asked.model
+        return digest_of_json(
+            {
+                "kfine": kfine.__version__,
+                "case": case.label,
+                "input": input_digest(case.paths),
+                "model": model_digest(model if isinstance(model, Model) else None),
+                "asked": {name: repr(value) for name, value in asked.items()},
+                "output": [self.bids, self.dicom, said_to_be_stripped(case.paths[0]) if self.bids else None],
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        case: its label.
+        status: RESTORED, FINISHED or FAILED.
+        seconds: how long it took.
+        said: what was done, or what went wrong.
+        files: below the output folder.
+        notes: kfine's warnings.
+        exit_code: what `kfine restore` would have returned.
+    """
+
+    case: str
+    status: str
+    said: str
+    seconds: float = 0.0
+    files: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    exit_code: int = 0
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The same, JSON-ready."""
+        return asdict(self) | {"seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Does cases, one after another; `bar` shows how far one is."""
+
+    plan: Plan
+    bar: Bar
+
+    def outcome(self, case: Case, *, wait: bool) -> Outcome | None:
+        """Return what becomes of `case`; None if another process is at it and we do not `wait`.
+
+        Only what ends the whole batch is raised.
+        """
+        from kfine.cli import verdict
+
+        began, clean = time.perf_counter(), self.plan.discretion.clean
+        notes: list[str] = []
+        try:
+            with plain_warnings(quiet=True) as notes:
+                done = self._done(case, wait=wait)
+        except Exception as error:
+            code, message = verdict(error)
+            if code == 1:  # its text may hold anything
+                message = f"unexpected {type(error).__name__}, a fault of kfine: please report it"
+            said = clean(literal(message)).removeprefix(f"{printable(case.paths[0].name)}: ")
+            done = Outcome(case.label, FAILED, said, exit_code=code)
+        return done and replace(
+            done, seconds=time.perf_counter() - began, notes=[clean(note) for note in notes]
+        )
+
+    def _done(self, case: Case, *, wait: bool) -> Outcome | None:
+        plan = self.plan
+        with held(claim_of(plan.out, digest_of_json(case.label)), wait=wait) as mine:
+            if not mine:
+                return None
+            files = plan.files(case)
+            with reading_errors(case.place.name):
+                key = plan.key(case)
+            state = state_of(files.record, key=key, outputs=[files.mean, *files.of_std])
+            if state is State.FINISHED:
+                shutil.rmtree(files.parts, ignore_errors=True)
+                return Outcome(case.label, FINISHED, "nothing to do", files=self._there(files))
+            if state is State.FOREIGN and not plan.overwrite:
+                raise UsageError(
+                    "its results are there, made from other input, with other options or by other means; add "
+                    "--overwrite or choose another folder"
+                )
+            with made_folder(files.mean.parent):
+                result, _ = restore_case(
+                    _given(case, plan.discretion), plan.asked, files,
+                    overwrite=state is not State.FREE, parts=files.parts if plan.resume else None,
+                    bar=self.bar, sidecars=_sidecars(case, plan, files, key=key),
+                )  # fmt: skip
+            shutil.rmtree(files.parts, ignore_errors=True)
+            return Outcome(case.label, RESTORED, summary(result), files=self._there(files))
+
+    def _there(self, files: RestorationFiles) -> list[str]:
+        return [path.relative_to(self.plan.out).as_posix() for path in files.all if path.exists()]
+
+
+def _given(case: Case, discretion: Discretion) -> Given:
+    name = printable(case.place.name)
+
+    def read_it() -> Image:
+        if case.dicom:
+            with reading_errors(name):
+                return read_series(_files_of(case), name=name)
+        image = read(case.paths[0])
+        return replace(image, source=replace(image.source, name=discretion.clean(image.source.name)))
+
+    def study(image: Image) -> SourceSeries:
+        with reading_errors(name):
+            return study_of_files(image, _files_of(case), name=name)
+
+    return Given(read_it, study)
+
+
+def _files_of(case: Case) -> list[DicomFile]:
+    found = [file for path in case.paths if (file := read_file(path)) is not None]
+    if len(found) < len(case.paths):
+        raise InputError(f"{case.place.name}: files have changed since they were looked at; run it again")
+    return found
+
+
+def _sidecars(case: Case, plan: Plan, files: RestorationFiles, *, key: str) -> Sidecars:
+    def content(result: Restoration, low: Image, places: Mapping[Path, Path]) -> dict[Path, Any]:
+        sidecars = (files.record, files.std_record)
+        digests = {path.name: output_digest(place) for path, place in places.items() if path not in sidecars}
+        said = {}
+        if files.std_record in places and files.std_record is not None:
+            said[files.std_record] = bids_sidecar(result, low, case, of_std=True)
+            digests[files.std_record.name] = text_digest(json_text(said[files.std_record]))
+        record = bids_sidecar(result, low, case) if plan.bids else result.provenance
+        return said | {files.record: stamped(record, key=key, files=digests)}
+
+    return content

@@ -1,0 +1,103 @@
+"""One image from reading to writing: what kfine restore does with its input, and kfine batch with each of many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfine.cli import options
+from kfine.cli.asking import Asked
+from kfine.cli.beforehand import check_original, check_room, study_of
+from kfine.cli.console import Bar
+from kfine.cli.outputs import check_outputs
+from kfine.cli.restored import RestorationFiles, Sidecars, write_restoration
+
+if TYPE_CHECKING:
+    from kfine.image import Image
+    from kfine.io.dicom_origin import SourceSeries
+    from kfine.restoration import Restoration
+
+
+@dataclass(frozen=True)
+class Given:
+    """An input.
+
+    Attributes:
+        read: returns its image.
+        study: takes that image; returns the series whose study DICOM output joins.
+    """
+
+    read: Callable[[], Image]
+    study: Callable[[Image], SourceSeries]
+
+    @classmethod
+    def at(
+        cls,
+        path: Path,
+        *,
+        series: str | None = None,
+        coil_axis: int | None = None,
+        combine: str | None = None,
+    ) -> Given:
+        """Return the image at `path`, read with these options of `kfine.read`."""
+
+        def read() -> Image:
+            from kfine.io import read
+
+            return read(path, series=series, coil_axis=coil_axis, combine=combine)
+
+        return cls(read, lambda image: study_of(image, path, series))
+
+
+def restore_case(
+    given: Given,
+    asked: Asked,
+    files: RestorationFiles,
+    *,
+    overwrite: bool,
+    slices: str | None = None,
+    parts: Path | None = None,
+    bar: Bar,
+    sidecars: Sidecars | None = None,
+) -> tuple[Restoration, list[Path]]:
+    """Read, check, restore and write one image; return the restoration and the files it has.
+
+    Args:
+        given: what is read.
+        asked: what is done with it.
+        files: where it goes; the caller has checked these places.
+        overwrite: whether files there are replaced.
+        slices: "A:B", those to restore; None for all.
+        parts: folder for finished slices, see `kfine.restore`; None for none.
+        bar: shows how far the work is.
+        sidecars: see `write_restoration`.
+    """
+    from kfine.restoration import restore
+
+    low = given.read()
+    check_original(low, force=asked.force)
+    study = given.study(low) if files.dicom else None
+    taken = options.parse_slices(slices, low.slices)
+    check_room(
+        low, asked.matrix, asked.scale, taken=taken,
+        frames_scale=asked.frames_scale, frames=asked.frames, method=asked.method,
+    )  # fmt: skip
+    if files.animation and low.frames > 1:
+        check_outputs([files.animation], overwrite=overwrite)
+    result = restore(
+        low,
+        **asked.of_restore,
+        slices=taken,
+        parts=parts,
+        on_progress=bar,
+        on_slices=lambda first, stop: bar.name(_named(first, stop, low.slices)),
+    )
+    return result, write_restoration(result, low, files, overwrite=overwrite, study=study, sidecars=sidecars)
+
+
+def _named(first: int, stop: int, count: int) -> str:
+    """Return what a bar says of the slices `first` to `stop` of `count`."""
+    which = f"slice {first}" if stop == first + 1 else f"slices {first}-{stop - 1}"
+    return f"restoring {which} of 0-{count - 1}" if count > 1 else "restoring"

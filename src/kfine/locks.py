@@ -1,0 +1,84 @@
+"""Locks between processes: held while their process lives, and free at once when it is killed.
+
+They are locks on files (flock), so they also hold between machines where the file system carries them on, as NFS does.
+Where there are none (Windows, some network file systems), everything goes on as if nobody else were there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+
+flock: ModuleType | None
+try:
+    import fcntl as flock
+except ImportError:
+    flock = None
+
+_BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_NOT_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@contextmanager
+def held(path: Path, *, wait: bool = True, sure: bool = False) -> Iterator[bool]:
+    """Hold the lock file `path`: made if it is not there, gone at the end; yield whether it is held.
+
+    Args:
+        path: in an existing folder.
+        wait: whether to wait for a process that holds it; if not, False is yielded.
+        sure: yield False, too, where the system has no locks, so that nobody can know.
+
+    Raises:
+        OSError: the file cannot be made: its folder is missing, read-only or full.
+    """
+    handle = _acquired(path, wait=wait, sure=sure)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            with suppress(OSError):
+                path.unlink()  # while it is held: whoever waits for it sees that it is gone, and makes a new one
+            os.close(handle)
+
+
+def _acquired(path: Path, *, wait: bool, sure: bool) -> int | None:
+    """Return the open, locked file, or None if another process holds it, or may do so and we want to be sure."""
+    while True:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            locked = _locked(handle, wait=wait)
+            if locked is False or (sure and locked is None):
+                os.close(handle)
+                return None
+            if _is_at(handle, path):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # whoever held it has removed it: begin again with a file that others see
+
+
+def _locked(handle: int, *, wait: bool) -> bool | None:
+    """Return True with the lock, False without, None where the system has none."""
+    if flock is None:
+        return None
+    try:
+        flock.flock(handle, flock.LOCK_EX | (0 if wait else flock.LOCK_NB))
+    except OSError as error:
+        if error.errno in _NOT_HERE:
+            return None
+        if error.errno in _BUSY:
+            return False
+        raise
+    return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
