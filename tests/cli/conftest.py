@@ -31,17 +31,20 @@ Command = Callable[..., Outcome]
 
 @pytest.fixture
 def command(capsys) -> Command:
-    """Run a command; what it refuses must be one printable line on stderr that begins with "kfine: "."""
+    """Run a command; what it refuses must be one printable line on stderr, "kfine: ...", after notes on the input."""
 
     def call(*arguments: object) -> Outcome:
         capsys.readouterr()
         code = run([str(argument) for argument in arguments])
         printed = capsys.readouterr()
         if code:
-            assert printed.err.startswith("kfine: ")
             assert printed.err.endswith("\n")
-            assert printed.err[:-1].isprintable()
-            assert len(printed.err) > 20
+            *notes, refusal = printed.err[:-1].split("\n")
+            assert all(note.startswith("kfine: note: ") and note.isprintable() for note in notes)
+            assert refusal.startswith("kfine: ")
+            assert not refusal.startswith("kfine: note: ")
+            assert refusal.isprintable()
+            assert len(refusal) > 20
             assert printed.out == ""
         return Outcome(code, printed.out, printed.err)
 
