@@ -16,7 +16,7 @@ from tests.io.dicom_files import classic, series
 from tests.io.dicom_files import save as save_dicom
 
 SIMPLE = ["--scale", 2, "--method", "zero-filling"]
-CANARIES = ("ecretova", "4711", "ECRETOVA")
+CANARIES = ("ecretova", "47110815", "ECRETOVA")
 
 
 @pytest.fixture
@@ -152,8 +152,8 @@ def test_names_of_patients_are_not_told(batch, tmp_path, touched, kind):
     if kind:
         pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
     top, study = tmp_path / "in", {"StudyInstanceUID": "1.2.3", "PatientName": "Secretova^Anna^"}
-    series(top / "SECRETOVA_ANNA_4711" / "good", slices=2, **study)
-    series(top / "SECRETOVA_ANNA_4711", slices=2, SeriesInstanceUID="1.2.4", **study)
+    series(top / "SECRETOVA_ANNA_47110815" / "good", slices=2, **study)
+    series(top / "SECRETOVA_ANNA_47110815", slices=2, SeriesInstanceUID="1.2.4", **study)
     gap = series(top / "Secretova" / "gap", slices=2, SeriesInstanceUID="1.2.5", **study)
     save_dicom(classic(gap[0], ImagePositionPatient=[0, 0, 999], SeriesInstanceUID="1.2.5", **study),
                top / "Secretova" / "gap" / "z.dcm")  # fmt: skip

@@ -14,7 +14,7 @@ from tests.io.dicom_files import ORIGIN, classic, save, series
 
 pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
 STUDY = {"StudyInstanceUID": "1.2.826.0.1.3680043.8.498.20", "AccessionNumber": "A-17"}
-CANARIES = ("ecretova", "4711", "A-17")
+CANARIES = ("ecretova", "47110815", "A-17")
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ def _dataset(sop_class: str, stored: np.ndarray) -> FileDataset:
     dataset.SeriesInstanceUID = SERIES
     dataset.Modality = "MR"
     dataset.PatientName = "Secretova^Anna"
-    dataset.PatientID = "PID-4711"
+    dataset.PatientID = "PID-47110815"
     dataset.Rows, dataset.Columns = stored.shape[-2:]
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"

@@ -88,7 +88,7 @@ def xml_header(
         limits = f"<encodingLimits><kspace_encoding_step_1>{line}</kspace_encoding_step_1></encodingLimits>"
     return (
         f'<?xml version="1.0"?>{start}<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">'
-        "<subjectInformation><patientName>Secretova^Anna</patientName><patientID>4711</patientID></subjectInformation>"
+        "<subjectInformation><patientName>Secretova^Anna</patientName><patientID>47110815</patientID></subjectInformation>"
         "<experimentalConditions><H1resonanceFrequency_Hz>63500000</H1resonanceFrequency_Hz></experimentalConditions>"
         f"<encoding>{space('encodedSpace', encoded, fov)}{space('reconSpace', recon or encoded, recon_fov or fov)}"
         f"{limits}<trajectory>{trajectory}</trajectory></encoding></ismrmrdHeader>"
@@ -103,7 +103,7 @@ def write_fastmri(path: Path, kspace: NDArray, header: str | None) -> None:
         file["kspace"] = kspace
         if header is not None:
             file["ismrmrd_header"] = header
-        file.attrs["patient_id"] = "4711"
+        file.attrs["patient_id"] = "47110815"
 
 
 def write_bart(stem: Path, kspace: NDArray, dimensions: str | None = None) -> Path:

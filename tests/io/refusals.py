@@ -18,5 +18,5 @@ def refused(kind: type[KfineError], part: str, call: Callable[..., Any], *args: 
     assert message.isprintable()
     assert len(message) > 20
     assert "ecretova" not in message
-    assert "4711" not in message
+    assert "47110815" not in message
     return message
