@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from kfine.checkpoint import load_model, save_model
 from kfine.image import Image
@@ -21,6 +22,10 @@ TINY_CINE = {
 TINY_STILL = TINY_CINE | {"regressor": {"kind": "srresnet", "width": 4, "blocks": 1}}
 CINE_SAMPLING = {"steps": 3, "samples": 2, "start": 2.0}
 SAMPLING = {"steps": 3, "samples": 2, "conditioned": True}
+
+# A busy machine is slow, not wrong.
+settings.register_profile("kfine", deadline=None)
+settings.load_profile("kfine")
 
 
 # For the session: fixtures of a module train runs that tests repeat to the last bit.

@@ -94,7 +94,7 @@ def test_a_caller_s_mistake_is_refused(a, b, options):
         psnr(a, b, **({"data_range": 1.0} | options))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.floats(0.01, 1), st.floats(1.5, 10))
 def test_more_noise_means_less_psnr(seed, level, factor):
     noise = np.random.default_rng(seed).standard_normal(A.shape)
@@ -103,7 +103,7 @@ def test_more_noise_means_less_psnr(seed, level, factor):
     assert nrmse(A, strong) == pytest.approx(factor * nrmse(A, weak))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(slices, slices, st.floats(0.01, 100))
 def test_units_do_not_matter(a, b, gain):
     options, scaled = {"data_range": 200.0}, {"data_range": 200.0 * gain}
@@ -113,7 +113,7 @@ def test_units_do_not_matter(a, b, gain):
     assert ssim(gain * a, gain * b, **scaled) == pytest.approx(ssim(a, b, **options), abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(slices, slices, arrays(np.bool_, (12, 13)))
 def test_what_lies_outside_the_mask_does_not_count(a, b, mask):
     options = {"data_range": 200.0, "mask": mask}
@@ -122,7 +122,7 @@ def test_what_lies_outside_the_mask_does_not_count(a, b, mask):
     np.testing.assert_equal(nrmse(a, elsewhere, mask=mask), nrmse(a, b, mask=mask))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(slices, slices)
 def test_a_mask_of_everything_changes_nothing(a, b):
     everything = np.ones(a.shape, dtype=bool)

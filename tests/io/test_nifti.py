@@ -44,7 +44,7 @@ def affines(draw: st.DrawFn) -> np.ndarray:
     return affine
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     affine=affines(),
     shape=st.tuples(*[st.integers(1, 7)] * 3).filter(lambda s: np.prod(s) > 1),
@@ -79,7 +79,7 @@ def test_law_every_voxel_keeps_its_value_and_place(
     assert_allclose(written.affine, original.affine, rtol=1e-5, atol=1e-4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     affine=affines(),
     old=st.tuples(*[st.integers(1, 40)] * 3),

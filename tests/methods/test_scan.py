@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kfine.errors import InputError, UsageError
@@ -42,7 +42,6 @@ def test_scale_divides_each_uneven_interval_and_keeps_every_measured_time():
     assert [got.at[restored] for _, restored in got.pairs] == UNEVEN
 
 
-@settings(deadline=None)
 @given(st.integers(2, 24), st.integers(1, 5), st.booleans(), st.floats(-1e-3, 1e-3))
 def test_scale_keeps_every_measured_time(count, scale, cyclic, jitter):
     times = [0.019 + 0.04 * number + jitter * (number % 3) for number in range(count)]

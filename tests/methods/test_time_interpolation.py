@@ -45,14 +45,14 @@ def check_laws(way, times, period):
         torch.testing.assert_close(weights_of(way, turned, at.tolist(), period), torch.roll(got, -1, 1))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cines(), st.sampled_from(["nearest", "linear", "cubic"]), st.booleans())
 def test_laws_for_uneven_times(cine, way, periodic):
     times, period = cine
     check_laws(way, times, period if periodic else None)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 13), st.floats(-1, 1), st.floats(0.5, 2))
 def test_laws_for_band_limited(count, first, period):
     check_laws("band-limited", even(count, period, first), period)

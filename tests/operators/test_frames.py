@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kfine.operators.frames import AverageFrames, KeepFrames, times_of
@@ -26,7 +26,6 @@ def dense(operator):
     return operator(torch.eye(frames, dtype=torch.float64)[:, :, None].expand(-1, -1, 2))[..., 0].T
 
 
-@settings(deadline=None)
 @given(frame_operators())
 def test_pseudo_inverse_is_the_dense_one(op):
     y = torch.randn(3, *op.range, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -34,14 +33,12 @@ def test_pseudo_inverse_is_the_dense_one(op):
     torch.testing.assert_close(op.pseudo_inverse(y), expected)
 
 
-@settings(deadline=None)
 @given(frame_operators())
 def test_single_precision_is_enough_however_much_groups_share(op):
     x, truth = (torch.randn(op.domain, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
     assert op.residual(op.project(x, op(truth)), op(truth)) < 1e-5
 
 
-@settings(deadline=None)
 @given(frame_operators())
 def test_groups_say_which_frames_are_weighed(op):
     rows = dense(op)
@@ -52,7 +49,6 @@ def test_groups_say_which_frames_are_weighed(op):
         torch.testing.assert_close(row, expected)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 24), st.data())
 def test_times_increase_and_span_less_than_a_period(frames, data):
     gaps = data.draw(st.lists(st.floats(0.01, 1), min_size=frames, max_size=frames))

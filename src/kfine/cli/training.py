@@ -7,20 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kfine.cli.parameters import (
-    Accelerator,
-    Cines,
-    DeviceCount,
-    Features,
-    Nodes,
-    Quiet,
-    Resume,
-    RunFolder,
-    TensorBoard,
-    TrainConfig,
-    Workers,
-)
-from kfine.cli.training_run import Run
+from kfine.cli.parameters import Cines, Features, TrainConfig
+from kfine.cli.training_run import Run, with_run
 from kfine.cli.training_stills import autoencoder, ldm, srgan, srresnet
 
 train_app = typer.Typer(no_args_is_help=False)
@@ -36,20 +24,14 @@ def _group(context: typer.Context) -> None:
 
 
 @train_app.command()
+@with_run
 def vdm(
+    run: Run,
     config: TrainConfig,
     data: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Folder of NIfTI files or DICOM series, one or more a subject."),
     ],
-    out_folder: RunFolder,
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: DeviceCount = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 1,
-    tensorboard: TensorBoard = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train the variational diffusion model (method vdm).
 
@@ -59,7 +41,6 @@ def vdm(
     [bold]kfine train vdm --config configs/brain-vdm.toml --data BRAINS --out runs/mine[/bold]
     [bold]kfine restore scan.nii.gz --scale 2 --model runs/mine/model[/bold]
     """
-    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check([data])
 
     from kfine.training.config import TrainingConfig, read_training_config
@@ -72,24 +53,17 @@ def vdm(
 
 
 @train_app.command()
+@with_run
 def cine_regression(
+    run: Run,
     config: TrainConfig,
     data: Cines,
-    out_folder: RunFolder,
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: DeviceCount = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 1,
-    tensorboard: TensorBoard = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train the cine regressor: stage 1 of 3 of cine-ldm, and a method of its own.
 
     [bold]kfine train cine-regression --config configs/cine-regression.toml \
 --data CINES --data FRAMES --out runs/regression[/bold]
     """
-    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.cine_config import RegressionTrainingConfig
@@ -103,28 +77,21 @@ def cine_regression(
 
 
 @train_app.command()
+@with_run
 def vqgan(
+    run: Run,
     config: TrainConfig,
     data: Cines,
-    out_folder: RunFolder,
     regression: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train cine-regression made.")
     ],
     features: Features = None,
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: DeviceCount = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 1,
-    tensorboard: TensorBoard = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train the cine autoencoder: stage 2 of 3 of cine-ldm.
 
     [bold]kfine train vqgan --config configs/cine-vqgan.toml --data CINES --data FRAMES \
 --regression runs/regression/model --out runs/vqgan[/bold]
     """
-    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.cine_config import VQGANTrainingConfig
@@ -138,27 +105,20 @@ def vqgan(
 
 
 @train_app.command()
+@with_run
 def cine_ldm(
+    run: Run,
     config: TrainConfig,
     data: Cines,
-    out_folder: RunFolder,
     autoencoder: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train vqgan made.")
     ],
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: DeviceCount = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 1,
-    tensorboard: TensorBoard = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train the cine latent diffusion model: stage 3 of 3 of cine-ldm.
 
     [bold]kfine train cine-ldm --config configs/cine-ldm.toml --data CINES --data FRAMES \
 --autoencoder runs/vqgan/model --out runs/cine-ldm[/bold]
     """
-    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.cine_config import CineLDMTrainingConfig

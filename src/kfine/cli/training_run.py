@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from kfine.cli.console import err, plain_warnings, say
 from kfine.cli.outputs import made_folder
+from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet
 from kfine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -17,19 +22,59 @@ if TYPE_CHECKING:
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 
+RunFolder = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", help="Folder of the run: checkpoint, log.csv, samples/, model/."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", metavar=FLAG, help="Go on with the run in --out; a new run if left out."),
+]
+Accelerator = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", rich_help_panel=MACHINE, help="cpu, cuda or mps; auto is the best there is."
+    ),
+]
+DeviceCount = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", rich_help_panel=MACHINE, help="Devices a node; each is a process."),
+]
+Nodes = Annotated[
+    int, typer.Option(min=1, metavar="N", rich_help_panel=MACHINE, help="Machines that train together.")
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Processes that prepare the data of each device; changes no result.",
+    ),
+]
+TensorBoard = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        metavar=FLAG,
+        rich_help_panel=OUTPUT,
+        help="Also write TensorBoard events to --out/tensorboard.",
+    ),
+]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """The options that every task takes."""
+    """The options that every task takes; `with_run` gives them to a command."""
 
-    out: Path
-    resume: bool
-    accelerator: str
-    devices: int
-    nodes: int
-    workers: int
-    tensorboard: bool
-    quiet: bool
+    out: RunFolder
+    resume: Resume = False
+    accelerator: Accelerator = "auto"
+    devices: DeviceCount = 1
+    nodes: Nodes = 1
+    workers: Workers = 1
+    tensorboard: TensorBoard = False
+    quiet: Quiet = False
 
     def check(self, data: Sequence[Path]) -> None:
         """Refuse what can be refused before torch is loaded."""
@@ -65,3 +110,23 @@ class Run:
             )
         if not self.quiet and os.environ.get("LOCAL_RANK", "0") == "0":  # one process speaks for all
             say(folder)
+
+
+def with_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Let `command`, whose first argument is a `Run`, take that run's options from the command line.
+
+    typer reads a command's options from its signature: the one returned here holds the command's
+    own options, then those of `Run`.
+    """
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    shared = list(inspect.signature(Run, eval_str=True).parameters.values())
+
+    @functools.wraps(command)
+    def taking(**given: Any) -> None:
+        run = Run(**{option.name: given.pop(option.name) for option in shared})
+        command(run, **given)
+
+    options = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in (*own, *shared)]
+    taking.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    taking.__annotations__ = {option.name: option.annotation for option in options}
+    return taking

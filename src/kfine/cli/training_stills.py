@@ -7,33 +7,15 @@ from typing import Annotated
 
 import typer
 
-from kfine.cli.parameters import (
-    Accelerator,
-    DeviceCount,
-    Features,
-    Nodes,
-    Quiet,
-    Resume,
-    RunFolder,
-    Stills,
-    TensorBoard,
-    TrainConfig,
-    Workers,
-)
-from kfine.cli.training_run import Run
+from kfine.cli.parameters import Features, Stills, TrainConfig
+from kfine.cli.training_run import Run, with_run
 
 
+@with_run
 def srresnet(
+    run: Run,
     config: TrainConfig,
     data: Stills,
-    out_folder: RunFolder,
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: DeviceCount = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 1,
-    tensorboard: TensorBoard = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train a regression of single images: srresnet, or small-unet if the config says so.
 
@@ -42,7 +24,6 @@ def srresnet(
     [bold]kfine train srresnet --config configs/srresnet.toml --data BRAINS \
 --data HEARTS --out runs/srresnet[/bold]
     """
-    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.config import read_training_config
@@ -55,28 +36,21 @@ def srresnet(
     run.train(RegressionTask(settings, data))
 
 
+@with_run
 def srgan(
+    run: Run,
     config: TrainConfig,
     data: Stills,
-    out_folder: RunFolder,
     generator: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train srresnet made.")
     ],
     features: Features = None,
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: DeviceCount = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 1,
-    tensorboard: TensorBoard = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train SRGAN: a trained srresnet goes on against a discriminator.
 
     [bold]kfine train srgan --config configs/srgan.toml --data BRAINS --data HEARTS \
 --generator runs/srresnet/model --features SQUEEZENET --out runs/srgan[/bold]
     """
-    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.config import read_training_config
@@ -89,28 +63,21 @@ def srgan(
     run.train(SRGANTask(settings, data, generator=generator, features=features))
 
 
+@with_run
 def autoencoder(
+    run: Run,
     config: TrainConfig,
     data: Stills,
-    out_folder: RunFolder,
     regression: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train srresnet made.")
     ],
     features: Features = None,
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: DeviceCount = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 1,
-    tensorboard: TensorBoard = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train the autoencoder of single images: stage 2 of 3 of ldm.
 
     [bold]kfine train autoencoder --config configs/autoencoder.toml --data BRAINS \
 --data HEARTS --regression runs/srresnet/model --out runs/autoencoder[/bold]
     """
-    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.config import read_training_config
@@ -123,27 +90,20 @@ def autoencoder(
     run.train(VQGANTask(settings, data, regression=regression, features=features))
 
 
+@with_run
 def ldm(
+    run: Run,
     config: TrainConfig,
     data: Stills,
-    out_folder: RunFolder,
     autoencoder: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train autoencoder made.")
     ],
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: DeviceCount = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 1,
-    tensorboard: TensorBoard = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train the latent diffusion model of single images: stage 3 of 3 of ldm.
 
     [bold]kfine train ldm --config configs/ldm.toml --data BRAINS --data HEARTS \
 --autoencoder runs/autoencoder/model --out runs/ldm[/bold]
     """
-    run = Run(out_folder, resume, accelerator, devices, nodes, workers, tensorboard, quiet)
     run.check(data)
 
     from kfine.training.config import read_training_config
