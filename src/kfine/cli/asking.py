@@ -9,7 +9,7 @@ import typer
 
 from kfine.cli import options
 from kfine.cli.beforehand import NIFTI_LONGEST
-from kfine.cli.parameters import FLAG, MACHINE, MODEL, OUTPUT, TIME
+from kfine.cli.parameters import FLAG, MACHINE, MODEL, TIME
 
 if TYPE_CHECKING:
     from kfine.checkpoint import Model
@@ -148,7 +148,6 @@ Force = Annotated[
     typer.Option(
         "--force",
         metavar=FLAG,
-        rich_help_panel=OUTPUT,
         help="Restore images that are derived already (DICOM's ImageType DERIVED); refused if left out.",
     ),
 ]
@@ -178,17 +177,43 @@ class Asked:
     force: bool
 
     @classmethod
-    def of(cls, *, matrix: str | None, noise: str, unconditional: bool, **others: Any) -> Asked:
+    def of(
+        cls,
+        *,
+        scale: Scale = None,
+        matrix: MatrixSize = None,
+        noise: Noise = "0",
+        frames_scale: FramesScale = None,
+        frames: Frames = None,
+        time_method: TimeMethod = None,
+        method: Method = "auto",
+        model: ModelName = None,
+        samples: Samples = None,
+        steps: Steps = None,
+        strength: Strength = 1.0,
+        sampler: Sampler = None,
+        start: Start = None,
+        unconditional: Unconditional = False,
+        seed: Seed = 0,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        force: Force = False,
+    ) -> Asked:
         """Return what the options ask for, or raise `UsageError`: what needs no image is checked here."""
-        in_time = others["frames"] is not None or others["frames_scale"] is not None
-        size = options.parse_size(matrix, others["scale"], needed=not in_time)
-        conditioned = False if unconditional else None
-        asked = cls(matrix=size, noise=options.parse_noise(noise), conditioned=conditioned, **others)
+        in_time = frames is not None or frames_scale is not None
+        asked = cls(
+            scale=scale, matrix=options.parse_size(matrix, scale, needed=not in_time),
+            frames_scale=frames_scale, frames=frames, time_method=time_method,
+            noise=options.parse_noise(noise), method=method, model=model, samples=samples, steps=steps,
+            strength=strength, sampler=sampler, start=start,
+            conditioned=False if unconditional else None, seed=seed, device=device, precision=precision,
+            force=force,
+        )  # fmt: skip
         for name, value, most in (
-            ("--samples", asked.samples, MOST_SAMPLES),
-            ("--steps", asked.steps, MOST_STEPS),
-            ("--frames", asked.frames, NIFTI_LONGEST),
-            ("--frames-scale", asked.frames_scale, NIFTI_LONGEST),
+            ("--samples", samples, MOST_SAMPLES),
+            ("--steps", steps, MOST_STEPS),
+            ("--frames", frames, NIFTI_LONGEST),
+            ("--frames-scale", frames_scale, NIFTI_LONGEST),
         ):
             options.check_at_most(name, value, most)
         return asked

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kfine.cli import asking, options
+from kfine.cli import options
+from kfine.cli.asking import Asked
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_outputs, made_folder
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet
+from kfine.cli.sharing import takes
 from kfine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 SOME_FAILED = 3
 
 
+@takes(asked=Asked.of)
 def batch(
     folder: Annotated[
         Path,
@@ -29,11 +32,7 @@ def batch(
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the results; made if needed.")],
-    scale: asking.Scale = None,
-    matrix: asking.MatrixSize = None,
-    frames_scale: asking.FramesScale = None,
-    frames: asking.Frames = None,
-    time_method: asking.TimeMethod = None,
+    asked: Asked,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,18 +40,6 @@ def batch(
             help='Only images whose path below IN_DIR is like "*_T1w.nii.gz"; repeat it for several.',
         ),
     ] = None,
-    noise: asking.Noise = "0",
-    method: asking.Method = "auto",
-    model: asking.ModelName = None,
-    samples: asking.Samples = None,
-    steps: asking.Steps = None,
-    strength: asking.Strength = 1.0,
-    sampler: asking.Sampler = None,
-    start: asking.Start = None,
-    unconditional: asking.Unconditional = False,
-    seed: asking.Seed = 0,
-    device: asking.Device = "auto",
-    precision: asking.Precision = "auto",
     num_parts: Annotated[
         int | None,
         typer.Option(
@@ -75,7 +62,6 @@ def batch(
             "left out.",
         ),
     ] = None,
-    force: asking.Force = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -113,12 +99,6 @@ def batch(
     [bold]kfine batch SCANS RESTORED --scale 2 --dicom classic --only "*cine*"[/bold]
     [bold]kfine batch SCANS RESTORED --scale 2 --num-parts 8 --part-id 0[/bold]
     """
-    asked = asking.Asked.of(
-        scale=scale, matrix=matrix, frames_scale=frames_scale, frames=frames, time_method=time_method,
-        noise=noise, method=method, model=model, samples=samples, steps=steps, strength=strength,
-        sampler=sampler, start=start, unconditional=unconditional, seed=seed, device=device,
-        precision=precision, force=force,
-    )  # fmt: skip
     options.check_dicom(dicom)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, found none; check the path")
@@ -135,7 +115,7 @@ def batch(
         check_outputs([out / DESCRIPTION], overwrite=True)
         check_report(report, overwrite=overwrite)
         with plain_warnings(quiet=quiet), progress("looking for images", quiet=quiet):
-            search = _found(folder, out, only=only or [], bids=bids, force=force)
+            search = _found(folder, out, only=only or [], bids=bids, force=asked.force)
         if bids:
             check_derivative(out)
             write_json(out / DESCRIPTION, derivative_description(folder, out))

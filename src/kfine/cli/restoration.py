@@ -8,40 +8,27 @@ from typing import Annotated
 
 import typer
 
-from kfine.cli import asking, options
+from kfine.cli import options
+from kfine.cli.asking import Asked
 from kfine.cli.case import Given, restore_case
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_inputs_kept, check_outputs, check_outside
 from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
 from kfine.cli.restored import RestorationFiles, summary
+from kfine.cli.sharing import takes
 
 
+@takes(asked=Asked.of)
 def restore(
     image: Annotated[
         Path,
         typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or raw k-space (.h5, .cfl, .npy)."),
     ],
-    scale: asking.Scale = None,
-    matrix: asking.MatrixSize = None,
-    frames_scale: asking.FramesScale = None,
-    frames: asking.Frames = None,
-    time_method: asking.TimeMethod = None,
+    asked: Asked,
     slices: Slices = None,
     series: Series = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
-    noise: asking.Noise = "0",
-    method: asking.Method = "auto",
-    model: asking.ModelName = None,
-    samples: asking.Samples = None,
-    steps: asking.Steps = None,
-    strength: asking.Strength = 1.0,
-    sampler: asking.Sampler = None,
-    start: asking.Start = None,
-    unconditional: asking.Unconditional = False,
-    seed: asking.Seed = 0,
-    device: asking.Device = "auto",
-    precision: asking.Precision = "auto",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +49,6 @@ def restore(
             "out, NIfTI, or classic where OUT is a folder.",
         ),
     ] = None,
-    force: asking.Force = False,
     figure: Annotated[
         Path | None,
         typer.Option(
@@ -104,12 +90,6 @@ def restore(
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
     if files.dicom:
         check_outside(files.mean, image)
-    asked = asking.Asked.of(
-        scale=scale, matrix=matrix, frames_scale=frames_scale, frames=frames, time_method=time_method,
-        noise=noise, method=method, model=model, samples=samples, steps=steps, strength=strength,
-        sampler=sampler, start=start, unconditional=unconditional, seed=seed, device=device,
-        precision=precision, force=force,
-    )  # fmt: skip
     options.parse_slices(slices)
 
     parts = files.parts if resume else None

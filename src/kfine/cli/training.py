@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from kfine.cli.parameters import Cines, Features, TrainConfig
-from kfine.cli.training_run import Run, with_run
+from kfine.cli.sharing import takes
+from kfine.cli.training_run import Run
 from kfine.cli.training_stills import autoencoder, ldm, srgan, srresnet
 
 train_app = typer.Typer(no_args_is_help=False)
@@ -24,14 +25,14 @@ def _group(context: typer.Context) -> None:
 
 
 @train_app.command()
-@with_run
+@takes(run=Run)
 def vdm(
-    run: Run,
     config: TrainConfig,
     data: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Folder of NIfTI files or DICOM series, one or more a subject."),
     ],
+    run: Run,
 ) -> None:
     """Train the variational diffusion model (method vdm).
 
@@ -53,11 +54,11 @@ def vdm(
 
 
 @train_app.command()
-@with_run
+@takes(run=Run)
 def cine_regression(
-    run: Run,
     config: TrainConfig,
     data: Cines,
+    run: Run,
 ) -> None:
     """Train the cine regressor: stage 1 of 3 of cine-ldm, and a method of its own.
 
@@ -77,14 +78,14 @@ def cine_regression(
 
 
 @train_app.command()
-@with_run
+@takes(run=Run)
 def vqgan(
-    run: Run,
     config: TrainConfig,
     data: Cines,
     regression: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train cine-regression made.")
     ],
+    run: Run,
     features: Features = None,
 ) -> None:
     """Train the cine autoencoder: stage 2 of 3 of cine-ldm.
@@ -105,14 +106,14 @@ def vqgan(
 
 
 @train_app.command()
-@with_run
+@takes(run=Run)
 def cine_ldm(
-    run: Run,
     config: TrainConfig,
     data: Cines,
     autoencoder: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train vqgan made.")
     ],
+    run: Run,
 ) -> None:
     """Train the cine latent diffusion model: stage 3 of 3 of cine-ldm.
 

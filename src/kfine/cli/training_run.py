@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -65,7 +63,7 @@ TensorBoard = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The options that every task takes; `with_run` gives them to a command."""
+    """The options that every task takes."""
 
     out: RunFolder
     resume: Resume = False
@@ -110,23 +108,3 @@ class Run:
             )
         if not self.quiet and os.environ.get("LOCAL_RANK", "0") == "0":  # one process speaks for all
             say(folder)
-
-
-def with_run(command: Callable[..., None]) -> Callable[..., None]:
-    """Let `command`, whose first argument is a `Run`, take that run's options from the command line.
-
-    typer reads a command's options from its signature: the one returned here holds the command's
-    own options, then those of `Run`.
-    """
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    shared = list(inspect.signature(Run, eval_str=True).parameters.values())
-
-    @functools.wraps(command)
-    def taking(**given: Any) -> None:
-        run = Run(**{option.name: given.pop(option.name) for option in shared})
-        command(run, **given)
-
-    options = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in (*own, *shared)]
-    taking.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    taking.__annotations__ = {option.name: option.annotation for option in options}
-    return taking

@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from kfine.cli.parameters import Features, Stills, TrainConfig
-from kfine.cli.training_run import Run, with_run
+from kfine.cli.sharing import takes
+from kfine.cli.training_run import Run
 
 
-@with_run
+@takes(run=Run)
 def srresnet(
-    run: Run,
     config: TrainConfig,
     data: Stills,
+    run: Run,
 ) -> None:
     """Train a regression of single images: srresnet, or small-unet if the config says so.
 
@@ -36,14 +37,14 @@ def srresnet(
     run.train(RegressionTask(settings, data))
 
 
-@with_run
+@takes(run=Run)
 def srgan(
-    run: Run,
     config: TrainConfig,
     data: Stills,
     generator: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train srresnet made.")
     ],
+    run: Run,
     features: Features = None,
 ) -> None:
     """Train SRGAN: a trained srresnet goes on against a discriminator.
@@ -63,14 +64,14 @@ def srgan(
     run.train(SRGANTask(settings, data, generator=generator, features=features))
 
 
-@with_run
+@takes(run=Run)
 def autoencoder(
-    run: Run,
     config: TrainConfig,
     data: Stills,
     regression: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train srresnet made.")
     ],
+    run: Run,
     features: Features = None,
 ) -> None:
     """Train the autoencoder of single images: stage 2 of 3 of ldm.
@@ -90,14 +91,14 @@ def autoencoder(
     run.train(VQGANTask(settings, data, regression=regression, features=features))
 
 
-@with_run
+@takes(run=Run)
 def ldm(
-    run: Run,
     config: TrainConfig,
     data: Stills,
     autoencoder: Annotated[
         Path, typer.Option(metavar="DIR", help="Model folder that kfine train autoencoder made.")
     ],
+    run: Run,
 ) -> None:
     """Train the latent diffusion model of single images: stage 3 of 3 of ldm.
 
