@@ -16,13 +16,14 @@ from kfine.training.cine_config import CineLDMTrainingConfig
 from kfine.training.items import Item, flat
 from kfine.training.ldm_objectives import DenoiserObjective, shown
 from kfine.training.still_config import LDMTrainingConfig
-from kfine.training.supply import frozen, history, kind_of, stage_before, supply_of
+from kfine.training.supplied import SuppliedTask
+from kfine.training.supply import frozen, kind_of, stage_before, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 _INSIDE = 1e-4, 1 - 1e-4  # quantiles whose levels are finite
 
 
-class LDMTask:
+class LDMTask(SuppliedTask):
     """Train the denoiser of latents, see `kfine.training.task.Task`.
 
     Args:
@@ -65,10 +66,6 @@ class LDMTask:
         network = self.network
         return [part for part in (network.regressor, network.autoencoder, network.denoiser) if part]
 
-    def dataset(self, length: int) -> Dataset[Item]:
-        """Return pieces of cines or of stills."""
-        return self.supply.dataset(length)
-
     def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the weighted denoising loss, some levels of noise for each clip."""
         item, options = flat(batch), self.config.diffusion
@@ -83,23 +80,9 @@ class LDMTask:
         loss = objectives["network"](item, turn.to_device(sigma), turn.to_device(noise))
         yield Descent("network", loss, {"loss": loss})
 
-    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the PSNRs of a sample and of the mean of some, beside those of the stages before."""
-        return self.supply.figures(network, device)
-
-    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
-        """Write truth and all results of the validation slices."""
-        self.supply.picture(network, path, device)
-
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        return {
-            "method": self.config.method,
-            "network": self._described(),
-            "ranges": self.supply.ranges,
-            "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"}),
-            "earlier": history(self.earlier),
-        }
+        return self.described(self.config, self._described(), earlier=self.earlier)
 
     @property
     def _factor(self) -> int:

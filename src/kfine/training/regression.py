@@ -6,20 +6,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.training.cine_config import RegressionTrainingConfig
 from kfine.training.items import Item, flat
 from kfine.training.ldm_objectives import RegressionObjective
 from kfine.training.still_config import StillRegressionTrainingConfig
+from kfine.training.supplied import SuppliedTask
 from kfine.training.supply import kind_of, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 
-class RegressionTask:
+class RegressionTask(SuppliedTask):
     """Train the regressor, see `kfine.training.task.Task`.
 
     Args:
@@ -47,31 +46,14 @@ class RegressionTask:
         """Return the regressor."""
         return [self.network.regressor]
 
-    def dataset(self, length: int) -> Dataset[Item]:
-        """Return pieces of cines or of stills."""
-        return self.supply.dataset(length)
-
     def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the squared errors of the prediction, as it is and held to the scan, as one loss."""
         figures = objectives["network"](flat(batch))
         yield Descent("network", figures["loss"], figures)
 
-    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the PSNRs of optical flow and of the prediction."""
-        return self.supply.figures(network, device)
-
-    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
-        """Write truth, optical flow and prediction of the validation slices."""
-        self.supply.picture(network, path, device)
-
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        return {
-            "method": self.config.method,
-            "network": self._described(),
-            "ranges": self.supply.ranges,
-            "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"}),
-        }
+        return self.described(self.config, self._described())
 
     def _described(self) -> dict[str, Any]:
         return {"regressor": self.config.network.model_dump(mode="json")}

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from kfine.errors import ModelError
 from kfine.networks.discriminator import VGGDiscriminator
@@ -18,11 +16,12 @@ from kfine.networks.still_ldm import StillLDM
 from kfine.training.items import Item, flat
 from kfine.training.ldm_objectives import DiscriminatorObjective, GeneratorObjective
 from kfine.training.still_config import SRGANTrainingConfig
-from kfine.training.supply import history, kind_of, stage_before, supply_of
+from kfine.training.supplied import SuppliedTask
+from kfine.training.supply import kind_of, stage_before, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 
-class SRGANTask:
+class SRGANTask(SuppliedTask):
     """Train the generator and its discriminator, see `kfine.training.task.Task`.
 
     Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017:
@@ -78,10 +77,6 @@ class SRGANTask:
         """Return the generator and the discriminator."""
         return [self.network.regressor, self.judge]
 
-    def dataset(self, length: int) -> Dataset[Item]:
-        """Return pieces of stills."""
-        return self.supply.dataset(length)
-
     def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the generator's loss, then the discriminator's."""
         # The discriminator learns in its own turn alone.
@@ -92,24 +87,11 @@ class SRGANTask:
         loss = objectives["discriminator"](result.x, result.decoded, result.seen)
         yield Descent("discriminator", loss, {"discriminator": loss})
 
-    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the PSNRs of zero filling and of the generator."""
-        return self.supply.figures(network, device)
-
-    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
-        """Write truth, zero filling and the generator's image of the validation slices."""
-        self.supply.picture(network, path, device)
-
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        return {
-            "method": self.config.method,
-            "network": self._described(),
-            "ranges": self.supply.ranges,
-            "training": self.config.model_dump(mode="json", exclude={"method", "report"})
-            | {"feature_distance": self.distance is not None},
-            "earlier": history(self.earlier),
-        }
+        return self.described(
+            self.config, self._described(), earlier=self.earlier, feature_distance=self.distance is not None
+        )
 
     def _described(self) -> dict[str, Any]:
         return {"regressor": self.earlier.config["network"]["regressor"]}

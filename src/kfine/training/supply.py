@@ -45,6 +45,10 @@ class PiecesRunConfig(RunConfig, Protocol):
         """A CineDataConfig or a StillDataConfig, which decides what is trained."""
         ...
 
+    def model_dump(self, *, mode: str, exclude: set[str]) -> dict[str, Any]:
+        """As pydantic's."""
+        ...
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
@@ -17,11 +16,12 @@ from kfine.training.cine_config import VQGANTrainingConfig
 from kfine.training.items import Item, flat
 from kfine.training.ldm_objectives import AutoencoderObjective, DiscriminatorObjective
 from kfine.training.still_config import AutoencoderTrainingConfig
-from kfine.training.supply import frozen, history, kind_of, stage_before, supply_of
+from kfine.training.supplied import SuppliedTask
+from kfine.training.supply import frozen, kind_of, stage_before, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 
-class VQGANTask:
+class VQGANTask(SuppliedTask):
     """Train the autoencoder and its discriminator, see `kfine.training.task.Task`.
 
     Args:
@@ -73,10 +73,6 @@ class VQGANTask:
         assert self.network.autoencoder is not None
         return [self.network.regressor, self.network.autoencoder.encoder, self.network.autoencoder.decoder]
 
-    def dataset(self, length: int) -> Dataset[Item]:
-        """Return pieces of cines or of stills."""
-        return self.supply.dataset(length)
-
     def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the autoencoder's loss, then, once the adversary has begun, the discriminator's."""
         item = flat(batch)
@@ -92,24 +88,11 @@ class VQGANTask:
             loss = objectives["discriminator"](result.x, result.decoded, result.seen)
             yield Descent("discriminator", loss, {"discriminator": loss})
 
-    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the autoencoder's ceiling beside the PSNRs of optical flow and prediction."""
-        return self.supply.figures(network, device)
-
-    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
-        """Write truth, optical flow, prediction and ceilings of the validation slices."""
-        self.supply.picture(network, path, device)
-
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        return {
-            "method": self.config.method,
-            "network": self._described(),
-            "ranges": self.supply.ranges,
-            "training": self.config.model_dump(mode="json", exclude={"network", "method", "report"})
-            | {"feature_distance": self.distance is not None},
-            "earlier": history(self.earlier),
-        }
+        return self.described(
+            self.config, self._described(), earlier=self.earlier, feature_distance=self.distance is not None
+        )
 
     def _described(self) -> dict[str, Any]:
         return {
