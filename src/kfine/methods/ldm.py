@@ -18,7 +18,7 @@ from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import SAMPLERS
 from kfine.diffusion.schedules import uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.methods.ldm_regression import Projection, predict
+from kfine.methods.ldm_prediction import Projection, predict
 from kfine.methods.scan import Scan
 from kfine.methods.vdm import lowered
 from kfine.networks.residual_ldm import ResidualLDM

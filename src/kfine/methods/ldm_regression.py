@@ -6,102 +6,15 @@ the first half of the latent diffusion methods.  "srgan" is the same network tra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kfine.methods.base import Draws
-from kfine.methods.cine_guide import guide
+from kfine.methods.ldm_prediction import Projection, predict
 from kfine.methods.scan import Scan
-from kfine.methods.still_guide import still_guide, turned_guide
-from kfine.methods.time_interpolation import interpolated, linear
-from kfine.methods.vdm import lowered
 from kfine.networks.residual_ldm import ResidualLDM
-from kfine.networks.still_ldm import StillLDM
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the network makes of one slice before any sampling.
-
-    Attributes:
-        guided: the guide (channel, frame, row, column).
-        raw: E[x | y] as the network has it (frame, row, column), real, air at -1.
-        held: the same, held to the measured k-space as far as the result will be: what an autoencoder is shown.
-    """
-
-    guided: Tensor
-    raw: Tensor
-    held: Tensor
-
-
-@dataclass(frozen=True)
-class Projection:
-    """The measured k-space of one slice, and how real images in model units are held to it.
-
-    Complex cines are restored by magnitude: what they are given has the phase of the zero-filled frames, linear in
-    time between them, and no offset.
-
-    Attributes:
-        scan: what was measured.
-        y: the slice's measurement (measured frame, *low), on the CPU.
-        strength: 1 to replace the measured frequencies by the measurement, 0 to leave images alone; between them,
-            the weight of the measurement.
-    """
-
-    scan: Scan
-    y: Tensor
-    strength: float = 1.0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return x (..., frame, row, column), real, air at -1, held to the measurement, in the units of y."""
-        x = self._in_units_of_y(x.cpu())
-        # In double precision: the rounding of float32 is all that would be left of the residual.
-        wide = torch.complex128 if x.is_complex() else torch.float64
-        y = self.scan.kept(self.y).to(torch.complex128)
-        held = self.scan.operator.project(x.to(wide), y).to(x.dtype)
-        return torch.lerp(x, held, self.strength)
-
-    def _in_units_of_y(self, x: Tensor) -> Tensor:
-        if self.scan.crop.real:
-            return x
-        timing, frames = self.scan.timing, self.scan.crop.pseudo_inverse(self.y)
-        moved = interpolated(frames, timing.times, timing.at, period=timing.period, weights=linear)
-        return torch.polar((x + 1).clamp_min(0), moved.angle().expand_as(x))
-
-
-def predict(
-    network: ResidualLDM,
-    projection: Projection,
-    *,
-    turned: bool = False,
-    device: torch.device,
-    precision: torch.dtype,
-) -> Prediction:
-    """Return the network's prediction for one slice's measurement, all of it on `device`.
-
-    turned: whether a still's prediction is the mean over quarter turns (Timofte, Rothe and Van Gool, CVPR 2016); a
-    cine's never is, its guide takes longer than its network.
-    """
-    scan, y = projection.scan, projection.y
-    timing = scan.timing
-    estimate = lowered(
-        lambda shown: network.predict(shown, cyclic=timing.period is not None), device, precision
-    )
-    if isinstance(network, StillLDM):
-        guided = still_guide(y, scan.crop).to(device)
-        answers = [
-            torch.rot90(estimate(turned_guide(guided, turns)[None])[0], -turns, (-2, -1))
-            for turns in (range(4) if turned else range(1))
-        ]
-        raw = torch.stack(answers).mean(0)
-    else:
-        guided = guide(y, scan.crop, timing.times, timing.at, period=timing.period).to(device)
-        raw = estimate(guided[None])[0]
-    held = projection(raw)
-    return Prediction(guided, raw, (held.abs() - 1 if held.is_complex() else held).to(device))
 
 
 class LDMRegression:

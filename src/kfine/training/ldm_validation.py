@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from kfine.image import Image
 from kfine.methods.base import Draws
 from kfine.methods.ldm import LDMMethod, LDMOptions
-from kfine.methods.ldm_regression import Projection, predict
+from kfine.methods.ldm_prediction import Projection, predict
 from kfine.methods.scan import Scan, Timing
 from kfine.networks.quantiser import codebook_use
 from kfine.networks.residual_ldm import ResidualLDM
