@@ -11,6 +11,7 @@ from kfine.training.config import (
     BaseReportConfig,
     Positive,
     PositiveFloat,
+    Range,
     Section,
     Share,
 )
@@ -160,5 +161,28 @@ class CineLDMTrainingConfig(Section):
     data: CineDataConfig = CineDataConfig()
     network: UNetConfig = UNetConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
+    optimiser: BaseOptimiserConfig
+    report: CineReportConfig = CineReportConfig()
+
+
+class SamplesConfig(Section):
+    """How the denoiser's samples are drawn that the decoder learns from.
+
+    Attributes:
+        steps: evaluations of the denoiser a sample.
+        start: least and greatest noise level that sampling starts from; uniform in its logarithm.
+    """
+
+    steps: Positive = 6
+    start: Range = (1.0, 10.0)
+
+
+class CineDecoderTrainingConfig(Section):
+    """A training run of the decoder of method "cine-ldm", on samples of its denoiser; every frame of a batch counts."""
+
+    method: Literal["cine-ldm"] = "cine-ldm"
+    data: CineDataConfig = CineDataConfig()
+    sampling: SamplesConfig = SamplesConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
     optimiser: BaseOptimiserConfig
     report: CineReportConfig = CineReportConfig()

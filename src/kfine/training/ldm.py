@@ -44,7 +44,9 @@ class LDMTask(SuppliedTask):
     def open(self, *, resumed: bool, reports: bool) -> ResidualLDM:
         """Load the stages before, read the data, measure the latents and build the denoiser."""
         kind = kind_of(self.config)
-        self.earlier, before = stage_before(self.autoencoder, kind, option="--autoencoder", autoencoder=True)
+        self.earlier, before = stage_before(
+            self.autoencoder, kind, option="--autoencoder", part="autoencoder"
+        )
         assert before.autoencoder is not None
         self.supply = supply_of(self.data, self.config, reports=reports)
         self.network = kind.network(**self._described())

@@ -13,8 +13,8 @@ from kfine.networks.discriminator import VGGDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.srresnet import SRResNet
 from kfine.networks.still_ldm import StillLDM
+from kfine.training.adversarial_objectives import DiscriminatorObjective, GeneratorObjective
 from kfine.training.items import Item, flat
-from kfine.training.ldm_objectives import DiscriminatorObjective, GeneratorObjective
 from kfine.training.still_config import SRGANTrainingConfig
 from kfine.training.supplied import SuppliedTask
 from kfine.training.supply import kind_of, stage_before, supply_of
@@ -48,7 +48,7 @@ class SRGANTask(SuppliedTask):
         """Load SRResNet, read the data and build the discriminator."""
         config = self.config
         self.earlier, before = stage_before(
-            self.generator, kind_of(config), option="--generator", autoencoder=False
+            self.generator, kind_of(config), option="--generator", part="regressor"
         )
         if not isinstance(before.regressor, SRResNet):
             raise ModelError(

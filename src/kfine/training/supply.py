@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,20 +56,18 @@ class Kind:
 
     Attributes:
         network: of all stages.
-        regression: the method of the first stage, for messages.
-        autoencoder: the method of the second stage.
+        stages: what each stage adds to the network, and the command that trains it.
     """
 
     network: type[ResidualLDM]
-    regression: str
-    autoencoder: str
+    stages: Mapping[str, str]
 
 
 def kind_of(config: PiecesRunConfig) -> Kind:
     """Return what a configuration trains."""
     if isinstance(config.data, StillDataConfig):
-        return Kind(StillLDM, "srresnet", "autoencoder")
-    return Kind(CineLDM, "cine-regression", "vqgan")
+        return Kind(StillLDM, {"regressor": "srresnet", "autoencoder": "autoencoder", "denoiser": "ldm"})
+    return Kind(CineLDM, {"regressor": "cine-regression", "autoencoder": "vqgan", "denoiser": "cine-ldm"})
 
 
 @dataclass(frozen=True)
@@ -122,23 +120,23 @@ def supply_of(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) 
     )
 
 
-def stage_before(folder: Path, kind: Kind, *, option: str, autoencoder: bool) -> tuple[Model, ResidualLDM]:
+def stage_before(folder: Path, kind: Kind, *, option: str, part: str) -> tuple[Model, ResidualLDM]:
     """Return the model of an earlier stage, and its network.
 
     Args:
         folder: the model folder that `option` named.
         kind: of what is trained.
         option: for messages, for example "--regression".
-        autoencoder: whether it must have an autoencoder.
+        part: of the network, which that stage has trained, a key of `kind.stages`.
 
     Raises:
         ModelError: not a model, or not of that stage.
     """
     model = load_model(folder)
     network = model.network
-    fits = isinstance(network, kind.network) and not (autoencoder and network.autoencoder is None)
+    fits = isinstance(network, kind.network) and getattr(network, part) is not None
     if not fits or model.method == "srgan":  # whose network is a regression's, and no estimate of a mean
-        wanted = kind.autoencoder if autoencoder else kind.regression
+        wanted = kind.stages[part]
         raise ModelError(
             f"{option} {model.name}: expected a model of method {wanted}, got {model.method}; "
             f"give the folder that kfine train {wanted} made"

@@ -12,9 +12,9 @@ from torch import nn
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
+from kfine.training.adversarial_objectives import AutoencoderObjective, DiscriminatorObjective
 from kfine.training.cine_config import VQGANTrainingConfig
 from kfine.training.items import Item, flat
-from kfine.training.ldm_objectives import AutoencoderObjective, DiscriminatorObjective
 from kfine.training.still_config import AutoencoderTrainingConfig
 from kfine.training.supplied import SuppliedTask
 from kfine.training.supply import frozen, kind_of, stage_before, supply_of
@@ -45,7 +45,7 @@ class VQGANTask(SuppliedTask):
         """Load the regressor, read the data and build the autoencoder and the discriminator."""
         config = self.config
         kind = kind_of(config)
-        self.earlier, before = stage_before(self.regression, kind, option="--regression", autoencoder=False)
+        self.earlier, before = stage_before(self.regression, kind, option="--regression", part="regressor")
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.supply = supply_of(self.data, config, reports=reports)
         self.network = kind.network(**self._described())
