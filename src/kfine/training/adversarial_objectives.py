@@ -23,7 +23,7 @@ from kfine.networks.quantiser import codebook_use
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.srresnet import SRResNet
 from kfine.networks.still_ldm import StillLDM
-from kfine.training.cine_config import AdversaryConfig
+from kfine.training.cine_config import AdversaryConfig, SamplesConfig
 from kfine.training.items import Item
 from kfine.training.ldm_objectives import held_to_scan, shown
 from kfine.training.still_config import VGGAdversaryConfig
@@ -121,16 +121,19 @@ class GeneratorObjective(nn.Module):
 
 
 class DecoderObjective(nn.Module):
-    """The autoencoder's loss of what its decoder makes of the denoiser's own samples, held to the scan.
+    """The energy score of what the decoder makes of the denoiser's own samples, held to the scan, and an adversary.
 
-    Trained on true latents, a decoder takes every error of a sample for detail.  Wang et al., Exploiting Diffusion
-    Prior for Real-World Image Super-Resolution (StableSR), IJCV 2024, section 3.3, train theirs on samples too.
+    Trained on true latents, a decoder takes every error of a sample for detail (Wang et al., StableSR, IJCV 2024,
+    section 3.3, train theirs on samples too).  Asked to be near the truth alone, it learns to ignore the sample.  The
+    energy score of two samples, (d(x1, x) + d(x2, x) - d(x1, x2)) / 2, is least for samples as far apart as they are
+    from the truth (Gneiting and Raftery, JASA 2007, equation 21, there for norms); d is the autoencoder's, L1 and
+    SqueezeNet features, relative to the prediction's.
 
     Args:
         network: its decoder learns; everything else is finished.
         features: of the feature distance, or None.
         weights: of the parts.
-        steps: evaluations of the denoiser a sample.
+        sampling: how samples are drawn, and how much their distance counts.
     """
 
     def __init__(
@@ -138,11 +141,10 @@ class DecoderObjective(nn.Module):
         network: ResidualLDM,
         features: SqueezeNetFeatures | None,
         weights: AdversaryConfig,
-        *,
-        steps: int,
+        sampling: SamplesConfig,
     ) -> None:
         super().__init__()
-        self.network, self.features, self.weights, self.steps = network, features, weights, steps
+        self.network, self.features, self.weights, self.sampling = network, features, weights, sampling
 
     def forward(self, item: Item, start: float, noise: Tensor, judge: PatchDiscriminator) -> Decoded:
         """Return the loss for all frames; the judge's own gradients are its caller's affair.
@@ -150,28 +152,39 @@ class DecoderObjective(nn.Module):
         Args:
             item: the clips.
             start: noise level that sampling starts from, at the latent of the prediction.
-            noise: standard normal, of the shape of the clips' latents.
+            noise: standard normal, (2, *shape of the clips' latents).
             judge: the adversary.
         """
         network = self.network
         assert network.autoencoder is not None
         with torch.no_grad():
             seen = shown(network, item)
-            condition = network.condition(seen, item.guide)
-            sigmas = uniform_in_gamma(start, LDMOptions.last, self.steps).to(noise)
-            z = dpm_solver_2m(
-                lambda z, sigma: network.denoise(z, sigma, condition, cyclic=bool(item.cyclic)),
-                network.encode(seen, seen) + sigmas[0] * noise,
-                sigmas,
-                noise=torch.zeros_like,  # draws none
-            )
-        made = held_to_scan(network.decode(z, seen), item)
-        x, seen, made = (frames.flatten(0, 1)[:, None] for frames in (item.x, seen, made))
+        made = [held_to_scan(network.decode(self._latents(item, seen, start, n), seen), item) for n in noise]
+        x, seen, first, second = (frames.flatten(0, 1)[:, None] for frames in (item.x, seen, *made))
+        both, twice = (
+            torch.cat([first, second]),
+            {"x": x.repeat(2, 1, 1, 1), "before": seen.repeat(2, 1, 1, 1)},
+        )
         loss, figures = _judged(
-            made, x, seen, judge, features=self.features, weights=self.weights,
+            both, **twice, judge=judge, features=self.features, weights=self.weights,
             last=network.autoencoder.last_layer,
         )  # fmt: skip
-        return Decoded(loss, {"loss": loss} | figures, x, seen, made.detach())
+        _, apart = _distances(first, second, seen, features=self.features, scale=x)
+        apart_by = apart["l1"] + self.weights.features * apart.get("features", x.new_zeros(()))
+        loss = loss - 0.5 * self.sampling.apart * apart_by
+        figures |= {f"{name}_apart": part for name, part in apart.items()}
+        return Decoded(loss, {"loss": loss} | figures, twice["x"], twice["before"], both.detach())
+
+    @torch.no_grad()
+    def _latents(self, item: Item, seen: Tensor, start: float, noise: Tensor) -> Tensor:
+        network, condition = self.network, self.network.condition(seen, item.guide)
+        sigmas = uniform_in_gamma(start, LDMOptions.last, self.sampling.steps).to(noise)
+        return dpm_solver_2m(
+            lambda z, sigma: network.denoise(z, sigma, condition, cyclic=bool(item.cyclic)),
+            network.encode(seen, seen) + sigmas[0] * noise,
+            sigmas,
+            noise=torch.zeros_like,  # it draws none
+        )
 
 
 class DiscriminatorObjective(nn.Module):
@@ -217,12 +230,17 @@ def _judged(
 
 
 def _distances(
-    made: Tensor, x: Tensor, before: Tensor, *, features: SqueezeNetFeatures | None
+    made: Tensor,
+    x: Tensor,
+    before: Tensor,
+    *,
+    features: SqueezeNetFeatures | None,
+    scale: Tensor | None = None,
 ) -> tuple[Parts, Parts]:
     """Return the mean distances "l1" and, where they can be had, "features" of `made` from `x`; and the relative ones.
 
-    Relative to those of `before`, what there was, image by image: 1 or less where nothing was made of it, and 0 where
-    nothing is lacking any more.  All are (image, 1, row, column).
+    Relative to those of `before`, what there was, from `x`, or from `scale`, image by image: 1 or less where nothing
+    was made of it, and 0 where nothing is lacking any more.  All are (image, 1, row, column).
     """
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "l1": lambda a, b: (a - b).abs().flatten(1).mean(1)
@@ -231,6 +249,6 @@ def _distances(
         measures["features"] = features.distance
     parts = {name: measure(made, x) for name, measure in measures.items()}
     with torch.no_grad():
-        lacking = {name: measure(before, x) for name, measure in measures.items()}
+        lacking = {name: measure(before, x if scale is None else scale) for name, measure in measures.items()}
     relative = {name: (part / (lacking[name] + FLOORS[name])).mean() for name, part in parts.items()}
     return {name: part.mean() for name, part in parts.items()}, relative

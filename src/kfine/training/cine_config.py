@@ -171,10 +171,13 @@ class SamplesConfig(Section):
     Attributes:
         steps: evaluations of the denoiser a sample.
         start: least and greatest noise level that sampling starts from; uniform in its logarithm.
+        apart: weight of the distance between two samples: 1 is the energy score, whose best samples are as far apart
+            as they are from the truth; 0 asks each sample to be as near the truth as it can, and loses the spread.
     """
 
     steps: Positive = 6
     start: Range = (1.0, 10.0)
+    apart: Share = 1.0
 
 
 class CineDecoderTrainingConfig(Section):

@@ -62,9 +62,7 @@ class DecoderTask(SuppliedTask):
         weights = [weight for part in self._learning() for weight in part.parameters()]
         decoder = Group(weights, config.optimiser.learning_rate)
         judge = Group(list(self.judge.parameters()), config.adversary.learning_rate)
-        objective = DecoderObjective(
-            self.network, self.distance, config.adversary, steps=config.sampling.steps
-        )
+        objective = DecoderObjective(self.network, self.distance, config.adversary, config.sampling)
         return {
             "network": Learner(self.network, objective, (decoder,)),
             "discriminator": Learner(
@@ -87,7 +85,7 @@ class DecoderTask(SuppliedTask):
         grid = [-(-n // self.network.autoencoder.factor) for n in item.x.shape[2:]]
         low, high = (math.log(level) for level in self.config.sampling.start)
         start = math.exp(low + (high - low) * float(torch.rand((), generator=turn.generator)))
-        shape = (images, len(self.network.latent_mean), frames, *grid)
+        shape = (2, images, len(self.network.latent_mean), frames, *grid)
         noise = turn.to_device(torch.randn(shape, generator=turn.generator))
         # The discriminator learns in its own turn alone.
         self.judge.requires_grad_(False)
