@@ -186,3 +186,12 @@ def test_bart_partitions_sampled_differently(tmp_path: Path) -> None:
     kspace = np.stack([to_kspace(thing())] * 4, -1)
     kspace[::2, :, 1] = 0
     refused(InputError, "partitions sampled alike", read, write_bart(tmp_path / "a", kspace))
+
+
+def test_partitions_that_swap_their_rows_in_the_next_frame(tmp_path: Path) -> None:
+    """Over both frames every partition has every row, in each frame none has."""
+    kspace = np.zeros((ROWS, COLUMNS, 2, *(1,) * 7, 2), np.complex64)
+    for partition, frame in np.ndindex(2, 2):
+        rows = slice((partition + frame) % 2, None, 2)
+        kspace[rows, :, partition, ..., frame] = to_kspace(thing())[rows].reshape(-1, COLUMNS, *(1,) * 7)
+    refused(InputError, "partitions sampled alike", read, write_bart(tmp_path / "a", kspace))
