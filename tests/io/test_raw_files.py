@@ -25,7 +25,14 @@ h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 OBJECT = np.abs(thing()) > 0.5
-BIT = {"noise": 1 << 18, "calibration": 1 << 19, "reversed": 1 << 21, "navigator": 1 << 22}
+BIT = {"noise": 1 << 18, "calibration": 1 << 19, "reversed": 1 << 21}
+NO_IMAGE = [
+    getattr(ismrmrd, f"ACQ_IS_{name}")
+    for name in (
+        "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA",
+        "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
+    )
+]  # fmt: skip
 
 
 def oversampled(count: int = COILS, axis: int = -2) -> np.ndarray:
@@ -132,7 +139,7 @@ def test_ismrmrd_slices_in_any_order_averages_and_what_is_no_image(tmp_path: Pat
         where = {"slice": number, "position": (0, 0, place)}
         readouts += lines(kspace * factor * 1.5, average=0, **where)
         readouts += lines(kspace * factor * 0.5, average=1, **where)
-        readouts.append(acquisition(kspace[:, 0] * 99, flags=BIT["navigator"], **where))
+        readouts += [acquisition(kspace[:, 0] * 99, flags=1 << bit - 1, **where) for bit in NO_IMAGE]
         readouts.append(
             acquisition(kspace[:, 20] * 99, flags=BIT["calibration"], kspace_encode_step_1=20, **where)
         )

@@ -19,8 +19,9 @@ from kfine.io.raw_scan import RawScan
 
 # Flags are counted from 1 in ismrmrd.h.
 _NOISE, _CALIBRATION, _REVERSED = (1 << bit - 1 for bit in (19, 20, 22))
-# Navigator, phase correction, HP feedback, dummy scan, RT feedback, surface coil correction.
-_OTHER = sum(1 << bit - 1 for bit in (23, 24, 26, 27, 28, 29))
+# Navigator, phase correction, HP feedback, dummy scan, RT feedback, surface coil correction, phase stabilization's
+# reference, phase stabilization.
+_OTHER = sum(1 << bit - 1 for bit in (23, 24, 26, 27, 28, 29, 30, 31))
 _AT_ONCE = 256  # readouts
 _FIELDS = (
     "flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample",
