@@ -175,6 +175,22 @@ def test_ismrmrd_partial_fourier_asymmetric_echo_and_reversed_lines(tmp_path: Pa
     assert_allclose(to_kspace(image.voxels[0, 0])[15:, 9:], kspace[0, 16:, 10:] * gain, atol=1e-5)
 
 
+@pytest.mark.parametrize("columns", [COLUMNS, COLUMNS - 1])
+@pytest.mark.parametrize("centre", ["mirrored", "as sampled", "unset"])
+def test_ismrmrd_reversed_full_lines(tmp_path: Path, columns: int, centre: str) -> None:
+    kspace = to_kspace(thing()[:, :columns])[None].astype(np.complex64)
+    told = {"mirrored": columns // 2, "as sampled": columns - 1 - columns // 2, "unset": 0}[centre]
+    readouts = [
+        acquisition(kspace[:, row, ::-1], flags=BIT["reversed"], centre=told, kspace_encode_step_1=row)
+        if row % 2
+        else acquisition(kspace[:, row], kspace_encode_step_1=row)
+        for row in range(ROWS)
+    ]
+    header = xml_header((columns, ROWS, 1), (100, 96, 3), centre=ROWS // 2)
+    image = read(write_mrd(tmp_path / "a.h5", header, readouts))
+    assert_allclose(to_kspace(image.voxels[0, 0]), kspace[0], atol=1e-5)
+
+
 def test_ismrmrd_frames(tmp_path: Path) -> None:
     readouts = [line for phase in range(3) for line in lines(measured(1) * (phase + 1), phase=phase)]
     image = read(write_mrd(tmp_path / "a.h5", HEADER, readouts))

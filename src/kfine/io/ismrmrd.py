@@ -183,7 +183,11 @@ def _line(
     # A centre of 0 is one that nobody set.
     centre = int(head["center_sample"]) - before if head["center_sample"] else columns // 2
     if int(head["flags"]) & _REVERSED:
-        line, centre = line[:, ::-1], line.shape[1] - 1 - centre
+        line = line[:, ::-1]
+        # Some writers note the centre as the readout was sampled, others as it is once mirrored.  Of a full line of even
+        # length only one of the two lies within the matrix.
+        if (centre, line.shape[1]) != (columns // 2, columns):
+            centre = line.shape[1] - 1 - centre
     start = columns // 2 - centre
     if start < 0 or start + line.shape[1] > columns or not line.shape[1]:
         raise InputError(
