@@ -143,6 +143,15 @@ def test_ismrmrd_refusals(tmp_path: Path) -> None:
     told("readouts of an image", [acquisition(kspace[:, 0], flags=1 << 18)])
 
 
+def test_ismrmrd_of_which_nothing_is_left_without_oversampling(tmp_path: Path) -> None:
+    kspace = np.zeros((1, ROWS, 80), np.complex64)
+    kspace[:, :, 41] = 1
+    header = xml_header(
+        (80, ROWS, 1), (200, 96, 3), recon=(52, ROWS, 1), recon_fov=(130, 96, 3), centre=ROWS // 2
+    )
+    refused(InputError, "beside each other", read, write_mrd(tmp_path / "a.h5", header, lines(kspace)))
+
+
 def test_ismrmrd_readouts_cut_short(tmp_path: Path) -> None:
     path = write_mrd(tmp_path / "a.h5", HEADER, lines(measured(2)))
     with h5py.File(path, "r+") as file:

@@ -126,7 +126,13 @@ def _block(scan: RawScan) -> tuple[int, int]:
             f"{scan.name}: expected k-space, got zeros throughout; check that this is the right file"
         )
     check_centred(power, scan.name)
-    return measured_block(Reduction(scan.matrix, scan.field, scan.field).sampled(sampled))
+    known = Reduction(scan.matrix, scan.field, scan.field).sampled(sampled)
+    if not known.any():
+        raise InputError(
+            f"{scan.name}: expected samples beside each other, got single ones, of which nothing is left without the "
+            "readout oversampling; check that this is the right file"
+        )
+    return measured_block(known)
 
 
 def _read(scan: RawScan, index: int, reduction: Reduction) -> tuple[NDArray[np.complex64], list[Mask]]:

@@ -57,7 +57,7 @@ def reduced_mask(sampled: Mask, field: Matrix) -> Mask:
 
 
 def measured_block(sampled: Mask) -> Matrix:
-    """Return the (rows, columns) of the smallest centred block that holds all samples.
+    """Return the (rows, columns) of the smallest centred block that holds all samples, of which there are some.
 
     >>> mask = np.zeros((8, 9), bool)
     >>> mask[2:6, 1:5] = True
