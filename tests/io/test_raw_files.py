@@ -20,6 +20,7 @@ from raw_files import (
 )
 
 from kfine.io import read
+from kfine.io.ismrmrd import _readouts as readouts_of
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
@@ -189,6 +190,25 @@ def test_ismrmrd_reversed_full_lines(tmp_path: Path, columns: int, centre: str) 
     header = xml_header((columns, ROWS, 1), (100, 96, 3), centre=ROWS // 2)
     image = read(write_mrd(tmp_path / "a.h5", header, readouts))
     assert_allclose(to_kspace(image.voxels[0, 0]), kspace[0], atol=1e-5)
+
+
+def test_only_chunks_with_wanted_readouts_are_read() -> None:
+    class Counted:
+        def __init__(self) -> None:
+            self.starts: list[int] = []
+
+        def fields(self, name: str) -> "Counted":
+            assert name == "data"
+            return self
+
+        def __getitem__(self, part: slice) -> list[int]:
+            self.starts.append(part.start)
+            return list(range(1000)[part])
+
+    data = Counted()
+    wanted = np.array([3, 200, 900])
+    assert list(readouts_of(data, wanted)) == [(3, 3), (200, 200), (900, 900)]
+    assert data.starts == [0, 768]
 
 
 def test_ismrmrd_frames(tmp_path: Path) -> None:

@@ -145,12 +145,10 @@ def _gathered(data: Any, heads: NDArray[Any], places: _Places, name: str) -> NDA
     check_memory(3 * 8 * int(np.prod(places.shape, dtype=object)), name=name)
     kspace = np.zeros(places.shape, np.complex64)
     counts = np.zeros((*places.shape[:3], places.shape[4]), np.int64)
-    of = dict(zip(places.numbers.tolist(), range(len(places.numbers)), strict=True))
     coils, columns = places.shape[3], places.shape[5]
-    for number, samples in _readouts(data, places.numbers):
-        head, item = heads[number], of[number]
-        line, start = _line(head, samples, coils, columns, name=name)
-        f, s, p, row = places.frame[item], places.slice[item], places.partition[item], places.row[item]
+    where = zip(places.frame, places.slice, places.partition, places.row, strict=True)
+    for (number, samples), (f, s, p, row) in zip(_readouts(data, places.numbers), where, strict=True):
+        line, start = _line(heads[number], samples, coils, columns, name=name)
         kspace[f, s, p, :, row, start : start + line.shape[1]] += line
         counts[f, s, p, row] += 1
     kspace /= np.maximum(counts, 1)[:, :, :, None, :, None]
@@ -161,7 +159,7 @@ def _readouts(data: Any, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDAr
     """Yield the samples of the readouts `numbers`, increasing, some at a time."""
     wanted = set(numbers.tolist())
     samples = data.fields("data")
-    for start in range(0, len(data), _AT_ONCE):
+    for start in (np.unique(numbers // _AT_ONCE) * _AT_ONCE).tolist():
         for number, values in enumerate(samples[start : start + _AT_ONCE], start):
             if number in wanted:
                 yield number, values
