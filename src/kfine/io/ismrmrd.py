@@ -182,8 +182,8 @@ def _line(
     centre = int(head["center_sample"]) - before if head["center_sample"] else columns // 2
     if int(head["flags"]) & _REVERSED:
         line = line[:, ::-1]
-        # Some writers note the centre as the readout was sampled, others as it is once mirrored.  Of a full line of even
-        # length only one of the two lies within the matrix.
+        # Some writers note the centre as the readout was sampled, others as it is once mirrored.  Of a full line of
+        # even length only one of the two lies within the matrix.
         if (centre, line.shape[1]) != (columns // 2, columns):
             centre = line.shape[1] - 1 - centre
     start = columns // 2 - centre
