@@ -417,6 +417,20 @@ def test_complex_images_become_magnitudes(case: Made, tmp_path: Path) -> None:
     assert_allclose(read(tmp_path / "out").voxels, case.mean.voxels, atol=step(case.mean) / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("period", [None, 0.2])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_times_that_the_source_does_not_have(tmp_path: Path, period: float | None) -> None:
+    """Without trigger times and heart beat in the source, those that somebody sets are no trigger times of its."""
+    header = {keyword: value for keyword, value in HEADER.items() if keyword != "NominalInterval"}
+    cine(tmp_path / "in", lambda slice_, frame: None, frames=5, **header)
+    low = read(tmp_path / "in")
+    assert low.frame_times is None
+    timed = replace(low, frame_times=(0.0, 0.04, 0.08, 0.12, 0.16), period=period)
+    images = derived(timed, tmp_path / "in", slices=(0, 1)).write(tmp_path / "out")
+    assert not any("TriggerTime" in image for image in images)
+    assert [image.TemporalPositionIdentifier for image in images] == list(range(1, 11))
+
+
 def test_every_keyword_that_is_kept_exists() -> None:
     keywords = (*PATIENT_AND_STUDY, *SERIES_AND_EQUIPMENT, *IMAGE_AND_ACQUISITION)
     assert [keyword for keyword in keywords if pydicom.datadict.tag_for_keyword(keyword) is None] == []

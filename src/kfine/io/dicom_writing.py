@@ -34,7 +34,8 @@ def write_dicom(
 ) -> None:
     """Write `image` to the new `folder` as a derived MR series in the study of `source`; whole or not at all.
 
-    Geometry and times are those of `image`, intensities round to 16 bits of its range.  Patient, study, frame of
+    Geometry and times are those of `image` (no times where the source has none), intensities round to 16 bits of its
+    range.  Patient, study, frame of
     reference and scanner are those of the source; what was done, with what and from which images is noted.  The same
     image and provenance give the same bytes.
 
