@@ -46,7 +46,14 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
 
 
 def write_kspace(image: Image, file: BinaryIO) -> None:
-    """Write the k-space of a complex `image` to `file`, leading axes of length 1 left out."""
+    """Write the k-space of a complex `image` to `file`, leading axes of length 1 left out; 0 where it is not covered.
+
+    Warns:
+        UserWarning: an affine, or times, that the format cannot hold.
+
+    Raises:
+        UsageError: a real image.
+    """
     import torch
 
     from kfine.operators.fourier import fft2c
@@ -55,6 +62,10 @@ def write_kspace(image: Image, file: BinaryIO) -> None:
         raise UsageError(".npy holds measured k-space and this image is real: write it as .nii.gz")
     if not np.array_equal(image.affine, np.eye(4)):
         warnings.warn(".npy holds no geometry: the affine is not written", UserWarning, stacklevel=2)
+    if image.frames > 1 and image.frame_times is not None:
+        warnings.warn(
+            ".npy holds no times: frame times and period are not written", UserWarning, stacklevel=2
+        )
     kspace = np.stack([fft2c(torch.from_numpy(frame.copy())).numpy() for frame in image.voxels])
     if image.coverage is not None:
         kspace *= image.coverage  # exactly 0, as a reader finds it

@@ -23,7 +23,11 @@ _ORTHOGONAL = 1e-4  # DICOM positions are rounded; the qform stays within 0.05 m
 def write_nifti(image: Image, file: BinaryIO, *, compressed: bool, description: str | None = None) -> None:
     """Write `image` to `file` in the axis order of the file it came from.
 
-    The period of a cine goes into the header's `descrip`, behind `description`, which is cut to make room.
+    The period of a cine goes into the header's `descrip`, behind `description`, which is cut to make room.  The
+    format has no place for coverage.
+
+    Warns:
+        UserWarning: coverage, or uneven frame times, are lost.
 
     Raises:
         UsageError: an axis longer than NIfTI-1 can hold.
@@ -32,6 +36,13 @@ def write_nifti(image: Image, file: BinaryIO, *, compressed: bool, description: 
         raise UsageError(
             f"expected at most 32767 points along an axis of a NIfTI file, got shape {image.voxels.shape}; "
             "write the image in parts"
+        )
+    if image.coverage is not None:
+        warnings.warn(
+            "NIfTI holds no coverage: what was not measured of the k-space is read back as measured zeros; .npy keeps "
+            "the difference",
+            UserWarning,
+            stacklevel=2,
         )
     header = _header(image, description).binaryblock + bytes(4)
     if not compressed:
