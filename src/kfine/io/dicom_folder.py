@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kfine.errors import ResourceError, UsageError
+from kfine.io.atomic import names_to_disk, to_disk
 from kfine.io.checks import clean_text
 
 _IMAGE = re.compile(r"IM[0-9]{5,}\.dcm")
@@ -49,12 +50,9 @@ def check_folder(path: Path, *, overwrite: bool = False) -> None:
 
 def folder_to_disk(folder: Path) -> None:
     """Wait until the files in `folder` and their names are on disk."""
-    for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    for file in folder.iterdir():
+        to_disk(file)
+    names_to_disk(folder)
 
 
 @contextmanager
