@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kfine.io.dicom_folder import folder_to_disk
+from kfine.io.dicom_folder import atomic_folder, folder_to_disk
 
 
 def test_systems_that_open_no_folders_and_flush_only_what_is_writable(
@@ -35,3 +35,26 @@ def test_systems_that_open_no_folders_and_flush_only_what_is_writable(
         patch.setattr("os.fsync", writable_only)
         folder_to_disk(tmp_path)
     assert len(done) == 3
+
+
+@pytest.mark.parametrize("moved", [1, 2])
+def test_an_interruption_between_the_renames_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    """The first rename moves the former folder away, the second brings the new one."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "IM00001.dcm").write_bytes(b"old")
+    rename, calls = os.replace, []
+
+    def interrupted(source: Path, target: Path) -> None:
+        rename(source, target)
+        calls.append(target)
+        if len(calls) == moved:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(folder, overwrite=True) as partial:
+        (partial / "IM00001.dcm").write_bytes(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (folder / "IM00001.dcm").read_bytes() == (b"old" if moved == 1 else b"new")

@@ -64,6 +64,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         ResourceError: the disk is full or the folder is read-only.
     """
     hidden = path.parent / f".{secrets.token_hex(8)}"
+    old = hidden / "old"
     try:
         check_folder(path, overwrite=overwrite)
         hidden.mkdir()
@@ -72,24 +73,25 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield partial
         folder_to_disk(partial)
         check_folder(path, overwrite=overwrite)  # another process may have written it meanwhile
-        _exchange(partial, path, hidden / "old")
+        _exchange(partial, path, old)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ResourceError(
             f"{clean_text(path.name)}: cannot be written ({reason}); check free space and permissions"
         ) from error
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        if path.exists() or not old.exists():  # what was there and could not go back must not go
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _exchange(new: Path, path: Path, old: Path) -> None:
-    """Move `new` to `path` and what was there to `old`; back again if that fails."""
-    if path.exists():
-        os.replace(path, old)
+    """Move `new` to `path` and what was there to `old`; back again if that fails or is interrupted."""
     try:
+        if path.exists():
+            os.replace(path, old)
         os.replace(new, path)
-    except OSError:
-        if old.exists():
+    except BaseException:
+        if old.exists() and not path.exists():
             with suppress(OSError):
                 os.replace(old, path)
         raise
