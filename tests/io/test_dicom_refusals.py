@@ -134,6 +134,14 @@ def test_bad_file(tmp_path: Path, tags: dict[str, Any], part: str) -> None:
     refused(InputError, part, read, save(classic(**tags), tmp_path / "image.dcm"))
 
 
+def test_a_single_image_type_is_one_value(tmp_path: Path) -> None:
+    """PRIMARY holds an I and a P, but no image of imaginary parts."""
+    save(classic(), tmp_path / "in" / "a")
+    save(classic(ImagePositionPatient=position(1), ImageType="PRIMARY"), tmp_path / "in" / "b")
+    assert read(tmp_path / "in").slices == 2
+    refused(InputError, "mosaic", read, save(classic(ImageType="MOSAIC"), tmp_path / "c"))
+
+
 def test_constant_and_infinite_images(tmp_path: Path) -> None:
     refused(InputError, "constant image", read, save(classic(np.full((6, 8), 9, np.uint16)), tmp_path / "a"))
     refused(InputError, "NaN or Inf", read, save(classic(RescaleSlope="1e200"), tmp_path / "b"))

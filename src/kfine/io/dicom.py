@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kfine.errors import InputError
 from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels, clean_text, human_size
-from kfine.io.dicom_header import DicomFile, optional_number, pydicom_errors
+from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydicom_errors
 from kfine.io.dicom_plane import Plane
 from kfine.io.dicom_series import (
     SeriesSummary,
@@ -140,8 +140,7 @@ def _check_codec(file: DicomFile) -> None:
 def is_derived(file: DicomFile) -> bool:
     """Return whether the file says that it was computed from other images."""
     with pydicom_errors(file.name, "its image type"):
-        value = file.header.get("ImageType") or []
-        return "DERIVED" in ([value] if isinstance(value, str) else list(value)[:1])
+        return "DERIVED" in image_type(file.header)[:1]
 
 
 def _acquired_matrix(files: list[DicomFile]) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kfine.io.dicom_derived import Derived, joins_study
 from kfine.io.dicom_geometry import decimal_strings
+from kfine.io.dicom_header import image_type
 from kfine.io.dicom_kept import IMAGE_AND_ACQUISITION
 from kfine.io.dicom_pixels import Rescale
 
@@ -67,9 +68,7 @@ def _classic(derived: Derived, rescale: Rescale, place: tuple[int, int]) -> Any:
 def _image_type(kept: Any, derived: Derived, place: tuple[int, int]) -> list[str]:
     """Return the values after the second; those of an enhanced image mean something else."""
     classic = str(derived.origin.nearest(*place).file.header.SOPClassUID) == MR
-    values = kept.get("ImageType")
-    own = [str(value) for value in values][2:] if classic and values and not isinstance(values, str) else []
-    return own or ["OTHER"]
+    return (image_type(kept)[2:] if classic else []) or ["OTHER"]
 
 
 def _geometry(dataset: Any, kept: Any, derived: Derived, slice_: int) -> None:

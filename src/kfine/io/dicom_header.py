@@ -160,6 +160,12 @@ def optional_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def image_type(header: Any) -> list[str]:
+    """Return the values of ImageType; pydicom gives a single one as a text, none as None."""
+    value = header.get("ImageType") or []
+    return [str(item) for item in ([value] if isinstance(value, str) else value)]
+
+
 def patient_words(header: Any) -> list[str]:
     """Return the parts of the patient's name and number, in lower case, that would tell who it is."""
     patient = f"{header.get('PatientName') or ''}^{header.get('PatientID') or ''}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfine.errors import InputError
-from kfine.io.dicom_header import DicomFile, optional_number, pydicom_errors
+from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydicom_errors
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,7 @@ def _plane(file: DicomFile, index: int) -> Plane:
         slope=1.0 if slope is None else slope,
         intercept=number("PixelValueTransformationSequence", "RescaleIntercept") or 0.0,
         echo=optional_number(header.get("EchoTime")) if echo is None else echo,
-        component=_component(
-            get("MRImageFrameTypeSequence", "ComplexImageComponent"), header.get("ImageType")
-        ),
+        component=_component(get("MRImageFrameTypeSequence", "ComplexImageComponent"), image_type(header)),
     )
 
 
@@ -167,8 +165,8 @@ def _check_orientation(orientation: tuple[float, ...], name: str) -> None:
         )
 
 
-def _component(component: Any, image_type: Any) -> str:
-    values = [str(component or ""), *(str(item) for item in list(image_type or [])[2:])]
+def _component(component: Any, types: list[str]) -> str:
+    values = [str(component or ""), *types[2:]]
     names = {
         "MAGNITUDE": "M",
         "PHASE": "P",

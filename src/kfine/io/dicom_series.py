@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kfine.errors import InputError
 from kfine.io.checks import clean_text, digest_of, human_size
-from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
+from kfine.io.dicom_header import DicomFile, image_type, pydicom_errors, read_file
 from kfine.io.dicom_plane import Plane, planes
 
 _LISTED = 20
@@ -172,7 +172,7 @@ def _check_kind(file: DicomFile) -> None:
         raise InputError(
             f"{file.name}: expected grey values (MONOCHROME2), got {photometric}; choose the original series"
         )
-    if "MOSAIC" in [str(item) for item in header.get("ImageType") or []]:
+    if "MOSAIC" in image_type(header):
         raise InputError(f"{file.name}: Siemens mosaic images are not read; convert the series with dcm2niix")
 
 
