@@ -417,6 +417,12 @@ def test_complex_images_become_magnitudes(case: Made, tmp_path: Path) -> None:
     assert_allclose(read(tmp_path / "out").voxels, case.mean.voxels, atol=step(case.mean) / 2, rtol=1e-5)
 
 
+def test_a_description_with_a_backslash_stays_a_text(tmp_path: Path) -> None:
+    save(classic(**HEADER | {"SeriesDescription": ["sax", "cine"]}), tmp_path / "in" / "a.dcm")
+    image = derived(read(tmp_path / "in"), tmp_path / "in", slices=(0, 1)).write(tmp_path / "out")[0]
+    assert image.SeriesDescription == "sax cine kfine 12x16"
+
+
 @pytest.mark.parametrize("period", [None, 0.2])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_times_that_the_source_does_not_have(tmp_path: Path, period: float | None) -> None:

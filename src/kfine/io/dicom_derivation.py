@@ -128,14 +128,14 @@ def series_number(source: int | None, *, which: int) -> int:
     return number if number <= _LARGEST else which
 
 
-def suffixed(description: object, suffix: str) -> str:
+def suffixed(description: str, suffix: str) -> str:
     """Return a series description with `suffix`, cut to what DICOM holds.
 
     >>> suffixed("sax cine", "kfine std")
     'sax cine kfine std'
     """
     room = _LONGEST["LO"] - len(suffix) - 1
-    return f"{str(description or '')[:room].strip()} {suffix}".strip()
+    return f"{description[:room].strip()} {suffix}".strip()
 
 
 def _listed(value: Any) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 from kfine.image import Image
 from kfine.io.dicom_derivation import Derivation, references, series_number, suffixed
 from kfine.io.dicom_geometry import PlaneGeometry, decimal_strings
+from kfine.io.dicom_header import one_text
 from kfine.io.dicom_heart import HeartTimes, heart_times
 from kfine.io.dicom_kept import EMPTY_IF_UNKNOWN, PATIENT_AND_STUDY, SERIES_AND_EQUIPMENT
 from kfine.io.dicom_origin import Origin, SourceSeries
@@ -75,7 +76,7 @@ class Derived:
         which, suffix = (_STD, "kfine std") if kind == "std" else (_MEAN, f"kfine {matrix}")
         dataset.SeriesInstanceUID = self.derivation.uid(kind, "series")
         dataset.SeriesNumber = series_number(file.series_number, which=which)
-        dataset.SeriesDescription = suffixed(file.header.get("SeriesDescription"), suffix)
+        dataset.SeriesDescription = suffixed(one_text(file.header.get("SeriesDescription")), suffix)
 
     def say_derivation(self, dataset: Any) -> None:
         """Write what was done into `dataset`; its own ContributingEquipmentSequence goes on."""

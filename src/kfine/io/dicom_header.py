@@ -160,6 +160,12 @@ def optional_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def one_text(value: Any) -> str:
+    """Return `value` as one text; of one with backslashes in it, which separate values, pydicom makes a list."""
+    several = hasattr(value, "__iter__") and not isinstance(value, str)
+    return " ".join(map(str, value)) if several else str(value or "")
+
+
 def image_type(header: Any) -> list[str]:
     """Return the values of ImageType; pydicom gives a single one as a text, none as None."""
     value = header.get("ImageType") or []
@@ -175,5 +181,5 @@ def patient_words(header: Any) -> list[str]:
 
 def _description(header: Any) -> str:
     """Return the series description, "" where the operator typed the patient's name or number into it."""
-    text = clean_text(header.get("SeriesDescription") or "")
+    text = clean_text(one_text(header.get("SeriesDescription")))
     return "" if any(word in text.lower() for word in patient_words(header)) else text
