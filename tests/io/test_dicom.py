@@ -182,6 +182,7 @@ def test_a_series_is_chosen_by_number_or_uid(tmp_path: Path) -> None:
     )
     assert read(tmp_path, series="3").slices == 3
     assert read(tmp_path, series="12").slices == 2
+    assert read(tmp_path, series=3).slices == 3
     assert read(tmp_path, series="1.2.3.4").slices == 2
     first, second = list_series(tmp_path)
     assert (first.number, first.files, first.matrix, first.modality) == (3, 3, (6, 8), "MR")

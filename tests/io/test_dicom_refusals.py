@@ -73,6 +73,12 @@ def test_several_series_are_listed(tmp_path: Path) -> None:
     refused(InputError, "no series 5", read, tmp_path, series="5")
 
 
+def test_none_is_no_number_of_a_series(tmp_path: Path) -> None:
+    series(tmp_path / "a", slices=1)
+    series(tmp_path / "b", slices=1, SeriesInstanceUID="1.2.3.4", SeriesNumber=None)
+    refused(InputError, "no series None", read, tmp_path, series="None")
+
+
 def test_two_series_of_one_number(tmp_path: Path) -> None:
     series(tmp_path / "a")
     series(tmp_path / "b", slices=1, SeriesInstanceUID="1.2.3.4")

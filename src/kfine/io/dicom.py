@@ -28,7 +28,7 @@ from kfine.io.dicom_stack import Stack, build_stack
 __all__ = ["SeriesSummary", "list_series", "read_dicom", "read_series"]
 
 
-def read_dicom(path: Path, *, series: str | None = None) -> Image:
+def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
     """Return the MR series in `path`, a DICOM file or a folder of them (subfolders included).
 
     Slices are sorted along the normal of the plane and frames by trigger time; `frame_times` (s) are the

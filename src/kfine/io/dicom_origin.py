@@ -98,7 +98,7 @@ class Origin:
             return kept_header(self._headers[plane.file.path], plane)
 
 
-def source_series(image: Image, path: Path, *, series: str | None = None) -> SourceSeries:
+def source_series(image: Image, path: Path, *, series: str | int | None = None) -> SourceSeries:
     """Return the series at `path`, which `image`, or what it was made from, was read from.
 
     Args:

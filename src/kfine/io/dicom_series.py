@@ -72,7 +72,7 @@ def find_series(path: Path) -> list[list[DicomFile]]:
     return sorted(groups.values(), key=lambda files: (files[0].series_number or 0, files[0].series_uid))
 
 
-def choose_series(groups: list[list[DicomFile]], series: str | None, *, name: str) -> list[DicomFile]:
+def choose_series(groups: list[list[DicomFile]], series: str | int | None, *, name: str) -> list[DicomFile]:
     """Return the series that `series` names (number or UID), or the only one.
 
     Raises:
@@ -80,7 +80,13 @@ def choose_series(groups: list[list[DicomFile]], series: str | None, *, name: st
     """
     wanted = groups
     if series is not None:
-        wanted = [g for g in groups if series.strip() in (str(g[0].series_number), g[0].series_uid)]
+        asked = str(series).strip()
+        wanted = [
+            g
+            for g in groups
+            if asked == g[0].series_uid
+            or (g[0].series_number is not None and asked == str(g[0].series_number))
+        ]
     if len(wanted) == 1:
         return wanted[0]
     if not wanted:

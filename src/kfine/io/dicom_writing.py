@@ -26,7 +26,7 @@ def write_dicom(
     folder: str | PathLike[str],
     *,
     source: str | PathLike[str],
-    series: str | None = None,
+    series: str | int | None = None,
     std: Image | None = None,
     made_by: dict[str, Any] | None = None,
     enhanced: bool = False,

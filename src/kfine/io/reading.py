@@ -28,7 +28,7 @@ class Raw(NamedTuple):
 def read(
     path: str | PathLike[str],
     *,
-    series: str | None = None,
+    series: str | int | None = None,
     plane: tuple[int, int] | None = None,
     coil_axis: int | None = None,
     combine: str | None = None,
@@ -80,7 +80,9 @@ def kind_of(path: Path) -> str:
         return _kind(path, name)
 
 
-def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None, raw: Raw) -> Image:
+def _read(
+    path: Path, name: str, *, series: str | int | None, plane: tuple[int, int] | None, raw: Raw
+) -> Image:
     if not path.exists():
         raise InputError(f"{name}: no such file or folder; check the path")
     if path.is_dir():
