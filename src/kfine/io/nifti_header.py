@@ -14,6 +14,7 @@ from kfine.errors import InputError
 from kfine.geometry import Affine, check_affine
 
 _SIZES = {b"n+1\x00": 348, b"n+2\x00": 540}
+_PAIR = b"ni1\x00"
 _MAX_OFFSET = 1 << 28  # extensions lie between header and voxels; real ones stay far below
 _TEXT_FIELDS = ("descrip", "db_name", "aux_file", "intent_name")
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, metre, millimetre, micrometre
@@ -59,8 +60,11 @@ class NiftiHeader:
 
 
 def is_nifti(start: bytes) -> bool:
-    """Return whether `start`, the first bytes of a file, carry the mark of a one-file NIfTI-1 or NIfTI-2."""
-    return _magic(start) in _SIZES
+    """Return whether `start`, the first bytes of a file, carry the mark of NIfTI: of one file, or of a pair's header.
+
+    A pair is for `read_header` to refuse, which says what to do with it.
+    """
+    return _magic(start) in (*_SIZES, _PAIR)
 
 
 def read_header(file: BinaryIO, name: str) -> NiftiHeader:
@@ -75,7 +79,7 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
     start = file.read(348)
     magic = _magic(start)
     if len(start) < 348 or magic not in _SIZES:
-        hint = "a pair of .hdr and .img: join them into one .nii" if magic == b"ni1\x00" else "something else"
+        hint = "a pair of .hdr and .img: join them into one .nii" if magic == _PAIR else "something else"
         raise InputError(f"{name}: expected a NIfTI header at the start of a .nii file, got {hint}")
     start += file.read(_SIZES[magic] - 348)
     if len(start) < _SIZES[magic]:
