@@ -202,7 +202,7 @@ def _provenance(
     displayed: Matrix,
 ) -> dict[str, Any]:
     """Return what is known before the work."""
-    source, crop = replace(image.source, header=None), work.scan.crop
+    source, crop = image.source, work.scan.crop
     filled_up = {"displayed": list(displayed)} if displayed != crop.low else {}
     return {
         "software": {

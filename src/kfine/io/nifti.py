@@ -61,7 +61,7 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
             name=name,
             digest=digest_of(path),
             axis_order=(order.index(0), order.index(1), order.index(2)),
-            header=header.raw,
+            space_code=header.space_code,
         ),
     )
 

@@ -16,7 +16,6 @@ from kfine.geometry import Affine, check_affine
 _SIZES = {b"n+1\x00": 348, b"n+2\x00": 540}
 _PAIR = b"ni1\x00"
 _MAX_OFFSET = 1 << 28  # extensions lie between header and voxels; real ones stay far below
-_TEXT_FIELDS = ("descrip", "db_name", "aux_file", "intent_name")
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, metre, millimetre, micrometre
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units & 56
 
@@ -26,7 +25,7 @@ class NiftiHeader:
     """What the reader needs of a header.
 
     Attributes:
-        raw: nibabel's header, its free-text fields emptied since they may name a patient.
+        raw: nibabel's header; its free-text fields may name a patient, nothing of them leaves the reader.
         shape: (i, j, k, t), absent axes 1.
         time_axis: whether the file has the axis t.
         dtype: of one voxel on disk, byte order included.
@@ -52,6 +51,11 @@ class NiftiHeader:
     def voxels(self) -> int:
         """Number of voxels."""
         return int(np.prod(self.shape, dtype=object))  # Python integers: a hostile product overflows int64
+
+    @property
+    def space_code(self) -> int:
+        """Which space the affine leads to; where the header does not say, the scanner's (1)."""
+        return int(self.raw["sform_code"]) or int(self.raw["qform_code"]) or 1
 
     @property
     def promised(self) -> int:
@@ -100,10 +104,6 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
         raise InputError(
             f"{name}: scl_inter is not a finite number; repair the header's intensity scaling"
         ) from None
-    period = _noted_period(raw)
-    for field in _TEXT_FIELDS:
-        if field in raw:  # NIfTI-2 has fewer
-            raw[field] = b""
     return NiftiHeader(
         raw=raw,
         shape=shape,
@@ -114,7 +114,7 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         affine=affine,
-        period=period,
+        period=_noted_period(raw),
     )
 
 

@@ -63,7 +63,7 @@ def _header(image: Image, description: str | None) -> Any:
     header.set_data_shape(shape if image.frames == 1 else (*shape, image.frames))
     # a coarse plane can have larger voxels than its slices are apart: say which axis they lie along
     header.set_dim_info(slice=image.source.axis_order.index(0))
-    code = _space_code(image)
+    code = image.source.space_code
     header.set_sform(affine, code=code)
     # a quaternion holds no shear: then the qform says so (code 0) and the sform alone counts
     header.set_qform(affine, code=0 if _sheared(affine) else code)
@@ -76,14 +76,6 @@ def _header(image: Image, description: str | None) -> Any:
     if image.frames > 1:
         _set_times(header, image.frame_times)
     return header
-
-
-def _space_code(image: Image) -> int:
-    """Return which space the affine leads to: that of the form it was read from, else the scanner's (1)."""
-    raw = image.source.header if image.source.kind == "nifti" else None
-    if raw is None:
-        return 1
-    return int(raw["sform_code"]) or int(raw["qform_code"]) or 1
 
 
 def _sheared(affine: Affine) -> bool:
