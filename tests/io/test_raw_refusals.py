@@ -122,6 +122,12 @@ def test_header_refusals(old: str, new: str, part: str) -> None:
     refused(InputError, part, read_raw_header, FASTMRI.replace(old, new), name="a.h5")
 
 
+def test_a_matrix_that_nobody_asks_for_may_be_anything() -> None:
+    header = FASTMRI.replace("<reconSpace><matrixSize><x>48</x>", "<reconSpace><matrixSize><x>0</x>")
+    assert header != FASTMRI
+    assert read_raw_header(header, name="a.h5") == read_raw_header(FASTMRI, name="a.h5")
+
+
 def test_endless_header() -> None:
     refused(InputError, "at most", read_raw_header, FASTMRI + " " * (1 << 23), name="a.h5")
 

@@ -81,7 +81,6 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
     return Image(
         voxels,
         affine=resized_affine(scan.affine, (scan.slices, *scan.field), (scan.slices, *reduction.block)),
-        frame_times=scan.frame_times,
         source=Source(kind="kspace", name=scan.name, digest=scan.digest, acquisition=facts),
         coverage=coverage if combine == SENSITIVITIES else None,
     )

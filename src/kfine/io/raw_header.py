@@ -26,14 +26,13 @@ class RawHeader:
     Attributes:
         matrix: samples.
         fov: mm that they cover; along the third axis of a plane, its thickness.
-        recon_matrix, recon_fov: the same of the image that the scanner shows.
+        recon_fov: mm, of the image that the scanner shows.
         centres: which line and which partition is the origin; None where it is not said.
         trajectory: "cartesian", or another.
     """
 
     matrix: Counts
     fov: Sizes
-    recon_matrix: Counts
     recon_fov: Sizes
     centres: tuple[int | None, int | None]
     trajectory: str
@@ -71,7 +70,6 @@ def read_raw_header(text: bytes | str, *, name: str) -> RawHeader:
     return RawHeader(
         _counts(encoded, name),
         _sizes(encoded, name),
-        _counts(recon, name),
         _sizes(recon, name),
         (centres[0], centres[1]),
         "cartesian" if trajectory is None else (trajectory.text or "").strip().lower(),

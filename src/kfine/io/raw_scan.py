@@ -33,7 +33,6 @@ class RawScan:
         plane: gives (coil, row, column) of a frame and slice; 0 where nothing was measured.
         field: (rows, columns) of the field of view that is asked for: `matrix` without readout oversampling.
         affine: (slice, row, column, 1) to RAS+ mm, of voxels of the measured size over `field`.
-        frame_times: seconds, where known.
         noise: (coil, sample) of noise alone, where the scan has some.
     """
 
@@ -46,7 +45,6 @@ class RawScan:
     plane: Callable[[int, int], Plane]
     field: Matrix
     affine: Affine
-    frame_times: tuple[float, ...] | None = None
     noise: Plane | None = None
 
     @classmethod
