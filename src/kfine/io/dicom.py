@@ -15,17 +15,8 @@ from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels, clean_text, human_size
 from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydicom_errors
 from kfine.io.dicom_plane import Plane
-from kfine.io.dicom_series import (
-    SeriesSummary,
-    choose_series,
-    find_series,
-    list_series,
-    series_digest,
-    series_planes,
-)
+from kfine.io.dicom_series import choose_series, find_series, series_digest, series_planes
 from kfine.io.dicom_stack import Stack, build_stack
-
-__all__ = ["SeriesSummary", "list_series", "read_dicom", "read_series"]
 
 
 def read_dicom(path: Path, *, series: str | int | None = None) -> Image:

@@ -7,11 +7,10 @@ from typing import Any
 
 from kfine.io.dicom_derived import Derived, joins_study
 from kfine.io.dicom_geometry import decimal_strings
-from kfine.io.dicom_header import image_type
+from kfine.io.dicom_header import MR, image_type
 from kfine.io.dicom_kept import IMAGE_AND_ACQUISITION
 from kfine.io.dicom_pixels import Rescale
 
-MR = "1.2.840.10008.5.1.4.1.1.4"
 _EMPTY = (
     "ScanOptions",
     "MRAcquisitionType",

@@ -6,9 +6,9 @@ from typing import Any
 
 from kfine.io.dicom_derived import Derived, content_time, joins_study
 from kfine.io.dicom_geometry import decimal_strings
+from kfine.io.dicom_header import ENHANCED_MR
 from kfine.io.dicom_pixels import Rescale
 
-ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 _UNKNOWN = "UNKNOWN"
 # PS3.3 C.8.13.3.1.1: value 2 is PRIMARY in every enhanced image, what DERIVED says is in values 1 and 4
 _IMAGE_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED"]

@@ -13,11 +13,9 @@ from typing import Any
 from kfine.errors import InputError
 from kfine.io.checks import clean_text
 
-_MR_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.4": "MR",
-    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR",
-    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR",
-}
+MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
+_LEGACY_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.4"
+_MR_CLASSES = {MR, ENHANCED_MR, _LEGACY_ENHANCED_MR}
 _DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"}
 _TAGS: list[Any] = [
     "SOPClassUID",

@@ -9,6 +9,7 @@ import numpy as np
 import kfine
 from kfine.io.dicom_derived import Derived, content_time, joins_study
 from kfine.io.dicom_geometry import decimal_strings
+from kfine.io.dicom_header import MR
 
 _MANUFACTURER = "The kfine developers"
 _SCANNER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "StationName")
@@ -88,7 +89,7 @@ def _source(derived: Derived, kept: Any) -> Any:
     from pydicom.dataset import Dataset
 
     plane, source = derived.origin.nearest(0, 0), Dataset()
-    source.SOPClassUID, source.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", plane.uid
+    source.SOPClassUID, source.SOPInstanceUID = MR, plane.uid
     source.StudyInstanceUID, source.SeriesInstanceUID = kept.StudyInstanceUID, plane.file.series_uid
     source.FrameOfReferenceUID = kept.FrameOfReferenceUID
     source.Rows, source.Columns = plane.file.matrix

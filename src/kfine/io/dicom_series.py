@@ -6,7 +6,6 @@ import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 from kfine.errors import InputError
@@ -15,42 +14,6 @@ from kfine.io.dicom_header import DicomFile, image_type, pydicom_errors, read_fi
 from kfine.io.dicom_plane import Plane, planes
 
 _LISTED = 20
-
-
-@dataclass(frozen=True)
-class SeriesSummary:
-    """One DICOM series of a folder, without patient data.
-
-    Attributes:
-        uid: SeriesInstanceUID.
-        number: SeriesNumber, None where the files do not say.
-        description: of the series, one printable line.
-        modality: "MR", or what it is instead.
-        files: how many.
-        matrix: (rows, columns) of most of its images.
-    """
-
-    uid: str
-    number: int | None
-    description: str
-    modality: str
-    files: int
-    matrix: tuple[int, int]
-
-    def __str__(self) -> str:
-        """Return how a message lists the series."""
-        text = f" '{self.description}'" if self.description else ""
-        what = f"{self.files} file{'s' if self.files > 1 else ''}, {self.matrix[0]}x{self.matrix[1]}"
-        return f"{self.number if self.number is not None else clean_text(self.uid)}{text} ({what})"
-
-
-def list_series(folder: Path) -> list[SeriesSummary]:
-    """Return the series in `folder` and its subfolders (or in one file), by number.
-
-    Raises:
-        InputError: no DICOM image there, or a damaged one.
-    """
-    return [_summary(files) for files in find_series(folder)]
 
 
 def find_series(path: Path) -> list[list[DicomFile]]:
@@ -153,17 +116,18 @@ def _files(path: Path) -> list[Path]:
     )
 
 
-def _summary(files: list[DicomFile]) -> SeriesSummary:
-    first = files[0]
-    matrix = Counter(file.matrix for file in files).most_common(1)[0][0]
-    return SeriesSummary(
-        first.series_uid, first.series_number, first.description, first.modality, len(files), matrix
-    )
-
-
 def _listed(groups: list[list[DicomFile]]) -> str:
     more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
-    return "; ".join(str(_summary(files)) for files in groups[:_LISTED]) + more
+    return "; ".join(map(_in_words, groups[:_LISTED])) + more
+
+
+def _in_words(files: list[DicomFile]) -> str:
+    """Return how a message lists a series: its number or identifier, description, and the matrix of most files."""
+    first = files[0]
+    rows, columns = Counter(file.matrix for file in files).most_common(1)[0][0]
+    text = f" '{first.description}'" if first.description else ""
+    what = f"{len(files)} file{'s' if len(files) > 1 else ''}, {rows}x{columns}"
+    return f"{first.series_number if first.series_number is not None else clean_text(first.series_uid)}{text} ({what})"
 
 
 def _check_kind(file: DicomFile) -> None:
