@@ -14,7 +14,7 @@ from dicom_study import BEAT, FRAME_OF_REFERENCE, HEADER, STUDY, Made, datasets,
 from numpy.testing import assert_allclose, assert_array_equal
 
 from kfine.image import Image
-from kfine.io import read
+from kfine.io import read, write_dicom
 from kfine.io.dicom_kept import (
     EMPTY_IF_UNKNOWN,
     IMAGE_AND_ACQUISITION,
@@ -22,7 +22,6 @@ from kfine.io.dicom_kept import (
     SERIES_AND_EQUIPMENT,
 )
 from kfine.io.dicom_pixels import Rescale
-from kfine.io.dicom_writing import write_dicom
 
 pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
 KINDS = pytest.mark.parametrize("kind", ["classic", "enhanced"])

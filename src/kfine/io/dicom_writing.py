@@ -51,8 +51,9 @@ def write_dicom(
         overwrite: replace a folder that such a call has made.
 
     Raises:
-        UsageError: `image` does not come from `source`; the folder cannot go there.
-        InputError: the source cannot be read, or names no study.
+        UsageError: `image` was not read from DICOM, or lies elsewhere than `source`; the folder or the map cannot go
+            there.
+        InputError: the source cannot be read, has changed since or names no study; voxels that are not finite.
         ResourceError: highdicom is missing (extra `dicom`), or the disk is full or read-only.
     """
     folder = Path(folder)
