@@ -34,6 +34,8 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
     Raises:
         InputError: no MR series, several, missing or duplicate slices, slices with differing numbers of frames,
             mixed images, damage, missing codec.
+        ResourceError: larger than the machine's memory.
+        OSError: the system cannot read a file.
     """
     name = clean_text(path.name or path.resolve().name)
     return read_series(choose_series(find_series(path), series, name=name), name=name)

@@ -1,4 +1,4 @@
-"""An image's affine in the words of DICOM: positions, orientation, spacings, thickness."""
+"""An image's affine in the words of DICOM: positions, orientation, spacings."""
 
 from __future__ import annotations
 

@@ -62,7 +62,20 @@ _TAGS: list[Any] = [
 
 @dataclass(frozen=True)
 class DicomFile:
-    """One file with an image in it; `header`, pydicom's dataset without pixels, never leaves `kfine.io`."""
+    """One file with an image in it.
+
+    Attributes:
+        path: of the file.
+        header: pydicom's data set of what readers ask for, without pixels; it holds the patient, and nothing of that
+            goes into images, messages or names.
+        transfer_syntax: UID of how the pixels are stored, "" where the file does not say.
+        series_uid: SeriesInstanceUID, "" where the file does not say.
+        series_number: SeriesNumber, None where the file does not say.
+        description: of the series, one printable line, "" where it names the patient.
+        modality: "MR", or what it is instead; "" where the file does not say.
+        matrix: (rows, columns) of each frame.
+        frames: how many.
+    """
 
     path: Path
     header: Any = field(repr=False)

@@ -85,6 +85,9 @@ def kept_header(header: Any, plane: Plane) -> Any:
     Args:
         header: the full data set of the plane's file, pixels left out.
         plane: which of its frames.
+
+    Raises:
+        Exception: of almost any kind, over damaged values: call it within `pydicom_errors`.
     """
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid

@@ -17,7 +17,17 @@ _LISTED = 20
 
 
 def find_series(path: Path) -> list[list[DicomFile]]:
-    """Return the image files of each series under `path`, series by number and files by path."""
+    """Return the image files of each series under `path`, series by number and files by path.
+
+    Args:
+        path: DICOM file or folder, subfolders included.
+
+    Warns:
+        UserWarning: how many files hold no DICOM image.
+
+    Raises:
+        InputError: no DICOM image there, or a damaged one.
+    """
     name = clean_text(path.name or path.resolve().name)
     candidates = _files(path)
     found = [file for file in map(read_file, candidates) if file is not None]

@@ -1,4 +1,4 @@
-"""From loose frames to a stack: slices by position, frames by time, the affine from the positions alone."""
+"""From loose frames to a stack: slices by position, frames by time, the affine from what files say of planes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,18 @@ class Stack:
 def build_stack(planes: list[Plane], *, name: str) -> Stack:
     """Sort the planes of one series, slices along the normal (row direction x column direction).
 
+    The affine's step from slice to slice is that of the positions, where there are several; with one slice it is along
+    the normal, by SpacingBetweenSlices or SliceThickness.  Steps in the plane are those of directions and PixelSpacing.
+
+    Args:
+        planes: in any order; one orientation, one pixel spacing.
+        name: of the series, for messages.
+
+    Warns:
+        UserWarning: one slice without a thickness; frames without times to rely on.
+
     Raises:
-        InputError: missing or duplicate slices, or unequal numbers of frames.
+        InputError: missing or duplicate slices, slices side by side or off one line, or unequal numbers of frames.
     """
     first = planes[0]
     along_row, along_column = np.array(first.orientation[:3]), np.array(first.orientation[3:])

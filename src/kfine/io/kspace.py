@@ -27,7 +27,12 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
         coil_axis: which axis of the array holds the coils, counted from 0 or, negative, from the end; None: one coil.
         combine: how coils are combined, see `kfine.io.raw.image_of_scan`.
 
+    Warns:
+        UserWarning: that there is no voxel size; what was found of coverage and coils.
+
     Raises:
+        UsageError: no such axis, or no such way to combine coils.
+        ResourceError: larger than the machine's memory.
         InputError: not complex, pickled, truncated, not finite or zero throughout, or as `image_of_scan` says.
     """
     name = clean_text(path.name)

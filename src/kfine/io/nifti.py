@@ -40,6 +40,8 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
     Raises:
         UsageError: `plane` is not two different axes.
         InputError: damaged, truncated, promising more than the file can hold, not finite, singular, constant.
+        ResourceError: larger than the machine's memory.
+        OSError: the system cannot read it.
     """
     name = clean_text(path.name)
     size = path.stat().st_size

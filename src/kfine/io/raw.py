@@ -56,6 +56,7 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
         UserWarning: what was found.
 
     Raises:
+        UsageError: another way to combine coils.
         InputError: not finite, nothing measured, coils on another axis, origin not in the middle, no fully sampled
             centre for several coils, or planes that were sampled too differently.
         ResourceError: larger than the machine's memory.

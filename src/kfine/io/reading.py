@@ -41,7 +41,7 @@ def read(
         path: a file, or a folder of DICOM files (subfolders included).
         series: which DICOM series to take, by SeriesNumber or SeriesInstanceUID; needed if there are several.
         plane: the (row, column) axes of a NIfTI file, each 0, 1 or 2; found from the geometry if not given.
-        coil_axis: which axis of a .npy file holds the coils, from 0; none if not given.
+        coil_axis: which axis of a .npy file holds the coils, from 0 or, negative, from the end; none if not given.
         combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
 
     Raises:
