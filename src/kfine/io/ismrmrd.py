@@ -82,7 +82,9 @@ def ismrmrd_scan(group: Any, name: str, digest: str) -> RawScan:
         kspace = kspace[:, order]
     scan = RawScan.of_array(kspace, name, digest)
     noise = _noise(data, heads, np.flatnonzero((flags & _NOISE) != 0), scan.coils)
-    return replace(scan, field=(scan.matrix[0], header.readout), affine=affine, noise=noise)
+    return replace(
+        scan, recon_matrix=(scan.matrix[0], header.recon_readout_samples), affine=affine, noise=noise
+    )
 
 
 def _heads(data: Any, name: str) -> NDArray[Any]:

@@ -54,7 +54,7 @@ def placed(
     affine = np.eye(4)
     affine[:3, :3] = (axes * _LPS_TO_RAS).T * steps
     # The position is that of the voxel at index n // 2 in plane, and across it in 3-D.
-    middle = np.array([slices // 2 if len(heads) == 1 else 0, rows // 2, header.readout // 2])
+    middle = np.array([slices // 2 if len(heads) == 1 else 0, rows // 2, header.recon_readout_samples // 2])
     affine[:3, 3] = corner * _LPS_TO_RAS - affine[:3, :3] @ middle
     return affine, order
 

@@ -66,7 +66,7 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
     check_coil_axis(scan.name, scan.coils, scan.matrix)
     size = 8 * scan.matrix[0] * scan.matrix[1] * scan.frames
     check_memory(size * (3 * scan.slices + _COPIES * scan.coils), name=scan.name)
-    reduction = Reduction(scan.matrix, scan.field, _block(scan))
+    reduction = Reduction(scan.matrix, scan.recon_matrix, _block(scan))
     slices = [
         _combined(*_read(scan, index, reduction), name=scan.name, combine=combine)
         for index in range(scan.slices)
@@ -81,7 +81,9 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
         warnings.warn(_said(scan, facts), UserWarning, stacklevel=4)
     return Image(
         voxels,
-        affine=resized_affine(scan.affine, (scan.slices, *scan.field), (scan.slices, *reduction.block)),
+        affine=resized_affine(
+            scan.affine, (scan.slices, *scan.recon_matrix), (scan.slices, *reduction.block)
+        ),
         source=Source(kind="kspace", name=scan.name, digest=scan.digest, acquisition=facts),
         coverage=coverage if combine == SENSITIVITIES else None,
     )
@@ -100,7 +102,7 @@ def _block(scan: RawScan) -> tuple[int, int]:
             f"{scan.name}: expected k-space, got zeros throughout; check that this is the right file"
         )
     check_centred(power, scan.name)
-    known = Reduction(scan.matrix, scan.field, scan.field).sampled(sampled)
+    known = Reduction(scan.matrix, scan.recon_matrix, scan.recon_matrix).sampled(sampled)
     if not known.any():
         raise InputError(
             f"{scan.name}: expected samples beside each other, got single ones, of which nothing is left without the "
@@ -186,8 +188,8 @@ def _facts(scan: RawScan, slices: list[_Slice], coverage: Mask, *, combine: str)
         "coils": scan.coils,
         "combined_by": combine if scan.coils > 1 or combine == RSS else None,
         "stored_matrix": list(scan.matrix),
-        "oversampling_removed": scan.field != scan.matrix,
-        "block": in_words(coverage, scan.field),
+        "oversampling_removed": scan.recon_matrix != scan.matrix,
+        "block": in_words(coverage, scan.recon_matrix),
         "part_sampled": float(np.mean([mask.mean() for part in slices for mask in part.sampled])),
         "part_known": float(coverage.mean()),
         "noise": float(np.median([part.noise for part in slices])),

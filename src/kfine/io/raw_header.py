@@ -38,7 +38,7 @@ class RawHeader:
     trajectory: str
 
     @property
-    def readout(self) -> int:
+    def recon_readout_samples(self) -> int:
         """Samples of the readout without oversampling: those over the field of view that is asked for."""
         kept = round(self.matrix[0] * self.recon_fov[0] / self.fov[0])
         return kept if 0 < kept < self.matrix[0] else self.matrix[0]
