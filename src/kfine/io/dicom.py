@@ -139,11 +139,11 @@ def is_derived(file: DicomFile) -> bool:
 def _acquired_matrix(files: list[DicomFile]) -> tuple[int, int] | None:
     """Return the (rows, columns) that were measured, where the scanner zero-filled all files alike."""
     with pydicom_errors(files[0].name, "its acquisition matrix"):
-        found = {_measured_block(file) for file in files}
+        found = {_acquisition_matrix(file) for file in files}
     return found.pop() if len(found) == 1 else None
 
 
-def _measured_block(file: DicomFile) -> tuple[int, int] | None:
+def _acquisition_matrix(file: DicomFile) -> tuple[int, int] | None:
     # The tag is (frequency rows, frequency columns, phase rows, phase columns), where "rows" means "encoded
     # along a row": that count belongs to the columns of the image.  InPlanePhaseEncodingDirection ROW goes
     # with (0, f, p, 0), and the phase direction of such scans is the horizontal one.

@@ -101,7 +101,10 @@ class Derived:
             "PixelSpacing": decimal_strings(self.geometry.spacing),
             "SliceThickness": kept.get("SliceThickness"),
         }
-        if len(self.origin.stack.planes[0]) > 1 or self.origin.nearest(0, 0).between is not None:
+        if (
+            len(self.origin.stack.planes[0]) > 1
+            or self.origin.nearest(0, 0).spacing_between_slices is not None
+        ):
             measures["SpacingBetweenSlices"] = decimal_strings((self.geometry.between,))[0]
         return measures
 

@@ -30,10 +30,10 @@ def heart_times(image: Image, origin: Origin) -> HeartTimes:
     the image was given times since: they are nobody's trigger times.
     """
     slices = range(origin.first, origin.first + image.slices)
-    beats = tuple(origin.stack.planes[0][s].beat for s in slices)
+    beats = tuple(origin.stack.planes[0][s].nominal_interval for s in slices)
     times = origin.stack.timing.times
     if image.frames == 1 or image.frame_times is None or times is None:
-        single = [[origin.stack.planes[p.nearest][s].trigger for s in slices] for p in origin.places]
+        single = [[origin.stack.planes[p.nearest][s].trigger_time for s in slices] for p in origin.places]
         known = image.frames == 1 and all(time is not None for row in single for time in row)
         return HeartTimes(np.array(single, dtype=np.float64) if known else None, beats)
     clocks = _clocks(origin, times)[:, list(slices)]
@@ -55,7 +55,7 @@ def _clocks(origin: Origin, times: tuple[float, ...]) -> NDArray[np.float64]:
     times: seconds of the measured frames, as the reader has them.
     """
     common = 1000 * np.array(times)[:, None] * np.ones(len(origin.stack.planes[0]))
-    triggers = [[plane.trigger for plane in row] for row in origin.stack.planes]
+    triggers = [[plane.trigger_time for plane in row] for row in origin.stack.planes]
     if any(time is None for row in triggers for time in row):
         return common
     own = np.array(triggers, dtype=np.float64)

@@ -99,7 +99,7 @@ def _check_even(positions: NDArray[np.float64], distances: NDArray[np.float64], 
 
 
 def _single_spacing(plane: Plane, name: str) -> float:
-    for spacing in (plane.between, plane.thickness):
+    for spacing in (plane.spacing_between_slices, plane.thickness):
         if spacing is not None and abs(spacing) > 0:
             return abs(spacing)
     warnings.warn(f"{name}: one slice without a thickness: taken as 1 mm", UserWarning, stacklevel=2)
