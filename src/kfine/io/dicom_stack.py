@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfine.errors import InputError
-from kfine.geometry import Affine
+from kfine.geometry import LPS_TO_RAS, Affine
 from kfine.io.dicom_frames import order_frames
 from kfine.io.dicom_plane import Plane
 from kfine.io.dicom_timing import Timing
@@ -59,7 +59,7 @@ def build_stack(planes: list[Plane], *, name: str) -> Stack:
     # PixelSpacing is (between rows, between columns): the row index moves along a column
     affine[:3, :3] = np.stack([step, along_column * first.spacing[0], along_row * first.spacing[1]], axis=1)
     affine[:3, 3] = positions[0]
-    affine[:2] *= -1  # LPS to RAS
+    affine[:3] *= LPS_TO_RAS[:, None]
     frames = [[level[frame] for level in levels] for frame in range(len(levels[0]))]
     return Stack(frames, affine, timing)
 
