@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.image import Image, Source
-from kfine.io.checks import check_memory, check_voxels, clean_text, human_size
+from kfine.io.checks import check_memory, check_voxels, clean_text, display_name, human_size
 from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydicom_errors
 from kfine.io.dicom_plane import Plane
 from kfine.io.dicom_series import choose_series, find_series, series_digest, series_planes
@@ -37,7 +37,7 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
         ResourceError: larger than the machine's memory.
         OSError: the system cannot read a file.
     """
-    name = clean_text(path.name or path.resolve().name)
+    name = display_name(path)
     return read_series(choose_series(find_series(path), series, name=name), name=name)
 
 

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from kfine.errors import InputError
-from kfine.io.checks import clean_text, digest_of, human_size
+from kfine.io.checks import clean_text, digest_of, display_name, human_size
 from kfine.io.dicom_header import DicomFile, image_type, pydicom_errors, read_file
 from kfine.io.dicom_plane import Plane, planes
 
@@ -28,7 +28,7 @@ def find_series(path: Path) -> list[list[DicomFile]]:
     Raises:
         InputError: no DICOM image there, or a damaged one.
     """
-    name = clean_text(path.name or path.resolve().name)
+    name = display_name(path)
     candidates = _files(path)
     found = [file for file in map(read_file, candidates) if file is not None]
     if not found:

@@ -16,9 +16,8 @@ from kfine.errors import InputError, UsageError
 from kfine.geometry import Affine, through_plane_axis, voxel_sizes
 from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels, clean_text, digest_of, human_size
-from kfine.io.nifti_header import NiftiHeader, frame_timing, read_header
+from kfine.io.nifti_header import GZIP_MAGIC, NiftiHeader, frame_timing, read_header
 
-GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20  # voxels converted at a time
 _SMALL = 1 << 28  # bytes
 _MAX_RATIO = 1032  # deflate cannot do better

@@ -13,6 +13,7 @@ import numpy as np
 from kfine.errors import InputError
 from kfine.geometry import Affine, check_affine
 
+GZIP_MAGIC = b"\x1f\x8b"
 _SIZES = {b"n+1\x00": 348, b"n+2\x00": 540}
 _PAIR = b"ni1\x00"
 _MAX_OFFSET = 1 << 28  # extensions lie between header and voxels; real ones stay far below

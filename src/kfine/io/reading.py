@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.image import Image
-from kfine.io.checks import clean_text
+from kfine.io.checks import clean_text, display_name
 
 # Of files that are images, or damaged ones.
 SUFFIXES = (".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")
@@ -50,7 +50,7 @@ def read(
         ResourceError: larger than the machine's memory.
     """
     path = Path(path)
-    name = clean_text(path.name or path.resolve().name)
+    name = display_name(path)
     with reading_errors(name):
         return _read(path, name, series=series, plane=plane, raw=Raw(coil_axis, combine))
 
@@ -134,7 +134,7 @@ def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
 
 def _kind(path: Path, name: str) -> str:
     from kfine.io.bart import is_bart
-    from kfine.io.nifti_header import is_nifti
+    from kfine.io.nifti_header import GZIP_MAGIC, is_nifti
 
     with path.open("rb") as file:
         start = file.read(540)
@@ -146,9 +146,9 @@ def _kind(path: Path, name: str) -> str:
         return "hdf5"
     if start[128:132] == b"DICM":
         return "dicom"
-    if start.startswith(b"\x1f\x8b") or is_nifti(start):
+    if start.startswith(GZIP_MAGIC) or is_nifti(start):
         return "nifti"
-    if path.suffix.lower() in (".cfl", ".hdr") and is_bart(path, start):
+    if is_bart(path, start):
         return "bart"
     if path.name.lower().endswith(SUFFIXES):
         raise InputError(
