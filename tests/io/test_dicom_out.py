@@ -166,7 +166,12 @@ def test_each_image_names_its_sources(case: Made, written: dict[str, Path]) -> N
         for group in multi.PerFrameFunctionalGroupsSequence:
             frame = group.FrameContentSequence[0].TemporalPositionIndex - 1
             height = float(group.PlanePositionSequence[0].ImagePositionPatient[2])
-            check(group.DerivationImageSequence[0].SourceImageSequence, height, frame)
+            (derivation,) = group.DerivationImageSequence
+            check(derivation.SourceImageSequence, height, frame)
+            assert "matrix 6x8 to 12x16" in derivation.DerivationDescription
+            assert derivation.DerivationCodeSequence[0].CodeMeaning == "Spatial resampling"
+        assert "DerivationDescription" not in multi
+        assert "DerivationCodeSequence" not in multi
 
 
 def test_slices_keep_their_own_clocks(tmp_path: Path) -> None:

@@ -117,13 +117,18 @@ def references(planes: Iterable[Plane], *, plain: bool = False) -> list[Any]:
     return items
 
 
+def put(dataset: Any, **values: Any) -> None:
+    """Write `values` by keyword into `dataset`."""
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+
+
 def item_of(**values: Any) -> Any:
     """Return a data set of `values` by keyword."""
     from pydicom.dataset import Dataset
 
     item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
+    put(item, **values)
     return item
 
 

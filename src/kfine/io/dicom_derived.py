@@ -69,26 +69,30 @@ class Derived:
         """Return the instance number of a plane: the frames of a slice follow each other."""
         return 1 + slice_ * self.image.frames + frame
 
-    def name_series(self, dataset: Any, kind: str) -> None:
-        """Write the numbers and identifiers of the series `kind` ("mean", "enhanced" or "std") into `dataset`."""
+    def series_names(self, kind: str) -> dict[str, Any]:
+        """Return identifier, number and description of the series `kind` ("mean", "enhanced" or "std") by keyword."""
         file = self.origin.nearest(0, 0).file
         matrix = "x".join(map(str, self.image.matrix))
         which, suffix = (_STD, "kfine std") if kind == "std" else (_MEAN, f"kfine {matrix}")
-        dataset.SeriesInstanceUID = self.derivation.uid(kind, "series")
-        dataset.SeriesNumber = series_number(file.series_number, which=which)
-        dataset.SeriesDescription = suffixed(one_text(file.header.get("SeriesDescription")), suffix)
+        return {
+            "SeriesInstanceUID": self.derivation.uid(kind, "series"),
+            "SeriesNumber": series_number(file.series_number, which=which),
+            "SeriesDescription": suffixed(one_text(file.header.get("SeriesDescription")), suffix),
+        }
 
-    def say_derivation(self, dataset: Any) -> None:
-        """Write what was done into `dataset`; its own ContributingEquipmentSequence goes on."""
-        dataset.DerivationDescription = self.derivation.description
-        dataset.DerivationCodeSequence = self.derivation.codes(resampled=self.resampled)
+    def derivation_of(self, frame: int, slice_: int) -> dict[str, Any]:
+        """Return what was done and from which images by keyword: of a classic image, or of a frame of another."""
+        return {
+            "DerivationDescription": self.derivation.description,
+            "DerivationCodeSequence": self.derivation.codes(resampled=self.resampled),
+            "SourceImageSequence": references(self.origin.sources(frame, slice_)),
+        }
+
+    def say_equipment(self, dataset: Any) -> None:
+        """Write this software into `dataset`, whose own ContributingEquipmentSequence goes on, and that no text is burnt in."""
         former = list(dataset.get("ContributingEquipmentSequence") or [])
         dataset.ContributingEquipmentSequence = [*former, self.derivation.equipment()]
         dataset.BurnedInAnnotation = "NO"
-
-    def references(self, frame: int, slice_: int) -> list[Any]:
-        """Return the source images of a plane."""
-        return references(self.origin.sources(frame, slice_))
 
     def all_references(self) -> list[Any]:
         """Return every source image once, in the order of the slices, for sequences that list them."""

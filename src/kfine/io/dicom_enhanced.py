@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kfine.io.dicom_derivation import item_of
+from kfine.io.dicom_derivation import item_of, put
 from kfine.io.dicom_derived import Derived, content_time, joins_study
 from kfine.io.dicom_geometry import decimal_strings
 from kfine.io.dicom_header import ENHANCED_MR
@@ -58,12 +58,8 @@ def enhanced_image(derived: Derived) -> Any:
     strength = _number(kept, "MagneticFieldStrength")
     if strength is not None:
         dataset.MagneticFieldStrength = strength
-    derived.name_series(dataset, "enhanced")
-    derived.say_derivation(dataset)
-    del (
-        dataset.DerivationCodeSequence,
-        dataset.DerivationDescription,
-    )  # the frames' DerivationImageSequence has them
+    put(dataset, **derived.series_names("enhanced"))
+    derived.say_equipment(dataset)
     dataset.SourceImageEvidenceSequence = [_evidence(derived, kept)]
     _dimensions(dataset, derived)
     dataset.SharedFunctionalGroupsSequence = [_shared(derived, kept, rescale, dataset)]
@@ -139,17 +135,12 @@ def _own(derived: Derived, place: tuple[int, int]) -> Any:
     )
     if cine:
         content.TemporalPositionIndex = frame + 1
-    derivation = item_of(
-        DerivationDescription=derived.derivation.description,
-        DerivationCodeSequence=derived.derivation.codes(resampled=derived.resampled),
-        SourceImageSequence=derived.references(frame, slice_),
-    )
     own = item_of(
         FrameContentSequence=[content],
         PlanePositionSequence=[
             item_of(ImagePositionPatient=decimal_strings(derived.geometry.positions[slice_]))
         ],
-        DerivationImageSequence=[derivation],
+        DerivationImageSequence=[item_of(**derived.derivation_of(frame, slice_))],
     )
     if derived.heart.trigger is not None:
         heart = item_of(NominalCardiacTriggerDelayTime=float(derived.heart.trigger[place]))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import kfine
+from kfine.io.dicom_derivation import item_of
 from kfine.io.dicom_derived import Derived, content_time, joins_study
 from kfine.io.dicom_geometry import decimal_strings
 from kfine.io.dicom_header import MR
@@ -26,14 +27,13 @@ def parametric_map(derived: Derived) -> Any:
     from highdicom import pm
 
     kept, image = derived.origin.header(0, 0), derived.image
-    named = _Named()
-    derived.name_series(named, "std")
+    named = derived.series_names("std")
     largest = float(image.voxels.max()) or 1.0
     dataset = pm.ParametricMap(
         source_images=[_source(derived, kept)],
         pixel_array=np.ascontiguousarray(image.voxels.transpose(1, 2, 3, 0)),
-        series_instance_uid=named.SeriesInstanceUID,
-        series_number=named.SeriesNumber,
+        series_instance_uid=named["SeriesInstanceUID"],
+        series_number=named["SeriesNumber"],
         sop_instance_uid=derived.derivation.uid("std", "image"),
         instance_number=1,
         manufacturer=_MANUFACTURER,
@@ -46,19 +46,11 @@ def parametric_map(derived: Derived) -> Any:
         derived_pixel_contrast=pm.DerivedPixelContrastValues.STD_DEVIATION,
         content_label="STD",
         content_description="Standard deviation of the samples",
-        series_description=named.SeriesDescription,
+        series_description=named["SeriesDescription"],
         **_placed(derived, kept),
     )
     _settle(dataset, derived, kept)
     return dataset
-
-
-class _Named:
-    """Takes the names of a series."""
-
-    SeriesInstanceUID: str
-    SeriesNumber: int
-    SeriesDescription: str
 
 
 def _placed(derived: Derived, kept: Any) -> dict[str, Any]:
@@ -147,8 +139,7 @@ def _settle(dataset: Any, derived: Derived, kept: Any) -> None:
     for item in dataset.ContributingEquipmentSequence:
         if "ContributionDateTime" in item:
             del item.ContributionDateTime
-    derived.say_derivation(dataset)
-    del dataset.DerivationCodeSequence
+    derived.say_equipment(dataset)
     dataset.SourceImageSequence = derived.all_references()
     dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = derived.all_references()
     _dimensions(dataset, derived)
@@ -157,14 +148,14 @@ def _settle(dataset: Any, derived: Derived, kept: Any) -> None:
 def _dimensions(dataset: Any, derived: Derived) -> None:
     """Let each frame say its time and its sources; add time to what tells frames apart."""
     from pydicom.datadict import tag_for_keyword
-    from pydicom.dataset import Dataset
 
     uid, image = derived.derivation.uid("std", "dimensions"), derived.image
     if image.frames > 1:
-        time = Dataset()
-        time.DimensionIndexPointer = tag_for_keyword("TemporalPositionIndex")
-        time.FunctionalGroupPointer = tag_for_keyword("FrameContentSequence")
-        time.DimensionDescriptionLabel = "TemporalPositionIndex"
+        time = item_of(
+            DimensionIndexPointer=tag_for_keyword("TemporalPositionIndex"),
+            FunctionalGroupPointer=tag_for_keyword("FrameContentSequence"),
+            DimensionDescriptionLabel="TemporalPositionIndex",
+        )
         dataset.DimensionIndexSequence.append(time)
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
@@ -177,7 +168,4 @@ def _dimensions(dataset: Any, derived: Derived) -> None:
             content.TemporalPositionIndex = frame + 1
             values = content.DimensionIndexValues
             content.DimensionIndexValues = [*(values if hasattr(values, "__iter__") else [values]), frame + 1]
-        derivation = Dataset()
-        derivation.DerivationCodeSequence = derived.derivation.codes(resampled=derived.resampled)
-        derivation.SourceImageSequence = derived.references(frame, slice_)
-        group.DerivationImageSequence = [derivation]
+        group.DerivationImageSequence = [item_of(**derived.derivation_of(frame, slice_))]
