@@ -105,9 +105,6 @@ def kept_header(header: Any, plane: Plane) -> Any:
         value = group_value(header, plane.index, (sequence, name))
         if keyword not in kept and not _is_empty(value):
             setattr(kept, keyword, _as_classic(keyword, value))
-    for keyword in EMPTY_IF_UNKNOWN:
-        if keyword not in kept:
-            setattr(kept, keyword, None)
     if "FrameOfReferenceUID" not in kept:
         kept.FrameOfReferenceUID = generate_uid(
             entropy_srcs=[str(header.SeriesInstanceUID), "frame of reference"]

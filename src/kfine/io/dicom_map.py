@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 import kfine
-from kfine.io.dicom_derivation import item_of
+from kfine.io.dicom_derivation import item_of, put
 from kfine.io.dicom_derived import Derived, content_time, joins_study
 from kfine.io.dicom_geometry import decimal_strings
 from kfine.io.dicom_header import MR
+from kfine.io.dicom_kept import EMPTY_IF_UNKNOWN
+from kfine.io.dicom_pixels import SHOWN
 
 _MANUFACTURER = "The kfine developers"
 _SCANNER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "StationName")
-_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID")
-_SHOWN = 99.8  # percent of the voxels that the window does not clip
 
 
 def parametric_map(derived: Derived) -> Any:
@@ -94,8 +94,7 @@ def _source(derived: Derived, kept: Any) -> Any:
     for keyword in _SCANNER:
         if keyword in kept:
             source.add(kept[keyword])
-    for keyword in (*_EMPTY, "StudyDate", "StudyTime", "ReferringPhysicianName"):
-        setattr(source, keyword, None)
+    put(source, **dict.fromkeys(EMPTY_IF_UNKNOWN))
     return source
 
 
@@ -126,7 +125,7 @@ def _mapping(label: str, largest: float) -> Any:
 def _window(voxels: Any) -> Any:
     from highdicom import VOILUTTransformation
 
-    width = max(float(f"{np.percentile(voxels, _SHOWN):.6g}"), 1e-6)
+    width = max(float(f"{np.percentile(voxels, SHOWN):.6g}"), 1e-6)
     return VOILUTTransformation(window_center=width / 2, window_width=width)
 
 
