@@ -89,7 +89,7 @@ class Derived:
         }
 
     def say_equipment(self, dataset: Any) -> None:
-        """Write this software into `dataset`, whose own ContributingEquipmentSequence goes on, and that no text is burnt in."""
+        """Write into `dataset` this software, behind what made the source, and that no text is burnt in."""
         former = list(dataset.get("ContributingEquipmentSequence") or [])
         dataset.ContributingEquipmentSequence = [*former, self.derivation.equipment()]
         dataset.BurnedInAnnotation = "NO"
