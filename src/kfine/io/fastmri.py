@@ -70,8 +70,5 @@ def _geometry(
         )
     known = header.matrix[0] == rows
     x, y, z = header.fov
-    return (header.recon_readout_samples if known else rows, columns), (
-        z / header.matrix[2],
-        x / rows,
-        y / columns,
-    )
+    kept = header.recon_readout_samples if known else rows
+    return (kept, columns), (z / header.matrix[2], x / rows, y / columns)
