@@ -39,13 +39,16 @@ def results_csv(results: Results) -> str:
 
 def results_json(results: Results) -> str:
     """Return strict JSON: what was held fixed, means over patients with intervals, differences, every volume, wins."""
+    beaten, compared = wins(results)
     found = {
         "about": results.about,
         "metrics": {metric.key: asdict(metric) for metric in METRICS},
-        "statistics": f"means over patients, percentile bootstrap over patients, level {LEVEL}",
+        "statistics": "means over patients; low, high: percentile bootstrap over patients; t_low, t_high: Student's t; "
+        f"level {LEVEL}",
         "degradations": {each.name: asdict(each) for each in results.degradations},
         "summary": {each.name: _summary(results, each.name) for each in results.degradations},
-        "simpler_wins": [asdict(win) for win in wins(results)],
+        "compared": compared,
+        "simpler_wins": [asdict(win) for win in beaten],
         "volumes": [_volume(record) for record in results.records],
         "failures": [asdict(failure) for failure in results.failures],
         "warnings": list(results.warnings),
@@ -56,7 +59,7 @@ def results_json(results: Results) -> str:
 
 def _summary(results: Results, degradation: str) -> dict[str, Any]:
     best = {metric.key: results.best(degradation, metric.key, results.baselines) for metric in METRICS}
-    there = [method for method in results.methods if results.of(degradation, method)]
+    there = results.there(degradation)
     return {
         "best_baseline": {key: method for key, method in best.items() if method is not None},
         "methods": {

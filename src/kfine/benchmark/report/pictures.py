@@ -38,7 +38,7 @@ def median_truth(results: Results) -> Truth:
 
 def methods_shown(results: Results, degradation: str) -> list[str]:
     """Return up to five methods: the best baseline in PSNR, then those that do most; in the order of the tables."""
-    there = [method for method in results.methods if results.of(degradation, method)]
+    there = results.there(degradation)
     best = results.best(degradation, "psnr", results.baselines)
     learnt = [method for method in there if results.tier(method) != BASELINE]
     # Means before their samples, and of each kind the last ones: those that do most.
