@@ -1,19 +1,24 @@
 """Only what was measured is claimed: comparisons over the same patients, chance, and methods that fail on some."""
 
+import contextlib
+import json
 import re
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from kfine.benchmark import benchmark
 from kfine.benchmark.competitors import chosen
 from kfine.benchmark.degradations import DEGRADATIONS
+from kfine.benchmark.meter import metered
 from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.report.tables import poster
 from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Record, Results
 from kfine.benchmark.verdicts import wins
-from kfine.errors import InputError, UsageError
+from kfine.errors import InputError, ResourceError, UsageError
 from tests.benchmark.conftest import Offset
 
 X2 = DEGRADATIONS["kspace-x2"]
@@ -145,6 +150,67 @@ def test_one_sample_is_not_told_the_time_of_all(picky):
     rows = [line for line in (output / "results.csv").read_text().splitlines() if "one sample" in line]
     assert rows
     assert all(line.endswith(",,") for line in rows)
+
+
+class Exhausting(Offset):
+    """Runs out of memory."""
+
+    def restore(self, low, *, matrix, seed):
+        self.calls += 1
+        raise MemoryError if self.calls % 2 else torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Noisy(Offset):
+    """Says something."""
+
+    def restore(self, low, *, matrix, seed):
+        warnings.warn("outside what it was trained on", UserWarning, stacklevel=1)
+        return super().restore(low, matrix=matrix, seed=seed)
+
+
+def test_one_method_without_memory_does_not_lose_the_others_and_notes_are_kept(folder, tmp_path):
+    methods = [Exhausting("hungry"), Noisy("warns")]
+    call = {"degradations": ["kspace-x2"], "slices": 1, "subjects": ["p1", "p2"], "overwrite": True}
+    for _ in range(2):  # the second time from what was kept
+        with contextlib.ExitStack() as stack:
+            if not methods[1].calls:
+                stack.enter_context(pytest.warns(UserWarning, match="outside what it was trained on"))
+            found = benchmark(folder, tmp_path / "out", methods=methods, **call)
+        assert [failure.reason for failure in found.failures] == ["not enough memory"] * 2
+        assert found.records[0].notes == ("outside what it was trained on",)
+        told = json.loads((tmp_path / "out" / "results.json").read_text())
+        assert told["volumes"][0]["notes"] == ["outside what it was trained on"]
+        curve = told["summary"]["kspace-x2"]["methods"]["warns"]["calibration"]
+        assert len(curve["error_of_range"]) == len(curve["standard_deviation_of_range"]) > 0
+        report = (tmp_path / "out" / "report.html").read_text("utf-8")
+        assert "warns, kspace-x2: outside what it was trained on (2 volumes)" in report
+        assert "Below the truth: standard deviation of warns." in report
+    assert methods[1].calls == 2
+
+
+def test_a_full_disk_is_no_fault_of_a_method(folder, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise ResourceError("no space left")
+
+    monkeypatch.setattr("kfine.parts.Parts.save", full)
+    with pytest.raises(ResourceError, match="no space left"):
+        benchmark(
+            folder,
+            tmp_path / "out",
+            methods=["nearest"],
+            degradations=["kspace-x2"],
+            slices=1,
+            subjects=["p1"],
+        )
+
+
+def test_memory_of_a_gpu_is_what_was_taken_on_top(monkeypatch):
+    gpu = {"is_available": True, "memory_allocated": 700 * 2**20, "max_memory_allocated": 712 * 2**20}
+    for name, value in (gpu | {"reset_peak_memory_stats": None, "synchronize": None}).items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    with metered() as cost:
+        pass
+    assert cost.memory == 12
 
 
 def test_one_patient_tells_of_nobody_else(folder, tmp_path):

@@ -171,9 +171,11 @@ def test_the_rectangle_holds_the_measured_block_and_nothing_else(make_case, high
     assert expected.sum() == low[0] * low[1]
 
 
-def test_the_acquired_matrix_of_a_scanner_that_zero_filled_is_the_block(case):
-    low = replace(case.low, source=Source(acquired_matrix=(21, 17)))
+def test_the_block_that_was_measured_is_outlined_whatever_the_header_says(case):
+    low = replace(case.low, source=Source(acquired_matrix=(9, 11)))
     figure = draw(low=low, restored={"restored": case.reference})
+    assert f"measured {low.matrix[0]} × {low.matrix[1]}" in words(figure)
+    figure = draw(low=low, restored={"restored": case.reference}, measured=(21, 17))
     rows, columns = outlined(panels(figure)["k-space: restored"])
     assert (rows.stop - rows.start, columns.stop - columns.start) == (21, 17)
     assert "measured 21 × 17" in words(figure)

@@ -33,6 +33,7 @@ class Record:
         rings: (slice, 2, ring), correlation and error.
         calibration: of the spread, None where there is none or the variant is not the mean.
         seconds, memory: a slice; MiB.  nan of one sample: only all of them together were timed.
+        notes: kfine's warnings.
     """
 
     case: Case
@@ -43,6 +44,7 @@ class Record:
     calibration: Calibration | None
     seconds: float
     memory: float
+    notes: tuple[str, ...] = ()
 
     def picture(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Return the truth's middle slice restored, and its standard deviation where there is one."""
@@ -68,6 +70,7 @@ def records_of(case: Case, slices: list[Arrays]) -> list[Record]:
             calibration=Calibration(np.sum(sums, axis=0)) if sums and not variant else None,
             seconds=math.nan if variant else float(seconds),
             memory=math.nan if variant else float(memory),
+            notes=tuple(map(str, slices[0]["notes"])),
         )
         for variant in range(len(scores))
     ]

@@ -140,12 +140,18 @@ def _run(
     for done, case in enumerate(cases):
         what = f"{case.degradation.name}, {case.truth.subject}, {case.competitor.name}"
         on_case(done, len(cases), what)
-        finished = case.finished()
-        try:
-            records += records_of(case, finished if finished is not None else case.solve(distances))
-        except KfineError as error:  # one method that cannot is no reason to lose the others
-            names = case.degradation.name, case.truth.subject, case.competitor.name
-            failures.append(Failure(*names, str(error)))
+        slices = case.finished()
+        if slices is None:
+            try:
+                slices = case.solve(distances)
+            except (KfineError, MemoryError, torch.OutOfMemoryError) as error:
+                # One method that cannot is no reason to lose the others.
+                reason = str(error) if isinstance(error, KfineError) else "not enough memory"
+                names = case.degradation.name, case.truth.subject, case.competitor.name
+                failures.append(Failure(*names, reason))
+                continue
+            case.keep(slices)
+        records += records_of(case, slices)
     on_case(len(cases), len(cases), "done")
     return records, failures
 

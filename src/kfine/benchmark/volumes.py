@@ -17,8 +17,8 @@ from kfine.image import Image
 from kfine.io import read
 from kfine.io.dicom import read_series
 from kfine.io.dicom_header import read_file
-from kfine.io.reading import reading_errors
-from kfine.names import NIFTI, stem_of
+from kfine.io.reading import kind_of, reading_errors
+from kfine.names import stem_of
 from kfine.training.data import subject_of
 
 _DERIVATIVES = "derivatives"
@@ -103,7 +103,7 @@ def _unwanted(case: Case, folder: Path) -> str | None:
     """Return why an image is no truth, None if it may be one."""
     if _DERIVATIVES in case.paths[0].relative_to(folder).parts[:-1]:
         return f"in a folder {_DERIVATIVES}"
-    return None if case.dicom or case.paths[0].name.lower().endswith(NIFTI) else "raw k-space"
+    return None if case.dicom or kind_of(case.paths[0]) == "nifti" else "raw k-space"
 
 
 def _volume(case: Case, folder: Path) -> Volume:

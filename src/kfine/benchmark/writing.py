@@ -71,7 +71,7 @@ def _summary(results: Results, degradation: str) -> dict[str, Any]:
                     if other is not None
                 },
                 "rings": _rings(results, degradation, method),
-                "spread_over_error": _ratio(results, degradation, method),
+                **_calibration(results, degradation, method),
                 **dict(
                     zip(("seconds_a_slice", "memory_mib"), results.cost(degradation, method), strict=True)
                 ),
@@ -94,9 +94,13 @@ def _rings(results: Results, degradation: str, method: str) -> dict[str, list[fl
     }
 
 
-def _ratio(results: Results, degradation: str, method: str) -> float | None:
+def _calibration(results: Results, degradation: str, method: str) -> dict[str, Any]:
     found = results.calibration(degradation, method)
-    return None if found is None else found.ratio
+    if found is None:
+        return {"spread_over_error": None, "calibration": None}
+    predicted, actual = (curve.tolist() for curve in found.curve)
+    curve = {"standard_deviation_of_range": predicted, "error_of_range": actual}
+    return {"spread_over_error": found.ratio, "calibration": curve}
 
 
 def _volume(record: Record) -> dict[str, Any]:
@@ -112,6 +116,7 @@ def _volume(record: Record) -> dict[str, Any]:
         },
         "seconds_a_slice": record.seconds,
         "memory_mib": record.memory,
+        "notes": list(record.notes),
     }
 
 

@@ -42,6 +42,7 @@ def figure_of(result: Restoration, low: Image) -> Figure:
     first = (result.provenance["slices"] or [0])[0]
     index = brightest_slice(result.mean)
     shown = _plane(low, first + index)
+    rows, columns = result.provenance["matrix"]["measured"]
     mean = _plane(result.mean, index)
     # Where only frames were asked for there is nothing to interpolate.
     enlarged = mean.matrix != shown.matrix
@@ -51,6 +52,7 @@ def figure_of(result: Restoration, low: Image) -> Figure:
         low=shown,
         restored={**baselines, label(result): mean},
         uncertainty=_plane(result.std, index) if result.std else None,
+        measured=(rows, columns),
         title=low.source.name,
         provenance=_provenance(result, low, first + index),
     )

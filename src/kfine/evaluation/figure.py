@@ -30,6 +30,7 @@ def draw(
     reference: Image | None = None,
     uncertainty: Image | None = None,
     slice_index: int | None = None,
+    measured: tuple[int, int] | None = None,
     zoom: bool = True,
     title: str = "",
     provenance: str = "",
@@ -37,8 +38,8 @@ def draw(
     """Return the figure of one slice of frame 0: dark, upright, in the right proportions.
 
     Args:
-        low: the image as acquired, or None; its matrix (or its scanner's acquisition matrix) is the block
-            outlined in k-space.
+        low: the image as acquired, or None.
+        measured: (rows, columns) of its k-space that were measured, outlined in k-space; its matrix if left out.
         restored: name -> image, one column each in this order, all on one grid; up to five stay legible.
             Without a reference the last is the one that guides: its detail, its grey window, its range.
         reference: the truth on that grid; adds the errors, and PSNR and SSIM of the shown slice.
@@ -67,7 +68,7 @@ def draw(
         rows.errors(sheet, reference, data_range=range_of(reference))
     if uncertainty is not None:
         rows.uncertainty(sheet, uncertainty, data_range=range_of(guide))
-    rows.kspaces(sheet, guide, None if low is None else low.source.acquired_matrix or low.matrix)
+    rows.kspaces(sheet, guide, None if low is None else measured or low.matrix)
     return sheet.figure
 
 

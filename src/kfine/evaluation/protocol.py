@@ -79,8 +79,10 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
     Args:
         study: a cine as the scanner stored it; complex ones by magnitude.
         setting: of which only `photographic` matters.
-        acquired: bring the matrix back to what the scanner measured (`Source.acquired_matrix`), where it filled up
-            with zeros: scale factors then count measured lines, and no empty k-space flatters a method.
+        acquired: bring the matrix back to what the header says was acquired (`Source.acquired_matrix`): where the
+            scanner filled up with zeros from there, scale factors then count measured lines, and no empty k-space
+            flatters a method.  Of scanners whose header says no more than how many lines were acquired (see
+            `kfine.measured_block`) this cuts off what was measured.
 
     Raises:
         InputError: fewer than two frames, a constant image, or `acquired` where the matrix is not known.

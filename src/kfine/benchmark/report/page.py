@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
@@ -120,10 +121,11 @@ def _degradations(results: Results) -> Iterator[str]:
         drawn = pictures.picture(results, degradation, truth)
         if drawn is not None:
             yield html.figure(
-                drawn,
+                drawn.png,
                 kind="png",
                 alt=f"{degradation.title}: images, detail and errors of patient {truth.subject}",
-                caption=words.PICTURE.format(title=degradation.title),
+                caption=words.PICTURE.format(title=degradation.title)
+                + (words.SPREAD.format(method=drawn.spread_of) if drawn.spread_of else ""),
             )
 
 
@@ -157,7 +159,13 @@ def _fixed(results: Results) -> str:
     body = html.facts(pairs) + html.heading("Metrics", level=3)
     body += html.facts([(metric.title, metric.meaning) for metric in METRICS])
     failed = [f"{f.method}, {f.degradation}, {f.subject}: {f.reason}" for f in results.failures]
-    lines = [*results.notes, *failed]
+    said = Counter(
+        f"{record.label}, {record.case.degradation.name}: {note}"
+        for record in results.records
+        for note in record.notes
+    )
+    noted = [f"{note} ({counted(times, 'volume')})" for note, times in said.items()]
+    lines = [*results.notes, *failed, *noted]
     return body + (html.heading("What is missing or not known", level=3) + html.items(lines) if lines else "")
 
 

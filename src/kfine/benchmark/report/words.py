@@ -46,8 +46,9 @@ SCORES = (
 )
 PICTURE = (
     "{title}: image, the outlined detail enlarged, absolute error; every voxel as the rectangle that it is. PSNR and "
-    "SSIM of this slice inside the body. Below the truth, where a method has one: its standard deviation."
+    "SSIM of this slice inside the body."
 )
+SPREAD = " Below the truth: standard deviation of {method}."
 CORRELATION = (
     "Fourier ring correlation with the truth, mean over patients: 1 where the detail is the truth's, 0 where it has "
     "nothing to do with it. Vertical lines: the border of what was measured, in each direction. Dashed level: 0.5, "
