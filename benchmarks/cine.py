@@ -21,6 +21,7 @@ import kfine
 from kfine.errors import KfineError, ModelError, ResourceError
 from kfine.evaluation.cine import score_slice, summary
 from kfine.evaluation.contours import PoolAreas, area_errors, pool_area, read_contours
+from kfine.evaluation.json_values import json_ready
 from kfine.evaluation.perceptual import feature_distance, lpips_distance
 from kfine.evaluation.protocol import PROTOCOLS, measured, truth_of
 from kfine.evaluation.temporal import check_same_times
@@ -50,7 +51,7 @@ def main() -> None:
         print("\n".join(["", f"{setting.name}, means over {', '.join(options.subjects)}:", ""]))
         print("\n".join(_table([row for row in rows if row["setting"] == setting.name])), flush=True)
     if options.json:
-        options.json.write_text(json.dumps(_plain({"machine": machine(), "rows": rows}), indent=2) + "\n")
+        options.json.write_text(json.dumps(json_ready({"machine": machine(), "rows": rows}), indent=2) + "\n")
 
 
 def _subject(subject, setting, distances, options):
@@ -191,15 +192,6 @@ def _mean(rows, group, key):
 def _area(rows, phase, key="restored"):
     values = [row["areas"][phase][key] for row in rows if phase in row["areas"]]
     return f"{100 * np.mean(values):.1f}" if values else "-"
-
-
-def _plain(value):
-    """Return `value` with null for what is not a number."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _options():

@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import VALIDATION, machine, references, score
+from common import VALIDATION, machine, references
 
 import kfine
+from kfine.evaluation.comparison import compare
 
 SETTINGS = [
     ((32, 32), (128, 128)),
@@ -55,9 +56,9 @@ def _row(subject, reference, low, high, options):
         began = time.perf_counter()
         restored = kfine.restore(scan, matrix=high, method=method, keep_samples=method == "vdm", **extra)
         seconds = time.perf_counter() - began
-        result = score(reference, restored.mean)
+        result = compare(reference, restored.mean)
         if restored.samples:
-            sample = score(reference, restored.samples[0])
+            sample = compare(reference, restored.samples[0])
             row["sample"] = {"psnr": sample.pooled_whole, "ssim": sample.whole.ssim}
             row["spread"] = _root_mean_square(restored.std) / _root_mean_square(restored.mean, reference)
         row[method] = {"psnr": result.pooled_whole, "ssim": result.whole.ssim}

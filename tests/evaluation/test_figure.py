@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
-from kfine.evaluation.figure import draw, draw_comparison, save
+from kfine.evaluation.figure import draw, save
 from kfine.evaluation.metrics import psnr, ssim
 from kfine.evaluation.scene import make_scene
 from kfine.image import Image, Source
@@ -80,13 +80,13 @@ def test_without_reference_the_uncertainty_is_a_column(case):
 
 
 def test_a_comparison_needs_no_input(case):
-    figure = draw_comparison(case.reference, {"zero filling": case.zero_filled})
+    figure = draw(low=None, reference=case.reference, restored={"zero filling": case.zero_filled})
     assert "image: as acquired" not in panels(figure)
     assert not [patch for axes in figure.axes if "k-space" in axes.get_label() for patch in axes.patches]
 
 
 def test_no_panel_leaves_the_page_or_covers_another(case):
-    for figure in (full(case), draw_comparison(case.reference, {"a": case.zero_filled})):
+    for figure in (full(case), draw(low=None, reference=case.reference, restored={"a": case.zero_filled})):
         boxes = [axes.get_position() for axes in figure.axes]
         for number, box in enumerate(boxes):
             assert min(box.x0, box.y0) >= 0
@@ -219,8 +219,8 @@ def test_a_picture_of_the_flipped_file_is_the_same_picture(case):
         affine[:3, 2] *= -1
         return replace(image, voxels=image.voxels[..., ::-1], affine=affine)
 
-    turned = draw_comparison(flip(case.reference), {"a": flip(case.zero_filled)})
-    straight = draw_comparison(case.reference, {"a": case.zero_filled})
+    turned = draw(low=None, reference=flip(case.reference), restored={"a": flip(case.zero_filled)})
+    straight = draw(low=None, reference=case.reference, restored={"a": case.zero_filled})
     for name in ("image: a", "error: a", "image: reference"):
         np.testing.assert_array_equal(pixels(panels(turned)[name]), pixels(panels(straight)[name]))
         shown = [panels(figure)[name] for figure in (turned, straight)]

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
+from kfine.checkpoint import Model, load_model
 from kfine.devices import choose_device, choose_precision
 from kfine.errors import UsageError
 from kfine.image import Image
-from kfine.methods.choice import SERVED_BY
+from kfine.methods.choice import packaged_for
 from kfine.methods.grids import Matrix
 from kfine.methods.options import BASELINES, METHODS
 from kfine.restoration import restore
 
 # Methods for cines restore frames together; the benchmark's slices are single frames.
-_OF_CINES = "cine-"
+_OF_FRAMES = tuple(name for name in METHODS if name != "auto" and not name.startswith("cine-"))
 BASELINE_KIND, SINGLE_KIND, SAMPLED_KIND = KINDS = ("baseline", "single", "sampled")
 
 
@@ -123,7 +123,7 @@ class Packaged:
 
 def available() -> list[str]:
     """Return the methods of single frames that can run: baselines, and what a packaged model serves."""
-    return [name for name in METHODS if name in BASELINES or _packaged_for(name) is not None]
+    return [name for name in _OF_FRAMES if name in BASELINES or packaged_for(name) is not None]
 
 
 def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") -> list[Competitor]:
@@ -215,14 +215,13 @@ def code_of(competitor: Competitor) -> str:
 
 def _named(text: str, device: str) -> Competitor:
     method, _, model = text.partition("=")
-    if method not in METHODS or method == "auto" or method.startswith(_OF_CINES):
-        known = [name for name in METHODS if name != "auto" and not name.startswith(_OF_CINES)]
-        raise UsageError(f"method {method}: expected one of {', '.join(known)}, or METHOD=MODEL")
+    if method not in _OF_FRAMES:
+        raise UsageError(f"method {method}: expected one of {', '.join(_OF_FRAMES)}, or METHOD=MODEL")
     if method in BASELINES:
         if model:
             raise UsageError(f"method {text}: {method} has no use for a model; leave it out")
         return Packaged(method, method, None, device)
-    which = model or _packaged_for(method)
+    which = model or packaged_for(method)
     if which is None:
         raise UsageError(f"method {method}: no model for it is packaged; give {method}=MODEL_FOLDER")
     loaded = load_model(which)
@@ -233,11 +232,3 @@ def _shown(model: str, loaded: Model) -> str:
     """Return what tables call a model: kfine train calls all of its folders "model", their parents' names differ."""
     folder = Path(model).resolve()
     return folder.parent.name if loaded.name == "model" and folder.parent.name else loaded.name
-
-
-def _packaged_for(method: str) -> str | None:
-    """Return the packaged model that `kfine.restore` takes for a method of single frames: one made for it first."""
-    made_for = {name: read_config(PACKAGED / name)["method"] for name in packaged_models()}
-    serving = () if method.startswith(_OF_CINES) else SERVED_BY.get(method, ())
-    names = (name for wanted in serving for name, made in made_for.items() if made == wanted)
-    return next(names, None)

@@ -17,6 +17,7 @@ from kfine.benchmark.degradations import Degradation
 from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, METRICS
 from kfine.benchmark.statistics import Estimate, over_patients, paired
 from kfine.evaluation.calibration import Calibration
+from kfine.evaluation.metrics import mean_of_known
 from kfine.streaming import Arrays
 
 # How much a method does: nothing learnt, a network without sampling, many samples.
@@ -147,7 +148,7 @@ class Results:
         found: dict[str, list[float]] = {}
         for record in self.of(degradation, method):
             found.setdefault(record.case.truth.subject, []).extend(record.values[metric].tolist())
-        return {who: _mean(values) for who, values in found.items()}
+        return {who: mean_of_known(values) for who, values in found.items()}
 
     def estimate(self, degradation: str, method: str, metric: str) -> Estimate:
         """Return the mean over patients."""
@@ -219,11 +220,6 @@ class Results:
         if not found:
             return math.nan, math.nan
         return float(np.median([r.seconds for r in found])), max(r.memory for r in found)
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
 
 
 def _nanmean(curves: list[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -15,11 +15,10 @@ from kfine.degradation import degrade
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.comparison import range_of
 from kfine.evaluation.foreground import Mask, foreground
+from kfine.evaluation.sharpness import WHITE
 from kfine.image import Image, magnitude
 from kfine.methods.grids import Matrix
 from kfine.methods.ranges import LEAST_TISSUE, TISSUE
-
-WHITE = 0.999  # quantile of the slices' grey values that becomes 255
 
 
 @dataclass(frozen=True)

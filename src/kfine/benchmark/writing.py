@@ -11,8 +11,9 @@ from typing import Any
 
 from kfine.benchmark.results import Record, Results
 from kfine.benchmark.scoring import METRICS
-from kfine.benchmark.statistics import LEVEL, Estimate
+from kfine.benchmark.statistics import LEVEL
 from kfine.benchmark.verdicts import wins
+from kfine.evaluation.json_values import json_ready
 from kfine.evaluation.rings import frequencies
 
 _FIRST = ("degradation", "subject", "volume", "slice", "method")
@@ -54,7 +55,7 @@ def results_json(results: Results) -> str:
         "warnings": list(results.warnings),
         "notes": list(results.notes),
     }
-    return json.dumps(_plain(found), indent=1, allow_nan=False) + "\n"
+    return json.dumps(json_ready(found), indent=1, allow_nan=False) + "\n"
 
 
 def _summary(results: Results, degradation: str) -> dict[str, Any]:
@@ -64,9 +65,9 @@ def _summary(results: Results, degradation: str) -> dict[str, Any]:
         "best_baseline": {key: method for key, method in best.items() if method is not None},
         "methods": {
             method: {
-                "metrics": {m.key: _estimate(results.estimate(degradation, method, m.key)) for m in METRICS},
+                "metrics": {m.key: asdict(results.estimate(degradation, method, m.key)) for m in METRICS},
                 "minus_best_baseline": {
-                    key: _estimate(results.difference(degradation, method, other, key))
+                    key: asdict(results.difference(degradation, method, other, key))
                     for key, other in best.items()
                     if other is not None
                 },
@@ -79,10 +80,6 @@ def _summary(results: Results, degradation: str) -> dict[str, Any]:
             for method in there
         },
     }
-
-
-def _estimate(estimate: Estimate) -> dict[str, float]:
-    return asdict(estimate)
 
 
 def _rings(results: Results, degradation: str, method: str) -> dict[str, list[float]]:
@@ -122,14 +119,3 @@ def _volume(record: Record) -> dict[str, Any]:
 
 def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.8g}"
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` without the numbers that JSON lacks: nan is null, infinity the string "inf"."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfine.evaluation.figure import draw, draw_comparison, save
+from kfine.evaluation.figure import draw, save
 from kfine.evaluation.scene import brightest_slice
 from kfine.methods.scan import timing_of_image
 from kfine.restoration import restore
@@ -64,7 +64,7 @@ def draw_evaluation(truth: Image, images: Mapping[str, Image], path: Path, *, an
     animation: where the moving picture of a cine goes; None for one frame.
     """
     if animation is None:
-        save(draw_comparison(truth, images, title=truth.source.name), path)
+        save(draw(low=None, restored=images, reference=truth, title=truth.source.name), path)
         return
     from kfine.evaluation.cine_animation import animate
     from kfine.evaluation.cine_figure import draw_cine

@@ -19,8 +19,7 @@ from kfine.evaluation.scene import Scene, check_low, make_scene
 from kfine.evaluation.sheet import LOW, METHOD, REFERENCE, Column, lay_out
 from kfine.image import Image
 from kfine.io.atomic import atomic_file
-
-FORMATS = ("png", "pdf", "svg", "jpg", "jpeg")
+from kfine.names import PICTURES
 
 
 def draw(
@@ -72,36 +71,17 @@ def draw(
     return sheet.figure
 
 
-def draw_comparison(
-    reference: Image,
-    restored: Mapping[str, Image],
-    *,
-    slice_index: int | None = None,
-    title: str = "",
-    provenance: str = "",
-) -> Figure:
-    """Return the figure of methods beside their reference, without an input: see `draw`."""
-    return draw(
-        low=None,
-        restored=restored,
-        reference=reference,
-        slice_index=slice_index,
-        title=title,
-        provenance=provenance,
-    )
-
-
 def save(figure: Figure, path: Path, *, overwrite: bool = False, dpi: int = 200) -> None:
     """Write the figure in the format that the suffix of `path` names, whole or not at all.
 
     Raises:
         UsageError: the suffix names no format for pictures, or the file exists and `overwrite` is not set.
     """
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        raise UsageError(f"{path}: expected a picture's suffix (.{', .'.join(FORMATS)}), got '{path.suffix}'")
+    suffix = path.suffix.lower()
+    if suffix not in PICTURES:
+        raise UsageError(f"{path}: expected a picture's suffix ({', '.join(PICTURES)}), got '{path.suffix}'")
     with atomic_file(path, overwrite=overwrite) as partial:
-        figure.savefig(partial, format=suffix, dpi=dpi, facecolor=figure.get_facecolor())
+        figure.savefig(partial, format=suffix.removeprefix("."), dpi=dpi, facecolor=figure.get_facecolor())
 
 
 def _check(guide: Image, low: Image | None, others: list[Image]) -> None:

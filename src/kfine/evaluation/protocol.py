@@ -22,11 +22,10 @@ from kfine.blind_degradation import blindly_degraded, on_kspace_grid
 from kfine.degradation import degrade
 from kfine.errors import InputError
 from kfine.evaluation.comparison import range_of
-from kfine.evaluation.sharpness import eight_bit
+from kfine.evaluation.sharpness import WHITE, eight_bit
 from kfine.image import Image, magnitude
 
 _ROUNDED = 0.05  # of a step between frames
-_WHITE = 0.999  # quantile of a study's grey values that becomes 255
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
             )
         image = degrade(image, matrix=matrix)
         image = replace(image, source=replace(image.source, acquired_matrix=None))
-    white = float(np.quantile(image.voxels, _WHITE))
+    white = float(np.quantile(image.voxels, WHITE))
     if not setting.photographic:
         return Truth(image, range_of(image), white)
     range_of(image)  # a constant image has no white

@@ -10,7 +10,7 @@ from kfine.benchmark.poster import COLUMNS, REFERENCE, poster_rows
 from kfine.benchmark.report import words
 from kfine.benchmark.report.html import Cell, table
 from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Results
-from kfine.benchmark.scoring import BY_KEY, NEITHER, Metric
+from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, NEITHER, Metric
 from kfine.benchmark.statistics import Estimate
 from kfine.benchmark.verdicts import COMPARED, Win
 
@@ -143,7 +143,7 @@ def _signed(value: float, digits: int) -> str:
 
 
 def _arrow(metric: Metric) -> str:
-    arrow = {"higher": "↑", "lower": "↓", NEITHER: ""}[metric.best]
+    arrow = {HIGHER: "↑", LOWER: "↓", NEITHER: ""}[metric.best]
     return f"{metric.unit} {arrow}".strip()
 
 
