@@ -86,6 +86,8 @@ def markdown(results: Results, degradation: str) -> str:
 def document(results: Results) -> str:
     """Return the tables under all degradations as one Markdown file, ready to be cut from."""
     about = results.about
-    who = f"{len(about['subjects'])} patients of {about['folder']}, seed {about['seed']}. {about['machine']}."
+    count = len(results.subjects)
+    patients = "1 patient" if count == 1 else f"{count} patients"
+    who = f"{patients} of {about['folder']}, seed {about['seed']}. {about['machine']}."
     parts = [f"## {each.title}\n\n{markdown(results, each.name)}" for each in results.degradations]
     return "\n".join([f"{who} {_HOW}\n", *parts])

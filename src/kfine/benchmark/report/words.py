@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kfine.benchmark.statistics import LEVEL, RESAMPLES
 
-NO_COMPARISON = "Nothing to compare: no method has results of the same patients as one that does less."
+NO_COMPARISON = "Nothing to compare: no method has results of the same patients as a simpler one."
 NOWHERE = (
     "In none of {compared} did a method do visibly better on average than one that does more, in the image metrics and "
     "the distances of sharpness."
@@ -13,8 +13,8 @@ ONE = " One patient: no intervals, nothing is known of others."
 FEW = " With {patients} an interval says how much these differ, not what others will show."
 TOO_FEW = (
     " The bootstrap intervals in tables and plots are too narrow for {patients}: of normal values they miss the true "
-    "mean in about {missed} % of cases, not in 5 %. What is said to leave out 0 is decided by the paired t interval, "
-    "which does not suffer from that."
+    "mean in about {missed} % of cases, not in 5 %. Whether a difference leaves out 0 is decided by the paired t "
+    "interval, which misses in 5 % of such cases however few the patients are."
 )
 DEFEATS = (
     "In {count} of {compared} a simpler method is better on average than one that does more; in {sure} of them the "
