@@ -158,13 +158,16 @@ def _scored(outcome: Outcome, truth: Truth, index: int, distances: Mapping[str, 
 def _noted() -> Iterator[list[str]]:
     """Yield what is warned of in the block, which goes on its way at its end."""
     said: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield said
-    for each in caught:
-        if issubclass(each.category, UserWarning):
-            said.append(str(each.message))
-        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            yield said
+    finally:
+        for each in caught:
+            if issubclass(each.category, UserWarning):
+                said.append(str(each.message))
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def _plane(image: Image, index: int) -> NDArray[Any]:

@@ -45,7 +45,8 @@ def poster_rows(results: Results, degradation: str) -> list[Row]:
     for method in sorted(there, key=lambda method: method != LOW):
         values = tuple(results.estimate(degradation, method, key).mean for key in COLUMNS)
         own = {key: results.estimate(degradation, method, f"{key}_truth").mean for key in SHARPNESS}
-        rows.append(Row(results.title(degradation, method).replace(LOW, "low resolution"), values, own))
+        title = results.title(degradation, method)
+        rows.append(Row(title.replace(LOW, "low resolution") if method == LOW else title, values, own))
     if there:
         own = {key: _of_truth(results, degradation, f"{key}_truth") for key in SHARPNESS}
         rows.append(Row(REFERENCE, (*own.values(), math.nan, math.nan, math.nan), own))
