@@ -2,7 +2,8 @@
 
 python benchmarks/orthanc_picture.py --study CINE_FOLDER --restored OUT_FOLDER --out docs/images/orthanc.png
 
-Needs Debian's orthanc, orthanc-webviewer and chromium. The server is the script's own, on loopback, and gone afterwards.
+Needs Debian's orthanc, orthanc-webviewer and chromium.  The server is the script's own, on loopback, and gone
+afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory() as folder, _orthanc(Path(folder)) as address:
         study = {}
-        for path in sorted(p for top in (options.study, options.restored) for p in top.rglob("*") if p.is_file()):
+        for path in sorted(
+            p for top in (options.study, options.restored) for p in top.rglob("*") if p.is_file()
+        ):
             study = _upload(address, path)
         series = _restored(address, study["ParentStudy"])
         pages = (
