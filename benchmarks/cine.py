@@ -21,6 +21,7 @@ import kfine
 from kfine.errors import KfineError, ModelError, ResourceError
 from kfine.evaluation.cine import score_slice, summary
 from kfine.evaluation.contours import PoolAreas, area_errors, pool_area, read_contours
+from kfine.evaluation.json_values import json_ready
 from kfine.evaluation.perceptual import feature_distance, lpips_distance
 from kfine.evaluation.protocol import PROTOCOLS, measured, truth_of
 from kfine.evaluation.temporal import check_same_times
@@ -35,6 +36,7 @@ METHODS = (
     "cine-regression",
     "cine-ldm",
 )
+ONE_SAMPLE = ", one sample"
 FEATURES, LPIPS = "SqueezeNet distance", "LPIPS (VGG)"
 
 
@@ -49,7 +51,7 @@ def main() -> None:
         print("\n".join(["", f"{setting.name}, means over {', '.join(options.subjects)}:", ""]))
         print("\n".join(_table([row for row in rows if row["setting"] == setting.name])), flush=True)
     if options.json:
-        options.json.write_text(json.dumps(_plain({"machine": machine(), "rows": rows}), indent=2) + "\n")
+        options.json.write_text(json.dumps(json_ready({"machine": machine(), "rows": rows}), indent=2) + "\n")
 
 
 def _subject(subject, setting, distances, options):
@@ -99,7 +101,7 @@ def _slice(found, method, scan, truth, number, setting, contours, distances, opt
             part["areas"].append(
                 PoolAreas(contour.phase, number, contour.frame, contour.area(spacing), *areas)
             )
-        part["seconds"] += seconds
+        part["seconds"] += math.nan if name.endswith(ONE_SAMPLE) else seconds  # all of them were timed
         if residual is not None:
             part["residuals"].append(residual)
     print(f"#   slice {number}, {method}: {seconds:.1f} s", flush=True)
@@ -121,7 +123,7 @@ def _restored(method, scan, truth, number, setting, options):
         return {method: done.mean}, done.residual
     own |= {"samples": options.samples, "steps": options.steps}
     done = kfine.restore(scan, method=method, keep_samples=True, **grid, **own)
-    return {"cine-ldm, mean": done.mean, "cine-ldm, one sample": done.samples[0]}, done.residual
+    return {"cine-ldm, mean": done.mean, f"cine-ldm{ONE_SAMPLE}": done.samples[0]}, done.residual
 
 
 def _contours(subject, study, truth, options):
@@ -174,9 +176,10 @@ def _table(rows):
         cells += [f"{_mean(here, g, 'laplacian'):.3f}, {_mean(here, g, 'fft'):.2f}" for g in groups]
         cells.append(f"{100 * _mean(here, 'all', 'temporal'):.3f}")
         cells.append(", ".join(_area(here, phase) for phase in ("end diastole", "end systole")))
-        cells.append(f"{sum(row['seconds_a_slice'] for row in here) / len(here):.1f}")
+        cells.append(f"{sum(row['seconds_a_slice'] for row in here) / len(here):.1f}".replace("nan", "-"))
         yield "| " + " | ".join(cells) + " |"
-    errors = [_area(rows[:1], phase, "truth_contour") for phase in ("end diastole", "end systole")]
+    of_one = [row for row in rows if row["method"] == names[0]]  # every method is held against the same truth
+    errors = [_area(of_one, phase, "truth_contour") for phase in ("end diastole", "end systole")]
     yield ""
     yield f"LV area: error against the truth's estimate; the truth's own against the contours: {', '.join(errors)} %."
 
@@ -189,15 +192,6 @@ def _mean(rows, group, key):
 def _area(rows, phase, key="restored"):
     values = [row["areas"][phase][key] for row in rows if phase in row["areas"]]
     return f"{100 * np.mean(values):.1f}" if values else "-"
-
-
-def _plain(value):
-    """Return `value` with null for what is not a number."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _options():

@@ -7,11 +7,10 @@ from pathlib import Path
 import kfine
 from kfine.benchmark.running import machine
 from kfine.benchmark.truths import spread_slices, take
-from kfine.evaluation.comparison import Comparison, compare
 from kfine.image import Image
 from kfine.training.data import find_volumes, subject_of
 
-__all__ = ["VALIDATION", "machine", "references", "score"]
+__all__ = ["VALIDATION", "machine", "references"]
 
 VALIDATION = ("sub-11", "sub-12", "sub-62", "sub-63")
 
@@ -31,8 +30,3 @@ def references(
             f"expected the subjects {', '.join(subjects)} below {data}, found {', '.join(found) or 'none'}"
         )
     return found
-
-
-def score(reference: Image, restored: Image) -> Comparison:
-    """Return PSNR, SSIM and NRMSE; the data range is the reference's maximum minus its minimum."""
-    return compare(reference, restored)

@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import VALIDATION, machine, references, score
+from common import VALIDATION, machine, references
 
 import kfine
+from kfine.evaluation.comparison import compare
 
 SETTINGS = [
     ((32, 32), (128, 128)),
@@ -54,14 +55,15 @@ def _row(subject, reference, low, high, options):
     for method, extra in (("zero-filling", {}), ("bicubic", {}), ("regression", regression), ("vdm", vdm)):
         began = time.perf_counter()
         restored = kfine.restore(scan, matrix=high, method=method, keep_samples=method == "vdm", **extra)
-        result = score(reference, restored.mean)
+        seconds = time.perf_counter() - began
+        result = compare(reference, restored.mean)
         if restored.samples:
-            sample = score(reference, restored.samples[0])
+            sample = compare(reference, restored.samples[0])
             row["sample"] = {"psnr": sample.pooled_whole, "ssim": sample.whole.ssim}
             row["spread"] = _root_mean_square(restored.std) / _root_mean_square(restored.mean, reference)
         row[method] = {"psnr": result.pooled_whole, "ssim": result.whole.ssim}
         row[method] |= {"psnr_inside": result.pooled_inside, "ssim_inside": result.inside.ssim}
-        row[method]["seconds_a_slice"] = (time.perf_counter() - began) / reference.slices
+        row[method]["seconds_a_slice"] = seconds / reference.slices
         row[method]["residual"] = restored.residual
     # The gain that counts is over whichever baseline is better.
     best = {key: max(row[name][key] for name in ("zero-filling", "bicubic")) for key in GAINS}

@@ -15,9 +15,10 @@ import math
 import time
 from pathlib import Path
 
-from common import VALIDATION, machine, references, score
+from common import VALIDATION, machine, references
 
 import kfine
+from kfine.evaluation.comparison import compare
 
 ABSTRACT = {"sampler": "ancestral", "start": math.inf, "conditioned": False}
 ROWS = [
@@ -65,7 +66,7 @@ def _row(found, low, name, settings, options):
         )
         seconds += time.perf_counter() - began
         for kind, image in (("mean", result.mean), ("sample", result.samples[0])):
-            scores = score(reference, image)
+            scores = compare(reference, image)
             totals[f"psnr_{kind}"] += scores.pooled_whole / len(found)
             totals[f"ssim_{kind}"] += scores.whole.ssim / len(found)
     planes = len(found) * options.slices * options.samples

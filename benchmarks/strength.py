@@ -9,10 +9,11 @@ import argparse
 import math
 from pathlib import Path
 
-from common import VALIDATION, machine, references, score
+from common import VALIDATION, machine, references
 from matplotlib.figure import Figure
 
 import kfine
+from kfine.evaluation.comparison import compare
 
 WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 
@@ -44,7 +45,7 @@ def _measure(found, low, weight, options):
             scan, matrix=(128, 128), model=options.model, samples=1, sampler="ancestral", steps=options.steps,
             start=math.inf, conditioned=False, strength=weight,
         )  # fmt: skip
-        scores.append((score(reference, result.mean).pooled_whole, result.residual))
+        scores.append((compare(reference, result.mean).pooled_whole, result.residual))
     return tuple(sum(column) / len(scores) for column in zip(*scores, strict=True))
 
 

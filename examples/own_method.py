@@ -16,6 +16,7 @@ class UnsharpMask:
     """Zero filling, and what a Gaussian blur takes away from it once more."""
 
     name = "unsharp mask"
+    kind = "baseline"  # nothing learnt
 
     def __init__(self, amount):
         self.settings = {"amount": amount}  # everything that decides the result besides this code

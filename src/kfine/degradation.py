@@ -12,13 +12,11 @@ from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io.checks import check_finite
-from kfine.methods.grids import low_matrix
+from kfine.methods.grids import Matrix, low_matrix
 from kfine.operators.fourier import centre_crop
 from kfine.operators.frames import AverageFrames, KeepFrames, times_of
 from kfine.operators.kspace import KSpaceCrop, image_of
 from kfine.thermal_noise import thermal_noise
-
-Matrix = tuple[int, int]
 
 
 def degrade(

@@ -19,6 +19,10 @@ from kfine.errors import InputError
 
 Affine = NDArray[np.float64]
 
+# A vector or position in the patient's coordinates of DICOM and ISMRMRD (LPS+) times this is one in RAS+, and back.
+LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+LPS_TO_RAS.flags.writeable = False
+
 
 def check_affine(affine: Affine, *, where: str = "the affine") -> Affine:
     """Return `affine` as a 4x4 float64 array, or raise `InputError` if it is not finite and invertible."""

@@ -25,7 +25,7 @@ class Source:
         acquired_matrix: (rows, columns) that the scanner measured when it zero-filled to a larger matrix.
         derived: whether the file says that it was computed from other images (DICOM's ImageType DERIVED).
         acquisition: how raw k-space became the image (coils, coverage, noise), JSON-ready; None for other files.
-        header: the format's own header when the writer can carry it on (a nibabel header), else None.
+        space_code: which space a NIfTI file's affine leads to (its sform_code or qform_code); 1: the scanner's.
     """
 
     kind: str = "array"
@@ -35,7 +35,7 @@ class Source:
     acquired_matrix: tuple[int, int] | None = None
     derived: bool = False
     acquisition: dict[str, Any] | None = None
-    header: Any = field(default=None, compare=False, repr=False)
+    space_code: int = 1
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 NIFTI = (".nii.gz", ".nii")
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
 
 def stem_of(path: PurePath) -> str:

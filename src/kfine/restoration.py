@@ -7,7 +7,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -202,7 +202,7 @@ def _provenance(
     displayed: Matrix,
 ) -> dict[str, Any]:
     """Return what is known before the work."""
-    source, crop = replace(image.source, header=None), work.scan.crop
+    source, crop = image.source, work.scan.crop
     filled_up = {"displayed": list(displayed)} if displayed != crop.low else {}
     return {
         "software": {

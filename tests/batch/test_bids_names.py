@@ -82,6 +82,17 @@ def test_what_is_restored_of_a_dataset(dataset):
     assert (len(only.cases), len(only.failures)) == (1, 0)
 
 
+def test_images_that_differ_in_resolution_alone_would_share_a_name(dataset):
+    for res in ("low", "high"):
+        (dataset / "sub-01" / "ses-a" / "anat" / f"sub-01_ses-a_res-{res}_T1w.nii").touch()
+    clashes = {}
+    for resolution in ("2x", None):
+        search = find_bids_cases(dataset, out=dataset / "out", only=["*_res-*"], resolution=resolution)
+        clashes[resolution] = [label.rsplit("/")[-1] for label, _ in search.failures]
+        assert len(search.cases) + len(search.failures) == 2
+    assert clashes == {"2x": ["sub-01_ses-a_res-low_T1w.nii"], None: []}
+
+
 def test_what_is_a_dataset(dataset):
     assert is_dataset(dataset)
     assert not is_dataset(dataset / "sub-01")

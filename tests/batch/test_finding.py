@@ -187,3 +187,12 @@ def test_patterns():
     assert matches("a/b/sub-01_T1w.nii", [])
     assert matches("a/b/sub-01_T1w.nii", ["*_T2w*", "*_T1w.nii"])
     assert not matches("a/b/sub-01_T1w.nii", ["*_T2w*", "sub-01*"])
+
+
+def test_what_is_not_asked_for_is_not_left_out_either(tmp_path):
+    for name in ("a_T1w_kfine.nii", "a_T2w_kfine.nii", "a_T1w.nii"):
+        nifti(tmp_path / name)
+    series(tmp_path / "map_T2w", slices=2, ImageType=["DERIVED", "PRIMARY"])
+    search = find_cases(tmp_path, out=tmp_path / "out", only=["*T1w*"])
+    assert [case.label for case in search.cases] == ["a_T1w.nii"]
+    assert [label for label, _ in search.left_out] == ["a_T1w_kfine.nii"]

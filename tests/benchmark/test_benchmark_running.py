@@ -15,7 +15,8 @@ from kfine.benchmark.cases import code_digest
 from kfine.benchmark.competitors import available, chosen, seen_in_training
 from kfine.benchmark.meter import metered
 from kfine.benchmark.poster import markdown, poster_rows
-from kfine.benchmark.results import BASELINE, SAMPLED
+from kfine.benchmark.report.page import _settings
+from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE
 from kfine.benchmark.verdicts import wins
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.metrics import psnr
@@ -132,7 +133,8 @@ def test_an_interrupted_run_goes_on(folder, tmp_path):
 
 
 def test_a_better_baseline_is_told_first(found, output):
-    defeats = wins(found)
+    defeats, compared = wins(found)
+    assert compared >= len(defeats)
     for win in defeats:
         best = found.estimate(win.degradation, win.simpler, win.metric).mean
         own = found.estimate(win.degradation, win.method, win.metric).mean
@@ -214,7 +216,11 @@ def test_a_model_folder_takes_part_with_its_samples(folder, tmp_path, tiny_model
     )  # fmt: skip
     assert found.methods == ["nearest", "regression (tiny)", "vdm (tiny)", "vdm (tiny), one sample"]
     assert not found.failures
-    assert found.about["methods"]["vdm (tiny)"]["model"]["name"] == "tiny"
+    told = found.about["methods"]["vdm (tiny)"]
+    config = json.loads((tiny_model_folder / "config.json").read_text())
+    assert told["model"]["name"] == "tiny"
+    assert (told["model"]["network"], told["sampling"]) == (config["network"], config.get("sampling", {}))
+    assert [found.tier(method) for method in found.methods] == [BASELINE, SINGLE, SAMPLED, SAMPLED]
     assert found.calibration("anisotropic", "vdm (tiny)").ratio > 0
 
 
@@ -226,22 +232,69 @@ def test_the_matrix_of_the_truth_can_be_chosen(folder, tmp_path):
     assert {record.case.truth.image.matrix for record in found.records} == {(16, 14)}
 
 
-def test_whom_a_model_was_trained_on_is_said(folder, tmp_path, tiny_model_folder):
-    config = json.loads((tiny_model_folder / "config.json").read_text())
-    known = tmp_path / "known"
-    shutil.copytree(tiny_model_folder, known)
-    config["training"] = {"data": {"validation": ["p1"]}}
-    (known / "config.json").write_text(json.dumps(config))
-    competitors = chosen([f"regression={known}", f"regression={tiny_model_folder}", "nearest"])
+@pytest.fixture
+def variant(tiny_model_folder, tmp_path):
+    """A function that copies the tiny model to a folder, with another part of its config."""
+
+    def made(name, **parts):
+        folder = tmp_path / name
+        shutil.copytree(tiny_model_folder, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | parts))
+        return folder
+
+    return made
+
+
+def held_out(*names):
+    return {"training": {"data": {"validation": names}}}
+
+
+def test_whom_a_model_may_have_been_trained_on_is_said(folder, tmp_path, tiny_model_folder, variant):
+    known = variant("known", **held_out("p1"))
+    (competitor,) = chosen([f"regression={known}"])
     there = ["p1", "p2", "p3"]
-    (line,) = seen_in_training(competitors, tested=["p1", "p3"], there=there)
-    assert line.startswith("regression (known): model known was trained on p3; ")
-    assert seen_in_training(competitors, tested=["p1"], there=there) == []
-    assert seen_in_training(competitors, tested=["p2"], there=["p2"]) == []  # another folder
+    (line,), unknown = seen_in_training([competitor], tested=["p1", "p3"], there=there)
+    assert line.startswith("regression (known): model known may have been trained on p3; ")
+    assert unknown == []
+    assert seen_in_training([competitor], tested=["p1"], there=there) == ([], [])
     options = {"degradations": ["kspace-x2"], "subjects": ["p2"], "slices": 1}
-    with pytest.warns(UserWarning, match="trained on p2"):
-        benchmark(folder, tmp_path / "out", methods=[f"regression={known}"], **options)
+    with pytest.warns(UserWarning, match="may have been trained on p2"):
+        benchmark(folder, tmp_path / "out", methods=[competitor], **options)
     assert "Not a test: regression (known)" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_another_folder_whose_names_meet_is_not_called_training_data(tiny_model_folder, variant):
+    some = variant("some", **held_out("p1", "sub-99"))
+    competitors = chosen([f"regression={some}", f"regression={tiny_model_folder}", "nearest"])
+    seen, unknown = seen_in_training(competitors, tested=["p1", "p3"], there=["p1", "p2", "p3"])
+    assert seen == []
+    assert [line.split(":")[0] for line in unknown] == ["regression (some)", "regression (tiny)"]
+    assert "not all in the folder" in unknown[0]
+    assert "names none that were held out" in unknown[1]
+
+
+def test_runs_are_told_apart_by_their_folders(tmp_path, tiny_model_folder):
+    for run in ("one", "two"):
+        shutil.copytree(tiny_model_folder, tmp_path / run / "model")
+    found = chosen([f"regression={tmp_path / run / 'model'}" for run in ("one", "two")])
+    assert [each.name for each in found] == ["regression (one)", "regression (two)"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_how_a_model_samples_is_part_of_a_case(folder, tmp_path, variant):
+    options = {"degradations": ["kspace-x2"], "subjects": ["p1"], "slices": 1, "overwrite": True}
+    psnr = {}
+    for name, sampling in (("a", {"steps": 2, "samples": 2}), ("b", {"steps": 3, "samples": 2})):
+        model = variant(f"{name}/model", sampling=sampling).rename(
+            tmp_path / "model"
+        )  # the same name and weights
+        found = benchmark(folder, tmp_path / "out", methods=[f"vdm={model}"], **options)
+        psnr[name] = found.records[0].values["psnr"][0]
+        model.rename(tmp_path / f"was-{name}")
+        shown = _settings(found.about["methods"][found.methods[0]])
+        assert f"steps {sampling['steps']}, samples 2" in shown
+    assert psnr["a"] != psnr["b"]
 
 
 def test_settings_that_are_not_json_are_refused():

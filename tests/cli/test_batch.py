@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.conftest import save, tree
 from tests.io.dicom_files import series
+from tests.io.raw_files import COLUMNS, ROWS, measured, write_fastmri, xml_header
 
 SIMPLE = ["--scale", 2, "--method", "zero-filling"]
 
@@ -93,6 +94,19 @@ def test_a_case_that_fails_does_not_stop_the_others(batch, scans, tmp_path, monk
     }  # fmt: skip
     assert "truncated" in said["c.nii"]["said"]
     assert not any("c_kfine" in name for name in tree(tmp_path / "out"))
+
+
+def test_noise_may_be_what_raw_kspace_tells(batch, tiny_model_folder, tmp_path):
+    pytest.importorskip("h5py")
+    header = xml_header((ROWS, COLUMNS, 1), (ROWS, COLUMNS, 3))
+    (tmp_path / "in").mkdir()
+    write_fastmri(tmp_path / "in" / "raw.h5", measured(2, 0.01)[None], header)
+    save(tmp_path / "in" / "real.nii")
+    call = ["--scale", 1.25, "--noise", "data", "--model", tiny_model_folder]
+    done = batch(tmp_path / "in", tmp_path / "out", *call)
+    assert (done.code, done.lines[0]) == (3, "2 images: 1 restored, 1 failed")
+    assert "noise data: expected raw k-space" in done.lines[1]
+    assert {path.name for path in (tmp_path / "out").glob("*_kfine.nii.gz")} == {"raw_kfine.nii.gz"}
 
 
 def test_parts_do_everything_once(batch, scans, tmp_path):

@@ -38,6 +38,13 @@ def test_info_of_dicom_names_no_patient(command, tmp_path):
     assert "ecretova" not in done.out
     facts = json.loads(command("info", tmp_path / "[b]scan", "--json").out)
     assert (facts["kind"], facts["shape"]) == ("dicom", [1, 3, 6, 8])
+    assert facts["measured block"] == [6, 8]
+
+
+def test_info_tells_a_zero_filled_image(command, tmp_path, monkeypatch):
+    series(tmp_path / "scan", slices=2)
+    monkeypatch.setattr("kfine.measured_block.measured_block", lambda image: (4, 5))
+    assert json.loads(command("info", tmp_path / "scan", "--json").out)["measured block"] == [4, 5]
 
 
 def test_info_of_a_cine(command, tmp_path):

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 import kfine
-from kfine.cli import options
-from kfine.evaluation.figure import FORMATS
 from tests.io.dicom_files import series
 
 
@@ -205,7 +203,3 @@ def test_a_terminal_sees_a_bar(monkeypatch, capsys, low):
     with console.progress("restoring", quiet=True) as on_progress:
         on_progress(4, 4)
     assert capsys.readouterr().err == ""
-
-
-def test_picture_formats_are_those_of_the_figure():
-    assert {suffix.removeprefix(".") for suffix in options.PICTURES} == set(FORMATS)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
-from kfine.evaluation.figure import draw, draw_comparison, save
+from kfine.evaluation.figure import draw, save
 from kfine.evaluation.metrics import psnr, ssim
 from kfine.evaluation.scene import make_scene
 from kfine.image import Image, Source
@@ -80,13 +80,13 @@ def test_without_reference_the_uncertainty_is_a_column(case):
 
 
 def test_a_comparison_needs_no_input(case):
-    figure = draw_comparison(case.reference, {"zero filling": case.zero_filled})
+    figure = draw(low=None, reference=case.reference, restored={"zero filling": case.zero_filled})
     assert "image: as acquired" not in panels(figure)
     assert not [patch for axes in figure.axes if "k-space" in axes.get_label() for patch in axes.patches]
 
 
 def test_no_panel_leaves_the_page_or_covers_another(case):
-    for figure in (full(case), draw_comparison(case.reference, {"a": case.zero_filled})):
+    for figure in (full(case), draw(low=None, reference=case.reference, restored={"a": case.zero_filled})):
         boxes = [axes.get_position() for axes in figure.axes]
         for number, box in enumerate(boxes):
             assert min(box.x0, box.y0) >= 0
@@ -171,9 +171,11 @@ def test_the_rectangle_holds_the_measured_block_and_nothing_else(make_case, high
     assert expected.sum() == low[0] * low[1]
 
 
-def test_the_acquired_matrix_of_a_scanner_that_zero_filled_is_the_block(case):
-    low = replace(case.low, source=Source(acquired_matrix=(21, 17)))
+def test_the_block_that_was_measured_is_outlined_whatever_the_header_says(case):
+    low = replace(case.low, source=Source(acquired_matrix=(9, 11)))
     figure = draw(low=low, restored={"restored": case.reference})
+    assert f"measured {low.matrix[0]} × {low.matrix[1]}" in words(figure)
+    figure = draw(low=low, restored={"restored": case.reference}, measured=(21, 17))
     rows, columns = outlined(panels(figure)["k-space: restored"])
     assert (rows.stop - rows.start, columns.stop - columns.start) == (21, 17)
     assert "measured 21 × 17" in words(figure)
@@ -217,8 +219,8 @@ def test_a_picture_of_the_flipped_file_is_the_same_picture(case):
         affine[:3, 2] *= -1
         return replace(image, voxels=image.voxels[..., ::-1], affine=affine)
 
-    turned = draw_comparison(flip(case.reference), {"a": flip(case.zero_filled)})
-    straight = draw_comparison(case.reference, {"a": case.zero_filled})
+    turned = draw(low=None, reference=flip(case.reference), restored={"a": flip(case.zero_filled)})
+    straight = draw(low=None, reference=case.reference, restored={"a": case.zero_filled})
     for name in ("image: a", "error: a", "image: reference"):
         np.testing.assert_array_equal(pixels(panels(turned)[name]), pixels(panels(straight)[name]))
         shown = [panels(figure)[name] for figure in (turned, straight)]

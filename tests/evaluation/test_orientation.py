@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfine.evaluation.orientation import View, upright, view_of, view_of_image
+from kfine.evaluation.orientation import View, view_of, view_of_image
 from kfine.image import Image, Source
 
 # World positions of marks in one patient: right and left, front and back, top and bottom.
@@ -19,6 +19,10 @@ MARKS = {
 }
 # What is seen at the left, right, top and bottom of the picture, by the world axis across the plane.
 EXPECTED = {2: "RLAP", 1: "RLSI", 0: "APSI"}
+
+
+def upright(plane, affine):
+    return view_of(affine).turn(plane)
 
 
 def stored(order, signs):

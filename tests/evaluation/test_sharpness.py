@@ -9,9 +9,9 @@ from kfine.evaluation.sharpness import (
     Sharpness,
     eight_bit,
     fft_sharpness,
+    fine_detail,
     laplacian_variance,
     noise_level,
-    relative_sharpness,
     sharpness,
 )
 
@@ -81,35 +81,29 @@ def test_the_poster_s_definitions_line_by_line(shape):
     assert fft_sharpness(grey) == pytest.approx(np.mean(20 * np.log(np.abs(picture))))
 
 
-def test_relative_sharpness_of_waves_by_hand():
-    # cos(2 pi u x): variance 1/2, Laplacian variance (2 - 2 cos 2 pi u)^2 / 2.
+def test_the_fine_detail_of_waves_by_hand():
     x = np.arange(256)[None, :] * np.ones((256, 1))
     low, high = (np.cos(2 * np.pi * n * x / 256) for n in (20, 100))
-    u = 100 / 256
-    value = relative_sharpness(high)
-    assert value.noise == pytest.approx(0, abs=1e-9)
-    assert value.laplacian == pytest.approx(20 * math.log10(2 - 2 * math.cos(2 * math.pi * u)), abs=0.1)
-    assert value.high == pytest.approx(0, abs=1e-6)
-    assert relative_sharpness(low + high).high == pytest.approx(10 * math.log10(0.5), abs=1e-6)
-    assert relative_sharpness(low).high == pytest.approx(-60)
+    assert noise_level(high) == pytest.approx(0, abs=1e-9)
+    assert fine_detail(high) == pytest.approx(0, abs=1e-6)
+    assert fine_detail(low + high) == pytest.approx(10 * math.log10(0.5), abs=1e-6)
+    assert fine_detail(low) == pytest.approx(-60)
 
 
-def test_relative_sharpness_knows_no_units_and_no_matrix():
+def test_fine_detail_knows_no_units_and_no_matrix():
     plane = smooth((192, 192))
-    own, other = relative_sharpness(plane), relative_sharpness(7 * plane + 3)
-    assert (other.laplacian, other.high) == (pytest.approx(own.laplacian), pytest.approx(own.high))
+    assert fine_detail(7 * plane + 3) == pytest.approx(fine_detail(plane))
     # The same spectrum, as a part of the matrix, in twice the matrix.
-    larger = relative_sharpness(smooth((384, 384)))
-    assert larger.laplacian == pytest.approx(own.laplacian, abs=0.5)
-    assert larger.high == pytest.approx(own.high, abs=0.5)
+    assert fine_detail(smooth((384, 384))) == pytest.approx(fine_detail(plane), abs=0.5)
 
 
 def test_white_noise_is_found_and_taken_off():
     clean = smooth((256, 256), width=3)
     noisy = clean + 5 * RNG.standard_normal(clean.shape)
     assert noise_level(noisy) == pytest.approx(5, rel=0.05)
-    apart = relative_sharpness(noisy).distance(relative_sharpness(clean))
-    assert apart.laplacian < 1
+    # As much as the noise: 5^2 of it lie outside, 3 parts of 4, if nothing is taken off.
+    added = 10 * math.log10(25 * 0.78 / clean.var())
+    assert fine_detail(noisy) < added - 8
     # The poster's measure takes the noise for detail.
     grey = [eight_bit(x + 400, white=800) for x in (noisy, clean)]
     assert laplacian_variance(grey[0]) > 2 * laplacian_variance(grey[1])
@@ -122,4 +116,4 @@ def test_noise_is_looked_for_inside_the_mask():
     assert noise_level(plane) < 4
     assert noise_level(plane, mask=body) == pytest.approx(4, rel=0.05)
     assert math.isnan(noise_level(plane, mask=np.zeros_like(body)))
-    assert math.isnan(relative_sharpness(np.full((64, 64), 3.0)).high)
+    assert math.isnan(fine_detail(np.full((64, 64), 3.0)))

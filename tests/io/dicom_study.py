@@ -9,8 +9,7 @@ import pydicom
 from dicom_files import cine
 
 from kfine.image import Image
-from kfine.io import read
-from kfine.io.dicom_writing import write_dicom
+from kfine.io import read, write_dicom
 
 STUDY = "1.2.826.0.1.3680043.8.498.20"
 FRAME_OF_REFERENCE = "1.2.826.0.1.3680043.8.498.21"

@@ -25,7 +25,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pydicom.data import get_testdata_file
 
 from kfine.io import read
-from kfine.io.dicom import list_series
+from kfine.io.dicom_series import find_series
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
@@ -182,15 +182,16 @@ def test_a_series_is_chosen_by_number_or_uid(tmp_path: Path) -> None:
     )
     assert read(tmp_path, series="3").slices == 3
     assert read(tmp_path, series="12").slices == 2
+    assert read(tmp_path, series=3).slices == 3
     assert read(tmp_path, series="1.2.3.4").slices == 2
-    first, second = list_series(tmp_path)
-    assert (first.number, first.files, first.matrix, first.modality) == (3, 3, (6, 8), "MR")
-    assert (second.number, second.description) == (12, "x[2Jy")
+    first, second = find_series(tmp_path)
+    assert [(file.series_number, file.matrix, file.modality) for file in first] == 3 * [(3, (6, 8), "MR")]
+    assert [(file.series_number, file.description) for file in second] == 2 * [(12, "x[2Jy")]
 
 
 def test_a_description_with_the_patients_name_is_not_shown(tmp_path: Path) -> None:
     series(tmp_path, slices=2, SeriesDescription="brain SECRETOVA")
-    assert list_series(tmp_path)[0].description == ""
+    assert [file.description for (file, *_) in find_series(tmp_path)] == [""]
 
 
 def test_other_files_are_skipped_and_counted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dicom_study import BEAT, FRAME_OF_REFERENCE, HEADER, STUDY, Made, datasets,
 from numpy.testing import assert_allclose, assert_array_equal
 
 from kfine.image import Image
-from kfine.io import read
+from kfine.io import read, write_dicom
 from kfine.io.dicom_kept import (
     EMPTY_IF_UNKNOWN,
     IMAGE_AND_ACQUISITION,
@@ -22,7 +22,6 @@ from kfine.io.dicom_kept import (
     SERIES_AND_EQUIPMENT,
 )
 from kfine.io.dicom_pixels import Rescale
-from kfine.io.dicom_writing import write_dicom
 
 pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
 KINDS = pytest.mark.parametrize("kind", ["classic", "enhanced"])
@@ -167,7 +166,12 @@ def test_each_image_names_its_sources(case: Made, written: dict[str, Path]) -> N
         for group in multi.PerFrameFunctionalGroupsSequence:
             frame = group.FrameContentSequence[0].TemporalPositionIndex - 1
             height = float(group.PlanePositionSequence[0].ImagePositionPatient[2])
-            check(group.DerivationImageSequence[0].SourceImageSequence, height, frame)
+            (derivation,) = group.DerivationImageSequence
+            check(derivation.SourceImageSequence, height, frame)
+            assert "matrix 6x8 to 12x16" in derivation.DerivationDescription
+            assert derivation.DerivationCodeSequence[0].CodeMeaning == "Spatial resampling"
+        assert "DerivationDescription" not in multi
+        assert "DerivationCodeSequence" not in multi
 
 
 def test_slices_keep_their_own_clocks(tmp_path: Path) -> None:
@@ -415,6 +419,26 @@ def test_complex_images_become_magnitudes(case: Made, tmp_path: Path) -> None:
     turned = replace(case.mean, voxels=(case.mean.voxels * np.exp(2j)).astype(np.complex64))
     write_dicom(turned, tmp_path / "out", source=case.source)
     assert_allclose(read(tmp_path / "out").voxels, case.mean.voxels, atol=step(case.mean) / 2, rtol=1e-5)
+
+
+def test_a_description_with_a_backslash_stays_a_text(tmp_path: Path) -> None:
+    save(classic(**HEADER | {"SeriesDescription": ["sax", "cine"]}), tmp_path / "in" / "a.dcm")
+    image = derived(read(tmp_path / "in"), tmp_path / "in", slices=(0, 1)).write(tmp_path / "out")[0]
+    assert image.SeriesDescription == "sax cine kfine 12x16"
+
+
+@pytest.mark.parametrize("period", [None, 0.2])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_times_that_the_source_does_not_have(tmp_path: Path, period: float | None) -> None:
+    """Without trigger times and heart beat in the source, those that somebody sets are no trigger times of its."""
+    header = {keyword: value for keyword, value in HEADER.items() if keyword != "NominalInterval"}
+    cine(tmp_path / "in", lambda slice_, frame: None, frames=5, **header)
+    low = read(tmp_path / "in")
+    assert low.frame_times is None
+    timed = replace(low, frame_times=(0.0, 0.04, 0.08, 0.12, 0.16), period=period)
+    images = derived(timed, tmp_path / "in", slices=(0, 1)).write(tmp_path / "out")
+    assert not any("TriggerTime" in image for image in images)
+    assert [image.TemporalPositionIdentifier for image in images] == list(range(1, 11))
 
 
 def test_every_keyword_that_is_kept_exists() -> None:

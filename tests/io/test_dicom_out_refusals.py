@@ -16,8 +16,7 @@ from refusals import refused
 
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.image import Image
-from kfine.io import read
-from kfine.io.dicom_writing import write_dicom
+from kfine.io import read, write_dicom
 
 pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
 

@@ -73,6 +73,12 @@ def test_several_series_are_listed(tmp_path: Path) -> None:
     refused(InputError, "no series 5", read, tmp_path, series="5")
 
 
+def test_none_is_no_number_of_a_series(tmp_path: Path) -> None:
+    series(tmp_path / "a", slices=1)
+    series(tmp_path / "b", slices=1, SeriesInstanceUID="1.2.3.4", SeriesNumber=None)
+    refused(InputError, "no series None", read, tmp_path, series="None")
+
+
 def test_two_series_of_one_number(tmp_path: Path) -> None:
     series(tmp_path / "a")
     series(tmp_path / "b", slices=1, SeriesInstanceUID="1.2.3.4")
@@ -132,6 +138,14 @@ def test_mixed_series(tmp_path: Path, tags: dict[str, Any], part: str) -> None:
 )
 def test_bad_file(tmp_path: Path, tags: dict[str, Any], part: str) -> None:
     refused(InputError, part, read, save(classic(**tags), tmp_path / "image.dcm"))
+
+
+def test_a_single_image_type_is_one_value(tmp_path: Path) -> None:
+    """PRIMARY holds an I and a P, but no image of imaginary parts."""
+    save(classic(), tmp_path / "in" / "a")
+    save(classic(ImagePositionPatient=position(1), ImageType="PRIMARY"), tmp_path / "in" / "b")
+    assert read(tmp_path / "in").slices == 2
+    refused(InputError, "mosaic", read, save(classic(ImageType="MOSAIC"), tmp_path / "c"))
 
 
 def test_constant_and_infinite_images(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,23 @@ def test_lost_geometry_is_warned_about(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         write(Image(_image(1, 1, 4, 4)), tmp_path / "b.npy")
+
+
+def test_lost_times_are_warned_about(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="times and period are not written"):
+        write(Image(_image(2, 1, 4, 4), frame_times=(0.0, 0.04), period=0.08), tmp_path / "a.npy")
+
+
+def test_lost_coverage_is_warned_about(tmp_path: Path) -> None:
+    coverage = np.ones((4, 4), bool)
+    coverage[0] = False
+    image = Image(_image(1, 1, 4, 4), coverage=coverage)
+    with pytest.warns(UserWarning, match="NIfTI holds no coverage"):
+        write(image, tmp_path / "a.nii")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(image, tmp_path / "b.npy")
+        write(replace(image, coverage=None), tmp_path / "c.nii")
 
 
 def test_a_magnitude_image_has_no_kspace(tmp_path: Path) -> None:

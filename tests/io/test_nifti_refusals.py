@@ -82,6 +82,11 @@ def test_pair_of_files_is_pointed_at(tmp_path: Path) -> None:
     refuse(tmp_path, ".hdr and .img", stored(magic=b"ni1"), packed=True)
 
 
+def test_header_of_a_pair_is_pointed_at(tmp_path: Path) -> None:
+    (tmp_path / "a.hdr").write_bytes(stored(magic=b"ni1")[:348])
+    refused(InputError, ".hdr and .img", read, tmp_path / "a.hdr")
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_terabytes_are_refused_before_allocation(tmp_path: Path, packed: bool) -> None:
     content = stored(dim=(3, 32000, 32000, 1000))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from raw_files import COILS, COLUMNS, ROWS, coils, measured, noise, thing, to_kspace
 from refusals import refused
 
@@ -98,6 +98,18 @@ def test_frames_sampled_in_turn(tmp_path: Path) -> None:
     for frame in image.voxels[:, 0]:
         assert np.sqrt(((np.abs(frame) - np.abs(thing()))[OBJECT] ** 2).mean()) < 0.05
     refused(InputError, "sampled alike", read, saved(tmp_path, kspace[:, :, 0]))
+
+
+def test_every_slice_has_coils_of_its_own(tmp_path: Path) -> None:
+    """The coils of one slice determine nearly all, those of the other, all alike, only what was sampled."""
+    sampled = (ROW % 2 == 0) | CENTRE
+    good = measured(COILS, 0.003) * sampled
+    poor = np.stack([to_kspace(thing()) / 2] * COILS) * sampled
+    nearly_all, little = (read(saved(tmp_path, slice_), coil_axis=0).coverage for slice_ in (good, poor))
+    assert little.mean() < 0.8
+    for slices in ([good, poor], [poor, good]):
+        both = read(saved(tmp_path, np.stack(slices)), coil_axis=1).coverage
+        assert_array_equal(both, little if nearly_all is None else little & nearly_all)
 
 
 def test_noise_of_combined_coils(tmp_path: Path) -> None:

@@ -20,12 +20,20 @@ from raw_files import (
 )
 
 from kfine.io import read
+from kfine.io.ismrmrd import _readouts as readouts_of
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 OBJECT = np.abs(thing()) > 0.5
-BIT = {"noise": 1 << 18, "calibration": 1 << 19, "reversed": 1 << 21, "navigator": 1 << 22}
+BIT = {"noise": 1 << 18, "calibration": 1 << 19, "reversed": 1 << 21}
+NO_IMAGE = [
+    getattr(ismrmrd, f"ACQ_IS_{name}")
+    for name in (
+        "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA",
+        "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
+    )
+]  # fmt: skip
 
 
 def oversampled(count: int = COILS, axis: int = -2) -> np.ndarray:
@@ -64,7 +72,9 @@ def test_bart(tmp_path: Path) -> None:
     path = write_bart(tmp_path / "a", kspace.transpose(1, 2, 0)[:, :, None])
     expected = np.abs(thing())[OBJECT]
     for half in (path, path.with_suffix(".hdr")):
-        assert_allclose(np.abs(read(half).voxels[0, 0])[OBJECT], expected, atol=0.03)
+        with pytest.warns(UserWarning, match="no voxel size: taken as 1 mm"):
+            image = read(half)
+        assert_allclose(np.abs(image.voxels[0, 0])[OBJECT], expected, atol=0.03)
 
 
 def test_bart_in_time_and_in_three_dimensions(tmp_path: Path) -> None:
@@ -132,7 +142,9 @@ def test_ismrmrd_slices_in_any_order_averages_and_what_is_no_image(tmp_path: Pat
         where = {"slice": number, "position": (0, 0, place)}
         readouts += lines(kspace * factor * 1.5, average=0, **where)
         readouts += lines(kspace * factor * 0.5, average=1, **where)
-        readouts.append(acquisition(kspace[:, 0] * 99, flags=BIT["navigator"], **where))
+        # In the middle of k-space, where any of them would ruin the image.
+        centre = {"kspace_encode_step_1": ROWS // 2, **where}
+        readouts += [acquisition(kspace[:, 20] * 99, flags=1 << bit - 1, **centre) for bit in NO_IMAGE]
         readouts.append(
             acquisition(kspace[:, 20] * 99, flags=BIT["calibration"], kspace_encode_step_1=20, **where)
         )
@@ -166,6 +178,41 @@ def test_ismrmrd_partial_fourier_asymmetric_echo_and_reversed_lines(tmp_path: Pa
     assert image.coverage.sum() == 32 * 30
     gain = (47 * 39 / (ROWS * COLUMNS)) ** 0.5
     assert_allclose(to_kspace(image.voxels[0, 0])[15:, 9:], kspace[0, 16:, 10:] * gain, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [COLUMNS, COLUMNS - 1])
+@pytest.mark.parametrize("centre", ["mirrored", "as sampled", "unset"])
+def test_ismrmrd_reversed_full_lines(tmp_path: Path, columns: int, centre: str) -> None:
+    kspace = to_kspace(thing()[:, :columns])[None].astype(np.complex64)
+    told = {"mirrored": columns // 2, "as sampled": columns - 1 - columns // 2, "unset": 0}[centre]
+    readouts = [
+        acquisition(kspace[:, row, ::-1], flags=BIT["reversed"], centre=told, kspace_encode_step_1=row)
+        if row % 2
+        else acquisition(kspace[:, row], kspace_encode_step_1=row)
+        for row in range(ROWS)
+    ]
+    header = xml_header((columns, ROWS, 1), (100, 96, 3), centre=ROWS // 2)
+    image = read(write_mrd(tmp_path / "a.h5", header, readouts))
+    assert_allclose(to_kspace(image.voxels[0, 0]), kspace[0], atol=1e-4)
+
+
+def test_only_chunks_with_wanted_readouts_are_read() -> None:
+    class Counted:
+        def __init__(self) -> None:
+            self.starts: list[int] = []
+
+        def fields(self, name: str) -> "Counted":
+            assert name == "data"
+            return self
+
+        def __getitem__(self, part: slice) -> list[int]:
+            self.starts.append(part.start)
+            return list(range(1000)[part])
+
+    data = Counted()
+    wanted = np.array([3, 200, 900])
+    assert list(readouts_of(data, wanted)) == [(3, 3), (200, 200), (900, 900)]
+    assert data.starts == [0, 768]
 
 
 def test_ismrmrd_frames(tmp_path: Path) -> None:

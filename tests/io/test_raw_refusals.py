@@ -122,6 +122,12 @@ def test_header_refusals(old: str, new: str, part: str) -> None:
     refused(InputError, part, read_raw_header, FASTMRI.replace(old, new), name="a.h5")
 
 
+def test_a_matrix_that_nobody_asks_for_may_be_anything() -> None:
+    header = FASTMRI.replace("<reconSpace><matrixSize><x>48</x>", "<reconSpace><matrixSize><x>0</x>")
+    assert header != FASTMRI
+    assert read_raw_header(header, name="a.h5") == read_raw_header(FASTMRI, name="a.h5")
+
+
 def test_endless_header() -> None:
     refused(InputError, "at most", read_raw_header, FASTMRI + " " * (1 << 23), name="a.h5")
 
@@ -141,6 +147,15 @@ def test_ismrmrd_refusals(tmp_path: Path) -> None:
     told("heart phases or repetitions", [line, acquisition(kspace[:, 0], phase=1, repetition=1)])
     told("as many coils", [line, acquisition(kspace[:1, 0])])
     told("readouts of an image", [acquisition(kspace[:, 0], flags=1 << 18)])
+
+
+def test_ismrmrd_of_which_nothing_is_left_without_oversampling(tmp_path: Path) -> None:
+    kspace = np.zeros((1, ROWS, 80), np.complex64)
+    kspace[:, :, 41] = 1
+    header = xml_header(
+        (80, ROWS, 1), (200, 96, 3), recon=(52, ROWS, 1), recon_fov=(130, 96, 3), centre=ROWS // 2
+    )
+    refused(InputError, "beside each other", read, write_mrd(tmp_path / "a.h5", header, lines(kspace)))
 
 
 def test_ismrmrd_readouts_cut_short(tmp_path: Path) -> None:
@@ -185,4 +200,13 @@ def test_bart_halves(tmp_path: Path) -> None:
 def test_bart_partitions_sampled_differently(tmp_path: Path) -> None:
     kspace = np.stack([to_kspace(thing())] * 4, -1)
     kspace[::2, :, 1] = 0
+    refused(InputError, "partitions sampled alike", read, write_bart(tmp_path / "a", kspace))
+
+
+def test_partitions_that_swap_their_rows_in_the_next_frame(tmp_path: Path) -> None:
+    """Over both frames every partition has every row, in each frame none has."""
+    kspace = np.zeros((ROWS, COLUMNS, 2, *(1,) * 7, 2), np.complex64)
+    for partition, frame in np.ndindex(2, 2):
+        rows = slice((partition + frame) % 2, None, 2)
+        kspace[rows, :, partition, ..., frame] = to_kspace(thing())[rows].reshape(-1, COLUMNS, *(1,) * 7)
     refused(InputError, "partitions sampled alike", read, write_bart(tmp_path / "a", kspace))

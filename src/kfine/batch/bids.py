@@ -82,11 +82,14 @@ def described(top: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def find_bids_cases(top: Path, *, out: Path, only: Sequence[str] = ()) -> Search:
+def find_bids_cases(
+    top: Path, *, out: Path, only: Sequence[str] = (), resolution: str | None = None
+) -> Search:
     """Return the images in the `anat` folders of the dataset `top`; other images are left out.
 
     out: the output folder, which is not looked into.
     only: patterns of labels, as in `kfine.batch.finding`.
+    resolution: that results are named by (`resolution_label`): images that differ in theirs alone would share a name.
     """
     search = Search()
 
@@ -116,7 +119,7 @@ def find_bids_cases(top: Path, *, out: Path, only: Sequence[str] = ()) -> Search
                 search.left_out.append((printable(place), why))
     search.cases.sort(key=lambda case: case.label)
     search.keep_apart(
-        lambda case: str(case.place.with_name(BidsName.of(case.place.name).derived(resolution="")))
+        lambda case: str(case.place.with_name(BidsName.of(case.place.name).derived(resolution=resolution)))
     )
     return search
 

@@ -15,9 +15,12 @@ class Discretion:
     """Which parts of paths name patients, and what stands for them: learnt from the headers of DICOM files.
 
     A stand-in is the same in every run, and tells nothing to whoever does not have the images.
+
+    hide: False where nothing stands for anything: names stay as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hide: bool = True) -> None:
+        self._hide = hide
         # Of each part of a path, and of each word, that names a patient: a study of that patient.
         self._parts: dict[str, str] = {}
         self._words: dict[str, str] = {}
@@ -29,7 +32,7 @@ class Discretion:
         """
         name, number = str(header.get("PatientName") or ""), str(header.get("PatientID") or "")
         pseudonym = name.strip("^ ").lower() == number.strip().lower()
-        if pseudonym or str(header.get("PatientIdentityRemoved") or "").strip() == "YES":
+        if not self._hide or pseudonym or str(header.get("PatientIdentityRemoved") or "").strip() == "YES":
             return
         words = patient_words(header)
         study = str(header.get("StudyInstanceUID") or "")

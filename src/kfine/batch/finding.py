@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kfine.batch.cases import RESULT, Case, Search, matches, printable
+from kfine.batch.discretion import Discretion
 from kfine.batch.walking import files_below
 from kfine.errors import InputError, KfineError
 from kfine.io.checks import clean_text
@@ -33,19 +34,27 @@ class _Member:
     derived: bool
 
 
-def find_cases(top: Path, *, out: Path, only: Sequence[str] = (), force: bool = False) -> Search:
+def find_cases(
+    top: Path,
+    *,
+    out: Path,
+    only: Sequence[str] = (),
+    force: bool = False,
+    discretion: Discretion | None = None,
+) -> Search:
     """Return the images below the folder `top`.
 
     Args:
         top: the input folder.
         out: the output folder, which is not looked into.
-        only: patterns of labels such as "*_T1w.nii.gz"; images that match none are not looked for.
+        only: patterns of labels such as "*_T1w.nii.gz"; images that match none are neither cases nor left out.
         force: whether derived DICOM images and results of kfine are restored too.
+        discretion: what stands for the names of patients; learnt from all files if left out.
 
     Raises:
         ResourceError: the system refuses to go on.
     """
-    search, members, files = Search(), list[_Member](), list[Path]()
+    search, members, files = Search(discretion=discretion or Discretion()), list[_Member](), list[Path]()
     failures, left = list[tuple[Path, KfineError]](), list[tuple[Path, str]]()
     for path in files_below(top, leave=[out], on_error=lambda p, e: failures.append((p, _unlisted(p, e)))):
         try:
@@ -65,6 +74,7 @@ def find_cases(top: Path, *, out: Path, only: Sequence[str] = (), force: bool = 
     cases = [_file_case(path, top, search) for path in files if path not in results]
     cases += _series_cases(members, top, search, force=force)
     wanted = [case for case in cases if matches(case.label, only)]
+    search.left_out = [pair for pair in search.left_out if matches(pair[0], only)]
     search.cases = sorted(wanted, key=lambda case: (case.label, case.paths))
     named = [(printable(_hidden(path, top, search)), error) for path, error in failures]
     search.failures = [pair for pair in named if matches(pair[0], only)]

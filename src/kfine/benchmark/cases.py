@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +22,7 @@ from kfine.benchmark.degradations import Degradation, degraded
 from kfine.benchmark.meter import metered
 from kfine.benchmark.scoring import METRICS, as_array, score
 from kfine.benchmark.truths import Truth
-from kfine.errors import InputError
+from kfine.errors import InputError, ResourceError
 from kfine.evaluation.calibration import calibration
 from kfine.evaluation.comparison import check_same_grid
 from kfine.evaluation.perceptual import Distance
@@ -60,24 +62,35 @@ class Case:
         return arrays if len(arrays) == len(found) else None
 
     def solve(self, distances: Mapping[str, Distance]) -> list[Arrays]:
-        """Restore and score every slice, keep them and return their arrays.
+        """Restore and score every slice, and return their arrays.
 
         Raises:
             InputError: the competitor gives back another grid, or voxels that are not finite.
         """
         truth = self.truth
         low = degraded(truth.image, self.degradation, seed=self.own_seed)
-        with metered() as cost:
+        with _noted() as notes, metered() as cost:
             outcome = self.competitor.restore(low, matrix=truth.image.matrix, seed=self.own_seed)
         _check(outcome, truth, self.competitor.name)
         price = np.array([cost.seconds / len(truth.numbers), cost.memory])
-        found = [
-            _scored(outcome, truth, index, distances) | {"cost": price} for index in range(len(truth.numbers))
+        said = np.array(list(dict.fromkeys(notes)), np.str_)
+        return [
+            _scored(outcome, truth, index, distances) | {"cost": price, "notes": said}
+            for index in range(len(truth.numbers))
         ]
-        self.parts.folder.parent.mkdir(parents=True, exist_ok=True)
-        for number, arrays in zip(truth.numbers, found, strict=True):
+
+    def keep(self, slices: Sequence[Arrays]) -> None:
+        """Keep the arrays of every slice.
+
+        Raises:
+            ResourceError: the disk is full or the folder is read-only.
+        """
+        try:
+            self.parts.folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResourceError(f"{self.parts.folder.parent}: cannot be made ({error.strerror})") from None
+        for number, arrays in zip(self.truth.numbers, slices, strict=True):
             self.parts.save(number, arrays)
-        return found
 
 
 def make_case(
@@ -139,6 +152,22 @@ def _scored(outcome: Outcome, truth: Truth, index: int, distances: Mapping[str, 
         if std is not None:
             arrays["spread"] = std
     return arrays
+
+
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """Yield what is warned of in the block, which goes on its way at its end."""
+    said: list[str] = []
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            yield said
+    finally:
+        for each in caught:
+            if issubclass(each.category, UserWarning):
+                said.append(str(each.message))
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def _plane(image: Image, index: int) -> NDArray[Any]:

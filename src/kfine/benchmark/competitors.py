@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
+from kfine.checkpoint import Model, load_model
 from kfine.devices import choose_device, choose_precision
 from kfine.errors import UsageError
 from kfine.image import Image
-from kfine.methods.choice import SERVED_BY
+from kfine.methods.choice import packaged_for
 from kfine.methods.grids import Matrix
 from kfine.methods.options import BASELINES, METHODS
 from kfine.restoration import restore
 
 # Methods for cines restore frames together; the benchmark's slices are single frames.
-_OF_CINES = "cine-"
+_OF_FRAMES = tuple(name for name in METHODS if name != "auto" and not name.startswith("cine-"))
+BASELINE_KIND, SINGLE_KIND, SAMPLED_KIND = KINDS = ("baseline", "single", "sampled")
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,15 @@ class Outcome:
 
 
 class Competitor(Protocol):
-    """A method that can take part.  Plain attributes will do:
+    """A method that can take part.  Plain attributes will do.
+
+    How much it does may be said by an attribute `kind`: "baseline" (nothing learnt), "single" (a network without
+    sampling) or "sampled"; else "sampled" where it gives samples and "single" where it does not.
 
     >>> class Doubled:
     ...     name = "twice nearest"
     ...     settings = {"factor": 2.0}
+    ...     kind = "baseline"
     ...
     ...     def restore(self, low, *, matrix, seed):
     ...         return Outcome(restore(low, matrix=matrix, method="nearest").mean)
@@ -88,14 +93,20 @@ class Packaged:
     device: str = "auto"
 
     @property
+    def kind(self) -> str | None:
+        """Whether it needs no training; else what it gives decides."""
+        return BASELINE_KIND if self.method in BASELINES else None
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """Method, model, device and precision."""
+        """Method, model with its network and how it samples, device and precision."""
         if self.model is None:
             return {"method": self.method}
-        device = choose_device(self.device)
+        device, config = choose_device(self.device), self.model.config
         return {
             "method": self.method,
-            "model": {"name": self.model.name, "sha256": self.model.digest},
+            "model": {"name": self.model.name, "sha256": self.model.digest, "network": config["network"]},
+            "sampling": config.get("sampling", {}),
             "device": str(device),
             "precision": str(choose_precision("auto", device)).removeprefix("torch."),
         }
@@ -112,7 +123,7 @@ class Packaged:
 
 def available() -> list[str]:
     """Return the methods of single frames that can run: baselines, and what a packaged model serves."""
-    return [name for name in METHODS if name in BASELINES or _packaged_for(name) is not None]
+    return [name for name in _OF_FRAMES if name in BASELINES or packaged_for(name) is not None]
 
 
 def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") -> list[Competitor]:
@@ -123,8 +134,8 @@ def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") ->
         device: of the methods of kfine.
 
     Raises:
-        UsageError: an unknown or repeated name, a method of cines, one without a model, or settings that are not
-            JSON-ready.
+        UsageError: an unknown or repeated name or kind, a method of cines, one without a model, or settings that are
+            not JSON-ready.
         ModelError: the model cannot be found, read or trusted.
     """
     found = [_named(each, device) if isinstance(each, str) else each for each in names or available()]
@@ -135,6 +146,10 @@ def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") ->
             raise UsageError(
                 f"method {each.name}: expected settings that JSON can hold, by which a finished case is known again"
             ) from None
+        if kind_of(each) not in (None, *KINDS):
+            raise UsageError(
+                f"method {each.name}: expected a kind of {', '.join(KINDS)}, got {kind_of(each)!r}"
+            )
     called = [each.name for each in found]
     twice = sorted({name for name in called if called.count(name) > 1})
     if twice:
@@ -142,30 +157,43 @@ def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") ->
     return found
 
 
-def is_baseline(competitor: Competitor) -> bool:
-    """Return whether it is one of kfine's methods that need no training."""
-    return isinstance(competitor, Packaged) and competitor.method in BASELINES
+def kind_of(competitor: Competitor) -> str | None:
+    """Return how much a competitor says that it does, None where it does not say."""
+    kind: str | None = getattr(competitor, "kind", None)
+    return kind
 
 
 def seen_in_training(
     competitors: Sequence[Competitor], *, tested: Collection[str], there: Collection[str]
-) -> list[str]:
-    """Return a line for each model that was, by its own config, trained on some of the subjects it is tested on.
+) -> tuple[list[str], list[str]]:
+    """Return a line for each model that may have been trained on subjects it is tested on, and one where none can say.
 
-    A model's config names the subjects that were held out.  Where one of them is among the subjects of the folder,
-    `there`, the folder is what it was trained on, and whoever is `tested` without being held out was seen in training.
+    A model's config names the subjects that were held out, nothing else of its data.  Where all of them are among the
+    subjects of the folder, `there`, the folder may be what it was trained on, and whoever is `tested` without being
+    held out may have been seen.  Where a name is missing or none is known, nothing is known.
     """
-    lines = []
+    seen, unknown = [], []
     for each in competitors:
-        model = each.model if isinstance(each, Packaged) else None
-        held_out = _held_out(model.config) if model else set()
-        seen = sorted(set(tested) - held_out) if held_out & set(there) else []
-        if model and seen:
-            lines.append(
-                f"{each.name}: model {model.name} was trained on {', '.join(seen)}; its figures there are no test "
-                f"(held out: {', '.join(sorted(held_out))})"
+        if not isinstance(each, Packaged) or each.model is None:
+            continue
+        model, held_out = each.model, _held_out(each.model.config)
+        others = sorted(set(tested) - held_out)
+        if not others:
+            continue
+        if not held_out or not held_out <= set(there):
+            unknown.append(
+                f"{each.name}: whether model {model.name} was trained on these patients is not known: those that were "
+                "held out from its training are not all in the folder"
+                if held_out
+                else f"{each.name}: whether model {model.name} was trained on these patients is not known: it names "
+                "none that were held out"
             )
-    return lines
+        else:
+            seen.append(
+                f"{each.name}: model {model.name} may have been trained on {', '.join(others)}; its figures there are "
+                f"no test (held out: {', '.join(sorted(held_out))})"
+            )
+    return seen, unknown
 
 
 def _held_out(config: Mapping[str, Any]) -> set[str]:
@@ -187,23 +215,20 @@ def code_of(competitor: Competitor) -> str:
 
 def _named(text: str, device: str) -> Competitor:
     method, _, model = text.partition("=")
-    if method not in METHODS or method == "auto" or method.startswith(_OF_CINES):
-        known = [name for name in METHODS if name != "auto" and not name.startswith(_OF_CINES)]
-        raise UsageError(f"method {method}: expected one of {', '.join(known)}, or METHOD=MODEL")
+    if method not in _OF_FRAMES:
+        raise UsageError(f"method {method}: expected one of {', '.join(_OF_FRAMES)}, or METHOD=MODEL")
     if method in BASELINES:
         if model:
             raise UsageError(f"method {text}: {method} has no use for a model; leave it out")
         return Packaged(method, method, None, device)
-    which = model or _packaged_for(method)
+    which = model or packaged_for(method)
     if which is None:
         raise UsageError(f"method {method}: no model for it is packaged; give {method}=MODEL_FOLDER")
     loaded = load_model(which)
-    return Packaged(f"{method} ({loaded.name})" if model else method, method, loaded, device)
+    return Packaged(f"{method} ({_shown(model, loaded)})" if model else method, method, loaded, device)
 
 
-def _packaged_for(method: str) -> str | None:
-    """Return the packaged model that `kfine.restore` takes for a method of single frames: one made for it first."""
-    made_for = {name: read_config(PACKAGED / name)["method"] for name in packaged_models()}
-    serving = () if method.startswith(_OF_CINES) else SERVED_BY.get(method, ())
-    names = (name for wanted in serving for name, made in made_for.items() if made == wanted)
-    return next(names, None)
+def _shown(model: str, loaded: Model) -> str:
+    """Return what tables call a model: kfine train calls all of its folders "model", their parents' names differ."""
+    folder = Path(model).resolve()
+    return folder.parent.name if loaded.name == "model" and folder.parent.name else loaded.name

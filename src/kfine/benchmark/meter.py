@@ -20,8 +20,8 @@ class Cost:
 
     Attributes:
         seconds: wall clock.
-        memory: greatest resident memory during the block above that at its start, MiB; of a GPU's own allocator where
-            one is at work.  nan where the system does not tell (other than Linux).
+        memory: greatest resident memory during the block above that at its start, MiB; likewise of a GPU's own
+            allocator where one is at work.  nan where the system does not tell (other than Linux).
     """
 
     seconds: float = math.nan
@@ -36,6 +36,7 @@ def metered() -> Iterator[Cost]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
     before = _forget_peak()
     cost, began = Cost(), time.perf_counter()
     yield cost
@@ -43,8 +44,8 @@ def metered() -> Iterator[Cost]:
         torch.cuda.synchronize()
     cost.seconds = time.perf_counter() - began
     cost.memory = max(_resident("VmHWM") - before, 0.0)
-    if on_gpu and torch.cuda.max_memory_allocated():
-        cost.memory = torch.cuda.max_memory_allocated() / _MIB
+    if on_gpu and torch.cuda.max_memory_allocated() > held:
+        cost.memory = (torch.cuda.max_memory_allocated() - held) / _MIB
 
 
 def _forget_peak() -> float:

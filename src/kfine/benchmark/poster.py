@@ -7,25 +7,32 @@ rows low resolution, bicubic, SRGAN, LDM and reference; columns Laplacian varian
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kfine.benchmark.results import Results
+from kfine.benchmark.statistics import over_patients
 
 LOW = "nearest"  # the low resolution as it is, each pixel as large as it was: sharpness needs the truth's matrix
-COLUMNS = ("laplacian", "fft", "psnr", "ms_ssim", "nrmse")
+SHARPNESS = ("laplacian", "fft")
+COLUMNS = (*SHARPNESS, "psnr", "ms_ssim", "nrmse")
 REFERENCE = "reference"
 _HOW = (
-    "Means over patients; in brackets the distance to the reference's value. Sharpness at 8 bits; PSNR, MS-SSIM and "
-    "NRMSE inside the body. Low resolution: nearest neighbour at the reference's matrix."
+    "Means over patients; in brackets the distance to the reference's value over the same patients. Sharpness at 8 "
+    "bits; PSNR, MS-SSIM and NRMSE inside the body. Low resolution: nearest neighbour at the reference's matrix."
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: means over patients of each of `COLUMNS`; nan where there is none."""
+    """One row: means over patients of each of `COLUMNS`; nan where there is none.
+
+    truth: the reference's sharpness, by column, over the same patients.
+    """
 
     name: str
     values: tuple[float, ...]
+    truth: Mapping[str, float]
 
 
 def poster_rows(results: Results, degradation: str) -> list[Row]:
@@ -33,25 +40,32 @@ def poster_rows(results: Results, degradation: str) -> list[Row]:
 
     PSNR, MS-SSIM and NRMSE are taken inside the body, see `kfine.benchmark.scoring.METRICS`.
     """
-    there = [method for method in results.methods if results.of(degradation, method)]
-    ordered = [method for method in there if method == LOW] + [method for method in there if method != LOW]
-    rows = [
-        Row(
-            "low resolution" if method == LOW else method,
-            tuple(results.estimate(degradation, method, key).mean for key in COLUMNS),
-        )
-        for method in ordered
-    ]
+    there = results.there(degradation)
+    rows = []
+    for method in sorted(there, key=lambda method: method != LOW):
+        values = tuple(results.estimate(degradation, method, key).mean for key in COLUMNS)
+        own = {key: results.estimate(degradation, method, f"{key}_truth").mean for key in SHARPNESS}
+        title = results.title(degradation, method)
+        rows.append(Row(title.replace(LOW, "low resolution") if method == LOW else title, values, own))
     if there:
-        own = [results.estimate(degradation, there[0], key).mean for key in ("laplacian_truth", "fft_truth")]
-        rows.append(Row(REFERENCE, (*own, math.nan, math.nan, math.nan)))
+        own = {key: _of_truth(results, degradation, f"{key}_truth") for key in SHARPNESS}
+        rows.append(Row(REFERENCE, (*own.values(), math.nan, math.nan, math.nan), own))
     return rows
+
+
+def _of_truth(results: Results, degradation: str, key: str) -> float:
+    """Return the mean over all patients of whom any method has a result."""
+    values: dict[str, float] = {}
+    for method in results.there(degradation):
+        values |= results.patients(degradation, method, key)
+    return over_patients(values).mean
 
 
 def markdown(results: Results, degradation: str) -> str:
     """Return the table for a README or a model card; beside each sharpness stands its distance to the reference's."""
     rows = poster_rows(results, degradation)
-    own = rows[-1].values
+    if not rows:
+        return "No method came to a result.\n"
     lines = [
         "| | Laplacian variance | FFT | PSNR dB | MS-SSIM | NRMSE |",
         "| --- |" + " --- |" * len(COLUMNS),
@@ -59,9 +73,11 @@ def markdown(results: Results, degradation: str) -> str:
     for row in rows:
         laplacian, fft, decibels, similarity, error = row.values
         is_reference = row.name == REFERENCE
+        own = row.truth
         cells = (
-            f"{laplacian:.1f}" + ("" if is_reference else f" ({100 * (laplacian / own[0] - 1):+.1f} %)"),
-            f"{fft:.2f}" + ("" if is_reference else f" ({fft - own[1]:+.2f})"),
+            f"{laplacian:.1f}"
+            + ("" if is_reference else f" ({100 * (laplacian / own['laplacian'] - 1):+.1f} %)"),
+            f"{fft:.2f}" + ("" if is_reference else f" ({fft - own['fft']:+.2f})"),
             *(f"{value:.{digits}f}" for value, digits in ((decibels, 2), (similarity, 4), (error, 4))),
         )
         lines.append(f"| {row.name} | " + " | ".join("-" if "nan" in cell else cell for cell in cells) + " |")
@@ -71,6 +87,8 @@ def markdown(results: Results, degradation: str) -> str:
 def document(results: Results) -> str:
     """Return the tables under all degradations as one Markdown file, ready to be cut from."""
     about = results.about
-    who = f"{len(about['subjects'])} patients of {about['folder']}, seed {about['seed']}. {about['machine']}."
+    count = len(results.subjects)
+    patients = "1 patient" if count == 1 else f"{count} patients"
+    who = f"{patients} of {about['folder']}, seed {about['seed']}. {about['machine']}."
     parts = [f"## {each.title}\n\n{markdown(results, each.name)}" for each in results.degradations]
     return "\n".join([f"{who} {_HOW}\n", *parts])

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfine.benchmark.cases import SAMPLE, Case
-from kfine.benchmark.competitors import is_baseline
+from kfine.benchmark.competitors import KINDS, SAMPLED_KIND, SINGLE_KIND, kind_of
 from kfine.benchmark.degradations import Degradation
 from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, METRICS
 from kfine.benchmark.statistics import Estimate, over_patients, paired
 from kfine.evaluation.calibration import Calibration
+from kfine.evaluation.metrics import mean_of_known
 from kfine.streaming import Arrays
 
-# How much a method does: nothing learnt, one pass of a network, many samples.
-BASELINE, SINGLE, SAMPLED = 0, 1, 2
+# How much a method does: nothing learnt, a network without sampling, many samples.
+BASELINE, SINGLE, SAMPLED = range(len(KINDS))
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Record:
         values: metric -> (slice,).
         rings: (slice, 2, ring), correlation and error.
         calibration: of the spread, None where there is none or the variant is not the mean.
-        seconds, memory: a slice; MiB.
+        seconds, memory: a slice; MiB.  nan of one sample: only all of them together were timed.
+        notes: kfine's warnings; with the mean's record.
     """
 
     case: Case
@@ -43,6 +45,7 @@ class Record:
     calibration: Calibration | None
     seconds: float
     memory: float
+    notes: tuple[str, ...] = ()
 
     def picture(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Return the truth's middle slice restored, and its standard deviation where there is one."""
@@ -66,8 +69,9 @@ def records_of(case: Case, slices: list[Arrays]) -> list[Record]:
             values={metric.key: scores[variant, :, at] for at, metric in enumerate(METRICS)},
             rings=rings[variant],
             calibration=Calibration(np.sum(sums, axis=0)) if sums and not variant else None,
-            seconds=float(seconds),
-            memory=float(memory),
+            seconds=math.nan if variant else float(seconds),
+            memory=math.nan if variant else float(memory),
+            notes=() if variant else tuple(map(str, slices[0]["notes"])),
         )
         for variant in range(len(scores))
     ]
@@ -103,25 +107,37 @@ class Results:
 
     @cached_property
     def methods(self) -> list[str]:
-        """Labels: baselines, then networks of one pass, then those that sample; as given within each."""
+        """Labels: baselines, then networks without sampling, then those that sample; as given within each."""
         labels = list(dict.fromkeys(record.label for record in self.records))
         return sorted(labels, key=self.tier)
 
     @cached_property
     def _tiers(self) -> dict[str, int]:
-        sampled = {record.case.competitor.name for record in self.records if record.calibration is not None}
-        return {
-            record.label: BASELINE
-            if is_baseline(record.case.competitor)
-            else SAMPLED
-            if record.case.competitor.name in sampled
-            else SINGLE
-            for record in self.records
-        }
+        sampled = {record.case.competitor.name for record in self.records if record.variant}
+        tiers = {}
+        for record in self.records:
+            given = SAMPLED_KIND if record.case.competitor.name in sampled else SINGLE_KIND
+            tiers[record.label] = KINDS.index(kind_of(record.case.competitor) or given)
+        return tiers
 
     def tier(self, method: str) -> int:
-        """Return how much a method does: `BASELINE`, `SINGLE` (one pass) or `SAMPLED`."""
+        """Return how much a method does: `BASELINE`, `SINGLE` (no sampling) or `SAMPLED`."""
         return self._tiers[method]
+
+    @property
+    def subjects(self) -> list[str]:
+        """Patients of whom there is a result."""
+        return sorted({record.case.truth.subject for record in self.records})
+
+    def there(self, degradation: str) -> list[str]:
+        """Return the methods that have a result under a degradation."""
+        return [method for method in self.methods if self.of(degradation, method)]
+
+    def title(self, degradation: str, method: str) -> str:
+        """Return the method's name for a row of a table, and of how many patients it has results if not of all."""
+        found = len({record.case.truth.subject for record in self.of(degradation, method)})
+        every = len(self.about["subjects"])
+        return method if found == every else f"{method} ({found} of {every} patients)"
 
     def of(self, degradation: str, method: str) -> list[Record]:
         """Return the records of one method under one degradation."""
@@ -132,7 +148,7 @@ class Results:
         found: dict[str, list[float]] = {}
         for record in self.of(degradation, method):
             found.setdefault(record.case.truth.subject, []).extend(record.values[metric].tolist())
-        return {who: _mean(values) for who, values in found.items()}
+        return {who: mean_of_known(values) for who, values in found.items()}
 
     def estimate(self, degradation: str, method: str, metric: str) -> Estimate:
         """Return the mean over patients."""
@@ -156,11 +172,27 @@ class Results:
             method, other = other, method
         return self.difference(degradation, method, other, metric)
 
+    def complete(self, degradation: str, metric: str, among: Iterable[str]) -> dict[str, float]:
+        """Return the mean of each method that has a value of every patient of whom any of `among` has one.
+
+        Means over other patients compare patients, not methods.
+        """
+        values = {method: self.patients(degradation, method, metric) for method in among}
+        known = {m: {who for who, v in of.items() if not math.isnan(v)} for m, of in values.items()}
+        every = set().union(*known.values())
+        return {
+            method: self.estimate(degradation, method, metric).mean
+            for method, who in known.items()
+            if who and who == every
+        }
+
     def best(self, degradation: str, metric: str, among: Iterable[str]) -> str | None:
-        """Return the method with the best mean, None where there is none or neither end is better."""
+        """Return the method with the best mean of those that are `complete`.
+
+        None where there is none, or neither end of the metric is better.
+        """
         sign = {HIGHER: 1, LOWER: -1}.get(BY_KEY[metric].best)
-        means = {m: self.estimate(degradation, m, metric).mean for m in among if self.of(degradation, m)}
-        known = {method: mean for method, mean in means.items() if not math.isnan(mean)}
+        known = self.complete(degradation, metric, among)
         if sign is None or not known:
             return None
         return max(known, key=lambda method: sign * known[method])
@@ -188,11 +220,6 @@ class Results:
         if not found:
             return math.nan, math.nan
         return float(np.median([r.seconds for r in found])), max(r.memory for r in found)
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
 
 
 def _nanmean(curves: list[NDArray[np.float64]]) -> NDArray[np.float64]:

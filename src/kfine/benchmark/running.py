@@ -21,7 +21,8 @@ from kfine.benchmark.competitors import Competitor, chosen, seen_in_training
 from kfine.benchmark.report.page import page
 from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual
-from kfine.benchmark.truths import Truth, find_subjects, find_truths
+from kfine.benchmark.truths import Truth, find_truths
+from kfine.benchmark.volumes import volumes_below
 from kfine.benchmark.writing import results_csv, results_json
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.evaluation.perceptual import Distance
@@ -73,9 +74,10 @@ def benchmark(
     made = known.named(degradations)
     check_free(output, overwrite=overwrite)
     competitors = chosen(methods, device=device)
-    truths = find_truths(folder, subjects=subjects, slices=slices, matrix=matrix)
-    seen = seen_in_training(
-        competitors, tested={truth.subject for truth in truths}, there=set(find_subjects(folder).values())
+    there = volumes_below(folder, leave=output)
+    truths = find_truths(there, subjects=subjects, slices=slices, matrix=matrix)
+    seen, unknown = seen_in_training(
+        competitors, tested={truth.subject for truth in truths}, there=there.subjects
     )
     for line in seen:
         warnings.warn(line, UserWarning, stacklevel=2)
@@ -96,7 +98,7 @@ def benchmark(
         records=tuple(records),
         failures=tuple(failures),
         warnings=tuple(seen),
-        notes=(note,) if note else (),
+        notes=(*filter(None, [note]), *unknown, *there.notes),
     )
     write(results, output)
     return results
@@ -138,12 +140,18 @@ def _run(
     for done, case in enumerate(cases):
         what = f"{case.degradation.name}, {case.truth.subject}, {case.competitor.name}"
         on_case(done, len(cases), what)
-        finished = case.finished()
-        try:
-            records += records_of(case, finished if finished is not None else case.solve(distances))
-        except KfineError as error:  # one method that cannot is no reason to lose the others
-            names = case.degradation.name, case.truth.subject, case.competitor.name
-            failures.append(Failure(*names, str(error)))
+        slices = case.finished()
+        if slices is None:
+            try:
+                slices = case.solve(distances)
+            except (KfineError, MemoryError, torch.OutOfMemoryError) as error:
+                # One method that cannot is no reason to lose the others.
+                reason = str(error) if isinstance(error, KfineError) else "not enough memory"
+                names = case.degradation.name, case.truth.subject, case.competitor.name
+                failures.append(Failure(*names, reason))
+                continue
+            case.keep(slices)
+        records += records_of(case, slices)
     on_case(len(cases), len(cases), "done")
     return records, failures
 

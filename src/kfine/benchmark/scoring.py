@@ -16,7 +16,7 @@ from kfine.evaluation.metrics import nrmse, psnr, ssim
 from kfine.evaluation.multiscale import ms_ssim
 from kfine.evaluation.perceptual import Distance, lpips_distance
 from kfine.evaluation.rings import Rings, fourier_rings, resolved
-from kfine.evaluation.sharpness import eight_bit, relative_sharpness, sharpness
+from kfine.evaluation.sharpness import eight_bit, fine_detail, sharpness
 
 HIGHER, LOWER, NEITHER = "higher", "lower", ""
 
@@ -104,7 +104,7 @@ def score(
     rings = fourier_rings(plane, restored)
     grey = [eight_bit(x, white=truth.white) for x in (plane, restored)]
     own, other = (sharpness(x) for x in grey)
-    fine = relative_sharpness(restored, mask=body).distance(relative_sharpness(plane, mask=body))
+    fine = fine_detail(restored, mask=body) - fine_detail(plane, mask=body)
     values = {
         "psnr": psnr(plane, restored, data_range=span, mask=body),
         "ssim": ssim(plane, restored, data_range=span, mask=body),
@@ -115,7 +115,7 @@ def score(
         "resolved": resolved(rings.correlation),
         "laplacian_off": 100 * abs(other.laplacian - own.laplacian) / own.laplacian if own.laplacian else math.nan,
         "fft_off": abs(other.fft - own.fft),
-        "fine_off": fine.high,
+        "fine_off": abs(fine),
         "lpips": math.nan,
         "laplacian": other.laplacian,
         "laplacian_truth": own.laplacian,

@@ -6,22 +6,19 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kfine.benchmark.volumes import Found, Volume
 from kfine.degradation import degrade
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.comparison import range_of
 from kfine.evaluation.foreground import Mask, foreground
+from kfine.evaluation.sharpness import WHITE
 from kfine.image import Image, magnitude
-from kfine.io import read
 from kfine.methods.grids import Matrix
 from kfine.methods.ranges import LEAST_TISSUE, TISSUE
-from kfine.training.data import NIFTI, find_volumes, subject_of
-
-WHITE = 0.999  # quantile of the slices' grey values that becomes 255
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Truth:
 
     Attributes:
         subject: the patient, by the first folder's or the file's name.
-        name: the volume's path below the folder.
+        name: the volume's path below the folder (`kfine.benchmark.volumes`).
         image: the slices, of frame 0; complex where the k-space was measured.
         numbers: which slices of the volume they are, counted from 0.
         file_digest: SHA-256 of the volume's file.
@@ -75,44 +72,27 @@ class Truth:
 
 
 def find_truths(
-    folder: Path, *, subjects: Sequence[str] | None, slices: int, matrix: Matrix | None
+    found: Found, *, subjects: Sequence[str] | None, slices: int, matrix: Matrix | None
 ) -> list[Truth]:
     """Return `slices` slices of each volume of the named subjects, or of all.
 
     Args:
-        folder: with NIfTI files or folders of DICOM below it, one or more a subject (`subject_of`).
+        found: the volumes there are.
         subjects: whom to take; None takes all.
         slices: of each volume, see `spread_slices`.
         matrix: bring the truth to this (rows, columns) first, by cropping its k-space; None leaves it.
 
     Raises:
         UsageError: fewer than one slice asked for.
-        InputError: no volume, a subject that is not there, a volume without tissue, or one smaller than `matrix`.
+        InputError: a subject that is not there, a volume without tissue, or one smaller than `matrix`.
     """
     if slices < 1:
         raise UsageError(f"slices {slices}: expected at least 1")
-    paths = find_subjects(folder)
-    missing = sorted(set(subjects or ()) - set(paths.values()))
+    missing = sorted(set(subjects or ()) - set(found.subjects))
     if missing:
-        raise InputError(
-            f"{folder.name}: expected the subjects {', '.join(missing)}; found {', '.join(sorted(set(paths.values())))}"
-        )
-    taken = {path: who for path, who in paths.items() if not subjects or who in subjects}
-    return [
-        _truth(path, subject=who, name=str(path.relative_to(folder)), slices=slices, matrix=matrix)
-        for path, who in taken.items()
-    ]
-
-
-def find_subjects(folder: Path) -> dict[Path, str]:
-    """Return whose every volume below `folder` is.
-
-    Raises:
-        InputError: no folder, or no volume in it.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder.name}: expected a folder of images, one or more files a subject")
-    return {path: subject_of(path, folder) for path in find_volumes(folder, files=NIFTI)}
+        raise InputError(f"expected the subjects {', '.join(missing)}; found {', '.join(found.subjects)}")
+    taken = [volume for volume in found.volumes if not subjects or volume.subject in subjects]
+    return [_truth(volume, slices=slices, matrix=matrix) for volume in taken]
 
 
 def spread_slices(volume: Image, count: int) -> list[int]:
@@ -141,10 +121,12 @@ def take(volume: Image, numbers: Sequence[int], *, matrix: Matrix | None = None)
     return part if matrix in (None, part.matrix) else degrade(part, matrix=matrix)
 
 
-def _truth(path: Path, *, subject: str, name: str, slices: int, matrix: Matrix | None) -> Truth:
-    volume = read(path)
-    if not np.isfinite(volume.voxels).all():
-        raise InputError(f"{name}: expected finite voxels, got NaN or Inf; repair the file or leave it out")
-    numbers = spread_slices(volume, slices)
-    image = take(volume, numbers, matrix=matrix)
-    return Truth(subject, name, image, tuple(numbers), volume.source.digest)
+def _truth(volume: Volume, *, slices: int, matrix: Matrix | None) -> Truth:
+    image = volume.read()
+    if not np.isfinite(image.voxels).all():
+        raise InputError(
+            f"{volume.name}: expected finite voxels, got NaN or Inf; repair the file or leave it out"
+        )
+    numbers = spread_slices(image, slices)
+    taken = take(image, numbers, matrix=matrix)
+    return Truth(volume.subject, volume.name, taken, tuple(numbers), image.source.digest)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from kfine.benchmark.results import BASELINE, Results
-from kfine.benchmark.scoring import MAIN
+from kfine.benchmark.scoring import BY_KEY, MAIN
 from kfine.benchmark.statistics import Estimate
 
 SHARPNESS = ("laplacian_off", "fft_off")
@@ -31,14 +31,15 @@ class Win:
     gain: Estimate
 
 
-def wins(results: Results) -> list[Win]:
-    """Return every defeat of a method by a simpler one: a baseline before a network, one pass before many samples.
+def wins(results: Results) -> tuple[list[Win], int]:
+    """Return every defeat of a method by a simpler one, and how many comparisons there were.
 
-    Compared are the image metrics and how far the sharpness is off; under each degradation the best simpler method
-    counts; in sharpness not nearest neighbour, whose pixels have edges.  A defeat is a mean over patients that is
-    better; whether its interval leaves out 0 is `Win.gain.sure`.
+    Simpler is a baseline before a network, a network without sampling before one that samples.  Compared are the image
+    metrics and how far the sharpness is off; under each degradation the best simpler method counts; in sharpness not
+    nearest neighbour, whose pixels have edges.  A defeat is a mean over patients that is better by something that
+    tables show, half of their last digit; whether it could be chance is `Win.gain.excludes_zero`.
     """
-    found = []
+    found, compared = [], 0
     for degradation in results.degradations:
         for metric in COMPARED:
             for method in results.methods:
@@ -53,6 +54,7 @@ def wins(results: Results) -> list[Win]:
                 if best is None:
                     continue
                 gain = results.gain(degradation.name, best, method, metric)
-                if not math.isnan(gain.mean) and gain.mean > 0:
+                compared += not math.isnan(gain.mean)
+                if gain.mean >= 10.0 ** -BY_KEY[metric].digits / 2:
                     found.append(Win(degradation.name, metric, method, best, gain))
-    return found
+    return found, compared

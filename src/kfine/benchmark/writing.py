@@ -11,8 +11,9 @@ from typing import Any
 
 from kfine.benchmark.results import Record, Results
 from kfine.benchmark.scoring import METRICS
-from kfine.benchmark.statistics import LEVEL, Estimate
+from kfine.benchmark.statistics import LEVEL
 from kfine.benchmark.verdicts import wins
+from kfine.evaluation.json_values import json_ready
 from kfine.evaluation.rings import frequencies
 
 _FIRST = ("degradation", "subject", "volume", "slice", "method")
@@ -39,36 +40,39 @@ def results_csv(results: Results) -> str:
 
 def results_json(results: Results) -> str:
     """Return strict JSON: what was held fixed, means over patients with intervals, differences, every volume, wins."""
+    beaten, compared = wins(results)
     found = {
         "about": results.about,
         "metrics": {metric.key: asdict(metric) for metric in METRICS},
-        "statistics": f"means over patients, percentile bootstrap over patients, level {LEVEL}",
+        "statistics": "means over patients; low, high: percentile bootstrap over patients; t_low, t_high: Student's t; "
+        f"level {LEVEL}",
         "degradations": {each.name: asdict(each) for each in results.degradations},
         "summary": {each.name: _summary(results, each.name) for each in results.degradations},
-        "simpler_wins": [asdict(win) for win in wins(results)],
+        "compared": compared,
+        "simpler_wins": [asdict(win) for win in beaten],
         "volumes": [_volume(record) for record in results.records],
         "failures": [asdict(failure) for failure in results.failures],
         "warnings": list(results.warnings),
         "notes": list(results.notes),
     }
-    return json.dumps(_plain(found), indent=1, allow_nan=False) + "\n"
+    return json.dumps(json_ready(found), indent=1, allow_nan=False) + "\n"
 
 
 def _summary(results: Results, degradation: str) -> dict[str, Any]:
     best = {metric.key: results.best(degradation, metric.key, results.baselines) for metric in METRICS}
-    there = [method for method in results.methods if results.of(degradation, method)]
+    there = results.there(degradation)
     return {
         "best_baseline": {key: method for key, method in best.items() if method is not None},
         "methods": {
             method: {
-                "metrics": {m.key: _estimate(results.estimate(degradation, method, m.key)) for m in METRICS},
+                "metrics": {m.key: asdict(results.estimate(degradation, method, m.key)) for m in METRICS},
                 "minus_best_baseline": {
-                    key: _estimate(results.difference(degradation, method, other, key))
+                    key: asdict(results.difference(degradation, method, other, key))
                     for key, other in best.items()
                     if other is not None
                 },
                 "rings": _rings(results, degradation, method),
-                "spread_over_error": _ratio(results, degradation, method),
+                **_calibration(results, degradation, method),
                 **dict(
                     zip(("seconds_a_slice", "memory_mib"), results.cost(degradation, method), strict=True)
                 ),
@@ -76,10 +80,6 @@ def _summary(results: Results, degradation: str) -> dict[str, Any]:
             for method in there
         },
     }
-
-
-def _estimate(estimate: Estimate) -> dict[str, float]:
-    return asdict(estimate)
 
 
 def _rings(results: Results, degradation: str, method: str) -> dict[str, list[float]]:
@@ -91,9 +91,13 @@ def _rings(results: Results, degradation: str, method: str) -> dict[str, list[fl
     }
 
 
-def _ratio(results: Results, degradation: str, method: str) -> float | None:
+def _calibration(results: Results, degradation: str, method: str) -> dict[str, Any]:
     found = results.calibration(degradation, method)
-    return None if found is None else found.ratio
+    if found is None:
+        return {"spread_over_error": None, "calibration": None}
+    predicted, actual = (curve.tolist() for curve in found.curve)
+    curve = {"standard_deviation_of_range": predicted, "error_of_range": actual}
+    return {"spread_over_error": found.ratio, "calibration": curve}
 
 
 def _volume(record: Record) -> dict[str, Any]:
@@ -109,19 +113,9 @@ def _volume(record: Record) -> dict[str, Any]:
         },
         "seconds_a_slice": record.seconds,
         "memory_mib": record.memory,
+        "notes": list(record.notes),
     }
 
 
 def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.8g}"
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` without the numbers that JSON lacks: nan is null, infinity the string "inf"."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value

@@ -148,7 +148,8 @@ Force = Annotated[
     typer.Option(
         "--force",
         metavar=FLAG,
-        help="Restore images that are derived already (DICOM's ImageType DERIVED); refused if left out.",
+        help="Restore derived DICOM images (ImageType DERIVED) too, which restore refuses and batch leaves out; in a "
+        "batch also results of kfine.",
     ),
 ]
 

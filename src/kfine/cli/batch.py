@@ -115,7 +115,7 @@ def batch(
         check_outputs([out / DESCRIPTION], overwrite=True)
         check_report(report, overwrite=overwrite)
         with plain_warnings(quiet=quiet), progress("looking for images", quiet=quiet):
-            search = _found(folder, out, only=only or [], bids=bids, force=asked.force)
+            search = _found(folder, out, only=only or [], bids=bids, asked=asked)
         if bids:
             check_derivative(out)
             write_json(out / DESCRIPTION, derivative_description(folder, out))
@@ -132,16 +132,17 @@ def batch(
         raise typer.Exit(SOME_FAILED)
 
 
-def _found(folder: Path, out: Path, *, only: list[str], bids: bool, force: bool) -> Search:
+def _found(folder: Path, out: Path, *, only: list[str], bids: bool, asked: Asked) -> Search:
     """Return what is below `folder`, or raise `InputError` if that is nothing."""
     if bids:
-        from kfine.batch.bids import find_bids_cases
+        from kfine.batch.bids import find_bids_cases, resolution_label
 
-        search = find_bids_cases(folder, out=out, only=only)
+        resolution = resolution_label(scale=asked.scale, matrix=asked.matrix)
+        search = find_bids_cases(folder, out=out, only=only, resolution=resolution)
     else:
         from kfine.batch.finding import find_cases
 
-        search = find_cases(folder, out=out, only=only, force=force)
+        search = find_cases(folder, out=out, only=only, force=asked.force)
     if not (search.cases or search.failures):
         left = f"; {len(search.left_out)} left out: {search.left_out[0][1]}" if search.left_out else ""
         like = f" like {', '.join(only)}" if only else ""

@@ -16,6 +16,7 @@ from kfine.cli.console import bars, err, json_text, literal
 from kfine.cli.outputs import check_outputs, staged
 from kfine.cli.staging import clear_stages
 from kfine.errors import UsageError
+from kfine.evaluation.json_values import json_ready
 from kfine.restoration import NOTICE
 
 _KIND = "kfine batch"
@@ -124,8 +125,7 @@ class Run:
 
     def report(self, part: Part) -> dict[str, Any]:
         """Return everything that was done, JSON-ready, without paths beyond the two folders."""
-        # --start inf is no number in JSON
-        asked = {name: str(v) if v == float("inf") else v for name, v in vars(self.plan.asked).items()}
+        asked = json_ready(vars(self.plan.asked))  # --start inf is no number in JSON
         model = self.plan.asked.model
         named = {"name": model.name, "sha256": model.digest} if isinstance(model, Model) else None
         return {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kfine.io.dicom_origin import SourceSeries
 
 NIFTI_LONGEST = 32767
+_SOME_NOISE = 0.01
 # Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
 # networks of cines, which see a whole slice, keep of it.
 _WORK, _CINE_WORK = 100, 600
@@ -32,7 +33,9 @@ def ready(asked: Asked, *, dicom: str | None) -> Model | None:
     from kfine.methods.options import Choice, check_use, check_values
 
     names = {field.name for field in fields(Choice)}
-    choice = Choice(**{name: value for name, value in asked.of_restore.items() if name in names})
+    given = {name: value for name, value in asked.of_restore.items() if name in names}
+    # What raw k-space tells of its noise is a number above 0, known when it is read.
+    choice = Choice(**given | {"noise": _SOME_NOISE if asked.noise == "data" else asked.noise})
     check_values(choice)
     if choice.method != "auto":
         check_use(choice, in_time=asked.in_time)

@@ -89,8 +89,9 @@ def benchmark(
     Six degradations, all seeded. Means over patients with bootstrap intervals,
     differences to the best baseline within patients, which detail is real,
     whether the uncertainty tells the error, time and memory. The report says
-    first where a simpler method is better. A method of your own: see
-    examples/own_method.py.
+    first where a simpler method is better, and by the paired t interval whether
+    that could be chance. It names patients as their folders or files are named.
+    A method of your own: see examples/own_method.py.
 
     [bold]kfine benchmark BRAINS -o report[/bold]
     [bold]kfine benchmark BRAINS -o report --subject sub-11 --subject sub-12 --slices 6[/bold]

@@ -34,7 +34,8 @@ def info(
     """Describe an image, or this machine and installation.
 
     Of an image: axes, matrix, voxel sizes, frame times, heart beat, intensities, and
-    whether the scanner zero-filled it. Prints no patient data.
+    of DICOM how much of its k-space was measured: less than its matrix where the
+    scanner filled it up with zeros. Prints no patient data.
 
     [bold]kfine info brain.nii.gz[/bold]
     [bold]kfine info --json[/bold]
@@ -146,6 +147,7 @@ def _image(image: Image) -> dict[str, Any]:
     import numpy as np
 
     from kfine.image import magnitude
+    from kfine.measured_block import measured_block
 
     shown = magnitude(image).voxels
     facts: dict[str, Any] = {
@@ -165,6 +167,8 @@ def _image(image: Image) -> dict[str, Any]:
     facts |= _timing(image)
     if image.source.acquired_matrix:
         facts["scanner's matrix"] = list(image.source.acquired_matrix)
+    if image.source.kind == "dicom":
+        facts["measured block"] = list(measured_block(image))
     if image.source.acquisition:
         facts["acquisition"] = {
             key.replace("_", " "): value for key, value in image.source.acquisition.items()

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from kfine.errors import UsageError
-from kfine.names import NIFTI, stem_of
+from kfine.names import NIFTI, PICTURES, stem_of
 
 DICOM = ("classic", "enhanced")
-PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
 Matrix = tuple[int, int]
 

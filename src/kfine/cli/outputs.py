@@ -76,6 +76,9 @@ def staged(
         ResourceError: the system refuses (full, read-only).
         UsageError: a file appeared in a place that was free, and `overwrite` is false.
     """
+    from kfine.io.atomic import names_to_disk, to_disk
+    from kfine.io.dicom_folder import folder_to_disk
+
     parents = sorted({path.parent for path in (*paths, *obsolete)})
     try:
         with ExitStack() as cleaning:
@@ -85,7 +88,7 @@ def staged(
                 places[path].mkdir()
             yield places
             for place in places.values():
-                _to_disk(place)
+                folder_to_disk(place) if place.is_dir() else to_disk(place)
             with ExitStack() as alone:
                 for parent in parents:
                     alone.enter_context(held(parent / MOVING))
@@ -94,7 +97,7 @@ def staged(
                         _check_place(path, overwrite=overwrite, folder=path in folders)
                     _move(places, obsolete, stages=stages)
                     for parent in parents:
-                        _names_to_disk(parent)
+                        names_to_disk(parent)
     except OSError as error:
         named = error.filename2 or error.filename or paths[0]
         raise ResourceError(f"{Path(named).name}: cannot be written ({_reason(error)})") from error
@@ -173,25 +176,6 @@ def _check_place(path: Path, *, overwrite: bool, folder: bool = False) -> None:
 
 def _same(path: Path, other: Path) -> bool:
     return os.path.normcase(os.path.realpath(path)) == os.path.normcase(os.path.realpath(other))
-
-
-def _to_disk(place: Path) -> None:
-    if place.is_dir():
-        from kfine.io.dicom_folder import folder_to_disk
-
-        folder_to_disk(place)
-        return
-    with place.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _names_to_disk(folder: Path) -> None:
-    with suppress(OSError):  # Windows opens no folders
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _reason(error: Exception) -> str:

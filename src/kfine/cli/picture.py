@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfine.evaluation.figure import draw, draw_comparison, save
+from kfine.evaluation.figure import draw, save
 from kfine.evaluation.scene import brightest_slice
 from kfine.methods.scan import timing_of_image
 from kfine.restoration import restore
@@ -42,6 +42,7 @@ def figure_of(result: Restoration, low: Image) -> Figure:
     first = (result.provenance["slices"] or [0])[0]
     index = brightest_slice(result.mean)
     shown = _plane(low, first + index)
+    rows, columns = result.provenance["matrix"]["measured"]
     mean = _plane(result.mean, index)
     # Where only frames were asked for there is nothing to interpolate.
     enlarged = mean.matrix != shown.matrix
@@ -51,6 +52,7 @@ def figure_of(result: Restoration, low: Image) -> Figure:
         low=shown,
         restored={**baselines, label(result): mean},
         uncertainty=_plane(result.std, index) if result.std else None,
+        measured=(rows, columns),
         title=low.source.name,
         provenance=_provenance(result, low, first + index),
     )
@@ -62,7 +64,7 @@ def draw_evaluation(truth: Image, images: Mapping[str, Image], path: Path, *, an
     animation: where the moving picture of a cine goes; None for one frame.
     """
     if animation is None:
-        save(draw_comparison(truth, images, title=truth.source.name), path)
+        save(draw(low=None, restored=images, reference=truth, title=truth.source.name), path)
         return
     from kfine.evaluation.cine_animation import animate
     from kfine.evaluation.cine_figure import draw_cine

@@ -27,9 +27,6 @@ class Calibration:
 
     sums: NDArray[np.float64]
 
-    def __add__(self, other: Calibration) -> Calibration:
-        return Calibration(self.sums + other.sums)
-
     @property
     def ratio(self) -> float:
         """Root mean square of the standard deviation over that of the error: 1 at best, below 1 it says too little."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfine.evaluation.metrics import psnr, ssim
+from kfine.evaluation.metrics import mean_of_known, psnr, ssim
 from kfine.evaluation.perceptual import Distance
 from kfine.evaluation.sharpness import eight_bit, sharpness
 from kfine.evaluation.temporal import temporal_difference_error
@@ -114,9 +114,4 @@ def _means(rows: list[FrameScores]) -> dict[str, float]:
         for row in rows
     ]
     names = values[0] if values else {}
-    return {name: _mean([value[name] for value in values]) for name in names}
-
-
-def _mean(values: list[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan
+    return {name: mean_of_known(value[name] for value in values) for name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.evaluation.foreground import Mask, foreground
-from kfine.evaluation.metrics import mean_squared_error, mean_ssim, nrmse, psnr_of, ssim_map
+from kfine.evaluation.json_values import json_ready
+from kfine.evaluation.metrics import mean_of_known, mean_squared_error, mean_ssim, nrmse, psnr_of, ssim_map
 from kfine.evaluation.temporal import check_same_times, temporal_difference_error
 from kfine.geometry import Affine
 from kfine.image import Image, magnitude
@@ -88,10 +89,10 @@ class Comparison:
             "slices_averaged": self.averaged,
             "slices_empty": len(self.slices) - self.averaged,
             "note": "empty slices (no foreground in the reference) are listed but not averaged",
-            "mean": {"whole": _plain(asdict(self.whole)), "inside": _plain(asdict(self.inside))},
-            "psnr_pooled": _plain({"whole": self.pooled_whole, "inside": self.pooled_inside}),
-            "temporal_difference_error": _number(self.temporal),
-            "slices": [_plain(asdict(row)) for row in self.slices],
+            "mean": json_ready({"whole": asdict(self.whole), "inside": asdict(self.inside)}),
+            "psnr_pooled": json_ready({"whole": self.pooled_whole, "inside": self.pooled_inside}),
+            "temporal_difference_error": json_ready(self.temporal),
+            "slices": [json_ready(asdict(row)) for row in self.slices],
         }
 
 
@@ -209,12 +210,7 @@ def _fitted(mask: NDArray[Any], shape: tuple[int, ...]) -> Mask:
 def _mean_scores(rows: Iterable[Scores]) -> Scores:
     kept = list(rows)
     pick: tuple[Callable[[Scores], float], ...] = (lambda s: s.psnr, lambda s: s.ssim, lambda s: s.nrmse)
-    return Scores(*(_mean([get(row) for row in kept]) for get in pick))
-
-
-def _mean(values: list[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan
+    return Scores(*(mean_of_known(get(row) for row in kept) for get in pick))
 
 
 def _pooled(errors: Iterable[tuple[float, int]], data_range: float) -> float:
@@ -225,19 +221,6 @@ def _pooled(errors: Iterable[tuple[float, int]], data_range: float) -> float:
         if total
         else math.nan
     )
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` without the two numbers that JSON lacks."""
-    return {
-        key: _plain(value) if isinstance(value, dict) else _number(value) for key, value in values.items()
-    }
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf"
-    return value
 
 
 def _name(image: Image) -> str:

@@ -19,8 +19,7 @@ from kfine.evaluation.scene import Scene, check_low, make_scene
 from kfine.evaluation.sheet import LOW, METHOD, REFERENCE, Column, lay_out
 from kfine.image import Image
 from kfine.io.atomic import atomic_file
-
-FORMATS = ("png", "pdf", "svg", "jpg", "jpeg")
+from kfine.names import PICTURES
 
 
 def draw(
@@ -30,6 +29,7 @@ def draw(
     reference: Image | None = None,
     uncertainty: Image | None = None,
     slice_index: int | None = None,
+    measured: tuple[int, int] | None = None,
     zoom: bool = True,
     title: str = "",
     provenance: str = "",
@@ -37,8 +37,8 @@ def draw(
     """Return the figure of one slice of frame 0: dark, upright, in the right proportions.
 
     Args:
-        low: the image as acquired, or None; its matrix (or its scanner's acquisition matrix) is the block
-            outlined in k-space.
+        low: the image as acquired, or None.
+        measured: (rows, columns) of its k-space that were measured, outlined in k-space; its matrix if left out.
         restored: name -> image, one column each in this order, all on one grid; up to five stay legible.
             Without a reference the last is the one that guides: its detail, its grey window, its range.
         reference: the truth on that grid; adds the errors, and PSNR and SSIM of the shown slice.
@@ -67,27 +67,8 @@ def draw(
         rows.errors(sheet, reference, data_range=range_of(reference))
     if uncertainty is not None:
         rows.uncertainty(sheet, uncertainty, data_range=range_of(guide))
-    rows.kspaces(sheet, guide, None if low is None else low.source.acquired_matrix or low.matrix)
+    rows.kspaces(sheet, guide, None if low is None else measured or low.matrix)
     return sheet.figure
-
-
-def draw_comparison(
-    reference: Image,
-    restored: Mapping[str, Image],
-    *,
-    slice_index: int | None = None,
-    title: str = "",
-    provenance: str = "",
-) -> Figure:
-    """Return the figure of methods beside their reference, without an input: see `draw`."""
-    return draw(
-        low=None,
-        restored=restored,
-        reference=reference,
-        slice_index=slice_index,
-        title=title,
-        provenance=provenance,
-    )
 
 
 def save(figure: Figure, path: Path, *, overwrite: bool = False, dpi: int = 200) -> None:
@@ -96,11 +77,11 @@ def save(figure: Figure, path: Path, *, overwrite: bool = False, dpi: int = 200)
     Raises:
         UsageError: the suffix names no format for pictures, or the file exists and `overwrite` is not set.
     """
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        raise UsageError(f"{path}: expected a picture's suffix (.{', .'.join(FORMATS)}), got '{path.suffix}'")
+    suffix = path.suffix.lower()
+    if suffix not in PICTURES:
+        raise UsageError(f"{path}: expected a picture's suffix ({', '.join(PICTURES)}), got '{path.suffix}'")
     with atomic_file(path, overwrite=overwrite) as partial:
-        figure.savefig(partial, format=suffix, dpi=dpi, facecolor=figure.get_facecolor())
+        figure.savefig(partial, format=suffix.removeprefix("."), dpi=dpi, facecolor=figure.get_facecolor())
 
 
 def _check(guide: Image, low: Image | None, others: list[Image]) -> None:

@@ -7,6 +7,7 @@ another SSIM under another range, so whoever states a value states its range too
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,16 @@ def _window(shape: tuple[int, ...]) -> int:
 
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if values.size else math.nan
+
+
+def mean_of_known(values: Iterable[float]) -> float:
+    """Return the mean of the values that are not nan; nan where none is.
+
+    >>> mean_of_known([1.0, math.nan, 3.0])
+    2.0
+    """
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def checked(

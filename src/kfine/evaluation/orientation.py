@@ -74,14 +74,3 @@ def view_of_image(image: Image) -> View:
         directions, np.diag(np.diag(directions))
     )
     return View() if unknown and bool((np.diag(directions) > 0).all()) else view_of(image.affine)
-
-
-def upright(plane: NDArray[Any], affine: Affine) -> NDArray[Any]:
-    """Return a stored `plane` (row, column) turned upright: see `view_of`.
-
-    >>> rows_run_to_the_back = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
-    >>> upright(np.array([[1, 2], [3, 4]]), rows_run_to_the_back)  # columns run to the left: already upright
-    array([[1, 2],
-           [3, 4]])
-    """
-    return view_of(affine).turn(plane)

@@ -22,11 +22,10 @@ from kfine.blind_degradation import blindly_degraded, on_kspace_grid
 from kfine.degradation import degrade
 from kfine.errors import InputError
 from kfine.evaluation.comparison import range_of
-from kfine.evaluation.sharpness import eight_bit
+from kfine.evaluation.sharpness import WHITE, eight_bit
 from kfine.image import Image, magnitude
 
 _ROUNDED = 0.05  # of a step between frames
-_WHITE = 0.999  # quantile of a study's grey values that becomes 255
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,10 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
     Args:
         study: a cine as the scanner stored it; complex ones by magnitude.
         setting: of which only `photographic` matters.
-        acquired: bring the matrix back to what the scanner measured (`Source.acquired_matrix`), where it filled up
-            with zeros: scale factors then count measured lines, and no empty k-space flatters a method.
+        acquired: bring the matrix back to what the header says was acquired (`Source.acquired_matrix`): where the
+            scanner filled up with zeros from there, scale factors then count measured lines, and no empty k-space
+            flatters a method.  Of scanners whose header says no more than how many lines were acquired (see
+            `kfine.measured_block`) this cuts off what was measured.
 
     Raises:
         InputError: fewer than two frames, a constant image, or `acquired` where the matrix is not known.
@@ -97,7 +98,7 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
             )
         image = degrade(image, matrix=matrix)
         image = replace(image, source=replace(image.source, acquired_matrix=None))
-    white = float(np.quantile(image.voxels, _WHITE))
+    white = float(np.quantile(image.voxels, WHITE))
     if not setting.photographic:
         return Truth(image, range_of(image), white)
     range_of(image)  # a constant image has no white

@@ -1,8 +1,8 @@
 """How sharp a picture is, without a reference: Laplacian variance and the mean of its high frequencies.
 
 Both reward noise and ringing as much as detail, so a higher value is not a better one: what counts is the distance to
-the reference's own value (`Sharpness.distance`).  `relative_sharpness` does without 8 bits, goes by fractions of the
-matrix and takes off what white noise adds.
+the reference's own value (`Sharpness.distance`).  `fine_detail` does without 8 bits, goes by fractions of the matrix
+and takes off what white noise adds.
 """
 
 from __future__ import annotations
@@ -73,39 +73,19 @@ def fft_sharpness(grey: NDArray[np.uint8]) -> float:
     return float(20 * np.log(np.maximum(high, _FLOOR)).mean())
 
 
+WHITE = 0.999  # quantile of an image's grey values that becomes 255
+
+
 def eight_bit(plane: NDArray[Any], *, white: float) -> NDArray[np.uint8]:
     """Return grey levels 0 to 255 of values 0 to `white`, rounded; what lies beyond is clipped."""
     return np.clip(np.round(np.asarray(plane, np.float64) * (255 / white)), 0, 255).astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class RelativeSharpness:
-    """Of one picture in any units; the same for any matrix, with or without white noise as far as its level is known.
+def fine_detail(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -> float:
+    """Return the share of a real slice's (row, column) variance outside the central 120 / 256 of k-space, in dB.
 
-    Attributes:
-        laplacian: variance of the Laplacian over that of the picture, in dB.
-        high: share of the picture's variance outside the central 120 / 256 of each direction of k-space, in dB.
-        noise: standard deviation of the white noise that was taken off all of these, in the picture's units.
-    """
-
-    laplacian: float
-    high: float
-    noise: float
-
-    def distance(self, reference: RelativeSharpness) -> RelativeSharpness:
-        """Return the absolute differences, dB; 0 at best.  `noise` is the difference of the levels."""
-        return RelativeSharpness(
-            laplacian=abs(self.laplacian - reference.laplacian),
-            high=abs(self.high - reference.high),
-            noise=abs(self.noise - reference.noise),
-        )
-
-
-def relative_sharpness(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -> RelativeSharpness:
-    """Return the sharpness of a real slice (row, column), relative to its matrix and free of white noise.
-
-    White noise of standard deviation s adds s^2 to the picture's variance, 20 s^2 to the Laplacian's (4^2 + 4 weights
-    of 1) and s^2 to every point of orthonormal k-space; that is taken off, down to a share of -60 dB.
+    Of any units and, each direction taking its own part, the same for any matrix.  White noise of standard deviation s
+    adds s^2 to the variance and to every point of orthonormal k-space; that is taken off, down to a share of -60 dB.
 
     mask: where the noise is looked for (`noise_level`); air that was set to 0 has none.
     A constant slice gives nan.
@@ -114,8 +94,7 @@ def relative_sharpness(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = 
     noise = noise_level(picture, mask=mask)
     variance = float(picture.var()) - noise**2
     if not variance > 0:
-        return RelativeSharpness(math.nan, math.nan, noise)
-    laplacian = float(ndimage.laplace(picture, mode="mirror").var()) - 20 * noise**2
+        return math.nan
     power = np.abs(np.fft.fftshift(np.fft.fft2(picture, norm="ortho"))) ** 2
     outside = np.ones(picture.shape, np.bool_)
     sides = [round(_SHARE * n) for n in picture.shape]
@@ -125,11 +104,7 @@ def relative_sharpness(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = 
     )
     outside[rows, columns] = False
     high = float(power[outside].sum() - noise**2 * outside.sum()) / picture.size
-    return RelativeSharpness(_decibels(laplacian / variance), _decibels(high / variance), noise)
-
-
-def _decibels(share: float) -> float:
-    return 10 * math.log10(max(share, _LEAST_SHARE))
+    return 10 * math.log10(max(high / variance, _LEAST_SHARE))
 
 
 def noise_level(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -> float:

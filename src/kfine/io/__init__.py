@@ -1,6 +1,7 @@
-"""Files in and out: `read` and `write`."""
+"""Files in and out: `read`, `write`, and `write_dicom` for a series that joins the study it comes from."""
 
+from kfine.io.dicom_writing import write_dicom
 from kfine.io.reading import read
 from kfine.io.writing import write
 
-__all__ = ["read", "write"]
+__all__ = ["read", "write", "write_dicom"]

@@ -26,6 +26,22 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
         raise UsageError(f"{clean_text(path.name)}: exists already; choose another name or pass --overwrite")
 
 
+def to_disk(file: Path) -> None:
+    """Wait until the content of `file` is on disk."""
+    with file.open("rb+") as opened:  # Windows flushes only what is open for writing
+        os.fsync(opened.fileno())
+
+
+def names_to_disk(folder: Path) -> None:
+    """Wait until the names of the files in `folder` are on disk, where the system has a way to."""
+    with suppress(OSError):  # Windows opens no folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 @contextmanager
 def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a path whose file moves to `path` when the block ends, and goes away when it raises.
@@ -34,7 +50,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     rename; Ctrl-C removes it like any exception.
 
     Raises:
-        UsageError: the folder is missing, or `path` exists and `overwrite` is False.
+        UsageError: the folder is missing, `path` is a folder, or it exists and `overwrite` is False.
         ResourceError: the disk is full or the folder is read-only.
     """
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
@@ -43,8 +59,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         check_target(path, overwrite=overwrite)
         temporary.touch(exist_ok=False)
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        to_disk(temporary)
         check_target(path, overwrite=overwrite)  # another process may have written it meanwhile
         os.replace(temporary, path)
     except OSError as error:

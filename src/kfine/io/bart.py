@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def is_bart(path: Path, start: bytes) -> bool:
 
 def bart_scan(path: Path) -> RawScan:
     """Return the k-space in `path`, either file of the pair; its readout becomes the rows.
+
+    The pair holds no geometry, so voxels are taken as 1 mm.
+
+    Warns:
+        UserWarning: that there is no voxel size.
 
     Raises:
         InputError: a missing half, a header that does not match its data, or axes that no image here has.
@@ -59,7 +65,9 @@ def bart_scan(path: Path) -> RawScan:
     axes = (_TIME, _SLICE, _PARTITION, _COIL, _READ, _PHASE)
     kept = stored.transpose(*axes, *(axis for axis in range(_DIMENSIONS) if axis not in axes))
     kspace = kept.reshape(kept.shape[: len(axes)])
-    return RawScan.of_array(slices_of(kspace, name=name), name, digest_of(data))
+    scan = RawScan.of_array(slices_of(kspace, name=name), name, digest_of(data))
+    warnings.warn(f"{name}: BART holds no voxel size: taken as 1 mm", UserWarning, stacklevel=2)
+    return scan
 
 
 def _dimensions(header: Path) -> tuple[int, ...]:

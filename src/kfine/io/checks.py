@@ -32,6 +32,11 @@ def clean_text(text: object) -> str:
     return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
 
 
+def display_name(path: Path) -> str:
+    """Return the name of the file or folder at `path`, fit for messages, also where it is "." or ".."."""
+    return clean_text(path.name or path.resolve().name)
+
+
 def check_voxels(voxels: NDArray[Any], *, name: str = "image") -> NDArray[Any]:
     """Return `voxels` of any shape, or raise `InputError` if they are not finite or all equal."""
     if voxels.size == 0:

@@ -12,23 +12,14 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.image import Image, Source
-from kfine.io.checks import check_memory, check_voxels, clean_text, human_size
-from kfine.io.dicom_header import DicomFile, optional_number, pydicom_errors
+from kfine.io.checks import check_memory, check_voxels, clean_text, display_name, human_size
+from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydicom_errors
 from kfine.io.dicom_plane import Plane
-from kfine.io.dicom_series import (
-    SeriesSummary,
-    choose_series,
-    find_series,
-    list_series,
-    series_digest,
-    series_planes,
-)
+from kfine.io.dicom_series import choose_series, find_series, series_digest, series_planes
 from kfine.io.dicom_stack import Stack, build_stack
 
-__all__ = ["SeriesSummary", "list_series", "read_dicom", "read_series"]
 
-
-def read_dicom(path: Path, *, series: str | None = None) -> Image:
+def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
     """Return the MR series in `path`, a DICOM file or a folder of them (subfolders included).
 
     Slices are sorted along the normal of the plane and frames by trigger time; `frame_times` (s) are the
@@ -43,8 +34,10 @@ def read_dicom(path: Path, *, series: str | None = None) -> Image:
     Raises:
         InputError: no MR series, several, missing or duplicate slices, slices with differing numbers of frames,
             mixed images, damage, missing codec.
+        ResourceError: larger than the machine's memory.
+        OSError: the system cannot read a file.
     """
-    name = clean_text(path.name or path.resolve().name)
+    name = display_name(path)
     return read_series(choose_series(find_series(path), series, name=name), name=name)
 
 
@@ -140,18 +133,17 @@ def _check_codec(file: DicomFile) -> None:
 def is_derived(file: DicomFile) -> bool:
     """Return whether the file says that it was computed from other images."""
     with pydicom_errors(file.name, "its image type"):
-        value = file.header.get("ImageType") or []
-        return "DERIVED" in ([value] if isinstance(value, str) else list(value)[:1])
+        return "DERIVED" in image_type(file.header)[:1]
 
 
 def _acquired_matrix(files: list[DicomFile]) -> tuple[int, int] | None:
     """Return the (rows, columns) that were measured, where the scanner zero-filled all files alike."""
     with pydicom_errors(files[0].name, "its acquisition matrix"):
-        found = {_measured_block(file) for file in files}
+        found = {_acquisition_matrix(file) for file in files}
     return found.pop() if len(found) == 1 else None
 
 
-def _measured_block(file: DicomFile) -> tuple[int, int] | None:
+def _acquisition_matrix(file: DicomFile) -> tuple[int, int] | None:
     # The tag is (frequency rows, frequency columns, phase rows, phase columns), where "rows" means "encoded
     # along a row": that count belongs to the columns of the image.  InPlanePhaseEncodingDirection ROW goes
     # with (0, f, p, 0), and the phase direction of such scans is the horizontal one.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kfine.io.dicom_derivation import put
 from kfine.io.dicom_derived import Derived, joins_study
 from kfine.io.dicom_geometry import decimal_strings
+from kfine.io.dicom_header import MR, image_type
 from kfine.io.dicom_kept import IMAGE_AND_ACQUISITION
 from kfine.io.dicom_pixels import Rescale
 
-MR = "1.2.840.10008.5.1.4.1.1.4"
 _EMPTY = (
     "ScanOptions",
     "MRAcquisitionType",
@@ -53,9 +54,8 @@ def _classic(derived: Derived, rescale: Rescale, place: tuple[int, int]) -> Any:
     dataset.SOPInstanceUID = derived.derivation.uid("mean", frame, slice_)
     dataset.InstanceNumber = derived.instance(frame, slice_)
     dataset.ImageType = ["DERIVED", "SECONDARY", *_image_type(kept, derived, place)]
-    derived.name_series(dataset, "mean")
-    derived.say_derivation(dataset)
-    dataset.SourceImageSequence = derived.references(frame, slice_)
+    put(dataset, **derived.series_names("mean"), **derived.derivation_of(frame, slice_))
+    derived.say_equipment(dataset)
     _geometry(dataset, kept, derived, slice_)
     _timing(dataset, derived, place)
     rescale.describe(dataset, rescale=dataset, window=dataset)
@@ -67,17 +67,14 @@ def _classic(derived: Derived, rescale: Rescale, place: tuple[int, int]) -> Any:
 def _image_type(kept: Any, derived: Derived, place: tuple[int, int]) -> list[str]:
     """Return the values after the second; those of an enhanced image mean something else."""
     classic = str(derived.origin.nearest(*place).file.header.SOPClassUID) == MR
-    values = kept.get("ImageType")
-    own = [str(value) for value in values][2:] if classic and values and not isinstance(values, str) else []
-    return own or ["OTHER"]
+    return (image_type(kept)[2:] if classic else []) or ["OTHER"]
 
 
 def _geometry(dataset: Any, kept: Any, derived: Derived, slice_: int) -> None:
     geometry = derived.geometry
     dataset.ImagePositionPatient = decimal_strings(geometry.positions[slice_])
     dataset.ImageOrientationPatient = decimal_strings(geometry.orientation)
-    for keyword, value in derived.pixel_measures(kept).items():
-        setattr(dataset, keyword, value)
+    put(dataset, **derived.pixel_measures(kept))
 
 
 def _timing(dataset: Any, derived: Derived, place: tuple[int, int]) -> None:

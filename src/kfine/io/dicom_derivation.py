@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -99,23 +100,36 @@ def references(planes: Iterable[Plane], *, plain: bool = False) -> list[Any]:
     `plain` leaves out what for, as sequences that list what others refer to have it.
     """
     from highdicom.sr import CodedConcept
-    from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes
 
     purpose = codes.DCM.SourceImageForImageProcessingOperation
-    items: dict[str, Any] = {}
+    files: dict[str, list[Plane]] = defaultdict(list)
     for plane in planes:
-        item = items.get(plane.uid)
-        if item is None:
-            item = items[plane.uid] = Dataset()
-            item.ReferencedSOPClassUID = plane.file.header.SOPClassUID
-            item.ReferencedSOPInstanceUID = plane.uid
-            if not plain:
-                item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
-        if plane.file.frames > 1 and not plain:
-            frames = {*_listed(item.get("ReferencedFrameNumber")), plane.index + 1}
-            item.ReferencedFrameNumber = sorted(frames)
-    return list(items.values())
+        files[plane.uid].append(plane)
+    items = []
+    for uid, frames in files.items():
+        item = item_of(ReferencedSOPClassUID=frames[0].file.header.SOPClassUID, ReferencedSOPInstanceUID=uid)
+        if not plain:
+            item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+            if frames[0].file.frames > 1:
+                item.ReferencedFrameNumber = sorted({frame.index + 1 for frame in frames})
+        items.append(item)
+    return items
+
+
+def put(dataset: Any, **values: Any) -> None:
+    """Write `values` by keyword into `dataset`."""
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+
+
+def item_of(**values: Any) -> Any:
+    """Return a data set of `values` by keyword."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    put(item, **values)
+    return item
 
 
 def series_number(source: int | None, *, which: int) -> int:
@@ -128,22 +142,16 @@ def series_number(source: int | None, *, which: int) -> int:
     return number if number <= _LARGEST else which
 
 
-def suffixed(description: object, suffix: str) -> str:
+def suffixed(description: str, suffix: str) -> str:
     """Return a series description with `suffix`, cut to what DICOM holds.
 
     >>> suffixed("sax cine", "kfine std")
     'sax cine kfine std'
     """
     room = _LONGEST["LO"] - len(suffix) - 1
-    return f"{str(description or '')[:room].strip()} {suffix}".strip()
-
-
-def _listed(value: Any) -> list[int]:
-    if value is None:
-        return []
-    return [int(v) for v in value] if hasattr(value, "__iter__") else [int(value)]
+    return f"{description[:room].strip()} {suffix}".strip()
 
 
 def _fitting(text: str, kind: str) -> str:
-    plain = text.encode("ascii", "replace").decode().replace("\\\\", "/")
+    plain = text.encode("ascii", "replace").decode()
     return " ".join("".join(c if c.isprintable() else " " for c in plain).split())[: _LONGEST[kind]]

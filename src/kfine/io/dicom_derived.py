@@ -11,6 +11,7 @@ import numpy as np
 from kfine.image import Image
 from kfine.io.dicom_derivation import Derivation, references, series_number, suffixed
 from kfine.io.dicom_geometry import PlaneGeometry, decimal_strings
+from kfine.io.dicom_header import one_text
 from kfine.io.dicom_heart import HeartTimes, heart_times
 from kfine.io.dicom_kept import EMPTY_IF_UNKNOWN, PATIENT_AND_STUDY, SERIES_AND_EQUIPMENT
 from kfine.io.dicom_origin import Origin, SourceSeries
@@ -68,26 +69,30 @@ class Derived:
         """Return the instance number of a plane: the frames of a slice follow each other."""
         return 1 + slice_ * self.image.frames + frame
 
-    def name_series(self, dataset: Any, kind: str) -> None:
-        """Write the numbers and identifiers of the series `kind` ("mean", "enhanced" or "std") into `dataset`."""
+    def series_names(self, kind: str) -> dict[str, Any]:
+        """Return identifier, number and description of the series `kind` ("mean", "enhanced" or "std") by keyword."""
         file = self.origin.nearest(0, 0).file
         matrix = "x".join(map(str, self.image.matrix))
         which, suffix = (_STD, "kfine std") if kind == "std" else (_MEAN, f"kfine {matrix}")
-        dataset.SeriesInstanceUID = self.derivation.uid(kind, "series")
-        dataset.SeriesNumber = series_number(file.series_number, which=which)
-        dataset.SeriesDescription = suffixed(file.header.get("SeriesDescription"), suffix)
+        return {
+            "SeriesInstanceUID": self.derivation.uid(kind, "series"),
+            "SeriesNumber": series_number(file.series_number, which=which),
+            "SeriesDescription": suffixed(one_text(file.header.get("SeriesDescription")), suffix),
+        }
 
-    def say_derivation(self, dataset: Any) -> None:
-        """Write what was done into `dataset`; its own ContributingEquipmentSequence goes on."""
-        dataset.DerivationDescription = self.derivation.description
-        dataset.DerivationCodeSequence = self.derivation.codes(resampled=self.resampled)
+    def derivation_of(self, frame: int, slice_: int) -> dict[str, Any]:
+        """Return what was done and from which images by keyword: of a classic image, or of a frame of another."""
+        return {
+            "DerivationDescription": self.derivation.description,
+            "DerivationCodeSequence": self.derivation.codes(resampled=self.resampled),
+            "SourceImageSequence": references(self.origin.sources(frame, slice_)),
+        }
+
+    def say_equipment(self, dataset: Any) -> None:
+        """Write into `dataset` this software, behind what made the source, and that no text is burnt in."""
         former = list(dataset.get("ContributingEquipmentSequence") or [])
         dataset.ContributingEquipmentSequence = [*former, self.derivation.equipment()]
         dataset.BurnedInAnnotation = "NO"
-
-    def references(self, frame: int, slice_: int) -> list[Any]:
-        """Return the source images of a plane."""
-        return references(self.origin.sources(frame, slice_))
 
     def all_references(self) -> list[Any]:
         """Return every source image once, in the order of the slices, for sequences that list them."""
@@ -100,7 +105,10 @@ class Derived:
             "PixelSpacing": decimal_strings(self.geometry.spacing),
             "SliceThickness": kept.get("SliceThickness"),
         }
-        if len(self.origin.stack.planes[0]) > 1 or self.origin.nearest(0, 0).between is not None:
+        if (
+            len(self.origin.stack.planes[0]) > 1
+            or self.origin.nearest(0, 0).spacing_between_slices is not None
+        ):
             measures["SpacingBetweenSlices"] = decimal_strings((self.geometry.between,))[0]
         return measures
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from kfine.io.dicom_derivation import item_of, put
 from kfine.io.dicom_derived import Derived, content_time, joins_study
 from kfine.io.dicom_geometry import decimal_strings
+from kfine.io.dicom_header import ENHANCED_MR
 from kfine.io.dicom_pixels import Rescale
 
-ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 _UNKNOWN = "UNKNOWN"
 # PS3.3 C.8.13.3.1.1: value 2 is PRIMARY in every enhanced image, what DERIVED says is in values 1 and 4
 _IMAGE_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED"]
@@ -57,12 +58,8 @@ def enhanced_image(derived: Derived) -> Any:
     strength = _number(kept, "MagneticFieldStrength")
     if strength is not None:
         dataset.MagneticFieldStrength = strength
-    derived.name_series(dataset, "enhanced")
-    derived.say_derivation(dataset)
-    del (
-        dataset.DerivationCodeSequence,
-        dataset.DerivationDescription,
-    )  # the frames' DerivationImageSequence has them
+    put(dataset, **derived.series_names("enhanced"))
+    derived.say_equipment(dataset)
     dataset.SourceImageEvidenceSequence = [_evidence(derived, kept)]
     _dimensions(dataset, derived)
     dataset.SharedFunctionalGroupsSequence = [_shared(derived, kept, rescale, dataset)]
@@ -83,8 +80,8 @@ def _kind(dataset: Any) -> None:
 def _evidence(derived: Derived, kept: Any) -> Any:
     """Return which images the frames refer to, and in which study and series these are."""
     plane = derived.origin.nearest(0, 0)
-    series = _item(SeriesInstanceUID=plane.file.series_uid, ReferencedSOPSequence=derived.all_references())
-    return _item(StudyInstanceUID=kept.StudyInstanceUID, ReferencedSeriesSequence=[series])
+    series = item_of(SeriesInstanceUID=plane.file.series_uid, ReferencedSOPSequence=derived.all_references())
+    return item_of(StudyInstanceUID=kept.StudyInstanceUID, ReferencedSeriesSequence=[series])
 
 
 def _dimensions(dataset: Any, derived: Derived) -> None:
@@ -94,9 +91,9 @@ def _dimensions(dataset: Any, derived: Derived) -> None:
     uid = derived.derivation.uid("enhanced", "dimensions")
     keywords = ["StackID", "InStackPositionNumber"]
     keywords += ["TemporalPositionIndex"] if derived.image.frames > 1 else []
-    dataset.DimensionOrganizationSequence = [_item(DimensionOrganizationUID=uid)]
+    dataset.DimensionOrganizationSequence = [item_of(DimensionOrganizationUID=uid)]
     dataset.DimensionIndexSequence = [
-        _item(
+        item_of(
             DimensionOrganizationUID=uid,
             DimensionIndexPointer=tag_for_keyword(keyword),
             FunctionalGroupPointer=tag_for_keyword("FrameContentSequence"),
@@ -108,14 +105,14 @@ def _dimensions(dataset: Any, derived: Derived) -> None:
 
 def _shared(derived: Derived, kept: Any, rescale: Rescale, dataset: Any) -> Any:
     """Return the functional groups that are the same for all frames."""
-    scaling, window, kind = _item(), _item(), _item(FrameType=_IMAGE_TYPE)
+    scaling, window, kind = item_of(), item_of(), item_of(FrameType=_IMAGE_TYPE)
     rescale.describe(dataset, rescale=scaling, window=window)
     _kind(kind)
     measures = {key: value for key, value in derived.pixel_measures(kept).items() if value is not None}
-    shared = _item(
-        PixelMeasuresSequence=[_item(**measures)],
+    shared = item_of(
+        PixelMeasuresSequence=[item_of(**measures)],
         PlaneOrientationSequence=[
-            _item(ImageOrientationPatient=decimal_strings(derived.geometry.orientation))
+            item_of(ImageOrientationPatient=decimal_strings(derived.geometry.orientation))
         ],
         FrameAnatomySequence=[_anatomy(kept)],
         PixelValueTransformationSequence=[scaling],
@@ -123,7 +120,7 @@ def _shared(derived: Derived, kept: Any, rescale: Rescale, dataset: Any) -> Any:
         MRImageFrameTypeSequence=[kind],
     )
     if _number(kept, "EchoTime") is not None:
-        shared.MREchoSequence = [_item(EffectiveEchoTime=_number(kept, "EchoTime"))]
+        shared.MREchoSequence = [item_of(EffectiveEchoTime=_number(kept, "EchoTime"))]
     return shared
 
 
@@ -131,27 +128,22 @@ def _own(derived: Derived, place: tuple[int, int]) -> Any:
     """Return the functional groups of one frame."""
     frame, slice_ = place
     cine = derived.image.frames > 1
-    content = _item(
+    content = item_of(
         StackID="1",
         InStackPositionNumber=slice_ + 1,
         DimensionIndexValues=[1, slice_ + 1, *([frame + 1] if cine else [])],
     )
     if cine:
         content.TemporalPositionIndex = frame + 1
-    derivation = _item(
-        DerivationDescription=derived.derivation.description,
-        DerivationCodeSequence=derived.derivation.codes(resampled=derived.resampled),
-        SourceImageSequence=derived.references(frame, slice_),
-    )
-    own = _item(
+    own = item_of(
         FrameContentSequence=[content],
         PlanePositionSequence=[
-            _item(ImagePositionPatient=decimal_strings(derived.geometry.positions[slice_]))
+            item_of(ImagePositionPatient=decimal_strings(derived.geometry.positions[slice_]))
         ],
-        DerivationImageSequence=[derivation],
+        DerivationImageSequence=[item_of(**derived.derivation_of(frame, slice_))],
     )
     if derived.heart.trigger is not None:
-        heart = _item(NominalCardiacTriggerDelayTime=float(derived.heart.trigger[place]))
+        heart = item_of(NominalCardiacTriggerDelayTime=float(derived.heart.trigger[place]))
         beat = derived.heart.beat[slice_]
         if beat is not None:
             heart.RRIntervalTimeNominal = float(beat)
@@ -167,18 +159,9 @@ def _anatomy(kept: Any) -> Any:
         code, meaning = _REGIONS.get(str(kept.get("BodyPartExamined") or "").upper(), _WHOLE)
         region = [CodedConcept(value=code, scheme_designator="SCT", meaning=meaning)]
     side = str(kept.get("Laterality") or "U")
-    return _item(FrameLaterality=side, AnatomicRegionSequence=region)
+    return item_of(FrameLaterality=side, AnatomicRegionSequence=region)
 
 
 def _number(kept: Any, keyword: str) -> float | None:
     value = kept.get(keyword)
     return None if value in (None, "") else float(value)
-
-
-def _item(**values: Any) -> Any:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item

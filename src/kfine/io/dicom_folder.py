@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kfine.errors import ResourceError, UsageError
+from kfine.io.atomic import names_to_disk, to_disk
 from kfine.io.checks import clean_text
 
 _IMAGE = re.compile(r"IM[0-9]{5,}\.dcm")
@@ -49,12 +50,9 @@ def check_folder(path: Path, *, overwrite: bool = False) -> None:
 
 def folder_to_disk(folder: Path) -> None:
     """Wait until the files in `folder` and their names are on disk."""
-    for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    for file in folder.iterdir():
+        to_disk(file)
+    names_to_disk(folder)
 
 
 @contextmanager
@@ -66,6 +64,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         ResourceError: the disk is full or the folder is read-only.
     """
     hidden = path.parent / f".{secrets.token_hex(8)}"
+    old = hidden / "old"
     try:
         check_folder(path, overwrite=overwrite)
         hidden.mkdir()
@@ -74,24 +73,25 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield partial
         folder_to_disk(partial)
         check_folder(path, overwrite=overwrite)  # another process may have written it meanwhile
-        _exchange(partial, path, hidden / "old")
+        _exchange(partial, path, old)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ResourceError(
             f"{clean_text(path.name)}: cannot be written ({reason}); check free space and permissions"
         ) from error
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        if path.exists() or not old.exists():  # what was there and could not go back must not go
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _exchange(new: Path, path: Path, old: Path) -> None:
-    """Move `new` to `path` and what was there to `old`; back again if that fails."""
-    if path.exists():
-        os.replace(path, old)
+    """Move `new` to `path` and what was there to `old`; back again if that fails or is interrupted."""
     try:
+        if path.exists():
+            os.replace(path, old)
         os.replace(new, path)
-    except OSError:
-        if old.exists():
+    except BaseException:
+        if old.exists() and not path.exists():
             with suppress(OSError):
                 os.replace(old, path)
         raise

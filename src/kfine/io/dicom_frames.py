@@ -11,7 +11,7 @@ from kfine.io.dicom_plane import Plane
 from kfine.io.dicom_timing import Timing, measured_timing, nominal_beat, spread_timing
 
 _COUNTERS = {
-    "temporal": "TemporalPositionIdentifier",
+    "temporal_position": "TemporalPositionIdentifier",
     "acquisition": "AcquisitionNumber",
     "instance": "InstanceNumber",
 }
@@ -43,7 +43,7 @@ def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> 
         return Timing()
     _refuse_repeated_sets(levels, places, name)
     trouble = _trouble(levels, places)
-    key = _counter(levels) if trouble else "trigger"
+    key = _counter(levels) if trouble else "trigger_time"
     for level, place in zip(levels, places, strict=True):
         values = _distinct(level, key)
         if len(level) > 1 and (None in values or len(values) < len(level)):
@@ -70,7 +70,7 @@ def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> 
 def _refuse_repeated_sets(levels: list[list[Plane]], places: list[str], name: str) -> None:
     """Refuse slices where every trigger time comes equally often: no cine, but several in one series."""
     for level, place in zip(levels, places, strict=True):
-        times = Counter(plane.trigger for plane in level)
+        times = Counter(plane.trigger_time for plane in level)
         often = set(times.values())
         if None not in times and len(times) > 1 and len(often) == 1 and often != {1}:
             raise InputError(
@@ -81,13 +81,13 @@ def _refuse_repeated_sets(levels: list[list[Plane]], places: list[str], name: st
 
 def _trouble(levels: list[list[Plane]], places: list[str]) -> str:
     """Return why the trigger times cannot be true, "" if they can."""
-    missing = sum(plane.trigger is None for level in levels for plane in level)
+    missing = sum(plane.trigger_time is None for level in levels for plane in level)
     if missing:
         total = sum(map(len, levels))
         return "none given" if missing == total else f"not given in {missing} of {total} images"
     beat = nominal_beat(levels)
     for level, place in zip(levels, places, strict=True):
-        times = [plane.trigger or 0.0 for plane in level]
+        times = [plane.trigger_time or 0.0 for plane in level]
         span = max(times) - min(times)
         if min(times) < 0:
             return f"negative in {place}"
@@ -99,15 +99,15 @@ def _trouble(levels: list[list[Plane]], places: list[str]) -> str:
             return f"{span / (len(level) - 1):.2g} ms apart in {place}"
         if beat is not None and max(times) > _LATE * beat:
             return f"up to {max(times):.0f} ms in {place}, a heart beat is {beat:.0f} ms"
-        if len(_distinct(level, "temporal") - {None}) == len(level) and not _follows(level):
+        if len(_distinct(level, "temporal_position") - {None}) == len(level) and not _follows(level):
             return f"against TemporalPositionIdentifier in {place}"
     return ""
 
 
 def _follows(level: list[Plane]) -> bool:
     """Return whether the trigger times rise with the temporal positions."""
-    ordered = sorted(level, key=lambda plane: plane.temporal or 0)
-    return all((a.trigger or 0) < (b.trigger or 0) for a, b in pairwise(ordered))
+    ordered = sorted(level, key=lambda plane: plane.temporal_position or 0)
+    return all((a.trigger_time or 0) < (b.trigger_time or 0) for a, b in pairwise(ordered))
 
 
 def _counter(levels: list[list[Plane]]) -> str:
@@ -120,7 +120,7 @@ def _counter(levels: list[list[Plane]]) -> str:
             continue
         distinct = [len(_distinct(level, key)) for level in levels]
         unique = all(n == len(level) for n, level in zip(distinct, levels, strict=True))
-        if unique or (key == "temporal" and max(distinct) > 1):
+        if unique or (key == "temporal_position" and max(distinct) > 1):
             return key
     return "instance"
 

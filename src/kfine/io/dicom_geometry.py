@@ -1,4 +1,4 @@
-"""An image's affine in the words of DICOM: positions, orientation, spacings, thickness."""
+"""An image's affine in the words of DICOM: positions, orientation, spacings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kfine.geometry import LPS_TO_RAS
 from kfine.image import Image
-
-_LPS = np.array([-1.0, -1.0, 1.0])  # from RAS
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class PlaneGeometry:
     @classmethod
     def of(cls, image: Image) -> PlaneGeometry:
         """Return the geometry of `image`: exactly that of its affine."""
-        axes, sizes = image.affine[:3, :3] * _LPS[:, None], image.voxel_sizes
+        axes, sizes = image.affine[:3, :3] * LPS_TO_RAS[:, None], image.voxel_sizes
         along_row, along_column = axes[:, 2] / sizes[2], axes[:, 1] / sizes[1]
-        positions = image.affine[:3, 3] * _LPS + np.arange(image.slices)[:, None] * axes[:, 0]
+        positions = image.affine[:3, 3] * LPS_TO_RAS + np.arange(image.slices)[:, None] * axes[:, 0]
         between = abs(float(np.cross(along_row, along_column) @ axes[:, 0]))
         return cls(np.concatenate([along_row, along_column]), (sizes[1], sizes[2]), positions, between)
 

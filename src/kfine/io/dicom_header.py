@@ -13,11 +13,9 @@ from typing import Any
 from kfine.errors import InputError
 from kfine.io.checks import clean_text
 
-_MR_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.4": "MR",
-    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR",
-    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR",
-}
+MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
+_LEGACY_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.4"
+_MR_CLASSES = {MR, ENHANCED_MR, _LEGACY_ENHANCED_MR}
 _DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"}
 _TAGS: list[Any] = [
     "SOPClassUID",
@@ -64,7 +62,20 @@ _TAGS: list[Any] = [
 
 @dataclass(frozen=True)
 class DicomFile:
-    """One file with an image in it; `header`, pydicom's dataset without pixels, never leaves `kfine.io`."""
+    """One file with an image in it.
+
+    Attributes:
+        path: of the file.
+        header: pydicom's data set of what readers ask for, without pixels; it holds the patient, and nothing of that
+            goes into images, messages or names.
+        transfer_syntax: UID of how the pixels are stored, "" where the file does not say.
+        series_uid: SeriesInstanceUID, "" where the file does not say.
+        series_number: SeriesNumber, None where the file does not say.
+        description: of the series, one printable line, "" where it names the patient.
+        modality: "MR", or what it is instead; "" where the file does not say.
+        matrix: (rows, columns) of each frame.
+        frames: how many.
+    """
 
     path: Path
     header: Any = field(repr=False)
@@ -160,6 +171,18 @@ def optional_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def one_text(value: Any) -> str:
+    """Return `value` as one text; of one with backslashes in it, which separate values, pydicom makes a list."""
+    several = hasattr(value, "__iter__") and not isinstance(value, str)
+    return " ".join(map(str, value)) if several else str(value or "")
+
+
+def image_type(header: Any) -> list[str]:
+    """Return the values of ImageType; pydicom gives a single one as a text, none as None."""
+    value = header.get("ImageType") or []
+    return [str(item) for item in ([value] if isinstance(value, str) else value)]
+
+
 def patient_words(header: Any) -> list[str]:
     """Return the parts of the patient's name and number, in lower case, that would tell who it is."""
     patient = f"{header.get('PatientName') or ''}^{header.get('PatientID') or ''}"
@@ -169,5 +192,5 @@ def patient_words(header: Any) -> list[str]:
 
 def _description(header: Any) -> str:
     """Return the series description, "" where the operator typed the patient's name or number into it."""
-    text = clean_text(header.get("SeriesDescription") or "")
+    text = clean_text(one_text(header.get("SeriesDescription")))
     return "" if any(word in text.lower() for word in patient_words(header)) else text

@@ -26,15 +26,17 @@ def heart_times(image: Image, origin: Origin) -> HeartTimes:
 
     Slices breath-held one after another have clocks of their own (`kfine.io.dicom_timing`): a frame that was measured
     keeps the trigger time of its slice, one in between gets the interpolated one.  Where the source's trigger times
-    were not believed, those of the image are the same for all slices; where it has none, none are written.
+    were not believed, those of the image are the same for all slices; where it has none, none are written, also where
+    the image was given times since: they are nobody's trigger times.
     """
     slices = range(origin.first, origin.first + image.slices)
-    beats = tuple(origin.stack.planes[0][s].beat for s in slices)
-    if image.frames == 1 or image.frame_times is None:
-        single = [[origin.stack.planes[p.nearest][s].trigger for s in slices] for p in origin.places]
+    beats = tuple(origin.stack.planes[0][s].nominal_interval for s in slices)
+    times = origin.stack.timing.times
+    if image.frames == 1 or image.frame_times is None or times is None:
+        single = [[origin.stack.planes[p.nearest][s].trigger_time for s in slices] for p in origin.places]
         known = image.frames == 1 and all(time is not None for row in single for time in row)
         return HeartTimes(np.array(single, dtype=np.float64) if known else None, beats)
-    clocks = _clocks(origin)[:, list(slices)]
+    clocks = _clocks(origin, times)[:, list(slices)]
     period = origin.stack.timing.period
     rows = []
     for place in origin.places:
@@ -47,11 +49,13 @@ def heart_times(image: Image, origin: Origin) -> HeartTimes:
     return HeartTimes(np.array(rows), beats)
 
 
-def _clocks(origin: Origin) -> NDArray[np.float64]:
-    """Return the milliseconds of each measured (frame, slice): the files' own where the reader believed them."""
-    times = origin.stack.timing.times or ()
+def _clocks(origin: Origin, times: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return the milliseconds of each measured (frame, slice): the files' own where the reader believed them.
+
+    times: seconds of the measured frames, as the reader has them.
+    """
     common = 1000 * np.array(times)[:, None] * np.ones(len(origin.stack.planes[0]))
-    triggers = [[plane.trigger for plane in row] for row in origin.stack.planes]
+    triggers = [[plane.trigger_time for plane in row] for row in origin.stack.planes]
     if any(time is None for row in triggers for time in row):
         return common
     own = np.array(triggers, dtype=np.float64)

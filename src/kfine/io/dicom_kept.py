@@ -85,6 +85,9 @@ def kept_header(header: Any, plane: Plane) -> Any:
     Args:
         header: the full data set of the plane's file, pixels left out.
         plane: which of its frames.
+
+    Raises:
+        Exception: of almost any kind, over damaged values: call it within `pydicom_errors`.
     """
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
@@ -102,9 +105,6 @@ def kept_header(header: Any, plane: Plane) -> Any:
         value = group_value(header, plane.index, (sequence, name))
         if keyword not in kept and not _is_empty(value):
             setattr(kept, keyword, _as_classic(keyword, value))
-    for keyword in EMPTY_IF_UNKNOWN:
-        if keyword not in kept:
-            setattr(kept, keyword, None)
     if "FrameOfReferenceUID" not in kept:
         kept.FrameOfReferenceUID = generate_uid(
             entropy_srcs=[str(header.SeriesInstanceUID), "frame of reference"]

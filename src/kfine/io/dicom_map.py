@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 import kfine
+from kfine.io.dicom_derivation import item_of, put
 from kfine.io.dicom_derived import Derived, content_time, joins_study
 from kfine.io.dicom_geometry import decimal_strings
+from kfine.io.dicom_header import MR
+from kfine.io.dicom_kept import EMPTY_IF_UNKNOWN
+from kfine.io.dicom_pixels import SHOWN
 
 _MANUFACTURER = "The kfine developers"
 _SCANNER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "StationName")
-_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID")
-_SHOWN = 99.8  # percent of the voxels that the window does not clip
 
 
 def parametric_map(derived: Derived) -> Any:
@@ -25,14 +27,13 @@ def parametric_map(derived: Derived) -> Any:
     from highdicom import pm
 
     kept, image = derived.origin.header(0, 0), derived.image
-    named = _Named()
-    derived.name_series(named, "std")
+    named = derived.series_names("std")
     largest = float(image.voxels.max()) or 1.0
     dataset = pm.ParametricMap(
         source_images=[_source(derived, kept)],
         pixel_array=np.ascontiguousarray(image.voxels.transpose(1, 2, 3, 0)),
-        series_instance_uid=named.SeriesInstanceUID,
-        series_number=named.SeriesNumber,
+        series_instance_uid=named["SeriesInstanceUID"],
+        series_number=named["SeriesNumber"],
         sop_instance_uid=derived.derivation.uid("std", "image"),
         instance_number=1,
         manufacturer=_MANUFACTURER,
@@ -45,19 +46,11 @@ def parametric_map(derived: Derived) -> Any:
         derived_pixel_contrast=pm.DerivedPixelContrastValues.STD_DEVIATION,
         content_label="STD",
         content_description="Standard deviation of the samples",
-        series_description=named.SeriesDescription,
+        series_description=named["SeriesDescription"],
         **_placed(derived, kept),
     )
     _settle(dataset, derived, kept)
     return dataset
-
-
-class _Named:
-    """Takes the names of a series."""
-
-    SeriesInstanceUID: str
-    SeriesNumber: int
-    SeriesDescription: str
 
 
 def _placed(derived: Derived, kept: Any) -> dict[str, Any]:
@@ -88,7 +81,7 @@ def _source(derived: Derived, kept: Any) -> Any:
     from pydicom.dataset import Dataset
 
     plane, source = derived.origin.nearest(0, 0), Dataset()
-    source.SOPClassUID, source.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", plane.uid
+    source.SOPClassUID, source.SOPInstanceUID = MR, plane.uid
     source.StudyInstanceUID, source.SeriesInstanceUID = kept.StudyInstanceUID, plane.file.series_uid
     source.FrameOfReferenceUID = kept.FrameOfReferenceUID
     source.Rows, source.Columns = plane.file.matrix
@@ -101,8 +94,7 @@ def _source(derived: Derived, kept: Any) -> Any:
     for keyword in _SCANNER:
         if keyword in kept:
             source.add(kept[keyword])
-    for keyword in (*_EMPTY, "StudyDate", "StudyTime", "ReferringPhysicianName"):
-        setattr(source, keyword, None)
+    put(source, **dict.fromkeys(EMPTY_IF_UNKNOWN))
     return source
 
 
@@ -133,7 +125,7 @@ def _mapping(label: str, largest: float) -> Any:
 def _window(voxels: Any) -> Any:
     from highdicom import VOILUTTransformation
 
-    width = max(float(f"{np.percentile(voxels, _SHOWN):.6g}"), 1e-6)
+    width = max(float(f"{np.percentile(voxels, SHOWN):.6g}"), 1e-6)
     return VOILUTTransformation(window_center=width / 2, window_width=width)
 
 
@@ -146,8 +138,7 @@ def _settle(dataset: Any, derived: Derived, kept: Any) -> None:
     for item in dataset.ContributingEquipmentSequence:
         if "ContributionDateTime" in item:
             del item.ContributionDateTime
-    derived.say_derivation(dataset)
-    del dataset.DerivationCodeSequence
+    derived.say_equipment(dataset)
     dataset.SourceImageSequence = derived.all_references()
     dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = derived.all_references()
     _dimensions(dataset, derived)
@@ -156,14 +147,14 @@ def _settle(dataset: Any, derived: Derived, kept: Any) -> None:
 def _dimensions(dataset: Any, derived: Derived) -> None:
     """Let each frame say its time and its sources; add time to what tells frames apart."""
     from pydicom.datadict import tag_for_keyword
-    from pydicom.dataset import Dataset
 
     uid, image = derived.derivation.uid("std", "dimensions"), derived.image
     if image.frames > 1:
-        time = Dataset()
-        time.DimensionIndexPointer = tag_for_keyword("TemporalPositionIndex")
-        time.FunctionalGroupPointer = tag_for_keyword("FrameContentSequence")
-        time.DimensionDescriptionLabel = "TemporalPositionIndex"
+        time = item_of(
+            DimensionIndexPointer=tag_for_keyword("TemporalPositionIndex"),
+            FunctionalGroupPointer=tag_for_keyword("FrameContentSequence"),
+            DimensionDescriptionLabel="TemporalPositionIndex",
+        )
         dataset.DimensionIndexSequence.append(time)
     for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
@@ -176,7 +167,4 @@ def _dimensions(dataset: Any, derived: Derived) -> None:
             content.TemporalPositionIndex = frame + 1
             values = content.DimensionIndexValues
             content.DimensionIndexValues = [*(values if hasattr(values, "__iter__") else [values]), frame + 1]
-        derivation = Dataset()
-        derivation.DerivationCodeSequence = derived.derivation.codes(resampled=derived.resampled)
-        derivation.SourceImageSequence = derived.references(frame, slice_)
-        group.DerivationImageSequence = [derivation]
+        group.DerivationImageSequence = [item_of(**derived.derivation_of(frame, slice_))]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
-from kfine.io.checks import clean_text
+from kfine.io.checks import display_name
 from kfine.io.dicom_header import DicomFile, pydicom_errors
 from kfine.io.dicom_kept import kept_header
 from kfine.io.dicom_plane import Plane
@@ -98,7 +98,7 @@ class Origin:
             return kept_header(self._headers[plane.file.path], plane)
 
 
-def source_series(image: Image, path: Path, *, series: str | None = None) -> SourceSeries:
+def source_series(image: Image, path: Path, *, series: str | int | None = None) -> SourceSeries:
     """Return the series at `path`, which `image`, or what it was made from, was read from.
 
     Args:
@@ -110,7 +110,7 @@ def source_series(image: Image, path: Path, *, series: str | None = None) -> Sou
         UsageError: `image` was not read from DICOM.
         InputError: the series cannot be read, is another one now, or names no study to join.
     """
-    name = clean_text(path.name or path.resolve().name)
+    name = display_name(path)
     if image.source.kind != "dicom":
         raise UsageError(
             f"{name}: DICOM output joins the study of a DICOM input, and this is no DICOM; write a .nii.gz file"

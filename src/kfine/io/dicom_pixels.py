@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 
-_SHOWN = 99.8  # percent of the voxels that the window does not clip
+SHOWN = 99.8  # percent of the voxels that the window does not clip
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Rescale:
             raise InputError("DICOM output: expected finite voxels, got NaN or Inf; write a .nii.gz file")
         signed = low < 0
         slope = _at_least(max(high / 32767, -low / 32768) if signed else high / 65535)
-        shown = float(np.percentile(voxels, _SHOWN))
+        shown = float(np.percentile(voxels, SHOWN))
         bottom = min(low, 0.0)
         width = max(shown - bottom, slope)
         return cls(slope, signed, (bottom + width / 2, width))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfine.errors import InputError
-from kfine.io.dicom_header import DicomFile, optional_number, pydicom_errors
+from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydicom_errors
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Plane:
         position: LPS+ mm of the centre of the first pixel.
         orientation: unit vectors along a row (column index grows) and along a column (row index grows).
         spacing: mm between rows and between columns.
-        between, thickness: mm, None where the file does not say.
-        trigger: ms after the R wave, None where the file does not say.
-        beat: ms, the nominal heart beat, None where the file does not say or is not gated.
-        per_beat: images a heart beat; heart_rate: a minute; None where the file does not say.
-        temporal, acquisition, instance: the file's counters, None where it does not say.
+        spacing_between_slices, thickness: mm, None where the file does not say.
+        trigger_time: ms after the R wave, None where the file does not say.
+        nominal_interval: ms, the nominal heart beat, None where the file does not say or is not gated.
+        cardiac_number_of_images: a heart beat; heart_rate: beats a minute; None where the file does not say.
+        temporal_position, acquisition, instance: the file's counters, None where it does not say.
         slope, intercept: voxel = slope * pixel + intercept.
         echo: ms.  component: "M", "P", "R", "I" or "" where the file does not say.
     """
@@ -36,13 +36,13 @@ class Plane:
     position: tuple[float, ...]
     orientation: tuple[float, ...]
     spacing: tuple[float, ...]
-    between: float | None
+    spacing_between_slices: float | None
     thickness: float | None
-    trigger: float | None
-    beat: float | None
-    per_beat: float | None
+    trigger_time: float | None
+    nominal_interval: float | None
+    cardiac_number_of_images: float | None
     heart_rate: float | None
-    temporal: float | None
+    temporal_position: float | None
     acquisition: float | None
     instance: float | None
     slope: float
@@ -104,21 +104,21 @@ def _plane(file: DicomFile, index: int) -> Plane:
         position=numbers("PlanePositionSequence", "ImagePositionPatient", 3),
         orientation=orientation,
         spacing=spacing,
-        between=number("PixelMeasuresSequence", "SpacingBetweenSlices"),
+        spacing_between_slices=number("PixelMeasuresSequence", "SpacingBetweenSlices"),
         thickness=number("PixelMeasuresSequence", "SliceThickness"),
-        trigger=trigger,
-        beat=beat if gated else None,
-        per_beat=optional_number(header.get("CardiacNumberOfImages")) if gated else None,
+        trigger_time=trigger,
+        nominal_interval=beat if gated else None,
+        cardiac_number_of_images=optional_number(header.get("CardiacNumberOfImages")) if gated else None,
         heart_rate=optional_number(header.get("HeartRate")),
-        temporal=optional_number(header.get("TemporalPositionIdentifier")) if temporal is None else temporal,
+        temporal_position=optional_number(header.get("TemporalPositionIdentifier"))
+        if temporal is None
+        else temporal,
         acquisition=optional_number(header.get("AcquisitionNumber")) if acquisition is None else acquisition,
         instance=index if file.frames > 1 else optional_number(header.get("InstanceNumber")),
         slope=1.0 if slope is None else slope,
         intercept=number("PixelValueTransformationSequence", "RescaleIntercept") or 0.0,
         echo=optional_number(header.get("EchoTime")) if echo is None else echo,
-        component=_component(
-            get("MRImageFrameTypeSequence", "ComplexImageComponent"), header.get("ImageType")
-        ),
+        component=_component(get("MRImageFrameTypeSequence", "ComplexImageComponent"), image_type(header)),
     )
 
 
@@ -167,8 +167,8 @@ def _check_orientation(orientation: tuple[float, ...], name: str) -> None:
         )
 
 
-def _component(component: Any, image_type: Any) -> str:
-    values = [str(component or ""), *(str(item) for item in list(image_type or [])[2:])]
+def _component(component: Any, types: list[str]) -> str:
+    values = [str(component or ""), *types[2:]]
     names = {
         "MAGNITUDE": "M",
         "PHASE": "P",

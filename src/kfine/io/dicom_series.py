@@ -6,56 +6,29 @@ import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 from kfine.errors import InputError
-from kfine.io.checks import clean_text, digest_of, human_size
-from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
+from kfine.io.checks import clean_text, digest_of, display_name, human_size
+from kfine.io.dicom_header import DicomFile, image_type, pydicom_errors, read_file
 from kfine.io.dicom_plane import Plane, planes
 
 _LISTED = 20
 
 
-@dataclass(frozen=True)
-class SeriesSummary:
-    """One DICOM series of a folder, without patient data.
+def find_series(path: Path) -> list[list[DicomFile]]:
+    """Return the image files of each series under `path`, series by number and files by path.
 
-    Attributes:
-        uid: SeriesInstanceUID.
-        number: SeriesNumber, None where the files do not say.
-        description: of the series, one printable line.
-        modality: "MR", or what it is instead.
-        files: how many.
-        matrix: (rows, columns) of most of its images.
-    """
+    Args:
+        path: DICOM file or folder, subfolders included.
 
-    uid: str
-    number: int | None
-    description: str
-    modality: str
-    files: int
-    matrix: tuple[int, int]
-
-    def __str__(self) -> str:
-        """Return how a message lists the series."""
-        text = f" '{self.description}'" if self.description else ""
-        what = f"{self.files} file{'s' if self.files > 1 else ''}, {self.matrix[0]}x{self.matrix[1]}"
-        return f"{self.number if self.number is not None else clean_text(self.uid)}{text} ({what})"
-
-
-def list_series(folder: Path) -> list[SeriesSummary]:
-    """Return the series in `folder` and its subfolders (or in one file), by number.
+    Warns:
+        UserWarning: how many files hold no DICOM image.
 
     Raises:
         InputError: no DICOM image there, or a damaged one.
     """
-    return [_summary(files) for files in find_series(folder)]
-
-
-def find_series(path: Path) -> list[list[DicomFile]]:
-    """Return the image files of each series under `path`, series by number and files by path."""
-    name = clean_text(path.name or path.resolve().name)
+    name = display_name(path)
     candidates = _files(path)
     found = [file for file in map(read_file, candidates) if file is not None]
     if not found:
@@ -72,7 +45,7 @@ def find_series(path: Path) -> list[list[DicomFile]]:
     return sorted(groups.values(), key=lambda files: (files[0].series_number or 0, files[0].series_uid))
 
 
-def choose_series(groups: list[list[DicomFile]], series: str | None, *, name: str) -> list[DicomFile]:
+def choose_series(groups: list[list[DicomFile]], series: str | int | None, *, name: str) -> list[DicomFile]:
     """Return the series that `series` names (number or UID), or the only one.
 
     Raises:
@@ -80,7 +53,13 @@ def choose_series(groups: list[list[DicomFile]], series: str | None, *, name: st
     """
     wanted = groups
     if series is not None:
-        wanted = [g for g in groups if series.strip() in (str(g[0].series_number), g[0].series_uid)]
+        asked = str(series).strip()
+        wanted = [
+            g
+            for g in groups
+            if asked == g[0].series_uid
+            or (g[0].series_number is not None and asked == str(g[0].series_number))
+        ]
     if len(wanted) == 1:
         return wanted[0]
     if not wanted:
@@ -147,17 +126,18 @@ def _files(path: Path) -> list[Path]:
     )
 
 
-def _summary(files: list[DicomFile]) -> SeriesSummary:
-    first = files[0]
-    matrix = Counter(file.matrix for file in files).most_common(1)[0][0]
-    return SeriesSummary(
-        first.series_uid, first.series_number, first.description, first.modality, len(files), matrix
-    )
-
-
 def _listed(groups: list[list[DicomFile]]) -> str:
     more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
-    return "; ".join(str(_summary(files)) for files in groups[:_LISTED]) + more
+    return "; ".join(map(_in_words, groups[:_LISTED])) + more
+
+
+def _in_words(files: list[DicomFile]) -> str:
+    """Return how a message lists a series: its number or identifier, description, and the matrix of most files."""
+    first = files[0]
+    rows, columns = Counter(file.matrix for file in files).most_common(1)[0][0]
+    text = f" '{first.description}'" if first.description else ""
+    what = f"{len(files)} file{'s' if len(files) > 1 else ''}, {rows}x{columns}"
+    return f"{first.series_number if first.series_number is not None else clean_text(first.series_uid)}{text} ({what})"
 
 
 def _check_kind(file: DicomFile) -> None:
@@ -172,7 +152,7 @@ def _check_kind(file: DicomFile) -> None:
         raise InputError(
             f"{file.name}: expected grey values (MONOCHROME2), got {photometric}; choose the original series"
         )
-    if "MOSAIC" in [str(item) for item in header.get("ImageType") or []]:
+    if "MOSAIC" in image_type(header):
         raise InputError(f"{file.name}: Siemens mosaic images are not read; convert the series with dcm2niix")
 
 

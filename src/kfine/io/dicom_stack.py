@@ -1,4 +1,4 @@
-"""From loose frames to a stack: slices by position, frames by time, the affine from the positions alone."""
+"""From loose frames to a stack: slices by position, frames by time, the affine from what files say of planes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfine.errors import InputError
-from kfine.geometry import Affine
+from kfine.geometry import LPS_TO_RAS, Affine
 from kfine.io.dicom_frames import order_frames
 from kfine.io.dicom_plane import Plane
 from kfine.io.dicom_timing import Timing
@@ -30,8 +30,18 @@ class Stack:
 def build_stack(planes: list[Plane], *, name: str) -> Stack:
     """Sort the planes of one series, slices along the normal (row direction x column direction).
 
+    The affine's step from slice to slice is that of the positions, where there are several; with one slice it is along
+    the normal, by SpacingBetweenSlices or SliceThickness.  Steps in the plane are those of directions and PixelSpacing.
+
+    Args:
+        planes: in any order; one orientation, one pixel spacing.
+        name: of the series, for messages.
+
+    Warns:
+        UserWarning: one slice without a thickness; frames without times to rely on.
+
     Raises:
-        InputError: missing or duplicate slices, or unequal numbers of frames.
+        InputError: missing or duplicate slices, slices side by side or off one line, or unequal numbers of frames.
     """
     first = planes[0]
     along_row, along_column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
@@ -49,7 +59,7 @@ def build_stack(planes: list[Plane], *, name: str) -> Stack:
     # PixelSpacing is (between rows, between columns): the row index moves along a column
     affine[:3, :3] = np.stack([step, along_column * first.spacing[0], along_row * first.spacing[1]], axis=1)
     affine[:3, 3] = positions[0]
-    affine[:2] *= -1  # LPS to RAS
+    affine[:3] *= LPS_TO_RAS[:, None]
     frames = [[level[frame] for level in levels] for frame in range(len(levels[0]))]
     return Stack(frames, affine, timing)
 
@@ -89,7 +99,7 @@ def _check_even(positions: NDArray[np.float64], distances: NDArray[np.float64], 
 
 
 def _single_spacing(plane: Plane, name: str) -> float:
-    for spacing in (plane.between, plane.thickness):
+    for spacing in (plane.spacing_between_slices, plane.thickness):
         if spacing is not None and abs(spacing) > 0:
             return abs(spacing)
     warnings.warn(f"{name}: one slice without a thickness: taken as 1 mm", UserWarning, stacklevel=2)

@@ -34,7 +34,7 @@ def measured_timing(levels: list[list[Plane]], *, name: str) -> Timing:
     frames x spacing if the frames are evenly spaced, as many as CardiacNumberOfImages and not contradicted by
     HeartRate.  It is None where nothing says that the frames share one heart beat.
     """
-    table = np.array([[plane.trigger for plane in level] for level in levels], dtype=np.float64)
+    table = np.array([[plane.trigger_time for plane in level] for level in levels], dtype=np.float64)
     times = np.median(table, axis=0)
     spacing = float(times[-1] - times[0]) / (len(times) - 1)
     off = float(np.abs(table - times).max())
@@ -72,7 +72,9 @@ def nominal_beat(levels: list[list[Plane]]) -> float | None:
 
 def _beats(levels: list[list[Plane]]) -> list[float]:
     """Return the nominal heart beats in ms, those that can be one."""
-    beats = [plane.beat for level in levels for plane in level if plane.beat is not None]
+    beats = [
+        plane.nominal_interval for level in levels for plane in level if plane.nominal_interval is not None
+    ]
     return [beat for beat in beats if _BEAT[0] <= beat <= _BEAT[1]]
 
 
@@ -97,6 +99,6 @@ def _period(times: NDArray[np.float64], levels: list[list[Plane]]) -> float | No
 
 def _per_beat(levels: list[list[Plane]]) -> int | None:
     """Return CardiacNumberOfImages where all images agree."""
-    found = {plane.per_beat for level in levels for plane in level}
+    found = {plane.cardiac_number_of_images for level in levels for plane in level}
     only = found.pop() if len(found) == 1 else None
     return None if only is None else int(only)

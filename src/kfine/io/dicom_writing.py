@@ -26,7 +26,7 @@ def write_dicom(
     folder: str | PathLike[str],
     *,
     source: str | PathLike[str],
-    series: str | None = None,
+    series: str | int | None = None,
     std: Image | None = None,
     made_by: dict[str, Any] | None = None,
     enhanced: bool = False,
@@ -34,7 +34,8 @@ def write_dicom(
 ) -> None:
     """Write `image` to the new `folder` as a derived MR series in the study of `source`; whole or not at all.
 
-    Geometry and times are those of `image`, intensities round to 16 bits of its range.  Patient, study, frame of
+    Geometry and times are those of `image` (no times where the source has none), intensities round to 16 bits of its
+    range.  Patient, study, frame of
     reference and scanner are those of the source; what was done, with what and from which images is noted.  The same
     image and provenance give the same bytes.
 
@@ -50,8 +51,9 @@ def write_dicom(
         overwrite: replace a folder that such a call has made.
 
     Raises:
-        UsageError: `image` does not come from `source`; the folder cannot go there.
-        InputError: the source cannot be read, or names no study.
+        UsageError: `image` was not read from DICOM, or lies elsewhere than `source`; the folder or the map cannot go
+            there.
+        InputError: the source cannot be read, has changed since or names no study; voxels that are not finite.
         ResourceError: highdicom is missing (extra `dicom`), or the disk is full or read-only.
     """
     folder = Path(folder)

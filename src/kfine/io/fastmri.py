@@ -11,7 +11,7 @@ from kfine.errors import InputError
 from kfine.io.checks import check_memory
 from kfine.io.raw_hdf5 import dataset_of, hdf5_errors, text_of
 from kfine.io.raw_header import RawHeader, read_raw_header
-from kfine.io.raw_scan import Plane, RawScan
+from kfine.io.raw_scan import CoilPlane, RawScan
 
 
 def fastmri_scan(file: Any, name: str, digest: str) -> RawScan:
@@ -39,23 +39,23 @@ def fastmri_scan(file: Any, name: str, digest: str) -> RawScan:
     else:
         warnings.warn(f"{name}: no header, no voxel size: taken as 1 mm", UserWarning, stacklevel=2)
 
-    def plane(frame: int, index: int) -> Plane:
+    def plane(frame: int, index: int) -> CoilPlane:
         with hdf5_errors(name):
-            found: Plane = kspace[index]
+            found: CoilPlane = kspace[index]
         return found if coils else found[None]
 
-    field, sizes = (rows, columns), (1.0, 1.0, 1.0)
+    recon_matrix, sizes = (rows, columns), (1.0, 1.0, 1.0)
     if header is not None:
-        field, sizes = _geometry(header, rows, columns, name=name)
+        recon_matrix, sizes = _geometry(header, rows, columns, name=name)
     return RawScan(
-        name, digest, 1, slices, count, (rows, columns), plane, field, affine=np.diag([*sizes, 1.0])
+        name, digest, 1, slices, count, (rows, columns), plane, recon_matrix, affine=np.diag([*sizes, 1.0])
     )
 
 
 def _geometry(
     header: RawHeader, rows: int, columns: int, *, name: str
 ) -> tuple[tuple[int, int], tuple[float, float, float]]:
-    """Return the asked field of view (rows, columns) and the sizes of a voxel (slice, row, column) in mm."""
+    """Return the (rows, columns) over the asked field of view, and the sizes of a voxel (slice, row, column) in mm."""
     warnings.warn(
         f"{name}: no orientation: slices, rows and columns taken along right, anterior and superior",
         UserWarning,
@@ -70,4 +70,5 @@ def _geometry(
         )
     known = header.matrix[0] == rows
     x, y, z = header.fov
-    return (header.readout if known else rows, columns), (z / header.matrix[2], x / rows, y / columns)
+    kept = header.recon_readout_samples if known else rows
+    return (kept, columns), (z / header.matrix[2], x / rows, y / columns)

@@ -19,8 +19,9 @@ from kfine.io.raw_scan import RawScan
 
 # Flags are counted from 1 in ismrmrd.h.
 _NOISE, _CALIBRATION, _REVERSED = (1 << bit - 1 for bit in (19, 20, 22))
-# Navigator, phase correction, HP feedback, dummy scan, RT feedback, surface coil correction.
-_OTHER = sum(1 << bit - 1 for bit in (23, 24, 26, 27, 28, 29))
+# Navigator, phase correction, HP feedback, dummy scan, RT feedback, surface coil correction, phase stabilization's
+# reference, phase stabilization.
+_OTHER = sum(1 << bit - 1 for bit in (23, 24, 26, 27, 28, 29, 30, 31))
 _AT_ONCE = 256  # readouts
 _FIELDS = (
     "flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample",
@@ -81,7 +82,9 @@ def ismrmrd_scan(group: Any, name: str, digest: str) -> RawScan:
         kspace = kspace[:, order]
     scan = RawScan.of_array(kspace, name, digest)
     noise = _noise(data, heads, np.flatnonzero((flags & _NOISE) != 0), scan.coils)
-    return replace(scan, field=(scan.matrix[0], header.readout), affine=affine, noise=noise)
+    return replace(
+        scan, recon_matrix=(scan.matrix[0], header.recon_readout_samples), affine=affine, noise=noise
+    )
 
 
 def _heads(data: Any, name: str) -> NDArray[Any]:
@@ -144,12 +147,10 @@ def _gathered(data: Any, heads: NDArray[Any], places: _Places, name: str) -> NDA
     check_memory(3 * 8 * int(np.prod(places.shape, dtype=object)), name=name)
     kspace = np.zeros(places.shape, np.complex64)
     counts = np.zeros((*places.shape[:3], places.shape[4]), np.int64)
-    of = dict(zip(places.numbers.tolist(), range(len(places.numbers)), strict=True))
     coils, columns = places.shape[3], places.shape[5]
-    for number, samples in _readouts(data, places.numbers):
-        head, item = heads[number], of[number]
-        line, start = _line(head, samples, coils, columns, name=name)
-        f, s, p, row = places.frame[item], places.slice[item], places.partition[item], places.row[item]
+    where = zip(places.frame, places.slice, places.partition, places.row, strict=True)
+    for (number, samples), (f, s, p, row) in zip(_readouts(data, places.numbers), where, strict=True):
+        line, start = _line(heads[number], samples, coils, columns, name=name)
         kspace[f, s, p, :, row, start : start + line.shape[1]] += line
         counts[f, s, p, row] += 1
     kspace /= np.maximum(counts, 1)[:, :, :, None, :, None]
@@ -160,7 +161,7 @@ def _readouts(data: Any, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDAr
     """Yield the samples of the readouts `numbers`, increasing, some at a time."""
     wanted = set(numbers.tolist())
     samples = data.fields("data")
-    for start in range(0, len(data), _AT_ONCE):
+    for start in (np.unique(numbers // _AT_ONCE) * _AT_ONCE).tolist():
         for number, values in enumerate(samples[start : start + _AT_ONCE], start):
             if number in wanted:
                 yield number, values
@@ -182,7 +183,11 @@ def _line(
     # A centre of 0 is one that nobody set.
     centre = int(head["center_sample"]) - before if head["center_sample"] else columns // 2
     if int(head["flags"]) & _REVERSED:
-        line, centre = line[:, ::-1], line.shape[1] - 1 - centre
+        line = line[:, ::-1]
+        # Some writers note the centre as the readout was sampled, others as it is once mirrored.  Of a full line of
+        # even length only one of the two lies within the matrix.
+        if (centre, line.shape[1]) != (columns // 2, columns):
+            centre = line.shape[1] - 1 - centre
     start = columns // 2 - centre
     if start < 0 or start + line.shape[1] > columns or not line.shape[1]:
         raise InputError(

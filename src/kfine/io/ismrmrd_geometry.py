@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfine.geometry import Affine
+from kfine.geometry import LPS_TO_RAS, Affine
 from kfine.io.raw_header import RawHeader
 
 _DIRECTIONS = ("slice_dir", "phase_dir", "read_dir")
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _EVEN = 0.02  # of the spacing
 
 
@@ -43,7 +42,7 @@ def placed(
             UserWarning,
             stacklevel=2,
         )
-        axes = np.eye(3) * _LPS_TO_RAS
+        axes = np.eye(3) * LPS_TO_RAS
     readout, rows, partitions = header.matrix
     steps = np.array([header.fov[2] / partitions, header.fov[1] / rows, header.fov[0] / readout])
     positions = heads["position"].astype(np.float64)
@@ -52,10 +51,10 @@ def placed(
         order, steps[0] = _order(positions @ axes[0], thickness=float(steps[0]), name=name)
         corner = positions[order[0]]
     affine = np.eye(4)
-    affine[:3, :3] = (axes * _LPS_TO_RAS).T * steps
+    affine[:3, :3] = (axes * LPS_TO_RAS).T * steps
     # The position is that of the voxel at index n // 2 in plane, and across it in 3-D.
-    middle = np.array([slices // 2 if len(heads) == 1 else 0, rows // 2, header.readout // 2])
-    affine[:3, 3] = corner * _LPS_TO_RAS - affine[:3, :3] @ middle
+    middle = np.array([slices // 2 if len(heads) == 1 else 0, rows // 2, header.recon_readout_samples // 2])
+    affine[:3, 3] = corner * LPS_TO_RAS - affine[:3, :3] @ middle
     return affine, order
 
 

@@ -27,7 +27,12 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
         coil_axis: which axis of the array holds the coils, counted from 0 or, negative, from the end; None: one coil.
         combine: how coils are combined, see `kfine.io.raw.image_of_scan`.
 
+    Warns:
+        UserWarning: that there is no voxel size; what was found of coverage and coils.
+
     Raises:
+        UsageError: no such axis, or no such way to combine coils.
+        ResourceError: larger than the machine's memory.
         InputError: not complex, pickled, truncated, not finite or zero throughout, or as `image_of_scan` says.
     """
     name = clean_text(path.name)
@@ -46,7 +51,14 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
 
 
 def write_kspace(image: Image, file: BinaryIO) -> None:
-    """Write the k-space of a complex `image` to `file`, leading axes of length 1 left out."""
+    """Write the k-space of a complex `image` to `file`, leading axes of length 1 left out; 0 where it is not covered.
+
+    Warns:
+        UserWarning: an affine, or times, that the format cannot hold.
+
+    Raises:
+        UsageError: a real image.
+    """
     import torch
 
     from kfine.operators.fourier import fft2c
@@ -55,6 +67,10 @@ def write_kspace(image: Image, file: BinaryIO) -> None:
         raise UsageError(".npy holds measured k-space and this image is real: write it as .nii.gz")
     if not np.array_equal(image.affine, np.eye(4)):
         warnings.warn(".npy holds no geometry: the affine is not written", UserWarning, stacklevel=2)
+    if image.frames > 1 and image.frame_times is not None:
+        warnings.warn(
+            ".npy holds no times: frame times and period are not written", UserWarning, stacklevel=2
+        )
     kspace = np.stack([fft2c(torch.from_numpy(frame.copy())).numpy() for frame in image.voxels])
     if image.coverage is not None:
         kspace *= image.coverage  # exactly 0, as a reader finds it

@@ -16,9 +16,8 @@ from kfine.errors import InputError, UsageError
 from kfine.geometry import Affine, through_plane_axis, voxel_sizes
 from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels, clean_text, digest_of, human_size
-from kfine.io.nifti_header import NiftiHeader, frame_timing, read_header
+from kfine.io.nifti_header import GZIP_MAGIC, NiftiHeader, frame_timing, read_header
 
-GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20  # voxels converted at a time
 _SMALL = 1 << 28  # bytes
 _MAX_RATIO = 1032  # deflate cannot do better
@@ -40,6 +39,8 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
     Raises:
         UsageError: `plane` is not two different axes.
         InputError: damaged, truncated, promising more than the file can hold, not finite, singular, constant.
+        ResourceError: larger than the machine's memory.
+        OSError: the system cannot read it.
     """
     name = clean_text(path.name)
     size = path.stat().st_size
@@ -61,7 +62,7 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
             name=name,
             digest=digest_of(path),
             axis_order=(order.index(0), order.index(1), order.index(2)),
-            header=header.raw,
+            space_code=header.space_code,
         ),
     )
 

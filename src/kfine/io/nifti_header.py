@@ -13,9 +13,10 @@ import numpy as np
 from kfine.errors import InputError
 from kfine.geometry import Affine, check_affine
 
+GZIP_MAGIC = b"\x1f\x8b"
 _SIZES = {b"n+1\x00": 348, b"n+2\x00": 540}
+_PAIR = b"ni1\x00"
 _MAX_OFFSET = 1 << 28  # extensions lie between header and voxels; real ones stay far below
-_TEXT_FIELDS = ("descrip", "db_name", "aux_file", "intent_name")
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, metre, millimetre, micrometre
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units & 56
 
@@ -25,7 +26,7 @@ class NiftiHeader:
     """What the reader needs of a header.
 
     Attributes:
-        raw: nibabel's header, its free-text fields emptied since they may name a patient.
+        raw: nibabel's header; its free-text fields may name a patient, nothing of them leaves the reader.
         shape: (i, j, k, t), absent axes 1.
         time_axis: whether the file has the axis t.
         dtype: of one voxel on disk, byte order included.
@@ -53,14 +54,22 @@ class NiftiHeader:
         return int(np.prod(self.shape, dtype=object))  # Python integers: a hostile product overflows int64
 
     @property
+    def space_code(self) -> int:
+        """Which space the affine leads to; where the header does not say, the scanner's (1)."""
+        return int(self.raw["sform_code"]) or int(self.raw["qform_code"]) or 1
+
+    @property
     def promised(self) -> int:
         """Bytes that the file must hold."""
         return self.offset + self.voxels * self.dtype.itemsize
 
 
 def is_nifti(start: bytes) -> bool:
-    """Return whether `start`, the first bytes of a file, carry the mark of a one-file NIfTI-1 or NIfTI-2."""
-    return _magic(start) in _SIZES
+    """Return whether `start`, the first bytes of a file, carry the mark of NIfTI: of one file, or of a pair's header.
+
+    A pair is for `read_header` to refuse, which says what to do with it.
+    """
+    return _magic(start) in (*_SIZES, _PAIR)
 
 
 def read_header(file: BinaryIO, name: str) -> NiftiHeader:
@@ -75,7 +84,7 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
     start = file.read(348)
     magic = _magic(start)
     if len(start) < 348 or magic not in _SIZES:
-        hint = "a pair of .hdr and .img: join them into one .nii" if magic == b"ni1\x00" else "something else"
+        hint = "a pair of .hdr and .img: join them into one .nii" if magic == _PAIR else "something else"
         raise InputError(f"{name}: expected a NIfTI header at the start of a .nii file, got {hint}")
     start += file.read(_SIZES[magic] - 348)
     if len(start) < _SIZES[magic]:
@@ -96,10 +105,6 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
         raise InputError(
             f"{name}: scl_inter is not a finite number; repair the header's intensity scaling"
         ) from None
-    period = _noted_period(raw)
-    for field in _TEXT_FIELDS:
-        if field in raw:  # NIfTI-2 has fewer
-            raw[field] = b""
     return NiftiHeader(
         raw=raw,
         shape=shape,
@@ -110,7 +115,7 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         affine=affine,
-        period=period,
+        period=_noted_period(raw),
     )
 
 

@@ -23,7 +23,11 @@ _ORTHOGONAL = 1e-4  # DICOM positions are rounded; the qform stays within 0.05 m
 def write_nifti(image: Image, file: BinaryIO, *, compressed: bool, description: str | None = None) -> None:
     """Write `image` to `file` in the axis order of the file it came from.
 
-    The period of a cine goes into the header's `descrip`, behind `description`, which is cut to make room.
+    The period of a cine goes into the header's `descrip`, behind `description`, which is cut to make room.  The
+    format has no place for coverage.
+
+    Warns:
+        UserWarning: coverage, or uneven frame times, are lost.
 
     Raises:
         UsageError: an axis longer than NIfTI-1 can hold.
@@ -32,6 +36,13 @@ def write_nifti(image: Image, file: BinaryIO, *, compressed: bool, description: 
         raise UsageError(
             f"expected at most 32767 points along an axis of a NIfTI file, got shape {image.voxels.shape}; "
             "write the image in parts"
+        )
+    if image.coverage is not None:
+        warnings.warn(
+            "NIfTI holds no coverage: what was not measured of the k-space is read back as measured zeros; .npy keeps "
+            "the difference",
+            UserWarning,
+            stacklevel=2,
         )
     header = _header(image, description).binaryblock + bytes(4)
     if not compressed:
@@ -52,7 +63,7 @@ def _header(image: Image, description: str | None) -> Any:
     header.set_data_shape(shape if image.frames == 1 else (*shape, image.frames))
     # a coarse plane can have larger voxels than its slices are apart: say which axis they lie along
     header.set_dim_info(slice=image.source.axis_order.index(0))
-    code = _space_code(image)
+    code = image.source.space_code
     header.set_sform(affine, code=code)
     # a quaternion holds no shear: then the qform says so (code 0) and the sform alone counts
     header.set_qform(affine, code=0 if _sheared(affine) else code)
@@ -65,14 +76,6 @@ def _header(image: Image, description: str | None) -> Any:
     if image.frames > 1:
         _set_times(header, image.frame_times)
     return header
-
-
-def _space_code(image: Image) -> int:
-    """Return which space the affine leads to: that of the form it was read from, else the scanner's (1)."""
-    raw = image.source.header if image.source.kind == "nifti" else None
-    if raw is None:
-        return 1
-    return int(raw["sform_code"]) or int(raw["qform_code"]) or 1
 
 
 def _sheared(affine: Affine) -> bool:

@@ -18,6 +18,7 @@ from kfine.io.checks import check_memory, check_voxels
 from kfine.io.raw_coils import coil_scan, determined, noise_gain, noise_level, sensitivities_of, whitened
 from kfine.io.raw_coverage import Mask, Reduction, in_words, measured_block
 from kfine.io.raw_scan import RawScan, check_centred, check_coil_axis, checked_plane
+from kfine.operators.coils import CoilScan
 from kfine.operators.fourier import fft2c, ifft2c
 
 SENSITIVITIES, RSS = COMBINE = ("sensitivities", "rss")
@@ -32,12 +33,14 @@ class _Slice:
 
     Attributes:
         planes: (frame, row, column).
+        sampled: of each frame, which of its k-space was sampled.
         covered: of each frame, which of its k-space is known.
         noise: standard deviation in each part of a sample of the combined k-space.
         sums: |y - A x|^2 and |y|^2 over all coils' samples.
     """
 
     planes: Tensor
+    sampled: list[Mask]
     covered: list[Mask]
     noise: float
     sums: tuple[float, float]
@@ -53,6 +56,7 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
         UserWarning: what was found.
 
     Raises:
+        UsageError: another way to combine coils.
         InputError: not finite, nothing measured, coils on another axis, origin not in the middle, no fully sampled
             centre for several coils, or planes that were sampled too differently.
         ResourceError: larger than the machine's memory.
@@ -62,55 +66,27 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
     check_coil_axis(scan.name, scan.coils, scan.matrix)
     size = 8 * scan.matrix[0] * scan.matrix[1] * scan.frames
     check_memory(size * (3 * scan.slices + _COPIES * scan.coils), name=scan.name)
-    reduction = Reduction(scan.matrix, scan.field, _block(scan))
-    known = _Known()
+    reduction = Reduction(scan.matrix, scan.recon_matrix, _block(scan))
     slices = [
-        _combined(*_read(scan, index, reduction), known, name=scan.name, combine=combine)
+        _combined(*_read(scan, index, reduction), name=scan.name, combine=combine)
         for index in range(scan.slices)
     ]
     voxels = torch.stack([part.planes for part in slices], 1).numpy()
     check_voxels(voxels, name=scan.name)
-    coverage = _in_common([mask for part in slices for mask in part.covered], scan.name)
+    coverage = _in_common(slices, scan.name)
     if combine == SENSITIVITIES and not coverage.all():
         voxels = np.stack([_covered(planes, coverage) for planes in voxels])
-    facts = _facts(scan, slices, known, coverage, combine=combine)
+    facts = _facts(scan, slices, coverage, combine=combine)
     if scan.coils > 1 or coverage.shape != scan.matrix or not coverage.all():
         warnings.warn(_said(scan, facts), UserWarning, stacklevel=4)
     return Image(
         voxels,
-        affine=resized_affine(scan.affine, (scan.slices, *scan.field), (scan.slices, *reduction.block)),
-        frame_times=scan.frame_times,
+        affine=resized_affine(
+            scan.affine, (scan.slices, *scan.recon_matrix), (scan.slices, *reduction.block)
+        ),
         source=Source(kind="kspace", name=scan.name, digest=scan.digest, acquisition=facts),
         coverage=coverage if combine == SENSITIVITIES else None,
     )
-
-
-class _Known:
-    """What was found out of each way in which planes are sampled: most scans have one for all planes."""
-
-    def __init__(self) -> None:
-        self._of: dict[bytes, tuple[Mask, Mask, float]] = {}
-
-    @property
-    def masks(self) -> list[Mask]:
-        """Every mask met so far."""
-        return [mask for mask, _, _ in self._of.values()]
-
-    def of(self, mask: Mask, maps: Tensor | None) -> tuple[Mask, float]:
-        """Return what is known of the combined k-space, and by how much its noise is more than a coil's.
-
-        maps: the coils' sensitivities; None for one coil.
-        """
-        key = mask.tobytes()
-        if key not in self._of:
-            if maps is None or mask.all():
-                covered, gain = mask, 1.0
-            else:
-                scan = coil_scan(maps, mask)
-                covered = determined(scan)
-                gain = noise_gain(scan, covered)
-            self._of[key] = mask, covered, gain
-        return self._of[key][1:]
 
 
 def _block(scan: RawScan) -> tuple[int, int]:
@@ -126,7 +102,13 @@ def _block(scan: RawScan) -> tuple[int, int]:
             f"{scan.name}: expected k-space, got zeros throughout; check that this is the right file"
         )
     check_centred(power, scan.name)
-    return measured_block(Reduction(scan.matrix, scan.field, scan.field).sampled(sampled))
+    known = Reduction(scan.matrix, scan.recon_matrix, scan.recon_matrix).sampled(sampled)
+    if not known.any():
+        raise InputError(
+            f"{scan.name}: expected samples beside each other, got single ones, of which nothing is left without the "
+            "readout oversampling; check that this is the right file"
+        )
+    return measured_block(known)
 
 
 def _read(scan: RawScan, index: int, reduction: Reduction) -> tuple[NDArray[np.complex64], list[Mask]]:
@@ -139,9 +121,7 @@ def _read(scan: RawScan, index: int, reduction: Reduction) -> tuple[NDArray[np.c
     return whitened(np.stack(planes), scan.noise), masks
 
 
-def _combined(
-    kspace: NDArray[np.complex64], masks: list[Mask], known: _Known, *, name: str, combine: str
-) -> _Slice:
+def _combined(kspace: NDArray[np.complex64], masks: list[Mask], *, name: str, combine: str) -> _Slice:
     coils = kspace.shape[1]
     y = torch.from_numpy(kspace)
     levels = [noise_level(part, mask) for part, mask in zip(kspace, masks, strict=True) if mask.any()] or [
@@ -151,29 +131,50 @@ def _combined(
     if combine == RSS or coils == 1:
         images = ifft2c(y)
         planes = images.abs().square().sum(1).sqrt() if combine == RSS else images[:, 0]
-        return _Slice(planes, [known.of(mask, None)[0] for mask in masks], noise, (0.0, size))
+        return _Slice(planes, masks, masks, noise, (0.0, size))
     # One set of sensitivities for all frames: they do not move, and the mean over time has the least noise.
     times = np.sum(masks, axis=0)
     maps = sensitivities_of(kspace.sum(0) / np.maximum(times, 1, dtype=np.float32), times > 0, name=name)
-    drawn, wrong, found = [], 0.0, []
+    drawn, wrong = [], 0.0
+    # Of these coils alone: those of another slice determine something else.
+    known: dict[bytes, tuple[Mask, float]] = {}
     for samples, mask in zip(y, masks, strict=True):
         operator = coil_scan(maps, mask)
         drawn.append(operator.pseudo_inverse(samples))
         wrong += float((operator(drawn[-1]) - samples).abs().square().sum(dtype=torch.float64))
-        found.append(known.of(mask, maps))
-    gain = max(gain for _, gain in found)
-    return _Slice(torch.stack(drawn), [covered for covered, _ in found], noise * gain, (wrong, size))
+        if mask.tobytes() not in known:
+            known[mask.tobytes()] = _known(operator, mask)
+    covered = [known[mask.tobytes()][0] for mask in masks]
+    gain = max(gain for _, gain in known.values())
+    return _Slice(torch.stack(drawn), masks, covered, noise * gain, (wrong, size))
 
 
-def _in_common(covered: list[Mask], name: str) -> Mask:
-    """Return what is known of every plane; refuse planes of which too much else is known."""
-    common, any_of = np.logical_and.reduce(covered), np.logical_or.reduce(covered)
-    if common.sum() < _IN_COMMON * any_of.sum():
+def _known(operator: CoilScan, mask: Mask) -> tuple[Mask, float]:
+    """Return what is known of the combined k-space, and by how much its noise is more than a coil's."""
+    if mask.all():
+        return mask, 1.0
+    covered = determined(operator)
+    return covered, noise_gain(operator, covered)
+
+
+def _in_common(slices: list[_Slice], name: str) -> Mask:
+    """Return what is known of every plane; refuse planes that were sampled too differently.
+
+    Unless they are known alike all the same: coils tell of frames that are sampled in turn what each lacks.
+    """
+    sampled = [mask for part in slices for mask in part.sampled]
+    covered = [mask for part in slices for mask in part.covered]
+    if max(_alike(sampled), _alike(covered)) < _IN_COMMON:
         raise InputError(
-            f"{name}: expected planes sampled alike, got only {100 * common.sum() / any_of.sum():.0f} % of the "
+            f"{name}: expected planes sampled alike, got only {100 * _alike(covered):.0f} % of the "
             "samples in all of them; restore frames or slices that were sampled alike from a file of their own"
         )
-    return common  # type: ignore[no-any-return]
+    return np.logical_and.reduce(covered)  # type: ignore[no-any-return]
+
+
+def _alike(masks: list[Mask]) -> float:
+    """Return which part of what is in one of `masks` is in all of them."""
+    return float(np.logical_and.reduce(masks).sum() / max(1, np.logical_or.reduce(masks).sum()))
 
 
 def _covered(planes: NDArray[Any], coverage: Mask) -> NDArray[Any]:
@@ -181,17 +182,15 @@ def _covered(planes: NDArray[Any], coverage: Mask) -> NDArray[Any]:
     return ifft2c(fft2c(torch.from_numpy(planes)) * torch.from_numpy(coverage)).numpy()  # type: ignore[no-any-return]
 
 
-def _facts(
-    scan: RawScan, slices: list[_Slice], known: _Known, coverage: Mask, *, combine: str
-) -> dict[str, Any]:
+def _facts(scan: RawScan, slices: list[_Slice], coverage: Mask, *, combine: str) -> dict[str, Any]:
     """Return what the provenance says of how raw k-space became an image."""
     facts = {
         "coils": scan.coils,
         "combined_by": combine if scan.coils > 1 or combine == RSS else None,
         "stored_matrix": list(scan.matrix),
-        "oversampling_removed": scan.field != scan.matrix,
-        "block": in_words(coverage, scan.field),
-        "part_sampled": float(np.mean([mask.mean() for mask in known.masks])),
+        "oversampling_removed": scan.recon_matrix != scan.matrix,
+        "block": in_words(coverage, scan.recon_matrix),
+        "part_sampled": float(np.mean([mask.mean() for part in slices for mask in part.sampled])),
         "part_known": float(coverage.mean()),
         "noise": float(np.median([part.noise for part in slices])),
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kfine.errors import InputError
 from kfine.io.raw_coverage import Mask, full_centre
-from kfine.io.raw_scan import Plane
+from kfine.io.raw_scan import CoilPlane
 from kfine.operators.coils import CoilScan
 from kfine.operators.fourier import fft2c, ifft2c
 from kfine.operators.kspace import KSpaceCrop
@@ -24,7 +24,7 @@ _PROBES, _POOLED = 4, 9
 _DETERMINED = 0.5
 
 
-def sensitivities_of(kspace: Plane, sampled: Mask, *, name: str) -> Tensor:
+def sensitivities_of(kspace: CoilPlane, sampled: Mask, *, name: str) -> Tensor:
     """Return the coils' sensitivities (coil, row, column), sum_c |S_c|^2 = 1, from the fully sampled centre.
 
     The maps S and the image m that best give S_c m = (image of coil c), both smooth over a small neighbourhood,
@@ -104,7 +104,7 @@ def noise_gain(scan: CoilScan, covered: Mask) -> float:
     return float(kspace.abs().square().mean().sqrt())
 
 
-def whitened(kspace: Plane, noise: Plane | None) -> Plane:
+def whitened(kspace: CoilPlane, noise: CoilPlane | None) -> CoilPlane:
     """Return k-space (..., coil, row, column) whose coils have independent noise of equal power, given `noise` alone.
 
     The power is the mean of the coils'.  Unchanged without noise, or with too little of it to tell.
@@ -120,7 +120,7 @@ def whitened(kspace: Plane, noise: Plane | None) -> Plane:
     return np.einsum("dc,...crk->...drk", weights, kspace).astype(np.complex64)  # type: ignore[no-any-return]
 
 
-def noise_level(kspace: Plane, sampled: Mask) -> float:
+def noise_level(kspace: CoilPlane, sampled: Mask) -> float:
     """Return the standard deviation of the noise in each part of a sample (coil, row, column), at most.
 
     Of the outermost twentieth of the samples, farthest from the origin, where there is least signal: |k|^2 is

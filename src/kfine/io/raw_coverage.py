@@ -20,31 +20,31 @@ class Reduction:
 
     Attributes:
         matrix: (rows, columns) in the file.
-        field: the same without readout oversampling: the image outside is cut away.
+        recon_matrix: the same without readout oversampling: the image outside is cut away.
         block: the central part that holds every sample.
     """
 
     matrix: Matrix
-    field: Matrix
+    recon_matrix: Matrix
     block: Matrix
 
     def __call__(self, kspace: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Return (..., *block) of (..., *matrix); grey values of the image stay."""
-        for axis, (n, kept) in enumerate(zip(self.matrix, self.field, strict=True), start=-2):
+        for axis, (n, kept) in enumerate(zip(self.matrix, self.recon_matrix, strict=True), start=-2):
             if kept < n:
                 kspace = _cut(kspace, axis, kept)
-        size = np.float32((np.prod(self.block) / np.prod(self.field)) ** 0.5)
-        return np.ascontiguousarray(kspace[(..., *_central(self.field, self.block))]) * size
+        size = np.float32((np.prod(self.block) / np.prod(self.recon_matrix)) ** 0.5)
+        return np.ascontiguousarray(kspace[(..., *_central(self.recon_matrix, self.block))]) * size
 
     def sampled(self, sampled: Mask) -> Mask:
         """Return the same (*block) of a mask (*matrix)."""
-        kept = reduced_mask(sampled, self.field)
-        return np.ascontiguousarray(kept[_central(self.field, self.block)])
+        kept = reduced_mask(sampled, self.recon_matrix)
+        return np.ascontiguousarray(kept[_central(self.recon_matrix, self.block)])
 
 
-def reduced_mask(sampled: Mask, field: Matrix) -> Mask:
+def reduced_mask(sampled: Mask, recon_matrix: Matrix) -> Mask:
     """Return which samples over a smaller field of view are known: those between two that were measured."""
-    for axis, kept in enumerate(field):
+    for axis, kept in enumerate(recon_matrix):
         n = sampled.shape[axis]
         if kept == n:
             continue
@@ -57,7 +57,7 @@ def reduced_mask(sampled: Mask, field: Matrix) -> Mask:
 
 
 def measured_block(sampled: Mask) -> Matrix:
-    """Return the (rows, columns) of the smallest centred block that holds all samples.
+    """Return the (rows, columns) of the smallest centred block that holds all samples, of which there are some.
 
     >>> mask = np.zeros((8, 9), bool)
     >>> mask[2:6, 1:5] = True

@@ -100,7 +100,11 @@ def dataset_of(group: Any, key: str, name: str) -> Any:
 
 
 def text_of(group: Any, key: str, name: str) -> bytes:
-    """Return the text in a dataset of one string."""
+    """Return the text in the dataset `key` of `group`; `name` is the file's, for messages.
+
+    Raises:
+        InputError: no dataset of one string in this file, or a longer one than any header.
+    """
     dataset = dataset_of(group, key, name)
     if dataset.size != 1 or dataset.dtype.kind not in "OS" or dataset.dtype.itemsize > LONGEST:
         raise InputError(f"{name}: expected one text in {key!r}, got {dataset.size} of {dataset.dtype}")

@@ -26,20 +26,19 @@ class RawHeader:
     Attributes:
         matrix: samples.
         fov: mm that they cover; along the third axis of a plane, its thickness.
-        recon_matrix, recon_fov: the same of the image that the scanner shows.
+        recon_fov: mm, of the image that the scanner shows.
         centres: which line and which partition is the origin; None where it is not said.
         trajectory: "cartesian", or another.
     """
 
     matrix: Counts
     fov: Sizes
-    recon_matrix: Counts
     recon_fov: Sizes
     centres: tuple[int | None, int | None]
     trajectory: str
 
     @property
-    def readout(self) -> int:
+    def recon_readout_samples(self) -> int:
         """Samples of the readout without oversampling: those over the field of view that is asked for."""
         kept = round(self.matrix[0] * self.recon_fov[0] / self.fov[0])
         return kept if 0 < kept < self.matrix[0] else self.matrix[0]
@@ -71,7 +70,6 @@ def read_raw_header(text: bytes | str, *, name: str) -> RawHeader:
     return RawHeader(
         _counts(encoded, name),
         _sizes(encoded, name),
-        _counts(recon, name),
         _sizes(recon, name),
         (centres[0], centres[1]),
         "cartesian" if trajectory is None else (trajectory.text or "").strip().lower(),

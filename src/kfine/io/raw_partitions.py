@@ -15,8 +15,8 @@ def slices_of(kspace: NDArray[Any], *, name: str) -> NDArray[Any]:
     """Return the k-space (frame, slice, coil, row, column) of slices; those of a slab are made of its partitions.
 
     The centred orthonormal transform over partitions takes a slab apart into planes that are restored one by one.  For
-    that, every partition has to be sampled at the same rows and columns, or not at all (partial Fourier, slice
-    interpolation), which leaves the slices as zero filling has them.
+    that, every partition of a frame has to be sampled at the same rows and columns, or not at all (partial Fourier,
+    slice interpolation), which leaves the slices as zero filling has them.
 
     Args:
         kspace: (frame, slice, partition, coil, row, column), with one slice where there are partitions.
@@ -34,13 +34,14 @@ def slices_of(kspace: NDArray[Any], *, name: str) -> NDArray[Any]:
         )
     slab = kspace[:, 0]
     check_memory(3 * 8 * slab.size, name=name)
-    sampled = np.stack([(partition != 0).any((0, 1)) for partition in slab.swapaxes(0, 1)])
-    measured = sampled.any((1, 2))
-    if measured.any() and (sampled[measured] != sampled[measured][0]).any():
-        raise InputError(
-            f"{name}: expected partitions sampled alike, got {len(sampled)} of which some lack samples that others "
-            "have; transform the k-space along the readout first, and restore planes across it"
-        )
+    for frame in slab:  # each by itself: in the union over frames what one lacks is hidden by another
+        sampled = (frame != 0).any(1)
+        measured = sampled.any((1, 2))
+        if measured.any() and (sampled[measured] != sampled[measured][0]).any():
+            raise InputError(
+                f"{name}: expected partitions sampled alike, got {len(sampled)} of which some lack samples that others "
+                "have; transform the k-space along the readout first, and restore planes across it"
+            )
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where planes are read
         images = np.fft.ifft(np.fft.ifftshift(slab, 1).astype(np.complex64), axis=1, norm="ortho")
     return np.fft.fftshift(images, 1).astype(np.complex64)

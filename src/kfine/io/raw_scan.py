@@ -13,7 +13,7 @@ from kfine.errors import InputError
 from kfine.geometry import Affine
 
 Matrix = tuple[int, int]
-Plane = NDArray[np.complex64]
+CoilPlane = NDArray[np.complex64]
 
 MOST_COILS = 256
 _LARGEST = 1e15  # its square, summed over a scan, fits single precision
@@ -31,9 +31,8 @@ class RawScan:
         frames, slices, coils: how many there are.
         matrix: (rows, columns) of the k-space, with readout oversampling.
         plane: gives (coil, row, column) of a frame and slice; 0 where nothing was measured.
-        field: (rows, columns) of the field of view that is asked for: `matrix` without readout oversampling.
-        affine: (slice, row, column, 1) to RAS+ mm, of voxels of the measured size over `field`.
-        frame_times: seconds, where known.
+        recon_matrix: (rows, columns) over the field of view that is asked for: `matrix` without readout oversampling.
+        affine: (slice, row, column, 1) to RAS+ mm, of voxels of the measured size, `recon_matrix` of them.
         noise: (coil, sample) of noise alone, where the scan has some.
     """
 
@@ -43,11 +42,10 @@ class RawScan:
     slices: int
     coils: int
     matrix: Matrix
-    plane: Callable[[int, int], Plane]
-    field: Matrix
+    plane: Callable[[int, int], CoilPlane]
+    recon_matrix: Matrix
     affine: Affine
-    frame_times: tuple[float, ...] | None = None
-    noise: Plane | None = None
+    noise: CoilPlane | None = None
 
     @classmethod
     def of_array(cls, kspace: NDArray[Any], name: str, digest: str) -> RawScan:
@@ -61,12 +59,12 @@ class RawScan:
             coils=coils,
             matrix=(rows, columns),
             plane=lambda frame, slice: kspace[frame, slice],
-            field=(rows, columns),
+            recon_matrix=(rows, columns),
             affine=np.eye(4),
         )
 
 
-def checked_plane(scan: RawScan, frame: int, slice: int) -> Plane:
+def checked_plane(scan: RawScan, frame: int, slice: int) -> CoilPlane:
     """Return one plane (coil, row, column) in single precision.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.image import Image
-from kfine.io.checks import clean_text
+from kfine.io.checks import clean_text, display_name
 
 # Of files that are images, or damaged ones.
 SUFFIXES = (".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")
@@ -28,7 +28,7 @@ class Raw(NamedTuple):
 def read(
     path: str | PathLike[str],
     *,
-    series: str | None = None,
+    series: str | int | None = None,
     plane: tuple[int, int] | None = None,
     coil_axis: int | None = None,
     combine: str | None = None,
@@ -41,7 +41,7 @@ def read(
         path: a file, or a folder of DICOM files (subfolders included).
         series: which DICOM series to take, by SeriesNumber or SeriesInstanceUID; needed if there are several.
         plane: the (row, column) axes of a NIfTI file, each 0, 1 or 2; found from the geometry if not given.
-        coil_axis: which axis of a .npy file holds the coils, from 0; none if not given.
+        coil_axis: which axis of a .npy file holds the coils, from 0 or, negative, from the end; none if not given.
         combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
 
     Raises:
@@ -50,7 +50,7 @@ def read(
         ResourceError: larger than the machine's memory.
     """
     path = Path(path)
-    name = clean_text(path.name or path.resolve().name)
+    name = display_name(path)
     with reading_errors(name):
         return _read(path, name, series=series, plane=plane, raw=Raw(coil_axis, combine))
 
@@ -80,7 +80,9 @@ def kind_of(path: Path) -> str:
         return _kind(path, name)
 
 
-def _read(path: Path, name: str, *, series: str | None, plane: tuple[int, int] | None, raw: Raw) -> Image:
+def _read(
+    path: Path, name: str, *, series: str | int | None, plane: tuple[int, int] | None, raw: Raw
+) -> Image:
     if not path.exists():
         raise InputError(f"{name}: no such file or folder; check the path")
     if path.is_dir():
@@ -132,7 +134,7 @@ def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
 
 def _kind(path: Path, name: str) -> str:
     from kfine.io.bart import is_bart
-    from kfine.io.nifti_header import is_nifti
+    from kfine.io.nifti_header import GZIP_MAGIC, is_nifti
 
     with path.open("rb") as file:
         start = file.read(540)
@@ -144,9 +146,9 @@ def _kind(path: Path, name: str) -> str:
         return "hdf5"
     if start[128:132] == b"DICM":
         return "dicom"
-    if start.startswith(b"\x1f\x8b") or is_nifti(start):
+    if start.startswith(GZIP_MAGIC) or is_nifti(start):
         return "nifti"
-    if path.suffix.lower() in (".cfl", ".hdr") and is_bart(path, start):
+    if is_bart(path, start):
         return "bart"
     if path.name.lower().endswith(SUFFIXES):
         raise InputError(

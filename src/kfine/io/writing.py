@@ -18,13 +18,18 @@ def write(
 
     `.nii` and `.nii.gz` keep the axis order of the NIfTI file that the image came from (column, row, slice
     otherwise), the world position of every voxel, evenly spaced frame times and, as a note in the header's
-    `descrip`, the period of a cine.  `.npy` takes a complex image and holds its centred orthonormal k-space.
+    `descrip`, the period of a cine; not which samples of a complex image's k-space were measured (its coverage).
+    `.npy` takes a complex image and holds its centred orthonormal k-space, 0 where nothing was measured; neither
+    geometry nor times.
 
     Args:
         image: voxels of any size.
         path: ends in .nii, .nii.gz or .npy; its folder exists.
         overwrite: replace an existing file.
         description: ASCII characters for the NIfTI header's `descrip`: at most 79, some 20 fewer with a period.
+
+    Warns:
+        UserWarning: what the format cannot hold.
 
     Raises:
         UsageError: unknown suffix, missing folder, existing file, or a format that cannot hold the image.

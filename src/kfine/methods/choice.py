@@ -270,7 +270,7 @@ def _model(choice: Choice) -> Model:
     serving = SERVED_BY[choice.method]
     model = choice.model
     if model is None:
-        model = _packaged_for(choice.method)
+        model = packaged_for(choice.method)
         if model is None:
             raise ModelError(f"method {choice.method}: no model for it is packaged; give --model FOLDER")
     loaded = model if isinstance(model, Model) else load_model(model)
@@ -287,7 +287,7 @@ def _packaged() -> dict[str, Packaged]:
     return {name: Packaged(config["method"], Ranges.of(name, config)) for name, config in configs.items()}
 
 
-def _packaged_for(method: str) -> str | None:
+def packaged_for(method: str) -> str | None:
     """Return the name of the first packaged model that serves `method`, if there is one: one made for it first."""
     models = _packaged()
     names = (name for serving in SERVED_BY[method] for name, made in models.items() if made.method == serving)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
@@ -10,6 +11,7 @@ from kfine.benchmark.report import html, pictures, plots, tables, words
 from kfine.benchmark.report.tables import counted
 from kfine.benchmark.results import Results
 from kfine.benchmark.scoring import BY_KEY, METRICS
+from kfine.benchmark.statistics import MISSES
 from kfine.benchmark.verdicts import wins
 
 _MANY = 10  # patients from which on an interval tells of others
@@ -34,7 +36,9 @@ def page(results: Results) -> str:
         "degradations": "".join(_degradations(results)),
         "frequencies": _frequencies(results),
         "uncertainty": _uncertainty(results),
-        "sharpness": "".join(tables.poster(results, degradation) for degradation in results.degradations),
+        "sharpness": "".join(
+            tables.poster(results, each) for each in results.degradations if results.there(each.name)
+        ),
         "fixed": _fixed(results),
     }
     kept = {key: body for key, body in bodies.items() if body}
@@ -68,14 +72,27 @@ def _short(results: Results) -> str:
 
 
 def _defeats(results: Results) -> str:
-    found = wins(results)
-    patients = len(results.about["subjects"])
-    few = words.FEW.format(patients=counted(patients, "patient")) if patients < _MANY else ""
+    found, compared = wins(results)
+    if not compared:
+        return html.paragraph(words.NO_COMPARISON, kind="lead")
+    patients = len(results.subjects)
+    comparisons = counted(compared, "comparison")
     if not found:
-        return html.paragraph(words.NOWHERE + few, kind="lead")
-    count = counted(len(found), "comparison")
-    lead = words.DEFEATS.format(count=count, sure=sum(win.gain.sure for win in found))
-    return html.paragraph(lead + few, kind="lead") + tables.defeats(results, found)
+        return html.paragraph(words.NOWHERE.format(compared=comparisons) + _chance(patients), kind="lead")
+    said = words.DEFEATS if patients > 1 else words.DEFEATS_ONE
+    sure = sum(win.gain.excludes_zero for win in found)
+    lead = said.format(count=len(found), compared=comparisons, sure=sure)
+    return html.paragraph(lead + _chance(patients), kind="lead") + tables.defeats(results, found)
+
+
+def _chance(patients: int) -> str:
+    """Return what so few patients tell of others."""
+    if patients < 2:
+        return words.ONE
+    shown = counted(patients, "patient")
+    few = words.FEW.format(patients=shown) if patients < _MANY else ""
+    missed = MISSES.get(patients)
+    return few if missed is None else few + words.TOO_FEW.format(patients=shown, missed=f"{100 * missed:.0f}")
 
 
 def _gains(results: Results) -> Iterator[str]:
@@ -97,14 +114,18 @@ def _degradations(results: Results) -> Iterator[str]:
     yield html.paragraph(who, kind="soft")
     for degradation in results.degradations:
         yield html.heading(degradation.title, level=3)
+        if not results.there(degradation.name):
+            yield html.paragraph(words.NO_RESULT)
+            continue
         yield tables.scores(results, degradation)
         drawn = pictures.picture(results, degradation, truth)
         if drawn is not None:
             yield html.figure(
-                drawn,
+                drawn.png,
                 kind="png",
                 alt=f"{degradation.title}: images, detail and errors of patient {truth.subject}",
-                caption=words.PICTURE.format(title=degradation.title),
+                caption=words.PICTURE.format(title=degradation.title)
+                + (words.SPREAD.format(method=drawn.spread_of) if drawn.spread_of else ""),
             )
 
 
@@ -138,14 +159,25 @@ def _fixed(results: Results) -> str:
     body = html.facts(pairs) + html.heading("Metrics", level=3)
     body += html.facts([(metric.title, metric.meaning) for metric in METRICS])
     failed = [f"{f.method}, {f.degradation}, {f.subject}: {f.reason}" for f in results.failures]
-    lines = [*results.notes, *failed]
-    return body + (html.heading("What is missing", level=3) + html.items(lines) if lines else "")
+    said = Counter(
+        f"{record.label}, {record.case.degradation.name}: {note}"
+        for record in results.records
+        for note in record.notes
+    )
+    noted = [f"{note} ({counted(times, 'volume')})" for note, times in said.items()]
+    lines = [*results.notes, *failed, *noted]
+    return body + (html.heading("What is missing or not known", level=3) + html.items(lines) if lines else "")
 
 
 def _settings(settings: dict[str, Any]) -> str:
     shown = dict(settings)
     if isinstance(shown.get("model"), dict):
         shown["model"] = f"{shown['model']['name']}, SHA-256 {shown['model']['sha256'][:12]}…"
+    if isinstance(shown.get("sampling"), dict):
+        sampling = shown.pop("sampling")
+        shown |= {
+            key.replace("_", " "): value for key, value in sampling.items() if not isinstance(value, list)
+        }
     return ", ".join(f"{key} {value}" for key, value in shown.items() if value is not None) or "none"
 
 

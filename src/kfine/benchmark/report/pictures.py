@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -38,7 +39,7 @@ def median_truth(results: Results) -> Truth:
 
 def methods_shown(results: Results, degradation: str) -> list[str]:
     """Return up to five methods: the best baseline in PSNR, then those that do most; in the order of the tables."""
-    there = [method for method in results.methods if results.of(degradation, method)]
+    there = results.there(degradation)
     best = results.best(degradation, "psnr", results.baselines)
     learnt = [method for method in there if results.tier(method) != BASELINE]
     # Means before their samples, and of each kind the last ones: those that do most.
@@ -50,8 +51,16 @@ def methods_shown(results: Results, degradation: str) -> list[str]:
     return [method for method in there if method in taken]
 
 
-def picture(results: Results, degradation: Degradation, truth: Truth) -> bytes | None:
-    """Return a PNG of the truth's middle slice; None where no method restored it under this degradation."""
+@dataclass(frozen=True)
+class Drawn:
+    """A picture, and the method whose standard deviation it shows, if any."""
+
+    png: bytes
+    spread_of: str | None
+
+
+def picture(results: Results, degradation: Degradation, truth: Truth) -> Drawn | None:
+    """Return a picture of the truth's middle slice; None where no method restored it under this degradation."""
     records = {record.label: record for record in results.records if _shows(record, degradation, truth)}
     names = [name for name in methods_shown(results, degradation.name) if name in records]
     if not names:
@@ -65,14 +74,15 @@ def picture(results: Results, degradation: Degradation, truth: Truth) -> bytes |
     columns = [Column("low resolution", low, LOW)]
     columns += [Column(name, Image(records[name].picture()[0][None, None], affine), METHOD) for name in names]
     columns.append(Column("truth", reference, REFERENCE))
-    std = next((r.picture()[1] for name, r in records.items() if name in names and r.calibration), None)
+    whose = next((name for name in names if records[name].calibration), None)
+    std = None if whose is None else records[whose].picture()[1]
     sheet = _empty(reference, columns)
     captions = {name: _caption(records[name], index) for name in names}
     rows.images(sheet, None, captions=captions)
     rows.errors(sheet, reference, data_range=truth.data_range)
     if std is not None:
         rows.uncertainty(sheet, Image(std[None, None], affine), data_range=truth.data_range)
-    return _png(_on_paper(sheet.figure))
+    return Drawn(_png(_on_paper(sheet.figure)), whose)
 
 
 def _shows(record: Record, degradation: Degradation, truth: Truth) -> bool:

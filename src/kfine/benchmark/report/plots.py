@@ -22,7 +22,7 @@ from kfine.benchmark.scoring import BY_KEY
 from kfine.evaluation.rings import HALF, frequencies
 
 INK, SOFT, RULE = "#1b1f23", "#5f6872", "#c9ced3"
-# Greys need no training, blues are one pass, warm colours draw samples.
+# Greys need no training, blues do not sample, warm colours do.
 _COLOURS = {
     BASELINE: ("#3d444b", "#7b838b", "#a9b0b7", "#cdd2d7"),
     SINGLE: ("#1f5fa8", "#3aa0c9", "#14365f", "#6c8ebf"),
@@ -32,8 +32,8 @@ _ACROSS, _WIDTH, _HEIGHT, _LEGEND = 3, 3.3, 2.45, 0.24
 _THICKNESS = {BASELINE: 1.2, SINGLE: 2.4, SAMPLED: 1.1}  # curves that coincide must not hide each other
 _SPAN = 300  # of an axis of the calibration: smaller spreads are nothing
 _ROUND = [a * 10.0**b for b in range(-3, 2) for a in (1, 2, 5)]
-# Curves of these baselines are shown; the others would only hide behind them.
-_SHOWN_BASELINES = ("zero-filling", "bicubic")
+# Their curves would only hide those of better interpolation.
+_HIDDEN = ("nearest", "bilinear")
 
 Panel = Callable[[Axes, Degradation], None]
 
@@ -63,7 +63,7 @@ def looks(results: Results) -> dict[str, Look]:
 
 def shown(results: Results) -> list[str]:
     """Return the methods whose curves are drawn."""
-    wanted = [m for m in results.methods if results.tier(m) != BASELINE or m in _SHOWN_BASELINES]
+    wanted = [method for method in results.methods if method not in _HIDDEN]
     return wanted or results.methods
 
 

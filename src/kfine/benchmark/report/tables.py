@@ -10,7 +10,7 @@ from kfine.benchmark.poster import COLUMNS, REFERENCE, poster_rows
 from kfine.benchmark.report import words
 from kfine.benchmark.report.html import Cell, table
 from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Results
-from kfine.benchmark.scoring import BY_KEY, NEITHER, Metric
+from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, NEITHER, Metric
 from kfine.benchmark.statistics import Estimate
 from kfine.benchmark.verdicts import COMPARED, Win
 
@@ -43,15 +43,14 @@ def defeats(results: Results, found: Sequence[Win]) -> str:
 def _defeat(win: Win | None, metric: Metric) -> Cell:
     if win is None:
         return Cell("")
-    least = 10.0**-metric.digits
-    by = f"<{least:.{metric.digits}f}" if win.gain.mean < least / 2 else _plain(win.gain.mean, metric.digits)
-    return Cell(by, win.simpler, best=win.gain.sure, faint=not win.gain.sure)
+    sure = win.gain.excludes_zero
+    return Cell(_plain(win.gain.mean, metric.digits), win.simpler, best=sure, faint=not sure)
 
 
 def scores(results: Results, degradation: Degradation) -> str:
     """Return the table of one degradation: methods below each other, by how much they do."""
     name = degradation.name
-    there = [method for method in results.methods if results.of(name, method)]
+    there = results.there(name)
     metrics = [BY_KEY[key] for key in _COLUMNS]
     metrics = [
         m for m in metrics if any(not math.isnan(results.estimate(name, x, m.key).mean) for x in there)
@@ -64,7 +63,7 @@ def scores(results: Results, degradation: Degradation) -> str:
     best = {m.key: _best(results, name, m, there) for m in metrics}
 
     def row(method: str) -> list[Cell]:
-        cells = [Cell(method)]
+        cells = [Cell(results.title(name, method))]
         for metric in metrics:
             cells.append(
                 _estimate(results.estimate(name, method, metric.key), metric, best=method in best[metric.key])
@@ -90,13 +89,12 @@ def scores(results: Results, degradation: Degradation) -> str:
 def poster(results: Results, degradation: Degradation) -> str:
     """Return the poster's table under one degradation."""
     rows = poster_rows(results, degradation.name)
-    own = rows[-1].values
     heads = [Cell(""), *(Cell(BY_KEY[key].title, BY_KEY[key].unit) for key in COLUMNS)]
     body = []
     for row in rows:
         cells = [Cell(row.name)]
         for at, key in enumerate(COLUMNS):
-            below = "" if row.name == REFERENCE else _apart(key, row.values[at], own[at])
+            below = "" if row.name == REFERENCE else _apart(key, row.values[at], row.truth.get(key, math.nan))
             cells.append(Cell(_plain(row.values[at], BY_KEY[key].digits), below))
         body.append(cells)
     return table(
@@ -119,8 +117,9 @@ def _best(results: Results, degradation: str, metric: Metric, methods: Sequence[
     winner = results.best(degradation, metric.key, methods)
     if winner is None or len(methods) < 2:
         return set()
-    printed = {m: _plain(results.estimate(degradation, m, metric.key).mean, metric.digits) for m in methods}
-    return {method for method in methods if printed[method] == printed[winner]}
+    means = results.complete(degradation, metric.key, methods)
+    printed = {method: _plain(mean, metric.digits) for method, mean in means.items()}
+    return {method for method, shown in printed.items() if shown == printed[winner]}
 
 
 def _estimate(estimate: Estimate, metric: Metric, *, best: bool) -> Cell:
@@ -144,7 +143,7 @@ def _signed(value: float, digits: int) -> str:
 
 
 def _arrow(metric: Metric) -> str:
-    arrow = {"higher": "↑", "lower": "↓", NEITHER: ""}[metric.best]
+    arrow = {HIGHER: "↑", LOWER: "↓", NEITHER: ""}[metric.best]
     return f"{metric.unit} {arrow}".strip()
 
 

@@ -4,43 +4,55 @@ from __future__ import annotations
 
 from kfine.benchmark.statistics import LEVEL, RESAMPLES
 
+NO_COMPARISON = "Nothing to compare: no method has results of the same patients as a simpler one."
 NOWHERE = (
-    "Nowhere: in no image metric and no distance of sharpness did a method do better on average than one that does "
-    "more."
+    "In none of {compared} did a method do visibly better on average than one that does more, in the image metrics and "
+    "the distances of sharpness."
 )
+ONE = " One patient: no intervals, nothing is known of others."
 FEW = " With {patients} an interval says how much these differ, not what others will show."
-DEFEATS = (
-    "In {count} a simpler method is better on average than one that does more; in {sure} of them the interval leaves "
-    "out 0."
+TOO_FEW = (
+    " The bootstrap intervals in tables and plots are too narrow for {patients}: of normal values they miss the true "
+    "mean in about {missed} % of cases, not in 5 %. Whether a difference leaves out 0 is decided by the paired t "
+    "interval, which misses in 5 % of such cases however few the patients are."
 )
+DEFEATS = (
+    "In {count} of {compared} a simpler method is better on average than one that does more; in {sure} of them the "
+    "95 % t interval of the difference leaves out 0."
+)
+DEFEATS_ONE = "In {count} of {compared} a simpler method is better than one that does more."
 DEFEATS_TABLE = (
     "By how much the best of the simpler methods, named below, is better than the one at the left: without training "
-    "before one pass of a network before many samples. Bold: the interval of the difference within patients leaves "
-    "out 0. One sample is not made to win image metrics, a mean not to be sharp; both are listed. "
-    "Nearest neighbour does not compete in sharpness: the edges of its pixels would win."
+    "before a network without sampling before many samples. Differences of less than half of the last digit are not "
+    "listed. Bold: the 95 % paired t interval of the difference within patients leaves out 0; each is tested "
+    "alone, so of many some do by chance. One sample is not made to win image metrics, a mean not to be sharp; both "
+    "are listed. Nearest neighbour does not compete in sharpness: the edges of its pixels would win."
 )
+NO_RESULT = "No method came to a result; see what is missing, below."
 GAINS = (
     "{title} inside the body: difference to the best method without training, within patients, mean and "
     f"{100 * LEVEL:.0f} % bootstrap interval. Right of the line is better. Hollow: one sample in the place of the "
-    "mean. Of the methods without training, zero filling and bicubic are drawn."
+    "mean. Nearest neighbour and bilinear are not drawn."
 )
 WHO = (
     "The pictures show patient {subject}, slice {number}: of the patients the one in the middle by PSNR, of its slices "
     "the one in the middle; neither was chosen by eye."
 )
 SCORES = (
-    "Means over {patients}; below them the 95 % bootstrap interval over patients. Image metrics inside the body. "
+    "Means over {patients}; a method with results of fewer says so, and cannot be the best. Below them the 95 % "
+    "bootstrap interval over patients. Image metrics inside the body. "
     "Sharpness: distance to the truth's own value. Bold: the best mean of a column. Gain: within patients. Groups: "
-    "without training; one pass of a network; many samples, of which the mean and one are scored."
+    "without training; a network without sampling; many samples, of which the mean and one are scored."
 )
 PICTURE = (
     "{title}: image, the outlined detail enlarged, absolute error; every voxel as the rectangle that it is. PSNR and "
-    "SSIM of this slice inside the body. Below the truth, where a method has one: its standard deviation."
+    "SSIM of this slice inside the body."
 )
+SPREAD = " Below the truth: standard deviation of {method}."
 CORRELATION = (
     "Fourier ring correlation with the truth, mean over patients: 1 where the detail is the truth's, 0 where it has "
     "nothing to do with it. Vertical lines: the border of what was measured, in each direction. Dashed level: 0.5, "
-    "where “resolved” in the tables is read off. Of the methods without training, zero filling and bicubic are drawn."
+    "where “resolved” in the tables is read off, slice by slice. Nearest neighbour and bilinear are not drawn."
 )
 RING_ERROR = (
     "Error of each ring of k-space over the truth's own energy there. Dashed level: 1 is what leaving the ring empty "
@@ -76,8 +88,10 @@ FIXED = (
     ),
     (
         "Statistics",
-        f"mean over a patient's slices, then over patients; percentile bootstrap over patients, {RESAMPLES} draws; "
-        "best baseline: the best mean of those without training, chosen for each metric and degradation",
+        f"mean over a patient's slices, then over patients; intervals: percentile bootstrap over patients, {RESAMPLES} "
+        "draws; whether a difference leaves out 0: paired t interval (Student 1908), exact where differences are "
+        "normal; best baseline: the best mean of those without training that have results of all patients, chosen for "
+        "each metric and degradation",
     ),
     (
         "Cost",
