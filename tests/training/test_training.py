@@ -15,6 +15,7 @@ import kfine
 from kfine.checkpoint import load_model, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.training.cine_config import (
+    CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
     VQGANTrainingConfig,
@@ -247,6 +248,7 @@ KINDS = {
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,
+    "cine-decoder": CineDecoderTrainingConfig,
     "srresnet": StillRegressionTrainingConfig,
     "small-unet": StillRegressionTrainingConfig,
     "srgan": SRGANTrainingConfig,

@@ -30,6 +30,7 @@ from kfine.training.still_config import VGGAdversaryConfig
 
 # Mean distances in model units; as `FLOOR` of squared errors: what is lacking below them teaches little.
 FLOORS = {"l1": 1e-2, "features": 2e-2}
+_TINY = 1e-8  # the root has no slope at 0
 
 
 class Decoded(NamedTuple):
@@ -126,8 +127,9 @@ class DecoderObjective(nn.Module):
     Trained on true latents, a decoder takes every error of a sample for detail (Wang et al., StableSR, IJCV 2024,
     section 3.3, train theirs on samples too).  Asked to be near the truth alone, it learns to ignore the sample.  The
     energy score of two samples, (d(x1, x) + d(x2, x) - d(x1, x2)) / 2, is least for samples as far apart as they are
-    from the truth (Gneiting and Raftery, JASA 2007, equation 21, there for norms); d is the autoencoder's, L1 and
-    SqueezeNet features, relative to the prediction's.
+    from the truth (Gneiting and Raftery, JASA 2007, equation 21).  That holds for norms; of squares the score says
+    nothing of the spread, which then grows.  d is L1 plus the root of the mean square over SqueezeNet's features, each
+    relative to the prediction's.
 
     Args:
         network: its decoder learns; everything else is finished.
@@ -167,9 +169,9 @@ class DecoderObjective(nn.Module):
         )
         loss, figures = _judged(
             both, **twice, judge=judge, features=self.features, weights=self.weights,
-            last=network.autoencoder.last_layer,
+            last=network.autoencoder.last_layer, rooted=True,
         )  # fmt: skip
-        _, apart = _distances(first, second, seen, features=self.features, scale=x)
+        _, apart = _distances(first, second, seen, features=self.features, scale=x, rooted=True)
         apart_by = apart["l1"] + self.weights.features * apart.get("features", x.new_zeros(()))
         loss = loss - 0.5 * self.sampling.apart * apart_by
         figures |= {f"{name}_apart": part for name, part in apart.items()}
@@ -211,14 +213,16 @@ def _judged(
     features: SqueezeNetFeatures | None,
     weights: AdversaryConfig | VGGAdversaryConfig,
     last: Tensor,
+    rooted: bool = False,
 ) -> tuple[Tensor, Parts]:
     """Return the loss of images `made` for `x` (image, 1, row, column), relative to what `before` lacks, and its parts.
 
     judge: the adversary; None: not yet.
     last: the weight of the last layer that made them, by which the adversarial loss is weighed.
+    rooted: see `_distances`.
     """
     zero = x.new_zeros(())
-    parts, relative = _distances(made, x, before, features=features)
+    parts, relative = _distances(made, x, before, features=features, rooted=rooted)
     content = relative["l1"] + weights.features * relative.get("features", zero)
     adversarial = weight = zero
     if judge is not None:
@@ -236,19 +240,25 @@ def _distances(
     *,
     features: SqueezeNetFeatures | None,
     scale: Tensor | None = None,
+    rooted: bool = False,
 ) -> tuple[Parts, Parts]:
     """Return the mean distances "l1" and, where they can be had, "features" of `made` from `x`; and the relative ones.
 
     Relative to those of `before`, what there was, from `x`, or from `scale`, image by image: 1 or less where nothing
-    was made of it, and 0 where nothing is lacking any more.  All are (image, 1, row, column).
+    was made of it, and 0 where nothing is lacking any more.  All are (image, 1, row, column).  `rooted` takes the root
+    of the feature distance, a mean of squares: a norm, as energy scores need.
     """
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "l1": lambda a, b: (a - b).abs().flatten(1).mean(1)
     }
+    floors = dict(FLOORS)
     if features is not None:
         measures["features"] = features.distance
+        if rooted:
+            measures["features"] = lambda a, b: (features.distance(a, b) + _TINY).sqrt()
+            floors["features"] **= 0.5
     parts = {name: measure(made, x) for name, measure in measures.items()}
     with torch.no_grad():
         lacking = {name: measure(before, x if scale is None else scale) for name, measure in measures.items()}
-    relative = {name: (part / (lacking[name] + FLOORS[name])).mean() for name, part in parts.items()}
+    relative = {name: (part / (lacking[name] + floors[name])).mean() for name, part in parts.items()}
     return {name: part.mean() for name, part in parts.items()}, relative
