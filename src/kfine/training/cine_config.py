@@ -1,4 +1,4 @@
-"""The configurations of the four stages of the cine system: regression, autoencoder, latent diffusion, its decoder."""
+"""The configurations of the three stages of the cine system: regression, autoencoder, latent diffusion."""
 
 from __future__ import annotations
 
