@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -197,6 +198,7 @@ def test_progress_counts_to_its_total(image, tiny_model):
         ({"scale": 2, "device": "tpu"}, UsageError, "expected auto"),
         ({"scale": 2, "precision": "float16"}, UsageError, "expected auto"),
         ({"scale": 2, "method": "bicubic", "steps": 5}, UsageError, "no use for steps"),
+        ({"scale": 2, "method": "bicubic", "strength": 0.5}, UsageError, "no use for strength"),
         ({"scale": 2, "method": "regression", "steps": 5}, UsageError, "no use for steps"),
         ({"scale": 2, "method": "regression", "noise": 0.1}, UsageError, "no use for noise"),
         ({"scale": 2, "slices": (2, 9)}, InputError, "slices"),
@@ -208,6 +210,18 @@ def test_bad_options_say_what_was_expected(image, tiny_model, options, error, sa
     with pytest.raises(error, match=says) as caught:
         kfine.restore(image, **model, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_says_where_sampling_starts_and_whether_it_saw_scans(image, tiny_model_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sampling": {"start": 0.4}}))
+    given = {"scale": 2, "steps": 1, "samples": 1, "model": folder}
+    assert kfine.restore(image, **given).provenance["options"]["start"] == 0.4
+    assert kfine.restore(image, **given, start=0.2).provenance["options"]["start"] == 0.2
+    with pytest.raises(UsageError, match="conditioned: expected a model that was trained on scans"):
+        kfine.restore(image, **given, conditioned=True)
 
 
 def test_missing_device_is_a_resource(image, tiny_model):

@@ -123,7 +123,6 @@ STAGES = {
     "cine-regression": "[network]\nwidths = [8]\nblocks = 1",
     "vqgan": "[network]\nfactor = 2\nwidths = [8]\nblocks = 1\ncodes = 8\n[adversary]\nafter = 1\nwidths = [8, 8]",
     "cine-ldm": "[network]\nwidths = [8]\nblocks = 1\n[diffusion]\nmeasured = 2",
-    "cine-decoder": "[adversary]\nwidths = [8, 8]",
 }
 
 
@@ -138,7 +137,6 @@ def stages(tmp_path):
     calls["cine-regression"]["--workers"] = 0
     calls["vqgan"] |= {"--regression": tmp_path / "cine-regression" / "model"}
     calls["cine-ldm"] |= {"--autoencoder": tmp_path / "vqgan" / "model"}
-    calls["cine-decoder"] |= {"--denoiser": tmp_path / "cine-ldm" / "model"}
     return calls, pictures
 
 
@@ -220,22 +218,20 @@ def arguments(call):
     return [part for item in call.items() for part in item if part is not None]
 
 
-def test_the_four_stages_of_the_cine_system(command, stages, tmp_path):
+def test_the_three_stages_of_the_cine_system(command, stages, tmp_path):
     calls, pictures = stages
     torch.manual_seed(0)
     weights = SqueezeNetFeatures().state_dict()
     weights |= {"classifier.1.weight": torch.randn(1000, 512, 1, 1), "classifier.1.bias": torch.zeros(1000)}
     save_file({name: w.contiguous() for name, w in weights.items()}, tmp_path / "squeezenet.safetensors")
-    for stage in ("vqgan", "cine-decoder"):
-        calls[stage]["--features"] = tmp_path / "squeezenet.safetensors"
+    calls["vqgan"]["--features"] = tmp_path / "squeezenet.safetensors"
     for stage, call in calls.items():
         done = command("train", stage, *arguments(call), "--data", pictures, "--accelerator", "cpu")
         assert done.code == 0, done.err
         assert done.lines == [str(tmp_path / stage / "model")]
-    model = load_model(tmp_path / "cine-decoder" / "model")
+    model = load_model(tmp_path / "cine-ldm" / "model")
     assert model.method == "cine-ldm"
-    assert model.config["training"]["feature_distance"] is True
-    assert model.config["earlier"]["earlier"]["training"]["feature_distance"] is True
+    assert model.config["earlier"]["training"]["feature_distance"] is True
 
 
 @pytest.mark.parametrize(
@@ -249,7 +245,6 @@ def test_the_four_stages_of_the_cine_system(command, stages, tmp_path):
         ("vqgan", {"--regression": "brain"}, 5, "expected a model of method cine-regression, got vdm"),
         ("cine-ldm", {"--autoencoder": "brain"}, 5, "expected a model of method vqgan, got vdm"),
         ("cine-ldm", {"--config": "cine-ldm.toml", "--workers": -1}, 2, "--workers"),
-        ("cine-decoder", {"--denoiser": "brain"}, 5, "expected a model of method cine-ldm, got vdm"),
     ],
 )
 def test_wrong_cine_calls_leave_nothing(

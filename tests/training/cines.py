@@ -8,7 +8,6 @@ from PIL import Image as Picture
 from kfine.image import Image
 from kfine.io import write
 from kfine.training.cine_config import (
-    CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
     VQGANTrainingConfig,
@@ -72,12 +71,6 @@ def ldm_config(**changes):
     return CineLDMTrainingConfig.model_validate(
         _tables(UNET) | {"diffusion": {"measured": 4, "levels": 2}} | changes
     )
-
-
-def decoder_config(**changes):
-    tables = {name: table for name, table in _tables(UNET).items() if name != "network"}
-    own = {"adversary": {"widths": [8, 8]}, "sampling": {"steps": 2}}
-    return CineDecoderTrainingConfig.model_validate(tables | own | changes)
 
 
 def _tables(network):

@@ -163,6 +163,24 @@ def test_subjects_are_never_split(folders):
         split_cines(folders, ["patient-9"])
 
 
+def test_a_picture_in_a_patients_folder_is_that_patients(tmp_path):
+    from PIL import Image as Picture
+
+    for patient in ("SC-N-11", "SC-N-1"):
+        (tmp_path / patient).mkdir()
+        Picture.new("L", (8, 8)).save(tmp_path / patient / "IM-0001.png")
+    training, held = split_cines([tmp_path], ["SC-N-11"])
+    assert [path.parent.name for path in (*training, *held)] == ["SC-N-1", "SC-N-11"]
+
+
+def test_an_empty_picture_is_named(tmp_path):
+    from PIL import Image as Picture
+
+    Picture.new("L", (8, 8)).save(tmp_path / "black.png")
+    with pytest.raises(InputError, match=r"black\.png: constant image"):
+        read_frames(tmp_path / "black.png")
+
+
 def test_what_cannot_be_trained_on_is_refused_in_one_line(folders, tmp_path):
     everybody = DATA | {"validation": ["patient", "heart"]}
     with pytest.raises(InputError, match="none is left"):

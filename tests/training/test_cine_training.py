@@ -12,7 +12,6 @@ from kfine.errors import InputError, ModelError
 from kfine.io import write
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.vdm import VDM
-from kfine.training.decoder import DecoderTask
 from kfine.training.ldm import LDMTask
 from kfine.training.loop import Devices, train
 from kfine.training.regression import RegressionTask
@@ -23,7 +22,6 @@ from tests.training.cines import (
     DATA,
     REPORT,
     cine,
-    decoder_config,
     ldm_config,
     regression_config,
     vqgan_config,
@@ -49,11 +47,6 @@ def runs(folders, tmp_path_factory):
         devices=CPU,
     )
     train(LDMTask(ldm_config(), folders, autoencoder=out / "vqgan" / "model"), out=out / "ldm", devices=CPU)
-    train(
-        DecoderTask(decoder_config(), folders, denoiser=out / "ldm" / "model"),
-        out=out / "decoder",
-        devices=CPU,
-    )
     return out
 
 
@@ -62,7 +55,6 @@ def task_of(stage, folders, runs):
         "regression": lambda: RegressionTask(regression_config(), folders),
         "vqgan": lambda: VQGANTask(vqgan_config(), folders, regression=runs / "regression" / "model"),
         "ldm": lambda: LDMTask(ldm_config(), folders, autoencoder=runs / "vqgan" / "model"),
-        "decoder": lambda: DecoderTask(decoder_config(), folders, denoiser=runs / "ldm" / "model"),
     }[stage]()
 
 
@@ -256,16 +248,3 @@ def test_an_error_while_reading_stays_one_line(folders, tmp_path):
         train(task, out=tmp_path / "run", devices=Devices("cpu", workers=1), on_step=lose)
     assert str(caught.value).startswith("heart-")
     assert "\n" not in str(caught.value)
-
-
-def test_the_last_stage_teaches_the_decoder_alone(runs):
-    before, after = (load_model(runs / stage / "model").network.state_dict() for stage in ("ldm", "decoder"))
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    learned = ("autoencoder.from_latent", "autoencoder.look", "autoencoder.decoder")
-    assert changed == {name for name in before if name.startswith(learned)}
-
-
-def test_the_last_stage_wants_a_model_with_a_denoiser(folders, runs, tmp_path):
-    task = DecoderTask(decoder_config(), folders, denoiser=runs / "vqgan" / "model")
-    with pytest.raises(ModelError, match=r"--denoiser .*expected a model of method cine-ldm, got vqgan"):
-        train(task, out=tmp_path / "run", devices=CPU)

@@ -8,8 +8,8 @@ from kfine.networks.space_time import SpaceTimeUNet
 from kfine.training.state import Ema, State
 
 
-def state(*, blocks=1, seed=0, frozen=()):
-    """A network after one update, what is named in `frozen` as it was."""
+def state(*, blocks=1, seed=0, frozen=(), features=None):
+    """A network after one update, what is named in `frozen` as it was, and perhaps features, made by a seed."""
     torch.manual_seed(seed)
     network = SpaceTimeUNet(inputs=1, outputs=1, widths=(4, 8), blocks=blocks, levels=False)
     for name in frozen:
@@ -19,7 +19,11 @@ def state(*, blocks=1, seed=0, frozen=()):
     for p in learning:
         p.grad = torch.randn_like(p)
     optimiser.step()
-    return State({"network": network}, {"network": optimiser}, Ema(network, 0.9))
+    modules = {"network": network}
+    if features is not None:
+        torch.manual_seed(features)
+        modules["features"] = torch.nn.Linear(2, 2).requires_grad_(False)
+    return State(modules, {"network": optimiser}, Ema(network, 0.9))
 
 
 def weights(kept):
@@ -49,3 +53,18 @@ def test_other_frozen_parts_are_refused(tmp_path):
     assert state(frozen=["stem"]).load(tmp_path / "c.safetensors") == 7
     with pytest.raises(ModelError, match="another model of the stage before"):
         state(frozen=["stem"], seed=1).load(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "says"),
+    [
+        (0, None, "made with --features; give them again"),
+        (None, 0, "made without --features; leave them out"),
+        (0, 1, "made with another set of features"),
+    ],
+)
+def test_a_run_goes_on_with_the_features_it_began_with(tmp_path, there, here, says):
+    state(features=there).save(tmp_path / "c.safetensors", step=7)
+    assert state(features=there).load(tmp_path / "c.safetensors") == 7
+    with pytest.raises(ModelError, match=says):
+        state(features=here).load(tmp_path / "c.safetensors")

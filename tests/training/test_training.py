@@ -15,13 +15,19 @@ import kfine
 from kfine.checkpoint import load_model, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.training.cine_config import (
-    CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
     VQGANTrainingConfig,
 )
-from kfine.training.config import FocusConfig, TrainingConfig, read_training_config
+from kfine.training.config import (
+    DataConfig,
+    FocusConfig,
+    ReportConfig,
+    TrainingConfig,
+    read_training_config,
+)
 from kfine.training.data import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
+from kfine.training.log import Log
 from kfine.training.loop import Devices, train
 from kfine.training.still_config import (
     AutoencoderTrainingConfig,
@@ -30,6 +36,7 @@ from kfine.training.still_config import (
     StillRegressionTrainingConfig,
 )
 from kfine.training.vdm import VDMTask
+from kfine.training.vdm_validation import Validation
 from tests.conftest import phantom
 
 CPU = Devices("cpu")
@@ -234,6 +241,19 @@ def test_voxel_size_is_reached_through_kspace():
         ("[optimiser]\nsteps = 5\nlearning = 3", "optimiser.learning"),
         ("[optimiser\n", "expected TOML"),
         ("method = 'gan'\n[optimiser]\nsteps = 1", "method"),
+        ("[optimiser]\nsteps = 1\nseed = -1", "optimiser.seed"),
+        (
+            "[optimiser]\nsteps = 5\nrestarts = [5]",
+            "optimiser: restarts: expected updates before the last one",
+        ),
+        ("[data]\nmeasured = [0.2, 1.5]\n[optimiser]\nsteps = 1", "data.measured"),
+        (
+            "[data]\nmeasured = [0.7, 0.5]\n[optimiser]\nsteps = 1",
+            "data.measured: expected two numbers, low to high",
+        ),
+        ("[report]\nmatrix = [128, 64]\n[optimiser]\nsteps = 1", "report.matrix"),
+        ("[network]\nwidths = [12]\n[optimiser]\nsteps = 1", "network.widths.0"),
+        ("[network]\nwidths = []\n[optimiser]\nsteps = 1", "network.widths"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path, text, says):
@@ -248,7 +268,6 @@ KINDS = {
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,
-    "cine-decoder": CineDecoderTrainingConfig,
     "srresnet": StillRegressionTrainingConfig,
     "small-unet": StillRegressionTrainingConfig,
     "srgan": SRGANTrainingConfig,
@@ -268,8 +287,18 @@ def test_the_packaged_configurations_are_valid(path):
 @pytest.mark.parametrize(
     ("kind", "text", "says"),
     [
-        (RegressionTrainingConfig, "[data]\nresample = [0.9, 0.5]", "data: resample"),
-        (RegressionTrainingConfig, "[data]\nscale = [0.5, 2.0]", "data: scale"),
+        (
+            RegressionTrainingConfig,
+            "[data]\nresample = [0.9, 0.5]",
+            "data.resample: expected two numbers, low to high",
+        ),
+        (
+            RegressionTrainingConfig,
+            "[data]\nresample = [0.5, 1.5]",
+            "data: resample: expected factors up to 1",
+        ),
+        (RegressionTrainingConfig, "[data]\nscale = [0.5, 2.0]", "data: scale: expected factors from 1 up"),
+        (RegressionTrainingConfig, "[data]\nframes = 5\nevery = [4]", "data: every"),
         (RegressionTrainingConfig, "[data]\nframes = 1", "data.frames"),
         (RegressionTrainingConfig, "[data]\nevery = []", "data.every"),
         (RegressionTrainingConfig, "[adversary]\nafter = 3", "adversary"),
@@ -280,7 +309,7 @@ def test_the_packaged_configurations_are_valid(path):
         (StillRegressionTrainingConfig, "[network]\nkind = 'vgg'", "network"),
         (StillRegressionTrainingConfig, "[network]\nkind = 'unet'\nwidth = 8", "network"),
         (StillRegressionTrainingConfig, "[data]\nevery = [2]", "data.every"),
-        (StillRegressionTrainingConfig, "[data]\nscale = [3.0, 2.0]", "data: scale"),
+        (StillRegressionTrainingConfig, "[data]\nscale = [3.0, 2.0]", "data.scale"),
         (AutoencoderTrainingConfig, "[data]\npatch = 50", r"data\.patch: expected a multiple"),
         (SRGANTrainingConfig, "[data]\npatch = 40", r"data\.patch: expected a multiple of 16"),
     ],
@@ -325,3 +354,48 @@ def test_a_finished_run_goes_on_with_a_restart(brains, tmp_path):
         on_step=lambda *s: plain.append(s),
     )
     assert plain[-1] != whole[-1]
+
+
+def test_validation_images_may_be_small_and_of_several_sizes(tmp_path):
+    for number, side in enumerate((20, 48)):
+        voxels = phantom((1, 2, side, side), seed=number)[0].transpose(2, 1, 0)
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"sub-{number}.nii.gz")
+    report = ReportConfig(matrix=(12, 24), slices=2)
+    validation = Validation(sorted(tmp_path.glob("*.nii.gz")), report, memory_gib=1.0)
+    assert validation.x.shape == (2, 24, 24)
+    assert validation.zero_filled_psnr > 10
+
+
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(38, 40)])
+def test_tissue_at_an_edge_gives_whole_patches(tmp_path, rows):
+    voxels = np.zeros((40, 40, 1), np.float32)
+    voxels[:, rows] = 100.0
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "sub-1.nii.gz")
+    data = DataConfig(voxel_size=(1.0, 1.0), patch=32, noise=0.0)
+    patches = PatchDataset([tmp_path / "sub-1.nii.gz"], data, seed=0, length=60)
+    for number in range(60):
+        patch = patches[number]
+        assert patch.shape == (2, 32, 32)
+        assert patch[0].max() > 0  # some of the tissue
+
+
+def test_ranges_are_of_what_was_seen(tmp_path):
+    """Images of 0.5 and 1 mm, brought to 0.8 to 1.5 mm: nothing finer, nothing coarser."""
+    for number, mm in enumerate((0.5, 1.0)):
+        voxels = phantom((1, 1, 40, 40), seed=number)[0].transpose(2, 1, 0)
+        nib.save(nib.Nifti1Image(voxels, np.diag([mm, mm, 3.0, 1.0])), tmp_path / f"sub-{number}.nii.gz")
+    task = VDMTask(
+        config().model_copy(update={"data": DataConfig(voxel_size=(0.8, 1.5), patch=16)}), tmp_path
+    )
+    task.open(resumed=False, reports=False)
+    task.dataset(4)
+    assert task.ranges["voxel_size"] == [0.8, 1.5]
+    assert task.ranges["matrix"] == [13.0, 40.0]  # 40 x 0.5 / 1.5, and 40 at 1 mm as it is
+
+
+def test_long_runs_are_logged_to_the_step(tmp_path):
+    log = Log(tmp_path / "log.csv", resumed_at=0)
+    for step in (1_000_000, 1_000_025):
+        log.add(step, loss=0.5, seconds=1.0)
+    again = Log(tmp_path / "log.csv", resumed_at=1_000_000)
+    assert [row["step"] for row in again.rows] == ["1000000"]

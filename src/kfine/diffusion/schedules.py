@@ -18,15 +18,11 @@ def uniform_in_gamma(first: float, last: float, steps: int) -> Tensor:
     return torch.linspace(math.log(first), math.log(last), steps, dtype=torch.float64).exp()
 
 
-def learned(gamma: Callable[[Tensor], Tensor], steps: int, *, first: float | None = None) -> Tensor:
-    """Return the sigmas of the learned schedule at `steps` even times from t = 1 down to t = 1 / steps.
-
-    `first` keeps only the sigmas up to it: the same steps, started late.
-    """
+def learned(gamma: Callable[[Tensor], Tensor], steps: int) -> Tensor:
+    """Return the sigmas of the learned schedule at `steps` even times from t = 1 down to t = 1 / steps."""
     t = torch.linspace(1, 1 / steps, steps)
     # A gamma network holds a thousand numbers for each time.
-    sigmas = sigma_of(torch.cat([gamma(part) for part in t.split(_TIMES_AT_ONCE)]))
-    return sigmas if first is None else sigmas[sigmas <= first]
+    return sigma_of(torch.cat([gamma(part) for part in t.split(_TIMES_AT_ONCE)]))
 
 
 def sigma_of(gamma: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.devices import choose_device, choose_precision
-from kfine.errors import ModelError
+from kfine.errors import ModelError, UsageError
 from kfine.methods.automatic import Facts, Packaged, pick
 from kfine.methods.base import Method, PlaneMethod
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
@@ -234,8 +234,10 @@ def _vdm_options(
 ) -> VDMOptions:
     """Return the model's own settings with the user's in their place."""
     defaults = VDMOptions()
+    if choice.conditioned and not own.conditioned:
+        raise UsageError("conditioned: expected a model that was trained on scans, this one never saw any")
     conditioned = own.conditioned if choice.conditioned is None else choice.conditioned
-    start = choice.start
+    start = choice.start or own.start
     if start is None and conditioned:
         start = math.inf  # what the network sees of the scan is a better start than the zero-filled image
     elif start is None:

@@ -52,10 +52,7 @@ class Projection:
     def __call__(self, x: Tensor) -> Tensor:
         """Return x (..., frame, row, column), real, air at -1, held to the measurement, in the units of y."""
         x = self._in_units_of_y(x.cpu())
-        # In double precision: the rounding of float32 is all that would be left of the residual.
-        wide = torch.complex128 if x.is_complex() else torch.float64
-        y = self.scan.kept(self.y).to(torch.complex128)
-        held = self.scan.operator.project(x.to(wide), y).to(x.dtype)
+        held = self.scan.operator.project_in_double(x, self.scan.kept(self.y))
         return torch.lerp(x, held, self.strength)
 
     def _in_units_of_y(self, x: Tensor) -> Tensor:

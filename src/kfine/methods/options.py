@@ -21,7 +21,7 @@ METHODS = (
 
 _SAMPLING = ("noise", "conditioned", "steps", "sampler", "start", "samples")
 _NO_USE = {
-    **{name: ("model", *_SAMPLING) for name in BASELINES},
+    **{name: ("model", "strength", *_SAMPLING) for name in BASELINES},
     **{name: _SAMPLING for name in ("regression", *STILL_NETWORKS)},
     "cine-regression": (*_SAMPLING, "time_method"),
     "cine-ldm": ("noise", "conditioned", "time_method"),
@@ -79,6 +79,7 @@ def has_no_use(choice: Choice, method: str) -> list[str]:
     given = {
         "model": choice.model,
         "time_method": choice.time_method,
+        "strength": None if choice.strength == 1 else choice.strength,
         "noise": choice.noise or None,
         "conditioned": choice.conditioned,
         "steps": choice.steps,

@@ -64,8 +64,7 @@ class Regression:
             )[:, 0]
             if not operator.real:
                 x = (x + 1) * torch.polar(torch.ones_like(x), zero_filled.angle())
-            wide = torch.complex128 if x.is_complex() else torch.float64
-            held = operator.project(x.to(wide), part.to(torch.complex128)).to(x.dtype)
+            held = operator.project_in_double(x, part)
             planes.append(torch.lerp(x, held, self.strength).cpu())
             draws.on_step(len(part))
         return torch.cat(planes)[:, None]

@@ -81,9 +81,4 @@ def sample_planes(
     origin = torch.zeros_like(zero_filled) if from_noise else zero_filled
     start = origin + sigmas[0] * noise(origin)
     x = SAMPLERS[guidance.sampler](guided, start, sigmas, noise=noise, correct=correct)
-    # Once more in double precision: the last projection's rounding is all that is left of the residual.
-    return operator.project(x.to(_double(x)), y.to(torch.complex128)).to(x.dtype) if exact else x
-
-
-def _double(x: Tensor) -> torch.dtype:
-    return torch.complex128 if x.is_complex() else torch.float64
+    return operator.project_in_double(x, y) if exact else x

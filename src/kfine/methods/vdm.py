@@ -35,7 +35,8 @@ class VDMOptions:
         turned: whether the prediction is averaged over quarter turns (`predict`).
         start: noise level (model units) at which sampling starts from the zero-filled image; None starts from
             pure noise, along the learned schedule.
-        last: noise level of the last evaluation, in model units.
+        last: noise level of the last evaluation, in model units, where there is a `start`; the learned schedule has
+            its own.
     """
 
     steps: int = 6

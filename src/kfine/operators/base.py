@@ -44,6 +44,12 @@ class Operator(ABC):
         """Return the point nearest to x that reproduces y: x + A^+ (y - A x)."""
         return x + self.pseudo_inverse(y - self(x))
 
+    @final
+    def project_in_double(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return `project` of x, computed in double precision: the rounding of x's own type is all that is left."""
+        wide_x, wide_y = (torch.complex128 if t.is_complex() else torch.float64 for t in (x, y))
+        return self.project(x.to(wide_x), y.to(wide_y)).to(x.dtype)
+
     def residual(self, x: Tensor, y: Tensor) -> float:
         """Return ||A x - y|| / ||y||: 0 where both vanish, inf where only y does."""
         wrong, scale = (float(torch.linalg.vector_norm(part)) for part in (self(x) - y, y))

@@ -11,7 +11,6 @@ from kfine.training.config import (
     BaseReportConfig,
     Positive,
     PositiveFloat,
-    Range,
     Section,
     Share,
 )
@@ -34,6 +33,14 @@ class CineDataConfig(PieceConfig):
     circles: Share = 0.5
     every: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
     time_only: Share = 0.15
+
+    @model_validator(mode="after")
+    def _two_kept(self) -> Self:
+        if min(self.every) > max(1, self.frames // 2):
+            raise ValueError(
+                f"every: expected at least one number that keeps two of {self.frames} frames, got {self.every}"
+            )
+        return self
 
 
 class UNetConfig(Section):
@@ -161,31 +168,5 @@ class CineLDMTrainingConfig(Section):
     data: CineDataConfig = CineDataConfig()
     network: UNetConfig = UNetConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
-    optimiser: BaseOptimiserConfig
-    report: CineReportConfig = CineReportConfig()
-
-
-class SamplesConfig(Section):
-    """How the denoiser's samples are drawn that the decoder learns from.
-
-    Attributes:
-        steps: evaluations of the denoiser a sample.
-        start: least and greatest noise level that sampling starts from; uniform in its logarithm.
-        apart: weight of the distance between two samples: 1 is the energy score, whose best samples are as far apart
-            as they are from the truth; 0 asks each sample to be as near the truth as it can, and loses the spread.
-    """
-
-    steps: Positive = 6
-    start: Range = (1.0, 10.0)
-    apart: Share = 1.0
-
-
-class CineDecoderTrainingConfig(Section):
-    """A training run of the decoder of method "cine-ldm", on samples of its denoiser; every frame of a batch counts."""
-
-    method: Literal["cine-ldm"] = "cine-ldm"
-    data: CineDataConfig = CineDataConfig()
-    sampling: SamplesConfig = SamplesConfig()
-    adversary: AdversaryConfig = AdversaryConfig()
     optimiser: BaseOptimiserConfig
     report: CineReportConfig = CineReportConfig()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kfine.errors import InputError
 from kfine.image import Image, Source
 from kfine.io import read
+from kfine.io.checks import check_voxels
 from kfine.training.cine_config import CineDataConfig
 from kfine.training.data import NIFTI, SliceRef, Volumes, find_volumes, slices_with_tissue, subject_of
 
@@ -56,7 +57,7 @@ def find_cines(roots: Sequence[Path], config: CineDataConfig) -> Cines:
             stills.append(refs)
     held = [
         _slices(refs)
-        for path, refs in zip(validation, slices_with_tissue(volumes, validation), strict=True)
+        for path, refs in zip(validation, slices_with_tissue(volumes, validation, of="validation"), strict=True)
         if refs and volumes.get(path)[0].frames > 1
     ] if validation else []  # fmt: skip
     return Cines(clips, stills, held, volumes)
@@ -65,20 +66,28 @@ def find_cines(roots: Sequence[Path], config: CineDataConfig) -> Cines:
 def split_cines(roots: Sequence[Path], validation: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """Return (training, validation) images; whatever begins with a validation subject's name is that subject's.
 
+    A picture's name is that of its file and of every folder that it lies in.
+
     Raises:
         InputError: nothing there, or a validation subject that is not.
     """
-    subjects = {}
+    subjects: dict[Path, tuple[str, ...]] = {}
     for root in roots:
         for path in find_volumes(root, files=(*NIFTI, *PICTURES)):
-            subjects[path] = path.name if path.name.endswith(PICTURES) else subject_of(path, root)
-    missing = sorted(name for name in validation if not any(is_of(s, name) for s in subjects.values()))
+            picture = path.name.endswith(PICTURES)
+            subjects[path] = path.relative_to(root).parts if picture else (subject_of(path, root),)
+    found = {name for names in subjects.values() for name in names}
+    missing = sorted(subject for subject in validation if not any(is_of(name, subject) for name in found))
     if missing:
         names = ", ".join(root.name for root in roots)
         raise InputError(
             f"{names}: expected the validation subjects {', '.join(missing)}, found none of their files"
         )
-    held = [path for path, name in subjects.items() if any(is_of(name, subject) for subject in validation)]
+    held = [
+        path
+        for path, names in subjects.items()
+        if any(is_of(name, subject) for name in names for subject in validation)
+    ]
     return [path for path in subjects if path not in set(held)], held
 
 
@@ -107,6 +116,7 @@ def read_frames(path: Path) -> Image:
         raise InputError(
             f"{path.name}: expected a PNG picture, it cannot be read ({type(error).__name__}); copy it again"
         ) from None
+    check_voxels(grey, name=path.name)
     return Image(grey[None, None], source=Source(kind="png", name=path.name))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kfine.errors import UsageError
 
@@ -20,8 +20,18 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _low_to_high(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"expected two numbers, low to high, got {bounds[0]:g} and {bounds[1]:g}")
+    return bounds
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[PositiveFloat, PositiveFloat]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_low_to_high)]
+ShareRange = Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_low_to_high)]
+Width = Annotated[int, Field(ge=8, multiple_of=8)]  # channels are normalised in eight groups
+Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
 
 
 class FocusConfig(Section):
@@ -37,7 +47,7 @@ class FocusConfig(Section):
     after: Annotated[int, Field(ge=0)] = 0
     share: Share
     voxel_size: Range
-    measured: Range
+    measured: ShareRange
 
 
 class DataConfig(Section):
@@ -61,7 +71,7 @@ class DataConfig(Section):
     patch: Positive = 80
     flips: bool = True
     brightness: Annotated[float, Field(ge=1)] = 1.25
-    measured: Range = (0.2, 0.75)
+    measured: ShareRange = (0.2, 0.75)
     noise: Annotated[float, Field(ge=0)] = 0.1
     memory_gib: PositiveFloat = 4.0
     focus: FocusConfig | None = None
@@ -70,8 +80,8 @@ class DataConfig(Section):
 class NetworkConfig(Section):
     """The arguments of `kfine.networks.vdm.VDM`."""
 
-    widths: tuple[Positive, ...] = (64, 128, 160)
-    predictor: tuple[Positive, ...] = ()
+    widths: Widths = (64, 128, 160)
+    predictor: tuple[Width, ...] = ()
     blocks: Positive = 2
     gamma_min: float = -13.3
     gamma_max: float = 5.0
@@ -89,7 +99,7 @@ class BaseOptimiserConfig(Section):
         learning_rate: peak of the (diffusion) network's; linear warm-up, then a cosine down to a hundredth.
         warmup: updates of linear warm-up.
         restarts: updates after which warm-up and cosine begin again, to go on with a finished run.
-        clip: greatest norm of the gradient.
+        clip: greatest norm of the gradient of the weights that learn at one rate.
         ema: decay of the running mean of the weights, reached gradually.
         precision: "float32" or "bfloat16" (autocast).
         compile: whether the network is compiled (worth it on a GPU).
@@ -105,7 +115,15 @@ class BaseOptimiserConfig(Section):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _restarts_within(self) -> Self:
+        if any(step >= self.steps for step in self.restarts):
+            raise ValueError(
+                f"restarts: expected updates before the last one, {self.steps}, got {max(self.restarts)}"
+            )
+        return self
 
 
 class OptimiserConfig(BaseOptimiserConfig):
@@ -146,7 +164,7 @@ class ReportConfig(BaseReportConfig):
         slices: how many validation slices are restored.
     """
 
-    matrix: tuple[Positive, Positive] = (64, 128)
+    matrix: Annotated[tuple[Positive, Positive], AfterValidator(_low_to_high)] = (64, 128)
     slices: Positive = 8
 
 

@@ -113,8 +113,10 @@ class Volumes:
         return sum(image.voxels.nbytes for image, _ in self._held.values())
 
 
-def slices_with_tissue(volumes: Volumes, paths: Sequence[Path]) -> list[list[SliceRef]]:
-    """Return for each volume its slices that are not empty."""
+def slices_with_tissue(
+    volumes: Volumes, paths: Sequence[Path], *, of: str = "training"
+) -> list[list[SliceRef]]:
+    """Return for each volume its slices that are not empty; `of`, for messages, is what they are for."""
     found = []
     for path in paths:
         image, scaling = volumes.get(path)
@@ -122,7 +124,7 @@ def slices_with_tissue(volumes: Volumes, paths: Sequence[Path]) -> list[list[Sli
         found.append([SliceRef(path, int(f), int(s)) for f, s in np.argwhere(tissue >= LEAST_TISSUE)])
     if not any(found):
         raise InputError(
-            "training data: expected slices with tissue in at least 3 % of their pixels, found none"
+            f"{of} data: expected slices with tissue in at least 3 % of their pixels, found none"
         )
     return found
 
@@ -238,7 +240,8 @@ def _random_patch(planes: NDArray[np.float32], size: int, rng: np.random.Generat
         low, high = (int(hit[0]), int(hit[-1]) + 1) if hit.size else (0, plane.shape[axis])
         # Either the patch holds all tissue along this axis, or it lies wholly within it; with some slack.
         ends = sorted((low, high - size))
-        corner.append(int(rng.integers(ends[0] - size // 8, ends[1] + size // 8 + 1)))
+        drawn = int(rng.integers(ends[0] - size // 8, ends[1] + size // 8 + 1))
+        corner.append(min(max(drawn, low + 1 - size), high - 1))  # at least a line of the tissue
     patch = np.full((len(planes), size, size), -1, np.float32)
     spans = [(max(0, c), min(n, c + size)) for c, n in zip(corner, plane.shape, strict=True)]
     (r0, r1), (c0, c1) = spans

@@ -64,9 +64,11 @@ class LDMTask(SuppliedTask):
         return {"network": Learner(self.network, DenoiserObjective(self.network), groups)}
 
     def hot_parts(self) -> list[nn.Module]:
-        """Return the three networks."""
+        """Return the three networks, of the autoencoder what encodes."""
         network = self.network
-        return [part for part in (network.regressor, network.autoencoder, network.denoiser) if part]
+        assert network.autoencoder is not None
+        assert network.denoiser is not None
+        return [network.regressor, network.autoencoder.encoder, network.denoiser]
 
     def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the weighted denoising loss, some levels of noise for each clip."""

@@ -38,7 +38,7 @@ class Log:
 
     def add(self, step: int, **figures: float) -> None:
         """Append a row and rewrite the file."""
-        self.rows.append({name: f"{value:.6g}" for name, value in {"step": step, **figures}.items()})
+        self.rows.append({"step": str(step)} | {name: f"{value:.6g}" for name, value in figures.items()})
         names = dict.fromkeys(name for row in self.rows for name in row)
         text = io.StringIO()
         writer = csv.DictWriter(text, list(names), lineterminator="\n")

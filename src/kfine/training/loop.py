@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._functorch.config as functorch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -73,12 +74,14 @@ def train(
     learners = task.learners()
     objectives, optimisers = _set_up(learners, fabric)
     state = State(
-        {name: learner.module for name, learner in learners.items()},
+        {name: learner.module for name, learner in learners.items()} | task.fixed(),
         {name: optimiser.optimizer for name, optimiser in optimisers.items()},
         Ema(network, options.ema),
     )
     first = state.load(checkpoint) if resume else 0
     if options.compile:
+        # The weight of an adversary differentiates a compiled network twice.
+        functorch.donated_buffer = False
         for part in task.hot_parts():
             part.compile()
     reports = Reports(

@@ -41,12 +41,8 @@ class PieceConfig(Section):
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
-        low, high = self.resample
-        if not low <= high <= 1:
-            raise ValueError(
-                f"resample: expected two factors, low to high, up to 1, got {low:g} and {high:g}"
-            )
-        low, high = self.scale
-        if not 1 <= low <= high:
-            raise ValueError(f"scale: expected two factors from 1 up, low to high, got {low:g} and {high:g}")
+        if self.resample[1] > 1:
+            raise ValueError(f"resample: expected factors up to 1, got {self.resample[1]:g}")
+        if self.scale[0] < 1:
+            raise ValueError(f"scale: expected factors from 1 up, got {self.scale[0]:g}")
         return self

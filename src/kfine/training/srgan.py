@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -13,15 +13,15 @@ from kfine.networks.discriminator import VGGDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.srresnet import SRResNet
 from kfine.networks.still_ldm import StillLDM
-from kfine.training.adversarial_objectives import DiscriminatorObjective, GeneratorObjective
+from kfine.training.adversarial import AdversarialTask
+from kfine.training.adversarial_objectives import GeneratorObjective
 from kfine.training.items import Item, flat
 from kfine.training.still_config import SRGANTrainingConfig
-from kfine.training.supplied import SuppliedTask
 from kfine.training.supply import kind_of, stage_before, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 
-class SRGANTask(SuppliedTask):
+class SRGANTask(AdversarialTask):
     """Train the generator and its discriminator, see `kfine.training.task.Task`.
 
     Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017:
@@ -33,6 +33,11 @@ class SRGANTask(SuppliedTask):
         generator: model folder of method "srresnet".
         features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
     """
+
+    judge_betas: ClassVar[tuple[float, float]] = (
+        0.9,
+        0.99,
+    )  # the paper's momentum, section 3.2: 0.9, of both
 
     def __init__(
         self,
@@ -65,13 +70,10 @@ class SRGANTask(SuppliedTask):
         """Return the generator and the discriminator."""
         config = self.config
         generator = Group(list(self.network.parameters()), config.optimiser.learning_rate)
-        judge = Group(list(self.judge.parameters()), config.adversary.learning_rate)
         objective = GeneratorObjective(self.network, self.distance, config.adversary)
-        # The paper's momentum, section 3.2: 0.9, of both.
-        return {
-            "network": Learner(self.network, objective, (generator,)),
-            "discriminator": Learner(self.judge, DiscriminatorObjective(self.judge), (judge,)),
-        }
+        return self.two_learners(
+            self.network, objective, generator, judge_rate=config.adversary.learning_rate
+        )
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the generator and the discriminator."""
@@ -79,19 +81,11 @@ class SRGANTask(SuppliedTask):
 
     def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
         """Yield the generator's loss, then the discriminator's."""
-        # The discriminator learns in its own turn alone.
-        self.judge.requires_grad_(False)
-        result = objectives["network"](flat(batch), self.judge)
-        yield Descent("network", result.loss, result.figures)
-        self.judge.requires_grad_(True)
-        loss = objectives["discriminator"](result.x, result.decoded, result.seen)
-        yield Descent("discriminator", loss, {"discriminator": loss})
+        yield from self.duel(objectives, flat(batch))
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        return self.described(
-            self.config, self._described(), earlier=self.earlier, feature_distance=self.distance is not None
-        )
+        return self.described(self.config, self._described(), earlier=self.earlier, **self.content_loss())
 
     def _described(self) -> dict[str, Any]:
         return {"regressor": self.earlier.config["network"]["regressor"]}

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from kfine.checkpoint import read_tensors, replace_bytes
 from kfine.errors import ModelError
 
+_STAGE = "model of the stage before"
+_FROZEN = {"features": "set of features"}  # what is not a stage's, by the name of its module
+
 
 class Ema:
     """The running mean of the weights that learn; its decay rises to `decay` as steps pass."""
@@ -39,7 +42,8 @@ class State:
     """Everything that the next update depends on.
 
     Attributes:
-        modules: the networks by name, "network" among them; all their parameters and buffers are held.
+        modules: the networks by name, "network" among them; all their parameters and buffers are held, and what does
+            not learn must be the same when a run goes on.
         optimisers: of the same names.
         ema: the running mean of "network".
     """
@@ -97,13 +101,21 @@ class State:
             if name != "step" and not name.startswith(moments)
         }
         if ours != theirs:
+            given, held = ({name.split(".")[0] for name in names} for names in (ours, theirs))
+            if given ^ held == {"features"}:
+                used, more = (
+                    ("with", "give them again") if "features" in held else ("without", "leave them out")
+                )
+                raise ModelError(
+                    f"{path.name}: the checkpoint was made {used} --features; {more}, or train into a fresh folder"
+                )
             raise ValueError("other names or shapes")
         for name, module in self.modules.items():
             for part, parameter in module.named_parameters():
                 if not (parameter.requires_grad or torch.equal(parameter.cpu(), tensors[f"{name}.{part}"])):
                     raise ModelError(
-                        f"{path.name}: the checkpoint was made with another model of the stage before than the one "
-                        "given; give that one, or train into a fresh folder"
+                        f"{path.name}: the checkpoint was made with another {_FROZEN.get(name, _STAGE)} than the "
+                        "one given; give that one, or train into a fresh folder"
                     )
 
 

@@ -20,6 +20,10 @@ class SuppliedTask:
 
     supply: Supply
 
+    def fixed(self) -> dict[str, nn.Module]:
+        """Return nothing: all is in the network."""
+        return {}
+
     def dataset(self, length: int) -> Dataset[Item]:
         """Return pieces of cines or of stills."""
         return self.supply.dataset(length)

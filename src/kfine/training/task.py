@@ -95,6 +95,10 @@ class Task(Protocol):
         """Return what learns, by name; the first one is "network", the module that `open` gave."""
         ...
 
+    def fixed(self) -> dict[str, nn.Module]:
+        """Return what the losses depend on and no learner holds, by name: a run is resumed with the same alone."""
+        ...
+
     def hot_parts(self) -> list[nn.Module]:
         """Return the modules worth compiling."""
         ...

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kfine.diffusion.losses import antithetic_times
+from kfine.methods.ranges import Ranges
 from kfine.networks.vdm import VDM
 from kfine.training.config import TrainingConfig
 from kfine.training.data import PatchDataset, split_volumes
@@ -54,6 +55,10 @@ class VDMTask:
         objective = Objective(network, centre=options.weight_centre)
         return {"network": Learner(network, objective, tuple(groups))}
 
+    def fixed(self) -> dict[str, nn.Module]:
+        """Return nothing: all is in the network."""
+        return {}
+
     def hot_parts(self) -> list[nn.Module]:
         """Return the U-Nets."""
         return [part for part in (self.network.unet, self.network.predictor) if part]
@@ -62,11 +67,9 @@ class VDMTask:
         """Return patches, see `PatchDataset`."""
         options, data = self.config.optimiser, self.config.data
         patches = PatchDataset(self.paths, data, seed=options.seed, length=length, batch=options.batch)
-        seen = [patches.volumes.ranges[path] for path in self.paths]
-        finest = min(ranges.voxel_size[0] if ranges.voxel_size else 1.0 for ranges in seen)
         self.ranges = trained_ranges(
-            seen,
-            coarsening=max(1.0, data.voxel_size[1] / finest),
+            (_coarsened(patches.volumes.ranges[path], data.voxel_size) for path in self.paths),
+            coarsening=1.0,
             scale=1 / data.measured[0],
             brightness=data.brightness,
         )
@@ -110,3 +113,17 @@ class VDMTask:
     def _conditioned(self) -> bool:
         """Only a network that was shown scans may be given one."""
         return self.config.optimiser.unconditional < 1
+
+
+def _coarsened(own: Ranges, target: tuple[float, float]) -> Ranges:
+    """Return the ranges of an image brought to voxel sizes drawn from `target` (mm), never finer than it is."""
+    if not (own.voxel_size and own.matrix):
+        return own
+    finest, coarsest = own.voxel_size
+    least, most = max(finest, target[0]), max(coarsest, target[1])
+    return own.model_copy(
+        update={
+            "voxel_size": (least, most),
+            "matrix": (round(own.matrix[0] * coarsest / most), round(own.matrix[1] * finest / least)),
+        }
+    )

@@ -32,7 +32,7 @@ class Validation:
 
     def __init__(self, paths: Sequence[Path], report: ReportConfig, *, memory_gib: float) -> None:
         volumes = Volumes(memory_gib)
-        refs = slices_with_tissue(volumes, paths)
+        refs = slices_with_tissue(volumes, paths, of="validation")
         high, low = report.matrix[1], report.matrix[0]
         self.operator = KSpaceCrop((high, high), (low, low), real=True)
         planes = [_plane(volumes, ref, high) for ref in spread_over([r for r in refs if r], report.slices)]
@@ -87,8 +87,8 @@ def sample_sheet(network: VDM, path: Path, *, matrix: int, device: torch.device,
 def _plane(volumes: Volumes, ref: SliceRef, matrix: int) -> Tensor:
     image, scaling = volumes.get(ref.path)
     plane = torch.from_numpy(np.abs(image.voxels[ref.frame, ref.slice]))
-    side = max(plane.shape)
+    side = max(*plane.shape, matrix)
     square = torch.zeros(side, side)
     square[: plane.shape[0], : plane.shape[1]] = plane
-    operator = KSpaceCrop((side, side), (min(matrix, side), min(matrix, side)), real=True)
+    operator = KSpaceCrop((side, side), (matrix, matrix), real=True)
     return scaling.to_model(image_of(operator(square), operator))

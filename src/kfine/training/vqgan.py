@@ -12,16 +12,16 @@ from torch import nn
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
-from kfine.training.adversarial_objectives import AutoencoderObjective, DiscriminatorObjective
+from kfine.training.adversarial import AdversarialTask
+from kfine.training.adversarial_objectives import AutoencoderObjective
 from kfine.training.cine_config import VQGANTrainingConfig
 from kfine.training.items import Item, flat
 from kfine.training.still_config import AutoencoderTrainingConfig
-from kfine.training.supplied import SuppliedTask
 from kfine.training.supply import frozen, kind_of, stage_before, supply_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 
 
-class VQGANTask(SuppliedTask):
+class VQGANTask(AdversarialTask):
     """Train the autoencoder and its discriminator, see `kfine.training.task.Task`.
 
     Args:
@@ -59,14 +59,8 @@ class VQGANTask(SuppliedTask):
         config, network = self.config, self.network
         assert network.autoencoder is not None
         autoencoder = Group(list(network.autoencoder.parameters()), config.optimiser.learning_rate)
-        judge = Group(list(self.judge.parameters()), config.adversary.learning_rate)
         objective = AutoencoderObjective(network, self.distance, config.adversary)
-        return {
-            "network": Learner(network, objective, (autoencoder,)),
-            "discriminator": Learner(
-                self.judge, DiscriminatorObjective(self.judge), (judge,), betas=(0.5, 0.9)
-            ),
-        }
+        return self.two_learners(network, objective, autoencoder, judge_rate=config.adversary.learning_rate)
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the regressor, the encoder and the decoder."""
@@ -79,20 +73,11 @@ class VQGANTask(SuppliedTask):
         frames = item.x.shape[0] * item.x.shape[1]
         order = torch.randperm(frames, generator=turn.generator)[: self.config.adversary.images]
         begun = turn.step > self.config.adversary.after
-        # The discriminator learns in its own turn alone.
-        self.judge.requires_grad_(False)
-        result = objectives["network"](item, turn.to_device(order), self.judge if begun else None)
-        yield Descent("network", result.loss, result.figures)
-        self.judge.requires_grad_(True)
-        if begun:
-            loss = objectives["discriminator"](result.x, result.decoded, result.seen)
-            yield Descent("discriminator", loss, {"discriminator": loss})
+        yield from self.duel(objectives, item, turn.to_device(order), begun=begun)
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        return self.described(
-            self.config, self._described(), earlier=self.earlier, feature_distance=self.distance is not None
-        )
+        return self.described(self.config, self._described(), earlier=self.earlier, **self.content_loss())
 
     def _described(self) -> dict[str, Any]:
         return {
