@@ -76,9 +76,8 @@ FIGURES = {
         "perplexity",
     },
     "ldm": {"loss", "psnr_prediction", "psnr_codes", "psnr_sample", "psnr_mean"},
-    "decoder": {"l1_relative", "adversarial", "discriminator", "psnr_codes", "psnr_sample", "psnr_mean"},
 }
-METHODS = {"regression": "cine-regression", "vqgan": "vqgan", "ldm": "cine-ldm", "decoder": "cine-ldm"}
+METHODS = {"regression": "cine-regression", "vqgan": "vqgan", "ldm": "cine-ldm"}
 
 
 @pytest.mark.parametrize("stage", list(FIGURES))
