@@ -131,9 +131,10 @@ def test_unknown_names_and_files_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", packaged_models())
 def test_packaged_models_load_and_are_small(name):
+    limit = 30e6 if name.startswith("cine") else 20e6
     model = load_model(name)
     assert model.config["method"] == model.method
     from kfine.checkpoint import PACKAGED
 
-    assert sum(f.stat().st_size for f in (PACKAGED / name).iterdir()) <= 20e6
+    assert sum(f.stat().st_size for f in (PACKAGED / name).iterdir()) <= limit
     assert (PACKAGED / name / "README.md").stat().st_size > 1000

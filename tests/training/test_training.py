@@ -322,14 +322,23 @@ def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):
     assert "\n" not in str(caught.value)
 
 
-def test_the_packaged_model_was_made_by_its_configuration():
+STAGES = {
+    "brain-vdm": {"brain-vdm": None},
+    "cine-ldm": {"cine-ldm": "denoiser", "cine-vqgan": "autoencoder", "cine-regression": "regressor"},
+}
+
+
+@pytest.mark.parametrize("model", STAGES)
+def test_the_packaged_models_were_made_by_their_configurations(model):
     root = Path(__file__).parents[2]
-    recorded = json.loads((root / "src/kfine/models/brain-vdm/config.json").read_text())
-    settings = read_training_config(root / "configs/brain-vdm.toml", TrainingConfig).model_dump(mode="json")
-    assert recorded["network"] == settings["network"]
-    assert {k: recorded["training"][k] for k in ("data", "optimiser")} == {
-        k: settings[k] for k in ("data", "optimiser")
-    }
+    recorded = json.loads((root / "src/kfine/models" / model / "config.json").read_text())
+    networks = recorded["network"]
+    for stage, part in STAGES[model].items():
+        told = read_training_config(root / "configs" / f"{stage}.toml", KINDS[stage]).model_dump(mode="json")
+        learned = {name: table for name, table in told.items() if name not in ("method", "network", "report")}
+        assert (networks[part] if part else networks) == told["network"]
+        assert {name: recorded["training"][name] for name in learned} == learned
+        recorded = recorded.get("earlier", {})
 
 
 def test_a_finished_run_goes_on_with_a_restart(brains, tmp_path):
