@@ -27,15 +27,12 @@ from kfine.evaluation.protocol import PROTOCOLS, measured, truth_of
 from kfine.evaluation.temporal import check_same_times
 
 # SPACE+TIME is a baseline, any other name a method of its own.
-METHODS = (
-    "zero-filling+nearest",
-    "zero-filling+linear",
-    "zero-filling+cubic",
-    "bicubic+optical-flow",
-    "zero-filling+optical-flow",
-    "cine-regression",
-    "cine-ldm",
+BASELINES = tuple(
+    f"{space}+{way}"
+    for space in ("zero-filling", "bicubic")
+    for way in ("nearest", "linear", "cubic", "optical-flow")
 )
+METHODS = (*BASELINES, "cine-regression", "cine-ldm")
 ONE_SAMPLE = ", one sample"
 FEATURES, LPIPS = "SqueezeNet distance", "LPIPS (VGG)"
 

@@ -232,6 +232,11 @@ def test_the_three_stages_of_the_cine_system(command, stages, tmp_path):
     model = load_model(tmp_path / "cine-ldm" / "model")
     assert model.method == "cine-ldm"
     assert model.config["earlier"]["training"]["feature_distance"] is True
+    without = {name: value for name, value in calls["vqgan"].items() if name != "--features"}
+    done = command(
+        "train", "vqgan", *arguments(without), "--data", pictures, "--accelerator", "cpu", "--resume"
+    )
+    assert (done.code, "made with --features" in done.err) == (5, True), done.err
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,15 @@ def find_stills(roots: Sequence[Path], config: StillDataConfig) -> Stills:
     if not train:
         names = ", ".join(root.name for root in roots)
         raise InputError(f"{names}: every subject is a validation subject, none is left to train on")
-    return Stills(_by_root(volumes, roots, train), _by_root(volumes, roots, validation), volumes)
+    training, held = (
+        _by_root(volumes, roots, paths, of=of)
+        for paths, of in ((train, "training"), (validation, "validation"))
+    )
+    return Stills(training, held, volumes)
 
 
-def _by_root(volumes: Volumes, roots: Sequence[Path], paths: Sequence[Path]) -> list[Slices]:
+def _by_root(volumes: Volumes, roots: Sequence[Path], paths: Sequence[Path], *, of: str) -> list[Slices]:
     """Return the slices of `paths`, those below one root together; roots with none are left out."""
     below = [[path for path in paths if path.is_relative_to(root)] for root in roots]
-    found = [slices_with_tissue(volumes, own) for own in below if own]
+    found = [slices_with_tissue(volumes, own, of=of) for own in below if own]
     return [[slices for slices in of_root if slices] for of_root in found]
