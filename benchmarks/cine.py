@@ -33,7 +33,7 @@ BASELINES = tuple(
     for way in ("nearest", "linear", "cubic", "optical-flow")
 )
 METHODS = (*BASELINES, "cine-regression", "cine-ldm")
-ONE_SAMPLE = ", one sample"
+MEAN, ONE_SAMPLE = ", mean", ", one sample"
 FEATURES, LPIPS = "SqueezeNet distance", "LPIPS (VGG)"
 
 
@@ -72,6 +72,11 @@ def _subject(subject, setting, distances, options):
         | summary(part["scores"])
         | {"areas": area_errors(part["areas"]), "seconds_a_slice": part["seconds"] / len(numbers)}
         | {"residual": max(part["residuals"]) if part["residuals"] else None}
+        | {
+            "spread_to_error": float(np.sqrt(np.mean(part["spread"]) / np.mean(part["error"])))
+            if part["spread"]
+            else None
+        }
         for name, part in found.items()
     ]
 
@@ -79,12 +84,14 @@ def _subject(subject, setting, distances, options):
 def _slice(found, method, scan, truth, number, setting, contours, distances, options):
     """Restore one slice and add its scores to `found`, under one name or two."""
     began = time.perf_counter()
-    restored, residual = _restored(method, scan, truth.image, number, setting, options)
+    restored, residual, std = _restored(method, scan, truth.image, number, setting, options)
     seconds = time.perf_counter() - began
     cine = truth.image.take_slices(number, number + 1)
     for name, image in restored.items():
         check_same_times(cine.frame_times, image.frame_times, name=name)
-        part = found.setdefault(name, {"scores": [], "areas": [], "residuals": [], "seconds": 0.0})
+        part = found.setdefault(
+            name, {"scores": [], "areas": [], "residuals": [], "seconds": 0.0, "spread": [], "error": []}
+        )
         a, b = cine.voxels[:, 0], image.voxels[:, 0]
         part["scores"].append(
             score_slice(
@@ -99,13 +106,16 @@ def _slice(found, method, scan, truth, number, setting, contours, distances, opt
                 PoolAreas(contour.phase, number, contour.frame, contour.area(spacing), *areas)
             )
         part["seconds"] += math.nan if name.endswith(ONE_SAMPLE) else seconds  # all of them were timed
+        if std is not None and name.endswith(MEAN):
+            part["spread"].append(np.square(std.voxels).mean())
+            part["error"].append(np.square(np.subtract(a, b)).mean())
         if residual is not None:
             part["residuals"].append(residual)
     print(f"#   slice {number}, {method}: {seconds:.1f} s", flush=True)
 
 
 def _restored(method, scan, truth, number, setting, options):
-    """Return the restored images by name, and the relative residual of their k-space.
+    """Return the restored images by name, the relative residual of their k-space, and the samples' standard deviation.
 
     Blur, noise and JPEG are not the truth's k-space: networks are not held to it under a photographic setting.
     """
@@ -113,14 +123,15 @@ def _restored(method, scan, truth, number, setting, options):
     space, _, way = method.partition("+")
     if way:
         done = kfine.restore(scan, method=space, time_method=way, **grid)
-        return {method: done.mean}, done.residual
+        return {method: done.mean}, done.residual, None
     own = {"model": options.model, "seed": options.seed, "strength": 0.0 if setting.photographic else 1.0}
     if method != "cine-ldm":
         done = kfine.restore(scan, method=method, **grid, **own)
-        return {method: done.mean}, done.residual
-    own |= {"samples": options.samples, "steps": options.steps}
+        return {method: done.mean}, done.residual, None
+    own |= {"samples": options.samples, "steps": options.steps, "start": options.start}
     done = kfine.restore(scan, method=method, keep_samples=True, **grid, **own)
-    return {"cine-ldm, mean": done.mean, f"cine-ldm{ONE_SAMPLE}": done.samples[0]}, done.residual
+    made = {f"cine-ldm{MEAN}": done.mean, f"cine-ldm{ONE_SAMPLE}": done.samples[0]}
+    return made, done.residual, done.std
 
 
 def _contours(subject, study, truth, options):
@@ -162,7 +173,7 @@ def _table(rows):
     heads = ["method", *(f"{group}: PSNR / SSIM" for group in groups)]
     heads += [f"{group}: {name}" for name in extra for group in groups]
     heads += [f"{group}: Laplacian, FFT apart" for group in groups]
-    heads += ["temporal error %", "LV area error % (diastole, systole)", "s a slice"]
+    heads += ["temporal error %", "LV area error % (diastole, systole)", "spread / error", "s a slice"]
     yield "| " + " | ".join(heads) + " |"
     yield "| --- " * len(heads) + "|"
     for name in names:
@@ -173,6 +184,8 @@ def _table(rows):
         cells += [f"{_mean(here, g, 'laplacian'):.3f}, {_mean(here, g, 'fft'):.2f}" for g in groups]
         cells.append(f"{100 * _mean(here, 'all', 'temporal'):.3f}")
         cells.append(", ".join(_area(here, phase) for phase in ("end diastole", "end systole")))
+        spreads = [row["spread_to_error"] for row in here if row["spread_to_error"] is not None]
+        cells.append(f"{np.mean(spreads):.2f}" if spreads else "-")
         cells.append(f"{sum(row['seconds_a_slice'] for row in here) / len(here):.1f}".replace("nan", "-"))
         yield "| " + " | ".join(cells) + " |"
     of_one = [row for row in rows if row["method"] == names[0]]  # every method is held against the same truth
@@ -202,6 +215,7 @@ def _options():
     parser.add_argument("--model", default=None)
     parser.add_argument("--samples", type=int, default=None)
     parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--start", type=float, default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slices", type=_slices, default=slice(None), metavar="A:B:STEP")
     parser.add_argument("--acquired", action="store_true", help="truth at the matrix the scanner measured")
