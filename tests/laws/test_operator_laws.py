@@ -128,6 +128,17 @@ def test_single_precision_projection_is_good_to_1e_5(op):
     assert op.residual(op.project(x.to(single), y), y) < 1e-5
 
 
+def test_projection_in_double_rounds_only_its_result(op):
+    x, truth = (draw(op.domain, real=op.real, seed=seed) for seed in (15, 16))
+    single = torch.float32 if op.real else torch.complex64
+    x, y = 1e4 * x.to(single), op(truth.to(single))
+    exact = op.project(x.to(truth.dtype), y.to(torch.complex128 if y.is_complex() else torch.float64))
+    done = op.project_in_double(x, y)
+    assert done.dtype == single
+    wrong, rounding = torch.view_as_real(done - exact + 0j).abs(), torch.finfo(torch.float32).eps / 2
+    assert (wrong <= rounding * torch.view_as_real(exact + 0j).abs()).all()
+
+
 def test_composition_refuses_shapes_that_do_not_meet():
     with pytest.raises(ValueError, match="cannot compose"):
         KSpaceCrop((8, 8), (4, 4), real=True) @ KSpaceCrop((8, 8), (6, 6), real=True)
