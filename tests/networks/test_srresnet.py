@@ -1,8 +1,10 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from kfine.networks.discriminator import VGGDiscriminator
 from kfine.networks.srresnet import SRResNet
+from kfine.networks.still_ldm import StillLDM
 
 
 def network(**arguments):
@@ -31,6 +33,21 @@ def test_a_piece_has_what_the_whole_has():
     net, x = network(), torch.randn(1, 3, 1, 96, 96)
     piece = net(x[..., 8:88, 8:88], cyclic=False)[..., 36:44, 36:44]
     torch.testing.assert_close(piece, net(x, cyclic=False)[..., 44:52, 44:52], atol=1e-5, rtol=1e-4)
+
+
+def test_a_fresh_network_is_not_blind_to_detail_nor_linear():
+    """What a linear network of a zero-filled image can predict beyond its k-space is nothing."""
+    torch.manual_seed(0)
+    net = StillLDM(regressor={"kind": "srresnet", "width": 32, "blocks": 2}).regressor
+    x = torch.ones(1, 3, 1, 64, 64)
+    x[:, 0] = 0.8 + 0.2 * torch.randn(64, 64)
+    h = net.stem(F.pixel_unshuffle(x[:, :, 0], 2))[..., 8:-8, 8:-8]
+    positive = (h > 0).float().mean((0, 2, 3))
+    assert ((positive > 0.1) & (positive < 0.9)).float().mean() > 0.8
+    uniform = net.stem(
+        F.pixel_unshuffle(torch.full_like(x[:, :, 0], 0.8) * torch.tensor([[[[1]], [[0]], [[0]]]]), 2)
+    )
+    torch.testing.assert_close(uniform[..., 8:-8, 8:-8], torch.zeros_like(h), atol=1e-4, rtol=0)
 
 
 def test_the_papers_network_has_the_papers_size():

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
+_CONTRAST = 5.0  # norm of a filter: what it makes of an image in model units then varies by about 1
+_TOLD = 0.01  # of the weights of constants, which would else outweigh it
+
 
 class Norm(Protocol):
     """Builds the normalisation of `width` channels, with a learned scale and shift if `affine`."""
@@ -110,6 +113,27 @@ def zeroed(layer: Layer) -> Layer:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
+
+
+def blind_to_brightness(stem: nn.Conv2d, *, images: int) -> None:
+    """Start the first convolution, behind a pixel-unshuffle of 2, with filters that see contrast alone.
+
+    The detail that a regression has to find is a hundredth of an image's brightness.  Filters drawn as usual pass
+    the brightness on; no activation changes its sign within the image, and the network stays linear, which finds
+    nothing beyond the measured k-space (figures in decision 12).  These sum to zero, and lift contrast to about 1.
+
+    Args:
+        stem: its weights change.
+        images: how many of its inputs, the first ones, are images; the others are constants.
+    """
+    with torch.no_grad():
+        seen, told = stem.weight[:, : 4 * images], stem.weight[:, 4 * images :]
+        filters = torch.randn_like(seen)
+        filters -= filters.mean((1, 2, 3), keepdim=True)
+        seen.copy_(_CONTRAST * filters / torch.linalg.vector_norm(filters, dim=(1, 2, 3), keepdim=True))
+        nn.init.normal_(told, std=_TOLD)
+    if stem.bias is not None:
+        nn.init.zeros_(stem.bias)
 
 
 def pad_to_multiple(x: Tensor, stride: int) -> Tensor:

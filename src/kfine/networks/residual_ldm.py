@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kfine.networks.blocks import pad_to_multiple
+from kfine.networks.blocks import blind_to_brightness, pad_to_multiple
 from kfine.networks.space_time import SpaceTimeUNet
+from kfine.networks.srresnet import SRResNet
 from kfine.networks.vqgan import VQGAN
 
 _MAGNIFIED = 8.0  # differences are about an eighth of the contrast of an image
@@ -28,7 +29,8 @@ class ResidualLDM(nn.Module, ABC):
     channels that are constant over a plane.  The regressor sees the first `SEEN` of them, the denoiser all.
 
     Args:
-        regressor: maps what it sees of the guide to (batch, 1, frame, row, column), called with the keyword `cyclic`.
+        regressor: maps what it sees of the guide to (batch, 1, frame, row, column), called with the keyword `cyclic`;
+            its first convolution is its `stem`.
         autoencoder: arguments of the VQGAN, or None.
         denoiser: `widths` and `blocks` of its SpaceTimeUNet, or None; it needs an autoencoder.
         time: whether the denoiser looks along time; else it takes frames one by one.
@@ -43,13 +45,14 @@ class ResidualLDM(nn.Module, ABC):
     def __init__(
         self,
         *,
-        regressor: nn.Module,
+        regressor: SpaceTimeUNet | SRResNet,
         autoencoder: Mapping[str, Any] | None,
         denoiser: Mapping[str, Any] | None,
         time: bool,
     ) -> None:
         super().__init__()
         self.regressor = regressor
+        blind_to_brightness(regressor.stem, images=self.IMAGES)
         self.autoencoder = None if autoencoder is None else VQGAN(**autoencoder)
         self.denoiser: SpaceTimeUNet | None = None
         if autoencoder is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.space_time import SpaceTimeUNet
@@ -47,7 +47,7 @@ class StillLDM(ResidualLDM):
         return guide[:, 0]
 
 
-def _regressor(inputs: int, *, kind: str, **arguments: Any) -> nn.Module:
+def _regressor(inputs: int, *, kind: str, **arguments: Any) -> SpaceTimeUNet | SRResNet:
     if kind == "srresnet":
         return SRResNet(inputs=inputs, **arguments)
     if kind == "unet":
