@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from kfine.networks.vqgan import VQGAN
 
@@ -97,3 +98,17 @@ def test_training_draws_from_the_generator_given():
 def test_factors_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ValueError, match="expected a factor of 2, 4 or 8"):
         vqgan(**wrong)
+
+
+def test_a_fresh_encoder_sees_what_is_lacking_and_no_brightness():
+    """Both sides of a network that is shown an image a hundred times as bright as what it is about."""
+    net = vqgan(trained=False)
+    dark, bright = (torch.full((1, 1, 16, 16), value) for value in (-0.9, 0.7))
+    for stem, shown in ((net.encoder.stem, [0 * dark, bright - dark]), (net.look.stem, [bright - dark])):
+        h = stem(F.pixel_unshuffle(torch.cat(shown, 1), 2)) - stem.bias[:, None, None]
+        torch.testing.assert_close(
+            h[..., 2:-2, 2:-2], torch.zeros_like(h[..., 2:-2, 2:-2]), atol=1e-4, rtol=0
+        )
+    lacking = 0.02 * torch.randn(1, 1, 64, 64)
+    h = net.encoder.stem(F.pixel_unshuffle(torch.cat([lacking, 0.2 * torch.randn(1, 1, 64, 64)], 1), 2))
+    assert 0.5 < float(h.detach().std()) < 2

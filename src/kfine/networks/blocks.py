@@ -11,9 +11,6 @@ from torch.nn import functional as F
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-_CONTRAST = 5.0  # norm of a filter: what it makes of an image in model units then varies by about 1
-_TOLD = 0.01  # of the weights of constants, which would else outweigh it
-
 
 class Norm(Protocol):
     """Builds the normalisation of `width` channels, with a learned scale and shift if `affine`."""
@@ -115,25 +112,19 @@ def zeroed(layer: Layer) -> Layer:
     return layer
 
 
-def blind_to_brightness(stem: nn.Conv2d, *, images: int) -> None:
-    """Start the first convolution, behind a pixel-unshuffle of 2, with filters that see contrast alone.
+@torch.no_grad()
+def blind_to_brightness(filters: Tensor, *, gain: float = 5.0) -> None:
+    """Start a first convolution's `filters` (output, input, row, column), a part of its weights, to see contrast alone.
 
-    The detail that a regression has to find is a hundredth of an image's brightness.  Filters drawn as usual pass
-    the brightness on; no activation changes its sign within the image, and the network stays linear, which finds
-    nothing beyond the measured k-space (figures in decision 12).  These sum to zero, and lift contrast to about 1.
+    The detail that is sought is a hundredth of an image's brightness.  Filters drawn as usual pass the brightness on:
+    no activation changes its sign within the image, the network stays linear for hundreds of updates, and learns
+    nothing (figures in decision 12).  These sum to zero over inputs and positions.
 
-    Args:
-        stem: its weights change.
-        images: how many of its inputs, the first ones, are images; the others are constants.
+    gain: their norm; 5 makes what they see of an image in model units vary by about 1.
     """
-    with torch.no_grad():
-        seen, told = stem.weight[:, : 4 * images], stem.weight[:, 4 * images :]
-        filters = torch.randn_like(seen)
-        filters -= filters.mean((1, 2, 3), keepdim=True)
-        seen.copy_(_CONTRAST * filters / torch.linalg.vector_norm(filters, dim=(1, 2, 3), keepdim=True))
-        nn.init.normal_(told, std=_TOLD)
-    if stem.bias is not None:
-        nn.init.zeros_(stem.bias)
+    filters.normal_()
+    filters -= filters.mean((1, 2, 3), keepdim=True)
+    filters *= gain / torch.linalg.vector_norm(filters, dim=(1, 2, 3), keepdim=True)
 
 
 def pad_to_multiple(x: Tensor, stride: int) -> Tensor:

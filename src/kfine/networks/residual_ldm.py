@@ -52,7 +52,7 @@ class ResidualLDM(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.regressor = regressor
-        blind_to_brightness(regressor.stem, images=self.IMAGES)
+        _see_contrast(regressor.stem, images=self.IMAGES)
         self.autoencoder = None if autoencoder is None else VQGAN(**autoencoder)
         self.denoiser: SpaceTimeUNet | None = None
         if autoencoder is not None:
@@ -163,6 +163,16 @@ class ResidualLDM(nn.Module, ABC):
         if self.autoencoder is None:
             raise ValueError("expected a model with an autoencoder, this one has none")
         return self.autoencoder
+
+
+def _see_contrast(stem: nn.Conv2d, *, images: int) -> None:
+    """Start `stem`, behind a pixel-unshuffle of 2, blind to the brightness of the images that come first."""
+    weight, first = stem.weight, 4 * images
+    blind_to_brightness(weight[:, :first])
+    if stem.bias is not None:
+        nn.init.zeros_(stem.bias)
+    with torch.no_grad():
+        weight[:, first:].normal_(std=0.01)  # constants of about 1 would else outweigh the contrast
 
 
 def _as_images(x: Tensor) -> Tensor:

@@ -10,8 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kfine.networks.blocks import ChannelNorm, ResidualBlock, Stage, pad_to_multiple, zeroed
+from kfine.networks.blocks import (
+    ChannelNorm,
+    ResidualBlock,
+    Stage,
+    blind_to_brightness,
+    pad_to_multiple,
+    zeroed,
+)
 from kfine.networks.quantiser import Quantised, VectorQuantiser
+
+_LACKING = 40.0  # gain of what an image lacks, an eighth of its contrast
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,10 @@ class VQGAN(nn.Module):
         self.from_latent = nn.Conv2d(channels, widths[-1], 3, padding=1)
         # One block a level is enough to show the decoder an image that is nearly right already.
         self.look = _Encoder(1, widths, blocks=1) if sees else None
+        if self.look is not None:
+            blind_to_brightness(self.encoder.stem.weight[:, :4], gain=_LACKING)
+            blind_to_brightness(self.encoder.stem.weight[:, 4:])
+            blind_to_brightness(self.look.stem.weight)
         self.decoder = _Decoder(widths, blocks=blocks)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
