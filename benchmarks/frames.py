@@ -2,7 +2,7 @@
 
 python benchmarks/frames.py --data FRAMES --out HEARTS [--subjects SC-N-11 SC-HYP-38 SC-HF-NI-33]
 
-A picture has no voxel size: 1.3 mm in plane, what the patients have whose DICOM series is known, and 8 mm from slice to slice.
+A picture has no voxel size: 1.3 mm in plane, as the patients whose DICOM series is known, and 8 mm between slices.
 """
 
 from __future__ import annotations

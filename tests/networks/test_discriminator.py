@@ -8,6 +8,7 @@ from kfine.networks.discriminator import (
     adversarial_loss,
     discriminator_loss,
 )
+from kfine.training.cine_config import check_judged
 
 
 def test_each_image_is_judged_by_itself_patch_by_patch():
@@ -20,6 +21,17 @@ def test_each_image_is_judged_by_itself_patch_by_patch():
     x[0, 0, :4, :4] += 1  # far from the last patch
     torch.testing.assert_close(net(x, seen)[0, 0, -1, -1], verdicts[0, 0, -1, -1])
     assert not torch.allclose(net(x, seen)[0, 0, 0, 0], verdicts[0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("widths", [(4, 8), (4, 8, 8), (4, 4, 8, 8)])
+def test_the_least_piece_that_a_configuration_takes_has_one_verdict(widths):
+    net, least = PatchDiscriminator(widths=widths), 3 * 2 ** (len(widths) - 1)
+    assert net(torch.randn(1, 1, least, least)).shape[2:] == (1, 1)
+    check_judged(least, widths)
+    with pytest.raises(ValueError, match=f"at least {least}"):
+        check_judged(least - 1, widths)
+    with pytest.raises(RuntimeError):
+        net(torch.randn(1, 1, least - 1, least - 1))
 
 
 def test_what_the_decoder_saw_counts_where_it_is_shown():

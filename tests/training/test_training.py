@@ -305,6 +305,16 @@ def test_the_packaged_configurations_are_valid(path):
         (VQGANTrainingConfig, "[network]\nfactor = 3", "network.factor"),
         (VQGANTrainingConfig, "[network]\nfactor = 4\nwidths = [8]", "network: widths"),
         (VQGANTrainingConfig, "[data]\npatch = 50", r"data\.patch: expected a multiple"),
+        (
+            VQGANTrainingConfig,
+            "[data]\npatch = 8",
+            "expected at least 12 for a discriminator of 3 widths, got 8",
+        ),
+        (
+            AutoencoderTrainingConfig,
+            "[data]\npatch = 20\n[adversary]\nwidths = [8, 8, 8, 8]",
+            "expected at least 24 for a discriminator of 4 widths, got 20",
+        ),
         (CineLDMTrainingConfig, "method = 'vqgan'", "method"),
         (StillRegressionTrainingConfig, "[network]\nkind = 'vgg'", "network"),
         (StillRegressionTrainingConfig, "[network]\nkind = 'unet'\nwidth = 8", "network"),

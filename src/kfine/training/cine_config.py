@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -74,6 +75,16 @@ def check_whole_latents(patch: int, factor: int) -> None:
     """Raise `ValueError` if a piece has no whole number of latents."""
     if patch % factor:
         raise ValueError(f"data.patch: expected a multiple of the autoencoder's factor {factor}, got {patch}")
+
+
+def check_judged(patch: int, widths: Sequence[int]) -> None:
+    """Raise `ValueError` if a piece is smaller than what the discriminator of these `widths` gives a verdict on."""
+    least = 3 * 2 ** (len(widths) - 1)  # halved all but once, then two 4x4 convolutions with padding 1
+    if patch < least:
+        raise ValueError(
+            f"data.patch: expected at least {least} for a discriminator of {len(widths)} widths, got {patch}; "
+            "give adversary.widths fewer"
+        )
 
 
 class AdversaryConfig(Section):
@@ -158,6 +169,7 @@ class VQGANTrainingConfig(Section):
     @model_validator(mode="after")
     def _whole_latents(self) -> Self:
         check_whole_latents(self.data.patch, self.network.factor)
+        check_judged(self.data.patch, self.adversary.widths)
         return self
 
 

@@ -11,6 +11,7 @@ from kfine.training.cine_config import (
     DiffusionConfig,
     UNetConfig,
     VQGANConfig,
+    check_judged,
     check_whole_latents,
 )
 from kfine.training.config import (
@@ -124,6 +125,7 @@ class AutoencoderTrainingConfig(Section):
     @model_validator(mode="after")
     def _whole_latents(self) -> Self:
         check_whole_latents(self.data.patch, self.network.factor)
+        check_judged(self.data.patch, self.adversary.widths)
         return self
 
 
