@@ -32,7 +32,7 @@ def results(kinds, psnr, *, calibrated=()):
             case=SimpleNamespace(
                 degradation=X2,
                 competitor=SimpleNamespace(name=method.removesuffix(", one sample"), kind=kinds.get(method)),
-                truth=SimpleNamespace(subject=who),
+                truth=SimpleNamespace(subject=who, name=who),
             ),
             label=method,
             variant=int(method.endswith("sample")),
@@ -45,7 +45,7 @@ def results(kinds, psnr, *, calibrated=()):
         for method, values in psnr.items()
         for who, value in values.items()
     ]
-    return Results({"subjects": subjects}, (X2,), tuple(records))
+    return Results({"subjects": subjects, "volumes": subjects}, (X2,), tuple(records))
 
 
 OTHERS = ("ssim", "ms_ssim", "nrmse", "laplacian_off", "fft_off")

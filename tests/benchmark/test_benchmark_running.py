@@ -1,8 +1,10 @@
 """The benchmark from a folder of images to its files: what is scored, what is known again, what is refused."""
 
 import csv
+import importlib
 import json
 import math
+import os
 import shutil
 from dataclasses import replace
 
@@ -11,8 +13,8 @@ import pytest
 
 import kfine
 from kfine.benchmark import Outcome, benchmark
-from kfine.benchmark.cases import code_digest
-from kfine.benchmark.competitors import available, chosen, seen_in_training
+from kfine.benchmark.cases import _file_name
+from kfine.benchmark.competitors import available, chosen, code_of, seen_in_training
 from kfine.benchmark.meter import metered
 from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.report.page import _settings
@@ -110,7 +112,6 @@ def test_finished_cases_are_known_by_content(folder, tmp_path):
     last = Offset(by=100.0)
     benchmark(folder, tmp_path / "out", methods=["nearest", last], **options)
     assert last.calls == 1
-    assert len(code_digest()) == 64
 
 
 @pytest.mark.usefixtures("no_report")
@@ -307,3 +308,84 @@ def test_cost_is_measured():
         kept = np.ones(8_000_000)
     assert cost.seconds > 0
     assert math.isnan(cost.memory) or cost.memory >= 0.9 * kept.nbytes / 2**20
+
+
+def test_a_method_s_own_fault_loses_neither_the_others_nor_the_report(folder, tmp_path):
+    class Faulty(Offset):
+        @property
+        def settings(self):
+            return {"model": {"depth": 5}}
+
+        def restore(self, low, *, matrix, seed):
+            if self.calls == 3:
+                raise ValueError("operands could not be broadcast")
+            return super().restore(low, matrix=matrix, seed=seed)
+
+    name = r"costs $\foo$ or $5"
+    found = benchmark(
+        folder, tmp_path / "out", methods=["nearest", Faulty(name)], degradations=["kspace-x2"], slices=1
+    )
+    assert [failure.reason for failure in found.failures] == ["ValueError: operands could not be broadcast"]
+    report = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "ValueError: operands could not be broadcast" in report
+    assert name in report
+
+
+def test_methods_are_compared_over_the_same_volumes(folder, tmp_path):
+    """p3 has two volumes; one method fails on the second."""
+
+    class Picky(Offset):
+        def restore(self, low, *, matrix, seed):
+            if self.calls == 3:
+                raise InputError("too dark")
+            return super().restore(low, matrix=matrix, seed=seed)
+
+    methods = ["nearest", Offset("same", by=100.0), Picky("picky", by=100.0)]
+    found = benchmark(folder, tmp_path / "out", methods=methods, degradations=["kspace-x2"], slices=1)
+    assert found.title("kspace-x2", "same") == "same"
+    assert found.title("kspace-x2", "picky") == "picky (3 of 4 volumes)"
+    assert set(found.complete("kspace-x2", "psnr", ["same", "picky"])) == {"same"}
+    difference = found.difference("kspace-x2", "picky", "same", "psnr")
+    assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["results.csv", "results.json", "poster.md"])
+def test_files_of_ours_or_not_are_not_replaced(folder, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"{name}: exists already"):
+        benchmark(folder, tmp_path, methods=["nearest"], degradations=["kspace-x2"], slices=1)
+    assert (tmp_path / name).read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_names_of_old_disks_are_legible(folder, tmp_path):
+    for letter in (b"\xf6", b"\xfc"):
+        shutil.copy(folder / "p1_a.nii.gz", os.fsencode(tmp_path) + b"/M" + letter + b"ller_a.nii.gz")
+    found = benchmark(tmp_path, tmp_path / "out", methods=["nearest"], degradations=["kspace-x2"], slices=1)
+    assert found.subjects == [r"M\xf6ller", r"M\xfcller"]
+    assert r"M\xfcller" in (tmp_path / "out" / "results.csv").read_text("utf-8")
+
+
+def test_a_method_is_known_by_its_code_and_what_it_imports(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "its_helper.py").write_text("BY = 1\n")
+    (tmp_path / "its_base.py").write_text("class Base:\n    pass\n")
+    (tmp_path / "its_method.py").write_text(
+        "import its_helper\nfrom its_base import Base\n\n\nclass Own(Base):\n    pass\n"
+    )
+    own = importlib.import_module("its_method").Own()
+    before = code_of(own)
+    assert before == code_of(own)
+    for changed in ("its_helper.py", "its_base.py", "its_method.py"):
+        with (tmp_path / changed).open("a") as file:
+            file.write("# other\n")
+        assert code_of(own) != before
+        before = code_of(own)
+
+
+def test_long_names_are_cut_and_told_apart():
+    one, other = (_file_name("超" * 120 + end) for end in "ab")
+    assert one != other
+    assert len(one.encode()) < 140
+    assert _file_name("sub-01") == "sub-01"

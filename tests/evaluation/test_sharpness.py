@@ -109,6 +109,18 @@ def test_white_noise_is_found_and_taken_off():
     assert laplacian_variance(grey[0]) > 2 * laplacian_variance(grey[1])
 
 
+def test_noise_in_a_part_of_the_slice_is_taken_off_for_that_part():
+    """A brain without its skull: air is 0, and noise is where the brain is."""
+    body = np.zeros((256, 256), bool)
+    body[60:190, 70:200] = True
+    clean = np.where(body, 300 + smooth(body.shape, width=3) * 4, 0)
+    noisy = np.where(body, clean + 20 * RNG.standard_normal(body.shape), 0)
+    share = body.mean()
+    found = fine_detail(noisy, mask=body, noisy=share)
+    assert found == pytest.approx(fine_detail(clean, mask=body, noisy=share), abs=0.5)
+    assert abs(fine_detail(noisy, mask=body) - found) > 3  # as if the air had noise too
+
+
 def test_noise_is_looked_for_inside_the_mask():
     body = np.zeros((128, 128), bool)
     body[30:100, 20:110] = True

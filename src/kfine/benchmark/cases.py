@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kfine.benchmark.competitors import Competitor, Outcome, code_of
@@ -32,6 +32,7 @@ from kfine.streaming import Arrays
 
 SAMPLE = ", one sample"
 # What cannot change a score: the command line, training, and how a report looks.
+_LONGEST = 120  # bytes of a name of ours; file systems take 255
 _NO_MATTER = ("cli", "training", "report")
 
 
@@ -104,7 +105,10 @@ def make_case(
 ) -> Case:
     """Return the case, its slices to be kept below `folder`; `measures`: the perceptual distances there are."""
     recipe = {
-        "software": {"kfine": code_digest(), "torch": torch.__version__, "numpy": np.__version__},
+        "software": {
+            "kfine": code_digest(),
+            **{name: version(name) for name in ("torch", "numpy", "scipy", "scikit-image")},
+        },
         "truth": truth.digest,
         "slices": len(truth.numbers),
         "degradation": asdict(degradation),
@@ -189,4 +193,5 @@ def _check(outcome: Outcome, truth: Truth, name: str) -> None:
 def _file_name(text: str) -> str:
     """Return a name that every file system takes, a different one for each text."""
     plain = re.sub(r"[^\w.=-]+", "_", text).strip("._")
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    short = plain.encode()[:_LONGEST].decode(errors="ignore")
+    return short if short == text else f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import secrets
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,13 +205,27 @@ def _held_out(config: Mapping[str, Any]) -> set[str]:
 
 
 def code_of(competitor: Competitor) -> str:
-    """Return a digest of the file that defines it; one that never comes again where there is no file."""
+    """Return a digest of the files that define it: its class's, those of the classes before it, and their neighbours.
+
+    Neighbours are the modules imported so far from the folder of one of these files.  What defines kfine's own methods
+    is `kfine.benchmark.cases.code_digest`'s business.  Where there is no file the digest never comes again.
+    """
     try:
-        file = inspect.getsourcefile(type(competitor))
-        content = Path(file or "").read_bytes()
+        files = {Path(inspect.getsourcefile(kind) or "").resolve() for kind in _classes(competitor)}
+        beside = {file.parent for file in files}
+        loaded = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        files |= {path for name in loaded if name and (path := Path(name).resolve()).parent in beside}
+        content = b"".join(file.read_bytes() for file in sorted(files))
     except (OSError, TypeError):
         return secrets.token_hex(16)
     return hashlib.sha256(content).hexdigest()
+
+
+def _classes(competitor: Competitor) -> list[type]:
+    """Return its class and those before it that are neither Python's nor kfine's, but at least its own."""
+    own, *before = type(competitor).__mro__
+    foreign = ("builtins", "abc", "typing", "kfine")
+    return [own, *(kind for kind in before if kind.__module__.split(".")[0] not in foreign)]
 
 
 def _named(text: str, device: str) -> Competitor:

@@ -76,7 +76,11 @@ def markdown(results: Results, degradation: str) -> str:
         own = row.truth
         cells = (
             f"{laplacian:.1f}"
-            + ("" if is_reference else f" ({100 * (laplacian / own['laplacian'] - 1):+.1f} %)"),
+            + (
+                ""
+                if is_reference or not own["laplacian"]  # a reference all of one grey level
+                else f" ({100 * (laplacian / own['laplacian'] - 1):+.1f} %)"
+            ),
             f"{fft:.2f}" + ("" if is_reference else f" ({fft - own['fft']:+.2f})"),
             *(f"{value:.{digits}f}" for value, digits in ((decibels, 2), (similarity, 4), (error, 4))),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -134,21 +134,38 @@ class Results:
         return [method for method in self.methods if self.of(degradation, method)]
 
     def title(self, degradation: str, method: str) -> str:
-        """Return the method's name for a row of a table, and of how many patients it has results if not of all."""
-        found = len({record.case.truth.subject for record in self.of(degradation, method)})
-        every = len(self.about["subjects"])
-        return method if found == every else f"{method} ({found} of {every} patients)"
+        """Return the method's name for a row of a table, and of how many it has results if not of all."""
+        found = {
+            (truth.subject, truth.name) for truth in (r.case.truth for r in self.of(degradation, method))
+        }
+        volumes, patients = len(self.about["volumes"]), len(self.about["subjects"])
+        if len(found) == volumes:
+            return method
+        if (who := len({subject for subject, _ in found})) < patients:
+            return f"{method} ({who} of {patients} patients)"
+        return f"{method} ({len(found)} of {volumes} volumes)"
 
     def of(self, degradation: str, method: str) -> list[Record]:
         """Return the records of one method under one degradation."""
         return [r for r in self.records if r.case.degradation.name == degradation and r.label == method]
 
-    def patients(self, degradation: str, method: str, metric: str) -> dict[str, float]:
-        """Return one value a patient: the mean over all of the patient's slices that have one."""
+    def patients(
+        self, degradation: str, method: str, metric: str, *, volumes: Container[str] | None = None
+    ) -> dict[str, float]:
+        """Return one value a patient: the mean over the slices of the patient's `volumes` (all) that have one."""
         found: dict[str, list[float]] = {}
         for record in self.of(degradation, method):
-            found.setdefault(record.case.truth.subject, []).extend(record.values[metric].tolist())
+            if volumes is None or record.case.truth.name in volumes:
+                found.setdefault(record.case.truth.subject, []).extend(record.values[metric].tolist())
         return {who: mean_of_known(values) for who, values in found.items()}
+
+    def volumes(self, degradation: str, method: str, metric: str) -> set[str]:
+        """Return the names of the volumes of which a method has a value."""
+        return {
+            record.case.truth.name
+            for record in self.of(degradation, method)
+            if not np.isnan(record.values[metric]).all()
+        }
 
     def estimate(self, degradation: str, method: str, metric: str) -> Estimate:
         """Return the mean over patients."""
@@ -163,8 +180,9 @@ class Results:
         return {}
 
     def difference(self, degradation: str, method: str, other: str, metric: str) -> Estimate:
-        """Return by how much `method` lies above `other` in a metric, within patients."""
-        return paired(*(self.patients(degradation, which, metric) for which in (method, other)))
+        """Return by how much `method` lies above `other` in a metric, within patients, over the volumes of both."""
+        both = set.intersection(*(self.volumes(degradation, which, metric) for which in (method, other)))
+        return paired(*(self.patients(degradation, which, metric, volumes=both) for which in (method, other)))
 
     def gain(self, degradation: str, method: str, other: str, metric: str) -> Estimate:
         """Return by how much `method` is better than `other`: the difference, or its negative where lower is better."""
@@ -173,17 +191,16 @@ class Results:
         return self.difference(degradation, method, other, metric)
 
     def complete(self, degradation: str, metric: str, among: Iterable[str]) -> dict[str, float]:
-        """Return the mean of each method that has a value of every patient of whom any of `among` has one.
+        """Return the mean of each method that has a value of every volume of which any of `among` has one.
 
-        Means over other patients compare patients, not methods.
+        Means over other volumes compare volumes, not methods.
         """
-        values = {method: self.patients(degradation, method, metric) for method in among}
-        known = {m: {who for who, v in of.items() if not math.isnan(v)} for m, of in values.items()}
+        known = {method: self.volumes(degradation, method, metric) for method in among}
         every = set().union(*known.values())
         return {
             method: self.estimate(degradation, method, metric).mean
-            for method, who in known.items()
-            if who and who == every
+            for method, which in known.items()
+            if which and which == every
         }
 
     def best(self, degradation: str, metric: str, among: Iterable[str]) -> str | None:

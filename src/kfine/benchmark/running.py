@@ -17,7 +17,7 @@ import kfine
 from kfine.benchmark import degradations as known
 from kfine.benchmark import poster
 from kfine.benchmark.cases import Case, make_case
-from kfine.benchmark.competitors import Competitor, chosen, seen_in_training
+from kfine.benchmark.competitors import Competitor, Packaged, chosen, seen_in_training
 from kfine.benchmark.report.page import page
 from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual
@@ -121,8 +121,9 @@ def check_free(output: Path, *, overwrite: bool) -> None:
     """Raise `UsageError` where a report is there already, unless it may be replaced; or where `output` is a file."""
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: expected a folder, a file has this name; choose another")
-    if (output / REPORT).exists() and not overwrite:
-        raise UsageError(f"{output / REPORT}: exists already; choose another folder or pass --overwrite")
+    for name in (REPORT, CSV, JSON, POSTER):
+        if (output / name).exists() and not overwrite:
+            raise UsageError(f"{output / name}: exists already; choose another folder or pass --overwrite")
 
 
 def _make(output: Path) -> None:
@@ -144,9 +145,12 @@ def _run(
         if slices is None:
             try:
                 slices = case.solve(distances)
-            except (KfineError, MemoryError, torch.OutOfMemoryError) as error:
-                # One method that cannot is no reason to lose the others.
-                reason = str(error) if isinstance(error, KfineError) else "not enough memory"
+            except Exception as error:
+                # One method that cannot is no reason to lose the others; what kfine itself does wrong is not hidden.
+                reason = _reason(error)
+                if reason is None and isinstance(case.competitor, Packaged):
+                    raise
+                reason = reason or f"{type(error).__name__}: {error}"
                 names = case.degradation.name, case.truth.subject, case.competitor.name
                 failures.append(Failure(*names, reason))
                 continue
@@ -154,6 +158,13 @@ def _run(
         records += records_of(case, slices)
     on_case(len(cases), len(cases), "done")
     return records, failures
+
+
+def _reason(error: Exception) -> str | None:
+    """Return what a method's error says to a user, None of one that is not meant for users."""
+    if isinstance(error, KfineError):
+        return str(error)
+    return "not enough memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else None
 
 
 def _about(

@@ -109,7 +109,12 @@ def _unwanted(case: Case, folder: Path) -> str | None:
 def _volume(case: Case, folder: Path) -> Volume:
     shared = Path(os.path.commonpath([path.parent for path in case.paths]))
     where = case.paths[0] if len(case.paths) == 1 else shared
-    return Volume(subject_of(where, folder), case.label, case.paths, case.dicom)
+    return Volume(_legible(subject_of(where, folder)), _legible(case.label), case.paths, case.dicom)
+
+
+def _legible(name: str) -> str:
+    """Return a file's name as UTF-8 can hold it: of other bytes, as old disks have them, their numbers."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _left_out(left: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -8,11 +8,12 @@ from contextlib import suppress
 
 from kfine.cli.interruption import Terminated, end_on_signals, ignore_interrupts
 
+SOME_FAILED = 3
 EXIT_CODES = {
     0: "done",
     1: "a fault of kfine itself",
     2: "usage: the call is wrong",
-    3: "batch: some cases failed, the others are done",
+    SOME_FAILED: "batch, benchmark: some cases failed, the others are done",
     4: "bad input",
     5: "model: missing, damaged or foreign",
     6: "resources: memory, disk, device or an optional package",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kfine.cli import options
+from kfine.cli import SOME_FAILED, options
 from kfine.cli.asking import Asked
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_outputs, made_folder
@@ -18,8 +18,6 @@ from kfine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from kfine.batch.cases import Search
-
-SOME_FAILED = 3
 
 
 @takes(asked=Asked.of)

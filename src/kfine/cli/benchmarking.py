@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kfine.cli import options
-from kfine.cli.console import literal, plain_warnings, progress, say
+from kfine.cli import SOME_FAILED, options
+from kfine.cli.console import err, literal, plain_warnings, progress, say
 from kfine.cli.outputs import made_folder
 from kfine.cli.parameters import MACHINE, MODEL, OUTPUT, Overwrite, Quiet
 
@@ -111,7 +111,10 @@ def benchmark(
             folder, output, methods=methods, degradations=degradations, subjects=subjects, slices=slices,
             matrix=size, seed=seed, device=device, overwrite=overwrite, on_case=on_case,
         )  # fmt: skip
+    for failure in results.failures:
+        what = f"failed: {failure.method}, {failure.degradation}, {failure.subject}: {failure.reason}"
+        err.print(literal(what), markup=False)
     if not quiet:
-        for failure in results.failures:
-            say(f"failed: {failure.method}, {failure.degradation}, {failure.subject}: {failure.reason}")
         say(*(output / name for name in (CSV, JSON, POSTER, REPORT)))
+    if results.failures:
+        raise typer.Exit(SOME_FAILED)

@@ -81,18 +81,21 @@ def eight_bit(plane: NDArray[Any], *, white: float) -> NDArray[np.uint8]:
     return np.clip(np.round(np.asarray(plane, np.float64) * (255 / white)), 0, 255).astype(np.uint8)
 
 
-def fine_detail(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -> float:
+def fine_detail(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None, noisy: float = 1.0) -> float:
     """Return the share of a real slice's (row, column) variance outside the central 120 / 256 of k-space, in dB.
 
     Of any units and, each direction taking its own part, the same for any matrix.  White noise of standard deviation s
-    adds s^2 to the variance and to every point of orthonormal k-space; that is taken off, down to a share of -60 dB.
+    in a part f of the pixels adds f s^2 to the variance and to every point of orthonormal k-space; that is taken off,
+    down to a share of -60 dB.  A constant slice gives nan.
 
-    mask: where the noise is looked for (`noise_level`); air that was set to 0 has none.
-    A constant slice gives nan.
+    Args:
+        plane: the slice.
+        mask: where the noise is looked for (`noise_level`).
+        noisy: f, in [0, 1]; air that was set to 0 has no noise.
     """
     picture = np.asarray(plane, np.float64)
-    noise = noise_level(picture, mask=mask)
-    variance = float(picture.var()) - noise**2
+    noise_power = noisy * noise_level(picture, mask=mask) ** 2
+    variance = float(picture.var()) - noise_power
     if not variance > 0:
         return math.nan
     power = np.abs(np.fft.fftshift(np.fft.fft2(picture, norm="ortho"))) ** 2
@@ -103,7 +106,7 @@ def fine_detail(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -
         for n, side in zip(picture.shape, sides, strict=True)
     )
     outside[rows, columns] = False
-    high = float(power[outside].sum() - noise**2 * outside.sum()) / picture.size
+    high = float(power[outside].sum() - noise_power * outside.sum()) / picture.size
     return 10 * math.log10(max(high / variance, _LEAST_SHARE))
 
 

@@ -171,7 +171,7 @@ def _fixed(results: Results) -> str:
 
 def _settings(settings: dict[str, Any]) -> str:
     shown = dict(settings)
-    if isinstance(shown.get("model"), dict):
+    if isinstance(shown.get("model"), dict) and {"name", "sha256"} <= shown["model"].keys():
         shown["model"] = f"{shown['model']['name']}, SHA-256 {shown['model']['sha256'][:12]}…"
     if isinstance(shown.get("sampling"), dict):
         sampling = shown.pop("sampling")

@@ -79,7 +79,7 @@ def gains(results: Results, metric: str) -> bytes:
             if best is None or not results.of(degradation.name, method):
                 continue
             gain = results.gain(degradation.name, method, best, metric)
-            colour, hollow = style[method].colour, style[method].dash != "-"
+            colour, hollow = style[method].colour, method.endswith(SAMPLE)
             if not math.isnan(gain.low):
                 axes.plot([gain.low, gain.high], [place, place], color=colour, linewidth=1.6)
             face = "white" if hollow else colour
@@ -193,6 +193,19 @@ def _sheet(
 
     left: inches for long names at the left, where the panels of a row share them.
     """
+    with rc_context({"text.parse_math": False}):  # names are text, whatever dollars they have
+        return svg_of(_drawn(degradations, panel, legend, share_y=share_y, height=height, left=left))
+
+
+def _drawn(
+    degradations: Sequence[Degradation],
+    panel: Panel,
+    legend: Sequence[Line2D],
+    *,
+    share_y: bool,
+    height: float,
+    left: float,
+) -> Figure:
     across = min(_ACROSS, len(degradations))
     down = math.ceil(len(degradations) / across)
     lines = math.ceil(len(legend) / (2 * across))
@@ -207,7 +220,7 @@ def _sheet(
             spine.set_visible(name in ("left", "bottom"))
             spine.set_linewidth(0.6)
         panel(axes, degradations[number])
-        axes.set_title(degradations[number].title, fontsize=9.5, color=INK, loc="left", parse_math=False)
+        axes.set_title(degradations[number].title, fontsize=9.5, color=INK, loc="left")
         axes.xaxis.label.set(fontsize=8, color=SOFT)
         axes.yaxis.label.set(fontsize=8, color=SOFT)
     if legend:
@@ -219,7 +232,7 @@ def _sheet(
             fontsize=8,
             labelcolor=INK,
         )
-    return svg_of(figure)
+    return figure
 
 
 def svg_of(figure: Figure) -> bytes:

@@ -14,7 +14,7 @@ FEW = " With {patients} an interval says how much these differ, not what others 
 TOO_FEW = (
     " The bootstrap intervals in tables and plots are too narrow for {patients}: of normal values they miss the true "
     "mean in about {missed} % of cases, not in 5 %. Whether a difference leaves out 0 is decided by the paired t "
-    "interval, which misses in 5 % of such cases however few the patients are."
+    "interval, which for two methods chosen beforehand misses in 5 % of such cases however few the patients are."
 )
 DEFEATS = (
     "In {count} of {compared} a simpler method is better on average than one that does more; in {sure} of them the "
@@ -25,8 +25,9 @@ DEFEATS_TABLE = (
     "By how much the best of the simpler methods, named below, is better than the one at the left: without training "
     "before a network without sampling before many samples. Differences of less than half of the last digit are not "
     "listed. Bold: the 95 % paired t interval of the difference within patients leaves out 0; each is tested "
-    "alone, so of many some do by chance. One sample is not made to win image metrics, a mean not to be sharp; both "
-    "are listed. Nearest neighbour does not compete in sharpness: the edges of its pixels would win."
+    "alone, and the best of the simpler methods was chosen on the same patients, so more than 5 of 100 do by chance. "
+    "One sample is not made to win image metrics, a mean not to be sharp; both are listed. Nearest neighbour does not "
+    "compete in sharpness: the edges of its pixels would win."
 )
 NO_RESULT = "No method came to a result; see what is missing, below."
 GAINS = (
