@@ -73,6 +73,34 @@ def test_coverage_belongs_to_parts_and_degraded_images() -> None:
     assert degrade(low, matrix=(12, 10)).coverage is None
 
 
+def test_noise_is_of_what_was_measured() -> None:
+    coarse = degrade(image_of(SAMPLED["ellipse"]), matrix=(22, 16), noise=0.05)
+    assert np.abs(kspace_of(coarse)[0, 0][~coarse.coverage]).max() < 1e-5 * np.abs(coarse.voxels).max()
+    assert restore(coarse, scale=2, method="zero-filling").residual < 1e-6
+
+
+@pytest.mark.parametrize(("average", "noise"), [(None, 0.0), (2, 0.0), (None, 0.01)])
+def test_the_noise_that_is_known_is_that_of_the_degraded_image(average, noise) -> None:
+    rng = np.random.default_rng(0)
+    pure = (0.02 * rng.standard_normal((2, 2, 2, 64, 64))).astype(np.float32)
+    bright = np.zeros((64, 64), np.float32)
+    bright[20:44, 20:44] = 1
+    pair = [
+        Image(
+            bright + (pure[0] + 1j * pure[1]) * on,
+            source=Source(kind="kspace", acquisition={"coils": 1, "noise": 0.02}),
+        )
+        for on in (0, 1)
+    ]
+    clean, noisy = (
+        degrade(image, matrix=(32, 32), average=average, noise=noise * on, seed=1)
+        for on, image in enumerate(pair)
+    )
+    found = (noisy.voxels - clean.voxels).real.std()
+    assert noisy.source.acquisition["coils"] == 1
+    assert noisy.source.acquisition["noise"] == pytest.approx(found, rel=0.05)
+
+
 def test_noise_of_the_data(tiny_model) -> None:
     low = image_of(SAMPLED["all"], slices=1)
     with pytest.raises(UsageError, match="raw k-space"):

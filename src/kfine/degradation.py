@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io.checks import check_finite
 from kfine.methods.grids import Matrix, low_matrix
-from kfine.operators.fourier import centre_crop
+from kfine.operators.fourier import centre_crop, fft2c, ifft2c
 from kfine.operators.frames import AverageFrames, KeepFrames, times_of
 from kfine.operators.kspace import KSpaceCrop, image_of
 from kfine.thermal_noise import thermal_noise
@@ -44,7 +46,8 @@ def degrade(
             does not divide the number of frames, the last group goes on round the cycle when the image has a
             period, to a mean time that may lie beyond the last frame's; without one, it is as short as it is.
         noise: standard deviation of Gaussian noise in each voxel of the result, as a fraction of the image's
-            full intensity (`kfine.intensity.Scaling`); for complex images, of each part.
+            full intensity (`kfine.intensity.Scaling`); for complex images, of each part.  Samples of k-space that were
+            not measured (`Image.coverage`) get none.
         seed: of the noise; a plane's noise depends on the seed, its slice and its (first) frame in `image` alone.
 
     Raises:
@@ -62,6 +65,7 @@ def degrade(
     low = low_matrix(image.matrix, matrix=matrix, scale=scale, noise=noise)
     crop = KSpaceCrop(image.matrix, low, real=not image.measured)
     full = Scaling.of(image.voxels).full if noise else 0.0
+    coverage = _coverage(image, low)
     result = np.empty((frames.range[0], image.slices, *low), image.voxels.dtype)
     for index in range(image.slices):
         kept = frames(torch.from_numpy(image.voxels[:, index].copy()))
@@ -69,15 +73,27 @@ def degrade(
         planes = (kept if low == image.matrix else image_of(crop(kept), crop)).numpy()
         for place, (plane, (frame, *_)) in enumerate(zip(planes, frames.groups, strict=True)):
             if noise:
-                plane = plane + noise * full * thermal_noise(
-                    plane, np.random.default_rng([seed, frame, index])
-                )
+                drawn = thermal_noise(plane, np.random.default_rng([seed, frame, index]))
+                plane = plane + noise * full * _measured_part(drawn, coverage)
             result[place, index] = plane
     times = image.frame_times
     low_image = image.with_frames(result, times_of(frames.groups, times, image.period) if times else None)
     # Other voxels than those of the file that the digest is of.
-    source = replace(image.source, digest="", acquired_matrix=_acquired(image, low))
-    return replace(low_image, source=source, coverage=_coverage(image, low))
+    source = replace(
+        image.source,
+        digest="",
+        acquired_matrix=_acquired(image, low),
+        acquisition=_acquisition(image, low, average=average or 1, noise=noise * full),
+    )
+    return replace(low_image, source=source, coverage=coverage)
+
+
+def _measured_part(plane: NDArray[Any], coverage: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Return `plane` without what it has at samples that were not measured: they are 0."""
+    if coverage is None:
+        return plane
+    kspace = fft2c(torch.from_numpy(plane)) * torch.from_numpy(coverage)
+    return ifft2c(kspace).numpy().astype(plane.dtype)
 
 
 def _acquired(image: Image, low: Matrix) -> Matrix | None:
@@ -86,6 +102,16 @@ def _acquired(image: Image, low: Matrix) -> Matrix | None:
         return None
     rows, columns = (min(pair) for pair in zip(image.source.acquired_matrix, low, strict=True))
     return None if (rows, columns) == low else (rows, columns)
+
+
+def _acquisition(image: Image, low: Matrix, *, average: int, noise: float) -> dict[str, Any] | None:
+    """Return what is known of the raw k-space, with the noise that voxels of `low` have after all."""
+    known = image.source.acquisition
+    if known is None:
+        return None
+    # Fewer samples of the same noise each, over the same grey values, and means of frames.
+    kept = math.sqrt(math.prod(low) / math.prod(image.matrix) / average)
+    return known | {"noise": math.hypot(known["noise"] * kept, noise)}
 
 
 def _coverage(image: Image, low: Matrix) -> NDArray[np.bool_] | None:

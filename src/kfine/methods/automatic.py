@@ -52,8 +52,9 @@ class Pick:
 def pick(facts: Facts, models: Mapping[str, Packaged], choice: Choice) -> Pick | None:
     """Return what "auto" is for an image; None where no packaged model can serve it.
 
-    A cine, and whatever is asked for other frames, goes to "cine-ldm"; measured k-space to "vdm", which knows noise; a
-    magnitude image to the first of "vdm" and "ldm" whose model knows its like, which for "vdm" means brains; any
+    A cine, and whatever is asked for other frames, goes to "cine-ldm"; measured k-space to "vdm", which knows noise:
+    what their models were trained on decides nothing, for a heart may have the numbers of a brain (`far` warns).  A
+    magnitude image goes to the first of "vdm" and "ldm" whose model knows its like, which for "vdm" means brains; any
     other to "ldm".  Where a model is not packaged, or has no use for an option of `choice`, the next one serves.
     """
     cine = facts.beats or facts.in_time
@@ -61,6 +62,8 @@ def pick(facts: Facts, models: Mapping[str, Packaged], choice: Choice) -> Pick |
     order = ("cine-ldm",) if facts.in_time else _CINE if cine else _STILL
     willing = [method for method in order if not has_no_use(choice, method)] or list(order)
     served = [(method, name) for method in willing for name in models if models[name].method == method]
+    if facts.measured or cine:
+        served = [pair for pair in served if pair[0] == served[0][0]]
     for method, name in served:
         if not far(facts.ranges, models[name].ranges):
             return Pick(method, name, f"{kind} like those that {name} was trained on")
