@@ -251,3 +251,17 @@ def test_small_and_prime_sizes(shape, tiny_model):
     result = kfine.restore(low, scale=2, model=tiny_model)
     assert result.mean.voxels.shape == (*shape[:2], 2 * shape[2], 2 * shape[3])
     assert result.residual < 1e-5
+
+
+def test_a_seed_of_numpy_is_a_seed(image, tiny_model):
+    low = kfine.degrade(image, scale=2)
+    own, numpys = (
+        kfine.restore(low, scale=2, model=tiny_model, steps=1, seed=seed) for seed in (3, np.int64(3))
+    )
+    np.testing.assert_array_equal(own.mean.voxels, numpys.mean.voxels)
+    assert json.dumps(numpys.provenance["seed"]) == "3"
+
+
+def test_a_scale_beyond_all_matrices_is_refused(image):
+    with pytest.raises(UsageError, match=r"scale 1e\+308: expected at most \d+ for this matrix"):
+        kfine.restore(image, scale=1e308, method="bicubic")

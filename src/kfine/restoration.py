@@ -8,6 +8,7 @@ import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,11 +113,12 @@ def restore(
             above 0 the result may differ from the measurement by about that much.  "data": as it was told from raw
             k-space.
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
-        start: noise level in model units at which sampling starts from the zero-filled image; inf starts
-            from pure noise; None is inf where the network sees the scan, and else estimated from its spectrum.
+        start: noise level at which sampling starts.  Of "vdm" in model units, from the zero-filled image; inf starts
+            from pure noise; None is inf where the network sees the scan, and else estimated from its spectrum.  Of
+            "ldm" and "cine-ldm" in standard deviations of their latents, from the prediction's; None is the model's.
         conditioned: whether the network sees the scan (p(x | y)); if not, the measurement acts through the
             guidance alone, as in the abstract (p(x), guided).  None takes the model's own.
-        seed: of all noise; equal seeds give equal voxels, whatever `planes_a_call`.
+        seed: of all noise; equal seeds give equal voxels, to rounding whatever `planes_a_call` and `slices`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
         slices: (first, stop) of the slices to restore; intensities are still judged over the whole image.
@@ -138,6 +140,7 @@ def restore(
         ResourceError: a device that is not there, or too little memory.
     """
     check_finite(image.voxels, name=image.source.name or "image")
+    seed = index(seed)  # of numpy too, whose integers are no JSON
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
     block, displayed = measured_block(image), image.matrix
     high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)

@@ -66,7 +66,7 @@ def stream(
     Args:
         image: the slices to restore.
         work: how.
-        first: the number of the image's first slice in the whole one: a part of it gets the same voxels.
+        first: the number of the image's first slice in the whole one: a part of it gets the same voxels, to rounding.
         watch: who is told.
         parts: takes every finished slice, and gives those of an earlier run; None for neither.
 

@@ -99,7 +99,7 @@ Strength = Annotated[
     typer.Option(
         metavar="0..1",
         rich_help_panel=MODEL,
-        help="Weight of the measured k-space: 1 never contradicts it, 0 ignores it.",
+        help="Weight of the measured k-space: 1 never contradicts it, 0 leaves what the network made of the scan.",
     ),
 ]
 Sampler = Annotated[
@@ -115,7 +115,8 @@ Start = Annotated[
     typer.Option(
         metavar="SIGMA",
         rich_help_panel=MODEL,
-        help="Noise level to start from, inf for pure noise; the model's own way if left out.",
+        help="Noise level to start from, inf for pure noise; of ldm and cine-ldm in standard deviations of their "
+        "latents; the model's own way if left out.",
     ),
 ]
 Unconditional = Annotated[

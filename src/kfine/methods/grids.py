@@ -7,6 +7,7 @@ import math
 from kfine.errors import InputError, UsageError
 
 Matrix = tuple[int, int]
+_LONGEST = 1_000_000  # points a side, far beyond any scanner's
 
 
 def high_matrix(
@@ -67,6 +68,10 @@ def _target(current: Matrix, *, matrix: Matrix | None, scale: float | None, grow
     if scale is not None:
         if not (math.isfinite(scale) and scale >= 1):
             raise UsageError(f"scale {scale:g}: expected a number of at least 1")
+        if scale * max(current) > _LONGEST:
+            raise UsageError(
+                f"scale {scale:g}: expected at most {_LONGEST / max(current):.0f} for this matrix"
+            )
         factor = scale if grow else 1 / scale
         return max(1, round(current[0] * factor)), max(1, round(current[1] * factor))
     assert matrix is not None

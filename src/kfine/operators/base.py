@@ -47,8 +47,14 @@ class Operator(ABC):
     @final
     def project_in_double(self, x: Tensor, y: Tensor) -> Tensor:
         """Return `project` of x, computed in double precision: the rounding of x's own type is all that is left."""
-        wide_x, wide_y = (torch.complex128 if t.is_complex() else torch.float64 for t in (x, y))
-        return self.project(x.to(wide_x), y.to(wide_y)).to(x.dtype)
+        wide_x, wide_y = (
+            # Apple's GPU has no double precision.
+            (t.cpu() if t.device.type == "mps" else t).to(
+                torch.complex128 if t.is_complex() else torch.float64
+            )
+            for t in (x, y)
+        )
+        return self.project(wide_x, wide_y).to(x.dtype).to(x.device)
 
     def residual(self, x: Tensor, y: Tensor) -> float:
         """Return ||A x - y|| / ||y||: 0 where both vanish, inf where only y does."""
