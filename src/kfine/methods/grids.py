@@ -7,7 +7,7 @@ import math
 from kfine.errors import InputError, UsageError
 
 Matrix = tuple[int, int]
-_LONGEST = 1_000_000  # points a side, far beyond any scanner's
+_LONGEST = 2**31  # points a side; what a file or the memory takes is far less
 
 
 def high_matrix(
