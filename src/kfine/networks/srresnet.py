@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kfine.networks.blocks import pad_to_multiple, zeroed
+from kfine.networks.blocks import Stem, pad_to_multiple, zeroed
 
 _SMALL = 0.1  # of the output: corrections are about a tenth of an image's contrast
 
@@ -34,7 +34,7 @@ class SRResNet(nn.Module):
 
     def __init__(self, *, inputs: int, width: int = 64, blocks: int = 16) -> None:
         super().__init__()
-        self.stem = _he(nn.Conv2d(4 * inputs, width, 9, padding=4))
+        self.stem = _he(Stem(4 * inputs, width, 9, padding=4))
         self.activation = nn.PReLU()
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(blocks)))
         self.gather = _he(nn.Conv2d(width, width, 3, padding=1))

@@ -14,6 +14,7 @@ from kfine.networks.blocks import (
     Norm,
     ResidualBlock,
     Stage,
+    Stem,
     group_norm,
     pad_to_multiple,
     zeroed,
@@ -45,7 +46,7 @@ class UShape(nn.Module):
         super().__init__()
         self.stride = 2 * 2 ** (len(widths) - 1)
         self.level = None if embedding is None else LevelEmbedding(embedding)
-        self.stem = nn.Conv2d(inputs * 4, widths[0], 3, padding=1)
+        self.stem = Stem(inputs * 4, widths[0], 3, padding=1)
 
         self.down = nn.ModuleList(stage(width) for width in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))

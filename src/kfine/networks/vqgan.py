@@ -14,6 +14,7 @@ from kfine.networks.blocks import (
     ChannelNorm,
     ResidualBlock,
     Stage,
+    Stem,
     blind_to_brightness,
     pad_to_multiple,
     zeroed,
@@ -126,7 +127,7 @@ class _Encoder(nn.Module):
 
     def __init__(self, inputs: int, widths: Sequence[int], *, blocks: int) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(4 * inputs, widths[0], 3, padding=1)
+        self.stem = Stem(4 * inputs, widths[0], 3, padding=1)
         self.stages = nn.ModuleList(_stage(width, blocks) for width in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
 
