@@ -2,24 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from kfine import restore
 from kfine.image import Image, Source
 from kfine.measured_block import measured_block, without_filling
-from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
-
-
-def scanned(
-    matrix: tuple[int, int], block: tuple[int, int], *, sigma: float = 0.01, seed: int = 0
-) -> np.ndarray:
-    """Return the magnitude of an image with edges, measured in a block with noise and filled up to `matrix`."""
-    rng = np.random.default_rng(seed)
-    r, c = np.meshgrid(*(np.linspace(-1, 1, 256) for _ in range(2)), indexing="ij")
-    image = (np.hypot(r / 0.8, c / 0.7) < 1) + 0.5 * (np.hypot(r - 0.2, c) < 0.3) + 0.3 * (abs(r + c) < 0.1)
-    kspace = centre_crop(fft2c(torch.from_numpy(image * np.exp(0.5j * r))), block).numpy()
-    kspace = kspace + sigma * 20 * (rng.normal(size=block) + 1j * rng.normal(size=block))
-    return ifft2c(centre_pad(torch.from_numpy(kspace), matrix)).abs().numpy()[None, None]
+from tests.conftest import scanned
 
 
 def dicom(voxels: np.ndarray, told: tuple[int, int] | None = None) -> Image:

@@ -41,6 +41,7 @@ def results(kinds, psnr, *, calibrated=()):
             calibration=object() if method in calibrated else None,
             seconds=1.0,
             memory=1.0,
+            machine="",
         )
         for method, values in psnr.items()
         for who, value in values.items()

@@ -115,6 +115,17 @@ def test_finished_cases_are_known_by_content(folder, tmp_path):
 
 
 @pytest.mark.usefixtures("no_report")
+def test_cases_timed_elsewhere_are_said(folder, tmp_path, monkeypatch):
+    options = {"methods": ["nearest"], "degradations": ["kspace-x2"], "slices": 1, "overwrite": True}
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("kfine.benchmark.cases.machine", lambda: "abacus")
+        benchmark(folder, tmp_path / "out", **options)
+    after = benchmark(folder, tmp_path / "out", **options)
+    assert "time and memory of some cases were measured before: abacus" in after.notes
+    assert not any("abacus" in note for note in benchmark(folder, tmp_path / "new", **options).notes)
+
+
+@pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_goes_on(folder, tmp_path):
     class Stops(Offset):
         def restore(self, low, *, matrix, seed):

@@ -10,8 +10,8 @@ from kfine.benchmark.truths import find_truths
 from kfine.benchmark.volumes import volumes_below
 from kfine.errors import InputError
 from kfine.image import Image
-from tests.conftest import phantom
-from tests.io.dicom_files import series
+from tests.conftest import phantom, scanned
+from tests.io.dicom_files import classic, save, series
 
 
 def image(path):
@@ -80,3 +80,32 @@ def test_a_folder_with_nothing_to_compare_says_what_it_has(tmp_path):
         volumes_below(tmp_path, leave=tmp_path / "out")
     with pytest.raises(InputError, match="expected a folder"):
         volumes_below(tmp_path / "p1_kfine.nii.gz", leave=tmp_path / "out")
+
+
+def test_what_a_scanner_filled_up_with_zeros_is_no_truth(tmp_path):
+    voxels = (1000 * scanned((128, 128), (96, 80), sigma=0.001)[0, 0]).round().astype(np.uint16)
+    save(classic(voxels), tmp_path / "p" / "a" / "1.dcm")
+    found = volumes_below(tmp_path, leave=tmp_path / "out")
+    (truth,) = find_truths(found, subjects=None, slices=1, matrix=None)
+    assert 96 <= truth.image.matrix[0] < 106
+    assert 80 <= truth.image.matrix[1] < 90
+    assert truth.note.startswith("p/a/1: the scanner filled up ")
+    (told,) = find_truths(found, subjects=None, slices=1, matrix=(128, 128))
+    assert (told.image.matrix, told.note) == ((128, 128), "")
+
+
+def test_a_header_that_the_spectrum_does_not_bear_out_is_said(tmp_path):
+    series(tmp_path / "p" / "a", slices=1, AcquisitionMatrix=[6, 0, 0, 6])
+    (truth,) = find_truths(
+        volumes_below(tmp_path, leave=tmp_path / "out"), subjects=None, slices=1, matrix=None
+    )
+    assert truth.image.matrix == (6, 8)
+    assert "its header says that" in truth.note
+
+
+def test_dicom_series_of_several_patients_in_one_folder_are_said(tmp_path):
+    series(tmp_path / "study" / "a", slices=1, SeriesInstanceUID="1.2.3.1", PatientID="one")
+    series(tmp_path / "study" / "b", slices=1, SeriesInstanceUID="1.2.3.2", PatientID="two")
+    found = volumes_below(tmp_path, leave=tmp_path / "out")
+    (note,) = found.notes
+    assert note.startswith("DICOM series of several patients count as one, study, ")

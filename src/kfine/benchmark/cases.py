@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kfine.benchmark.competitors import Competitor, Outcome, code_of
 from kfine.benchmark.degradations import Degradation, degraded
+from kfine.benchmark.machine import machine
 from kfine.benchmark.meter import metered
 from kfine.benchmark.scoring import METRICS, as_array, score
 from kfine.benchmark.truths import Truth
@@ -73,12 +74,12 @@ class Case:
         with _noted() as notes, metered() as cost:
             outcome = self.competitor.restore(low, matrix=truth.image.matrix, seed=self.own_seed)
         _check(outcome, truth, self.competitor.name)
-        price = np.array([cost.seconds / len(truth.numbers), cost.memory])
-        said = np.array(list(dict.fromkeys(notes)), np.str_)
-        return [
-            _scored(outcome, truth, index, distances) | {"cost": price, "notes": said}
-            for index in range(len(truth.numbers))
-        ]
+        told = {
+            "cost": np.array([cost.seconds / len(truth.numbers), cost.memory]),
+            "machine": np.array(machine()),
+            "notes": np.array(list(dict.fromkeys(notes)), np.str_),
+        }
+        return [_scored(outcome, truth, index, distances) | told for index in range(len(truth.numbers))]
 
     def keep(self, slices: Sequence[Arrays]) -> None:
         """Keep the arrays of every slice.

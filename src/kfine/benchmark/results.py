@@ -34,6 +34,7 @@ class Record:
         rings: (slice, 2, ring), correlation and error.
         calibration: of the spread, None where there is none or the variant is not the mean.
         seconds, memory: a slice; MiB.  nan of one sample: only all of them together were timed.
+        machine: where they were measured.
         notes: kfine's warnings; with the mean's record.
     """
 
@@ -45,6 +46,7 @@ class Record:
     calibration: Calibration | None
     seconds: float
     memory: float
+    machine: str
     notes: tuple[str, ...] = ()
 
     def picture(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -71,6 +73,7 @@ def records_of(case: Case, slices: list[Arrays]) -> list[Record]:
             calibration=Calibration(np.sum(sums, axis=0)) if sums and not variant else None,
             seconds=math.nan if variant else float(seconds),
             memory=math.nan if variant else float(memory),
+            machine=str(slices[0]["machine"]),
             notes=() if variant else tuple(map(str, slices[0]["notes"])),
         )
         for variant in range(len(scores))

@@ -18,6 +18,7 @@ from kfine.benchmark import degradations as known
 from kfine.benchmark import poster
 from kfine.benchmark.cases import Case, make_case
 from kfine.benchmark.competitors import Competitor, Packaged, chosen, seen_in_training
+from kfine.benchmark.machine import machine
 from kfine.benchmark.report.page import page
 from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual
@@ -98,7 +99,11 @@ def benchmark(
         records=tuple(records),
         failures=tuple(failures),
         warnings=tuple(seen),
-        notes=(*filter(None, [note]), *unknown, *there.notes),
+        notes=(
+            *filter(None, [note, _measured_before(records), *(truth.note for truth in truths)]),
+            *unknown,
+            *there.notes,
+        ),
     )
     write(results, output)
     return results
@@ -167,6 +172,12 @@ def _reason(error: Exception) -> str | None:
     return "not enough memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else None
 
 
+def _measured_before(records: Sequence[Record]) -> str:
+    """Return what is to be said of time and memory that were not measured here and now."""
+    others = sorted({record.machine for record in records} - {machine()})
+    return f"time and memory of some cases were measured before: {'; '.join(others)}" if others else ""
+
+
 def _about(
     folder: Path,
     truths: Sequence[Truth],
@@ -204,20 +215,3 @@ def _volumes(truths: Sequence[Truth]) -> Iterator[dict[str, Any]]:
             "data_range": truth.data_range,
             "kspace": "measured" if truth.image.measured else "simulated from a real image",
         }
-
-
-def machine() -> str:
-    """Return one line about where figures are measured."""
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (
-        f"kfine {kfine.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{platform.machine()}, {_processor()}{gpu}"
-    )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()

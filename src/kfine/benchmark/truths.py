@@ -17,7 +17,8 @@ from kfine.evaluation.comparison import range_of
 from kfine.evaluation.foreground import Mask, foreground
 from kfine.evaluation.sharpness import WHITE
 from kfine.image import Image, magnitude
-from kfine.methods.grids import Matrix
+from kfine.measured_block import measured_block
+from kfine.methods.grids import Matrix, show
 from kfine.methods.ranges import LEAST_TISSUE, TISSUE
 
 
@@ -31,6 +32,7 @@ class Truth:
         image: the slices, of frame 0; complex where the k-space was measured.
         numbers: which slices of the volume they are, counted from 0.
         file_digest: SHA-256 of the volume's file.
+        note: what a reader of the figures must know of it, or "".
     """
 
     subject: str
@@ -38,6 +40,7 @@ class Truth:
     image: Image
     numbers: tuple[int, ...]
     file_digest: str = ""
+    note: str = ""
 
     @cached_property
     def planes(self) -> NDArray[np.float32]:
@@ -80,7 +83,8 @@ def find_truths(
         found: the volumes there are.
         subjects: whom to take; None takes all.
         slices: of each volume, see `spread_slices`.
-        matrix: bring the truth to this (rows, columns) first, by cropping its k-space; None leaves it.
+        matrix: bring the truth to this (rows, columns) first, by cropping its k-space; None leaves it, but for what a
+            scanner has filled up with zeros: its truth is what was measured.
 
     Raises:
         UsageError: fewer than one slice asked for.
@@ -128,5 +132,22 @@ def _truth(volume: Volume, *, slices: int, matrix: Matrix | None) -> Truth:
             f"{volume.name}: expected finite voxels, got NaN or Inf; repair the file or leave it out"
         )
     numbers = spread_slices(image, slices)
-    taken = take(image, numbers, matrix=matrix)
-    return Truth(volume.subject, volume.name, taken, tuple(numbers), image.source.digest)
+    block = measured_block(image) if matrix is None else matrix
+    taken = take(image, numbers, matrix=block)
+    note = "" if matrix is not None else _filling(volume.name, image, block)
+    return Truth(volume.subject, volume.name, taken, tuple(numbers), image.source.digest, note)
+
+
+def _filling(name: str, image: Image, block: Matrix) -> str:
+    """Return what is to be said of the zeros that a scanner has filled in, or may have."""
+    stored, told = show(image.matrix), image.source.acquired_matrix
+    if block != image.matrix:
+        return (
+            f"{name}: the scanner filled up {show(block)} to {stored} with zeros; {show(block)} is the truth"
+        )
+    if told is not None and told != image.matrix:
+        return (
+            f"{name}: its header says that {show(told)} of {stored} was measured, its spectrum does not show it; "
+            f"{stored} is the truth (--matrix {show(told)} takes the other)"
+        )
+    return ""

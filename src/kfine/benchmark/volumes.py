@@ -91,7 +91,7 @@ def volumes_below(folder: Path, *, leave: Path) -> Found:
             volumes.append(_volume(case, folder))
         else:
             left.append((case.label, why))
-    notes = (*_left_out(left), *_as_one(volumes, folder))
+    notes = (*_left_out(left), *_as_one(volumes, folder), *_as_one_dicom(volumes))
     if not volumes:
         raise InputError(
             "; ".join([f"{folder.name}: expected NIfTI or DICOM images below it, found none", *notes])
@@ -138,3 +138,22 @@ def _as_one(volumes: Sequence[Volume], folder: Path) -> Iterator[str]:
                 f"{', '.join(sorted(names))} count as one patient, {subject}, by what is before the first _ or . in "
                 "their names; if they are not, give each patient a folder"
             )
+
+
+def _as_one_dicom(volumes: Sequence[Volume]) -> Iterator[str]:
+    """Yield a line for each folder whose DICOM series say that they are of several patients, without saying whom."""
+    series: dict[str, list[Volume]] = defaultdict(list)
+    for volume in volumes:
+        if volume.dicom:
+            series[volume.subject].append(volume)
+    for subject, theirs in sorted(series.items()):
+        if len(theirs) > 1 and len({_patient(volume.paths[0]) for volume in theirs}) > 1:
+            yield (
+                f"DICOM series of several patients count as one, {subject}, for they lie in one folder: give each "
+                "patient a folder"
+            )
+
+
+def _patient(path: Path) -> str:
+    file = read_file(path)
+    return "" if file is None else str(file.header.get("PatientID", ""))
