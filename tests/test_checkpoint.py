@@ -1,6 +1,7 @@
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -118,6 +119,13 @@ def test_the_folder_one_stands_in_has_a_name(folder, monkeypatch):
     (folder / "inner").mkdir()
     monkeypatch.chdir(folder / "inner")
     assert load_model("..").name == "copy"
+
+
+def test_a_folder_with_a_packaged_models_name_is_given_as_a_path(folder, tmp_path, monkeypatch):
+    folder.rename(tmp_path / "brain-vdm")
+    monkeypatch.chdir(tmp_path)
+    packaged, own = load_model("brain-vdm"), load_model("./brain-vdm")
+    assert packaged.digest != own.digest == load_model(Path("brain-vdm")).digest
 
 
 def test_unknown_names_and_files_are_refused(tmp_path):

@@ -59,6 +59,15 @@ def test_the_noise_of_a_plane_is_its_own():
     np.testing.assert_allclose(kept.voxels, noisy.voxels[::2], atol=1e-2)
 
 
+def test_slices_of_the_degraded_volume_are_those_of_the_whole():
+    """The same noise, and of the same strength, although the brightest slice is not among them."""
+    volume = Image(phantom((1, 4, 16, 12)) * np.array([1, 2, 1, 9], np.float32)[:, None, None])
+    whole = kfine.degrade(volume, matrix=(8, 6), noise=0.1, seed=3)
+    part = kfine.degrade(volume, matrix=(8, 6), noise=0.1, seed=3, slices=(1, 3))
+    np.testing.assert_array_equal(part.voxels, whole.voxels[:, 1:3])
+    np.testing.assert_allclose(part.affine, whole.take_slices(1, 3).affine)
+
+
 @pytest.mark.parametrize(
     ("acquired", "left"), [(None, None), ((12, 10), None), ((6, 10), (6, 6)), ((6, 4), (6, 4))]
 )

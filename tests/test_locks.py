@@ -1,9 +1,11 @@
 """Locks exclude, end with their process, and leave no file."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,24 @@ def test_a_link_is_no_lock(tmp_path):
     with pytest.raises(OSError, match="symbolic"), held(tmp_path / "lock"):
         pass
     assert (tmp_path / "precious").read_text() == "text"
+
+
+@posix
+def test_a_lock_of_another_user_is_only_readable(tmp_path, monkeypatch):
+    """In a folder that several share: it is waited for, not failed at."""
+    lock = tmp_path / "lock"
+    opened = os.open
+
+    def as_another(path, flags, mode=0o777):
+        if flags & os.O_RDWR and Path(path).exists():
+            raise PermissionError
+        return opened(path, flags, mode)
+
+    with held(lock) as first:
+        assert first
+        monkeypatch.setattr("kfine.locks.os.open", as_another)
+        with held(lock, wait=False) as second:
+            assert not second
+    lock.touch()  # left behind by a process that was killed
+    with held(lock, wait=False) as third:
+        assert third

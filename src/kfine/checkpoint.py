@@ -47,6 +47,8 @@ def packaged_models() -> list[str]:
 def load_model(model: str | os.PathLike[str]) -> Model:
     """Load a packaged model by its name, or a folder that holds `model.safetensors` and `config.json`.
 
+    A folder that has a packaged model's name is given as "./NAME", or as a `Path`.
+
     Raises:
         ModelError: unknown name, missing, truncated, altered or foreign files, or a pickle.
     """
@@ -170,7 +172,8 @@ def replace_bytes(path: Path, payload: bytes) -> None:
 
 
 def _folder_of(model: str | os.PathLike[str]) -> Path:
-    folder = PACKAGED / model if str(model) in packaged_models() else Path(model)
+    packaged = isinstance(model, str) and model in packaged_models()
+    folder = PACKAGED / model if packaged else Path(model)
     if folder.name in {"", ".."}:  # "." and "..": the provenance wants the folder's own name
         folder = folder.resolve()
     if not folder.exists():

@@ -30,6 +30,7 @@ def degrade(
     average: int | None = None,
     noise: float = 0.0,
     seed: int = 0,
+    slices: tuple[int, int] | None = None,
 ) -> Image:
     """Return `image` measured at a smaller matrix, with fewer frames, or both, and with noise.
 
@@ -49,12 +50,13 @@ def degrade(
             full intensity (`kfine.intensity.Scaling`); for complex images, of each part.  Samples of k-space that were
             not measured (`Image.coverage`) get none.
         seed: of the noise; a plane's noise depends on the seed, its slice and its (first) frame in `image` alone.
+        slices: (first, stop) of the slices to return; they are those of the whole.
 
     Raises:
         UsageError: both of `matrix` and `scale`, or neither while all frames stay; both of `keep_every` and
             `average`, or one below 1; a negative `noise` or `seed`.
         InputError: a voxel that is not finite, a matrix larger than the image's, more frames to a step or group than
-            the image has, or a single frame.
+            the image has, a single frame, or slices that it has not.
     """
     if seed < 0:
         raise UsageError(f"seed {seed}: expected a number of at least 0")
@@ -65,6 +67,8 @@ def degrade(
     low = low_matrix(image.matrix, matrix=matrix, scale=scale, noise=noise)
     crop = KSpaceCrop(image.matrix, low, real=not image.measured)
     full = Scaling.of(image.voxels).full if noise else 0.0
+    first, stop = slices or (0, image.slices)
+    image = image.take_slices(first, stop)
     coverage = _coverage(image, low)
     result = np.empty((frames.range[0], image.slices, *low), image.voxels.dtype)
     for index in range(image.slices):
@@ -73,7 +77,7 @@ def degrade(
         planes = (kept if low == image.matrix else image_of(crop(kept), crop)).numpy()
         for place, (plane, (frame, *_)) in enumerate(zip(planes, frames.groups, strict=True)):
             if noise:
-                drawn = thermal_noise(plane, np.random.default_rng([seed, frame, index]))
+                drawn = thermal_noise(plane, np.random.default_rng([seed, frame, first + index]))
                 plane = plane + noise * full * _measured_part(drawn, coverage)
             result[place, index] = plane
     times = image.frame_times

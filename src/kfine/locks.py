@@ -48,7 +48,7 @@ def held(path: Path, *, wait: bool = True, sure: bool = False) -> Iterator[bool]
 def _acquired(path: Path, *, wait: bool, sure: bool) -> int | None:
     """Return the open, locked file, or None if another process holds it, or may do so and we want to be sure."""
     while True:
-        handle = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        handle = _opened(path)
         try:
             locked = _locked(handle, wait=wait)
             if locked is False or (sure and locked is None):
@@ -60,6 +60,17 @@ def _acquired(path: Path, *, wait: bool, sure: bool) -> int | None:
             os.close(handle)
             raise
         os.close(handle)  # whoever held it has removed it: begin again with a file that others see
+
+
+def _opened(path: Path) -> int:
+    """Return the open file: another user's, in a folder that several share, for reading, which is enough."""
+    follow = getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, os.O_CREAT | os.O_RDWR | follow, 0o666)
+    except PermissionError:
+        if not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY | follow)
 
 
 def _locked(handle: int, *, wait: bool) -> bool | None:

@@ -78,6 +78,10 @@ def test_what_is_restored_of_a_dataset(dataset):
         "sub-01/ses-a/anat/sub-01_ses-a_part-phase_T2w.nii", "sub-02/anat/sub-02_desc-kfineStd_T1w.nii",
     }  # fmt: skip
     assert dict(search.failures).keys() == {"sub-02/anat/mine.nii", "sub-02/anat/sub-02_T1w.nii.gz"}
+    forced = find_bids_cases(dataset, out=dataset / "derivatives" / "kfine", force=True)
+    assert {case.label for case in forced.cases} - {case.label for case in search.cases} == {
+        "sub-02/anat/sub-02_desc-kfineStd_T1w.nii"
+    }
     only = find_bids_cases(dataset, out=dataset / "out", only=["*_T2w.nii"])
     assert (len(only.cases), len(only.failures)) == (1, 0)
 

@@ -1,13 +1,17 @@
 """kfine restore of cines: frames, timing in the file, resuming, pictures that move, and refusals."""
 
 import json
+from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
 import kfine
 from kfine.cli.restored import RestorationFiles
+from kfine.errors import InputError
+from kfine.image import Image
 from tests.conftest import beating
 
 
@@ -137,6 +141,36 @@ def test_one_frame_of_a_cine_at_its_own_matrix_has_a_still_figure(command, cine_
     assert not picture.with_suffix(".gif").exists()
 
 
+def test_a_period_that_the_file_does_not_say(command, tmp_path):
+    """As of another program's NIfTI: six frames, 0.15 s each."""
+    name = tmp_path / "foreign.nii.gz"
+    nib.save(
+        nib.Nifti1Image(beating(6, slices=1, matrix=(16, 14)).voxels.transpose(3, 2, 1, 0), np.eye(4)), name
+    )
+    options = ["--frames", 12, "--method", "bicubic", "--time-method", "cubic"]
+    assert command("restore", name, "-o", tmp_path / "line.nii", *options).code == 0
+    assert command("restore", name, "-o", tmp_path / "circle.nii", *options, "--period", 0.9).code == 0
+    line, circle = (kfine.read(tmp_path / f"{which}.nii") for which in ("line", "circle"))
+    assert (line.period, circle.period) == (None, 0.9)
+    own = kfine.read(name, period=0.9)
+    assert own.frame_times == pytest.approx([0.15 * frame for frame in range(6)])
+    np.testing.assert_allclose(circle.voxels[::2], own.voxels, rtol=1e-4, atol=1e-3)
+    assert np.abs(line.voxels[::2] - own.voxels).max() > 1
+    for arguments in (["--period", 0], ["--period", "inf"], ["--period", -1]):
+        assert command("restore", name, "-o", tmp_path / "x.nii", *options, *arguments).code == 2
+
+
+def test_what_a_figure_cannot_show_is_said_before_the_work(command, tmp_path, files):
+    voxels = np.zeros((1, 4, 16, 16), np.float32)
+    voxels[:, 3, 4:12, 4:12] = 1
+    kfine.write(Image(voxels), tmp_path / "low.nii.gz")
+    before = files()
+    options = ["--scale", 2, "--method", "bicubic", "--slices", "0:2", "--figure", tmp_path / "f.png"]
+    done = command("restore", tmp_path / "low.nii.gz", *options)
+    assert (done.code, "slices with some contrast for a figure, 0:2 have none" in done.err) == (4, True)
+    assert files() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -164,3 +198,13 @@ def test_one_frame_is_no_cine(command, low, files):
         done = command("restore", low, *asked, "--method", "bicubic")
         assert (done.code, "expected several frames, the image has one" in done.err) == (4, True)
     assert files() == before
+
+
+def test_a_time_method_that_cannot_use_the_frames_is_refused_before_the_work(cine_file, monkeypatch):
+    def restored(*_):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr("kfine.methods.frame_by_frame.FrameByFrame.restore", restored)
+    cine = replace(kfine.read(cine_file), period=None)
+    with pytest.raises(InputError, match="band-limited interpolation: expected a cine with a period"):
+        kfine.restore(cine, scale=2, frames=12, method="bicubic", time_method="band-limited")

@@ -94,6 +94,15 @@ def test_baselines_are_warned_of_nothing(packaged, recwarn):
     assert [str(w.message) for w in recwarn if "trained on" in str(w.message)] == []
 
 
+def test_frames_of_which_no_period_is_known_are_restored_one_by_one_and_that_is_said(packaged, recwarn):
+    cine = beating(2, slices=1, matrix=(16, 16))
+    with pytest.warns(UserWarning, match="2 frames are restored one by one; if they are of a heart beat"):
+        kfine.restore(replace(cine, period=None), scale=2)
+    recwarn.clear()
+    kfine.restore(cine, scale=2)
+    assert not any("one by one" in str(each.message) for each in recwarn)
+
+
 def test_a_cine_without_a_model_for_cines_goes_frame_by_frame(packaged):
     cine = beating(2, slices=1, matrix=(16, 16))
     assert kfine.restore(cine, scale=2).provenance["method"] == "vdm"

@@ -83,13 +83,19 @@ def described(top: Path) -> dict[str, Any]:
 
 
 def find_bids_cases(
-    top: Path, *, out: Path, only: Sequence[str] = (), resolution: str | None = None
+    top: Path,
+    *,
+    out: Path,
+    only: Sequence[str] = (),
+    resolution: str | None = None,
+    force: bool = False,
 ) -> Search:
     """Return the images in the `anat` folders of the dataset `top`; other images are left out.
 
     out: the output folder, which is not looked into.
     only: patterns of labels, as in `kfine.batch.finding`.
     resolution: that results are named by (`resolution_label`): images that differ in theirs alone would share a name.
+    force: whether results of kfine are restored too.
     """
     search = Search()
 
@@ -112,7 +118,7 @@ def find_bids_cases(
             except InputError as error:
                 search.failures.append((printable(place), error))
                 continue
-            why = _unwanted(place, name)
+            why = _unwanted(place, name, force=force)
             if why is None:
                 search.cases.append(Case(printable(place), place, (path,)))
             else:
@@ -124,15 +130,15 @@ def find_bids_cases(
     return search
 
 
-def _unwanted(place: PurePosixPath, name: BidsName) -> str | None:
+def _unwanted(place: PurePosixPath, name: BidsName, *, force: bool) -> str | None:
     """Return why an image is not restored, None if it is."""
     if place.parent.name != "anat":
         return f"{printable(place.parent.name)}: only anat is restored"
     if name.suffix in _NO_IMAGES:
         return f"{name.suffix}: labels and computed maps are not restored"
     given = dict(name.entities)
-    if given.get("desc", "").lower().endswith(("kfine", "kfinestd")):
-        return RESULT
+    if given.get("desc", "").lower().endswith(("kfine", "kfinestd")) and not force:
+        return f"{RESULT}; --force restores them"
     part = given.get("part")
     return f"part-{part}: only magnitudes are restored" if part in _NO_MAGNITUDE else None
 

@@ -73,7 +73,8 @@ ModelName = Annotated[
     typer.Option(
         metavar="NAME|DIR",
         rich_help_panel=MODEL,
-        help="A packaged model (see kfine models) or a model folder; the method's own if left out.",
+        help="A packaged model (see kfine models) or a model folder (./DIR where it has such a name); the method's "
+        "own if left out.",
     ),
 ]
 Samples = Annotated[

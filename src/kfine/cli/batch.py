@@ -136,7 +136,7 @@ def _found(folder: Path, out: Path, *, only: list[str], bids: bool, asked: Asked
         from kfine.batch.bids import find_bids_cases, resolution_label
 
         resolution = resolution_label(scale=asked.scale, matrix=asked.matrix)
-        search = find_bids_cases(folder, out=out, only=only, resolution=resolution)
+        search = find_bids_cases(folder, out=out, only=only, resolution=resolution, force=asked.force)
     else:
         from kfine.batch.finding import find_cases
 

@@ -56,13 +56,26 @@ def check_original(low: Image, *, force: bool) -> None:
         )
 
 
+def check_drawable(low: Image, taken: tuple[int, int] | None) -> None:
+    """Raise `InputError` if the slices to be restored have nothing that a figure could show."""
+    first, stop = taken or (0, low.slices)
+    part = low.voxels[:, first:stop]
+    if (part == part.flat[0]).all():
+        raise InputError(
+            f"{low.source.name}: expected slices with some contrast for a figure, {first}:{stop} have none; choose "
+            "others, or leave --figure out"
+        )
+
+
 def study_of(low: Image, path: Path, series: str | None) -> SourceSeries:
     """Return the series whose study DICOM output joins: what is wrong with it is said before the work."""
     from kfine.io.dicom_origin import source_series
     from kfine.io.dicom_writing import check_writer
 
+    # First that there is a study: without one no package helps.
+    source = source_series(low, path, series=series)
     check_writer()
-    return source_series(low, path, series=series)
+    return source
 
 
 def study_of_files(low: Image, files: list[DicomFile], *, name: str) -> SourceSeries:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kfine.cli import options
 from kfine.cli.asking import Asked
-from kfine.cli.beforehand import check_original, check_room, study_of
+from kfine.cli.beforehand import check_drawable, check_original, check_room, study_of
 from kfine.cli.console import Bar
 from kfine.cli.outputs import check_outputs
 from kfine.cli.restored import RestorationFiles, Sidecars, write_restoration
@@ -40,13 +40,14 @@ class Given:
         series: str | None = None,
         coil_axis: int | None = None,
         combine: str | None = None,
+        period: float | None = None,
     ) -> Given:
         """Return the image at `path`, read with these options of `kfine.read`."""
 
         def read() -> Image:
             from kfine.io import read
 
-            return read(path, series=series, coil_axis=coil_axis, combine=combine)
+            return read(path, series=series, coil_axis=coil_axis, combine=combine, period=period)
 
         return cls(read, lambda image: study_of(image, path, series))
 
@@ -84,6 +85,8 @@ def restore_case(
         low, asked.matrix, asked.scale, taken=taken,
         frames_scale=asked.frames_scale, frames=asked.frames, method=asked.method,
     )  # fmt: skip
+    if files.figure:
+        check_drawable(low, taken)
     if files.animation and low.frames > 1:
         check_outputs([files.animation], overwrite=overwrite)
     result = restore(

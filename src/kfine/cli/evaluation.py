@@ -80,25 +80,25 @@ def degrade(
     options.parse_slices(slices)
     from kfine.degradation import degrade as degrade_image
     from kfine.io import read, write
+    from kfine.methods.grids import show
 
     with plain_warnings(quiet=quiet):
         whole = read(image, series=series)
-        taken = options.parse_slices(slices, whole.slices)
-        part = whole.take_slices(*taken) if taken else whole
         low = degrade_image(
-            part,
+            whole,
             matrix=size,
             scale=scale,
             keep_every=keep_every,
             average=average_frames,
             noise=noise,
             seed=seed,
+            slices=options.parse_slices(slices, whole.slices),
         )
         with staged([output], overwrite=overwrite) as places:
             write(low, places[output])
     if not quiet:
-        sizes = f"{part.matrix[0]}x{part.matrix[1]} to {low.matrix[0]}x{low.matrix[1]}"
-        say(f"{sizes}, {part.frames} to {low.frames} frames" if low.frames < part.frames else sizes, output)
+        sizes = f"{show(whole.matrix)} to {show(low.matrix)}"
+        say(f"{sizes}, {whole.frames} to {low.frames} frames" if low.frames < whole.frames else sizes, output)
 
 
 def evaluate(

@@ -40,6 +40,14 @@ Combine = Annotated[
         "not; the first if left out.",
     ),
 ]
+Period = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        rich_help_panel=TIME,
+        help="After which the frames begin again, of a cine whose file does not say it; the file's own if left out.",
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(

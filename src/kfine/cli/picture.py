@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from kfine.evaluation.figure import draw, save
 from kfine.evaluation.scene import brightest_slice
+from kfine.image import Source
+from kfine.measured_block import without_filling
 from kfine.methods.scan import timing_of_image
 from kfine.restoration import restore
 
@@ -41,8 +43,7 @@ def figure_of(result: Restoration, low: Image) -> Figure:
     """
     first = (result.provenance["slices"] or [0])[0]
     index = brightest_slice(result.mean)
-    shown = _plane(low, first + index)
-    rows, columns = result.provenance["matrix"]["measured"]
+    shown = _plane(_as_measured(result, low, first + index), 0)
     mean = _plane(result.mean, index)
     # Where only frames were asked for there is nothing to interpolate.
     enlarged = mean.matrix != shown.matrix
@@ -52,7 +53,7 @@ def figure_of(result: Restoration, low: Image) -> Figure:
         low=shown,
         restored={**baselines, label(result): mean},
         uncertainty=_plane(result.std, index) if result.std else None,
-        measured=(rows, columns),
+        measured=shown.matrix,
         title=low.source.name,
         provenance=_provenance(result, low, first + index),
     )
@@ -84,7 +85,7 @@ def _draw_cine(result: Restoration, low: Image, path: Path, *, animation: Path) 
     asked = result.provenance["frames"]["asked"]
     first = (result.provenance["slices"] or [0])[0]
     index = liveliest_slice(result.mean)
-    shown, mean = low.take_slices(first + index, first + index + 1), result.mean.take_slices(index, index + 1)
+    shown, mean = _as_measured(result, low, first + index), result.mean.take_slices(index, index + 1)
     restored = {label(result): mean}
     if result.provenance["method"] != CINE_BASELINE:
         baseline = restore(shown, matrix=mean.matrix, **asked, method=CINE_BASELINE)
@@ -137,6 +138,18 @@ def _provenance(result: Restoration, low: Image, index: int) -> str:
         facts.append(f"method {_method(result)}")
     facts.append(f"k-space {record['kspace']}, residual {result.residual:.1e}")
     return " · ".join([*facts, f"kfine {record['software']['kfine']}", record["notice"]])
+
+
+def _as_measured(result: Restoration, low: Image, index: int) -> Image:
+    """Return slice `index` without the zeros that its scanner filled in.
+
+    It bears no source: the measured block was told from all planes and is not to be told again from one.
+    """
+    rows, columns = result.provenance["matrix"]["measured"]
+    part = low.take_slices(index, index + 1)
+    if part.matrix != (rows, columns):
+        part = without_filling(part, (rows, columns))
+    return replace(part, source=Source())
 
 
 def _plane(image: Image, index: int) -> Image:

@@ -13,7 +13,7 @@ from kfine.cli.asking import Asked
 from kfine.cli.case import Given, restore_case
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_inputs_kept, check_outputs, check_outside
-from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
+from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Period, Quiet, Series, Slices
 from kfine.cli.restored import RestorationFiles, summary
 from kfine.cli.sharing import takes
 
@@ -29,6 +29,7 @@ def restore(
     series: Series = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
+    period: Period = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -94,7 +95,7 @@ def restore(
 
     parts = files.parts if resume else None
     with plain_warnings(quiet=quiet), progress("restoring", quiet=quiet) as bar:
-        given = Given.at(image, series=series, coil_axis=coil_axis, combine=combine)
+        given = Given.at(image, series=series, coil_axis=coil_axis, combine=combine, period=period)
         result, written = restore_case(
             given, asked, files, overwrite=overwrite, slices=slices, parts=parts, bar=bar
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +34,7 @@ def read(
     plane: tuple[int, int] | None = None,
     coil_axis: int | None = None,
     combine: str | None = None,
+    period: float | None = None,
 ) -> Image:
     """Return the MR image in `path`: NIfTI, a DICOM file or folder, or raw k-space.
 
@@ -43,6 +46,8 @@ def read(
         plane: the (row, column) axes of a NIfTI file, each 0, 1 or 2; found from the geometry if not given.
         coil_axis: which axis of a .npy file holds the coils, from 0 or, negative, from the end; none if not given.
         combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
+        period: seconds after which the frames begin again, of a cine whose file does not say it, as another program's
+            NIfTI; without frame times they are taken as evenly spaced.  The file's own if not given.
 
     Raises:
         UsageError: an option that does not go with the format.
@@ -52,7 +57,19 @@ def read(
     path = Path(path)
     name = display_name(path)
     with reading_errors(name):
-        return _read(path, name, series=series, plane=plane, raw=Raw(coil_axis, combine))
+        image = _read(path, name, series=series, plane=plane, raw=Raw(coil_axis, combine))
+    return image if period is None else _with_period(image, period, name)
+
+
+def _with_period(image: Image, period: float, name: str) -> Image:
+    if image.frames == 1:
+        raise UsageError(f"{name}: a period is of several frames, the image has one; leave it out")
+    times = image.frame_times or tuple(period * frame / image.frames for frame in range(image.frames))
+    if not (math.isfinite(period) and period > times[-1] - times[0]):
+        raise UsageError(
+            f"{name}: period {period:g} s: expected more than its frames span, {times[-1] - times[0]:g} s"
+        )
+    return replace(image, frame_times=times, period=period)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from kfine.devices import choose_device, choose_precision
 from kfine.errors import ModelError, UsageError
 from kfine.methods.automatic import Facts, Packaged, pick
 from kfine.methods.base import Method, PlaneMethod
-from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
+from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, check_time_method
 from kfine.methods.interpolation import KERNELS, Interpolation
 from kfine.methods.ldm import LDMMethod, LDMOptions
 from kfine.methods.ldm_regression import LDMRegression
@@ -51,6 +51,8 @@ SERVED_BY = {
     "cine-ldm": ("cine-ldm",),
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
+# Which take frames one by one.
+_ONE_BY_ONE = ("vdm", "ldm")
 # What "auto" makes of a model that is half-way to a method.
 HALF_WAY = {"vqgan": "cine-regression", "autoencoder": "regression"}
 
@@ -83,7 +85,8 @@ def choose_method(
         like: what the image is like, to be compared with what the models were trained on; None: not known.
 
     Warns:
-        UserWarning: the image is far from what its model was trained on.
+        UserWarning: the image is far from what its model was trained on; or "auto" restores its frames one by one, for
+            nothing says that they are of a heart beat.
 
     Raises:
         UsageError: an unknown name, a value out of range, or an option the method has no use for.
@@ -95,6 +98,7 @@ def choose_method(
     choice, picked = _named(choice, scan, like or Ranges())
     check_use(choice, in_time=scan.timing.changed)
     in_time = choice.time_method or BEST_TIME_METHOD
+    check_time_method(in_time, scan.timing)
     timed: dict[str, Any] = {"time_method": in_time} if scan.timing.changed else {}
     if choice.method in BASELINES:
         baseline = FrameByFrame(DETERMINISTIC[choice.method], in_time)
@@ -153,6 +157,13 @@ def _named(choice: Choice, scan: Scan, like: Ranges) -> tuple[Choice, dict[str, 
     facts = Facts(beats, timing.changed, measured=not scan.crop.real, ranges=like)
     picked = pick(facts, _packaged(), choice)
     if picked is not None:
+        if len(timing.times) > 1 and timing.period is None and picked.method in _ONE_BY_ONE:
+            warnings.warn(
+                f"{len(timing.times)} frames are restored one by one; if they are of a heart beat, say how long it "
+                "lasts (period)",
+                UserWarning,
+                stacklevel=3,
+            )
         return replace(choice, method=picked.method, model=picked.model), _because(picked.why)
     if not timing.changed:
         return replace(choice, method="vdm"), {}  # which says that no model for it is packaged

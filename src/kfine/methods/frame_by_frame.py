@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kfine.methods.base import Draws, PlaneMethod
 from kfine.methods.optical_flow import flow_interpolated
-from kfine.methods.scan import Scan
+from kfine.methods.scan import Scan, Timing
 from kfine.methods.time_interpolation import WEIGHTS, interpolated
 
 
@@ -30,6 +30,12 @@ TIME_METHODS: dict[str, TimeMethod] = {
     "optical-flow": flow_interpolated,
 }
 BEST_TIME_METHOD = "optical-flow"
+
+
+def check_time_method(name: str, timing: Timing) -> None:
+    """Raise `InputError` if the time method cannot use these times: before the work, which may take hours."""
+    if timing.changed and name in WEIGHTS:
+        WEIGHTS[name](timing.times, timing.at, timing.period)
 
 
 @dataclass(frozen=True)
