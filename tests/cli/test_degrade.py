@@ -6,6 +6,7 @@ import pytest
 import kfine
 from kfine.image import Image
 from tests.conftest import phantom
+from tests.io.raw_files import measured
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,20 @@ def test_kspace_in_kspace_out(command, kspace, tmp_path):
     whole, centre = np.load(kspace), np.load(tmp_path / "d.npy")
     gain = centre[0, 4, 4] / whole[0, 8, 8]
     np.testing.assert_allclose(centre, gain * whole[:, 4:12, 4:12], rtol=1e-3, atol=1e-2)
+
+
+def test_coils_are_combined_first(command, tmp_path):
+    np.save(tmp_path / "raw.npy", measured(4, 0.01))
+    for out, options, given in (
+        ("d.npy", ["--coil-axis", 0], {"coil_axis": 0}),
+        ("d.nii", ["--coil-axis", 0, "--combine", "rss"], {"coil_axis": 0, "combine": "rss"}),
+    ):
+        assert (
+            command("degrade", tmp_path / "raw.npy", "-o", tmp_path / out, "--scale", 2, *options).code == 0
+        )
+        expected = kfine.degrade(kfine.read(tmp_path / "raw.npy", **given), scale=2).voxels
+        got = kfine.read(tmp_path / out).voxels
+        np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import typer
 from kfine.cli import options
 from kfine.cli.console import err, json_text, literal, out, plain_warnings, say, say_json
 from kfine.cli.outputs import check_inputs_kept, check_outputs, staged
-from kfine.cli.parameters import OUTPUT, Overwrite, Quiet, Series, Slices
+from kfine.cli.parameters import OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
 from kfine.names import stem_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ STDOUT = Path("-")
 
 def degrade(
     image: Annotated[
-        Path, typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or .npy k-space.")
+        Path,
+        typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or raw k-space (.h5, .cfl, .npy)."),
     ],
     output: Annotated[
         Path,
@@ -62,6 +63,8 @@ def degrade(
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the noise.")] = 0,
     slices: Slices = None,
     series: Series = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -83,7 +86,7 @@ def degrade(
     from kfine.methods.grids import show
 
     with plain_warnings(quiet=quiet):
-        whole = read(image, series=series)
+        whole = read(image, series=series, coil_axis=coil_axis, combine=combine)
         low = degrade_image(
             whole,
             matrix=size,
