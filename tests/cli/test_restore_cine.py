@@ -105,6 +105,15 @@ def test_resume_goes_on_and_leaves_the_same_bytes(command, cine_file, tmp_path, 
     assert out.read_bytes() == resumed
 
 
+def test_what_resume_has_left_goes_with_the_next_result(command, cine_file, tmp_path, files, interrupted):
+    before = files()
+    call = ["restore", cine_file, "-o", tmp_path / "o.nii.gz", "--frames", 9, "--method", "bicubic"]
+    assert command(*call, "--resume").code == 130
+    assert set(files()) != set(before)
+    assert command(*call).code == 0
+    assert set(files()) - set(before) == {"o.nii.gz", "o.json"}
+
+
 def test_without_resume_an_interruption_leaves_nothing(command, cine_file, files, interrupted):
     before = files()
     assert command("restore", cine_file, "--scale", 2, "--frames-scale", 2, "--method", "bicubic").code == 130

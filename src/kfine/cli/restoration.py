@@ -99,7 +99,7 @@ def restore(
         result, written = restore_case(
             given, asked, files, overwrite=overwrite, slices=slices, parts=parts, bar=bar
         )
-    if parts is not None:
-        shutil.rmtree(parts, ignore_errors=True)
+    # Also what an interrupted --resume left behind: OUT is there now.
+    shutil.rmtree(files.parts, ignore_errors=True)
     if not quiet:
         say(summary(result), *written)
