@@ -3,17 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Picture
 from torch.utils.data import default_collate
 
 from kfine.errors import InputError
+from kfine.image import Image, Source
 from kfine.intensity import Scaling
 from kfine.io import read
-from kfine.training.items import flat
+from kfine.training.items import flat, seen_at
 from kfine.training.local_projection import low_pass
 from kfine.training.still_config import StillDataConfig
 from kfine.training.still_data import find_stills
 from kfine.training.still_items import StillDataset
 from kfine.training.supply import supply_of
+from tests.conftest import phantom
 from tests.training.stills import DATA, REPORT, regression_config, write_stills
 
 
@@ -45,7 +48,7 @@ def test_subjects_are_never_split(folders):
         find_stills(folders, StillDataConfig(validation=("sub-9",)))
 
 
-def test_folders_count_alike_and_items_depend_on_their_number_alone(folders):
+def test_folders_count_alike_and_items_depend_on_their_number_alone(folders, monkeypatch):
     forward, backward = items(folders), items(folders)
     a = [forward[g] for g in range(12)]
     b = [backward[g] for g in reversed(range(12))][::-1]
@@ -54,8 +57,14 @@ def test_folders_count_alike_and_items_depend_on_their_number_alone(folders):
         for first, second in zip(a, b, strict=True)
         for x, y in zip(first[:5], second[:5], strict=True)
     )
-    assert [[forward.orders[0][turn].path.parent.name for turn in range(6)]] == [["brains"] * 6]
-    assert {forward.orders[1][turn].path.parent.name for turn in range(6)} == {"hearts"}
+    read_from = []
+    get = forward.volumes.get
+    monkeypatch.setattr(
+        forward.volumes, "get", lambda path: (read_from.append(path.parent.name), get(path))[1]
+    )
+    for g in range(6):
+        forward[g]
+    assert read_from == ["brains", "hearts"] * 3
 
 
 def test_of_each_folder_a_middle_slice_is_validated_at_every_scale(folders):
@@ -67,6 +76,32 @@ def test_of_each_folder_a_middle_slice_is_validated_at_every_scale(folders):
     middle = scaling.to_model(torch.from_numpy(np.array(brain.voxels[0, 1, 4:28, 2:26])))
     torch.testing.assert_close(cases[0].x[0], middle)
     assert [case.scan.crop.low for case in cases[:2]] == [(12, 12), (8, 8)]
+
+
+def test_a_folder_named_twice_is_validated_once_and_as_many_slices_as_asked_for(folders):
+    config = regression_config(report=REPORT | {"slices": 3})
+    once, twice = (
+        supply_of(named, config, reports=True).validation.cases for named in (folders, [*folders, folders[1]])
+    )
+    assert len(once) == len(twice) == 3 * 2
+    assert all(torch.equal(a.x, b.x) for a, b in zip(once, twice, strict=True))
+
+
+def test_folders_within_one_another_leave_out_the_same_subjects(folders):
+    within = [folders[0].parent, *folders]
+    for roots in (within, within[::-1]):
+        stills = find_stills(roots, StillDataConfig(validation=("sub-2", "heart-3")))
+        learned = {refs[0].path.name for folder in stills.training for refs in folder}
+        assert not any(name.startswith(("sub-2", "heart-3")) for name in learned)
+
+
+def test_a_folder_without_tissue_does_not_stop_the_others(folders, tmp_path):
+    (tmp_path / "air").mkdir()
+    grey = np.zeros((24, 24), np.uint8)
+    grey[:2, :2] = 200
+    Picture.fromarray(grey).save(tmp_path / "air" / "air-1-IM.png")
+    stills = find_stills([*folders, tmp_path / "air"], StillDataConfig(validation=("sub-2",)))
+    assert len(stills.training) == 2
 
 
 def test_a_batch_is_one_item_of_as_many_images(folders):
@@ -96,3 +131,11 @@ def test_some_scans_are_noisy_and_say_so(folders):
     data = items(folders, noise=0.3)
     exact = [bool(data[g].exact.all()) for g in range(40)]
     assert 2 <= exact.count(False) <= 20
+
+
+def test_ranges_are_of_what_was_seen(tmp_path):
+    """Stored at 1 mm, measured at 1 x 2 mm: brought to half of what was measured, 4 mm both ways."""
+    image = Image(phantom((1, 1, 40, 40)), source=Source(acquired_matrix=(40, 20)))
+    assert seen_at(image, StillDataConfig(stored=0.5, resample=(0.5, 1.0))) == [(40, 40), (10, 10), (20, 20)]
+    assert seen_at(image, StillDataConfig(stored=1.0)) == [(40, 40)]
+    assert seen_at(image, StillDataConfig(stored=0.0, resample=(0.5, 0.5))) == [(10, 10), (10, 10)]

@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
@@ -16,8 +17,10 @@ from kfine.training.regression import RegressionTask
 from kfine.training.srgan import SRGANTask
 from kfine.training.vqgan import VQGANTask
 from tests.conftest import phantom
+from tests.networks.test_squeezenet import numbered_arrays
 from tests.training.stills import (
     DATA,
+    OPTIMISER,
     SRRESNET,
     UNET,
     autoencoder_config,
@@ -36,13 +39,15 @@ def folders(tmp_path_factory):
     return write_stills(tmp_path_factory.mktemp("data"))
 
 
-def task_of(stage, folders, runs):
+def task_of(stage, folders, runs, *, features=None, **changes):
     return {
         "srresnet": lambda: RegressionTask(regression_config(), folders),
         "small-unet": lambda: RegressionTask(regression_config(UNET), folders),
-        "srgan": lambda: SRGANTask(srgan_config(), folders, generator=runs / "srresnet" / "model"),
+        "srgan": lambda: SRGANTask(
+            srgan_config(**changes), folders, generator=runs / "srresnet" / "model", features=features
+        ),
         "autoencoder": lambda: VQGANTask(
-            autoencoder_config(), folders, regression=runs / "srresnet" / "model"
+            autoencoder_config(**changes), folders, regression=runs / "srresnet" / "model", features=features
         ),
         "ldm": lambda: LDMTask(ldm_config(), folders, autoencoder=runs / "autoencoder" / "model"),
     }[stage]()
@@ -134,6 +139,31 @@ def test_workers_change_nothing(folders, runs, tmp_path):
     train(task_of("small-unet", folders, runs), out=tmp_path / "run", devices=Devices("cpu", workers=2))
     a, b = (read_tensors(path / "checkpoint.safetensors") for path in (runs / "small-unet", tmp_path / "run"))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("stage", ["srgan", "autoencoder"])
+def test_the_adversaries_learn_in_bfloat16_by_features_as_they_are_packaged(folders, runs, tmp_path, stage):
+    """The same pieces in the same order: rounding alone is between the two precisions."""
+    np.savez(tmp_path / "squeezenet.npz", **numbered_arrays())
+    lost = {}
+    for precision in ("float32", "bfloat16"):
+        changes = {"optimiser": OPTIMISER | {"precision": precision}, "data": DATA | {"patch": 32}}
+        task = task_of(stage, folders, runs, features=tmp_path / "squeezenet.npz", **changes)
+        train(task, out=tmp_path / precision, devices=CPU)
+        lost[precision] = [float(row["features"]) for row in rows(tmp_path / precision)]
+        # Of images near the zero-filled one the distance is near the zero-filled one's.
+        assert float(rows(tmp_path / precision)[0]["features_relative"]) == pytest.approx(1, abs=0.5)
+    assert lost["bfloat16"] == pytest.approx(lost["float32"], rel=0.1)
+    assert lost["bfloat16"] != lost["float32"]
+
+
+def test_subjects_that_an_earlier_stage_may_have_learned_from_are_named(folders, runs):
+    data = DATA | {"validation": ["sub-1", "sub-2"]}
+    task = VQGANTask(autoencoder_config(data=data), folders, regression=runs / "srresnet" / "model")
+    with pytest.warns(
+        UserWarning, match=r"--regression model: was not told to leave out sub-1; if it learned"
+    ):
+        task.open(resumed=False, reports=False)
 
 
 def test_srgan_starts_from_srresnet_and_moves_on(runs, folders):

@@ -413,7 +413,7 @@ def test_ranges_are_of_what_was_seen(tmp_path):
     )
     task.open(resumed=False, reports=False)
     task.dataset(4)
-    assert task.ranges["voxel_size"] == [0.8, 1.5]
+    assert task.ranges["voxel_size"] == [0.8, 1.54]  # 40 x 0.5 mm in 13 voxels
     assert task.ranges["matrix"] == [13.0, 40.0]  # 40 x 0.5 / 1.5, and 40 at 1 mm as it is
 
 

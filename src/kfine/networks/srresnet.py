@@ -34,7 +34,7 @@ class SRResNet(nn.Module):
 
     def __init__(self, *, inputs: int, width: int = 64, blocks: int = 16) -> None:
         super().__init__()
-        self.stem = _he(Stem(4 * inputs, width, 9, padding=4))
+        self.stem = Stem(4 * inputs, width, 9, padding=4)
         self.activation = nn.PReLU()
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(blocks)))
         self.gather = _he(nn.Conv2d(width, width, 3, padding=1))

@@ -97,7 +97,7 @@ class AdversaryConfig(Section):
         weight: of the adversarial loss, times its adaptive weight.
         features: weight of the SqueezeNet feature distance, where its arrays are given.
         learning_rate: the discriminator's peak.
-        images: how many frames of a batch the autoencoder sees.
+        images: how many frames of a batch the autoencoder sees, on each device.
     """
 
     widths: Annotated[tuple[Positive, ...], Field(min_length=2)] = (32, 64, 128)

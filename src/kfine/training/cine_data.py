@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from kfine.io import read
 from kfine.io.checks import check_voxels
 from kfine.training.cine_config import CineDataConfig
 from kfine.training.data import NIFTI, SliceRef, Volumes, find_volumes, slices_with_tissue, subject_of
+from kfine.training.items import seen_at
 
 PICTURES = (".png",)
 
@@ -42,7 +44,7 @@ def find_cines(roots: Sequence[Path], config: CineDataConfig) -> Cines:
     Raises:
         InputError: nothing usable, a validation subject that is not there, or none left to train on.
     """
-    volumes = Volumes(config.memory_gib, reader=read_frames)
+    volumes = Volumes(config.memory_gib, reader=read_frames, seen_at=partial(seen_at, config=config))
     train, validation = split_cines(roots, config.validation)
     names = ", ".join(root.name for root in roots)
     if not train:
@@ -75,7 +77,9 @@ def split_cines(roots: Sequence[Path], validation: Sequence[str]) -> tuple[list[
     for root in roots:
         for path in find_volumes(root, files=(*NIFTI, *PICTURES)):
             picture = path.name.endswith(PICTURES)
-            subjects[path] = path.relative_to(root).parts if picture else (subject_of(path, root),)
+            own = path.relative_to(root).parts if picture else (subject_of(path, root),)
+            # Of folders within one another each has its own name for the subject.
+            subjects[path] = subjects.get(path, ()) + own
     found = {name for names in subjects.values() for name in names}
     missing = sorted(subject for subject in validation if not any(is_of(name, subject) for name in found))
     if missing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +85,24 @@ def split_volumes(root: Path, validation: Sequence[str]) -> tuple[list[Path], li
 class Volumes:
     """Volumes and their scaling, the most recently used ones held in memory up to a limit.
 
+    Args:
+        memory_gib: the limit.
+        reader: returns the image of a path.
+        seen_at: returns the matrices, finest and coarsest, that an image is brought to; its own, if left out.
+
     Attributes:
-        ranges: what each volume that was read so far is like.
+        ranges: what each volume that was read so far is like, at these matrices.
     """
 
-    def __init__(self, memory_gib: float, *, reader: Callable[[Path], Image] = read) -> None:
+    def __init__(
+        self,
+        memory_gib: float,
+        *,
+        reader: Callable[[Path], Image] = read,
+        seen_at: Callable[[Image], Sequence[tuple[int, int]]] | None = None,
+    ) -> None:
         self.ranges: dict[Path, Ranges] = {}
-        self._limit, self._read = memory_gib * 2**30, reader
+        self._limit, self._read, self._seen_at = memory_gib * 2**30, reader, seen_at
         self._held: OrderedDict[Path, tuple[Image, Scaling]] = OrderedDict()
 
     def get(self, path: Path) -> tuple[Image, Scaling]:
@@ -99,7 +111,8 @@ class Volumes:
             image = self._read(path)
             self._held[path] = image, (scaling := Scaling.of(image.voxels))
             if path not in self.ranges:
-                self.ranges[path] = ranges_of(image, scaling, high=image.matrix)
+                seen = self._seen_at(image) if self._seen_at else [image.matrix]
+                self.ranges[path] = Ranges.around(ranges_of(image, scaling, high=matrix) for matrix in seen)
             while len(self._held) > 1 and self._bytes() > self._limit:
                 self._held.popitem(last=False)
         self._held.move_to_end(path)
@@ -168,7 +181,7 @@ class PatchDataset(Dataset[Tensor]):
         self, paths: Sequence[Path], config: DataConfig, *, seed: int, length: int, batch: int = 1
     ) -> None:
         self.config, self.seed, self.length, self.batch = config, seed, length, batch
-        self.volumes = Volumes(config.memory_gib)
+        self.volumes = Volumes(config.memory_gib, seen_at=partial(_seen_at, sizes=config.voxel_size))
         slices = slices_with_tissue(self.volumes, paths)
         self.order = Order(slices, group=self.volumes.fitting(paths[0]), seed=seed)
 
@@ -213,12 +226,19 @@ class PatchDataset(Dataset[Tensor]):
         return operator.pseudo_inverse(y).float().numpy()
 
 
+def _seen_at(image: Image, *, sizes: Sequence[float]) -> list[tuple[int, int]]:
+    return [matrix_at(image.matrix, image.voxel_sizes[1:], mm) for mm in sizes]
+
+
 def at_voxel_size(plane: NDArray[np.float32], spacing: Sequence[float], target: float) -> NDArray[np.float32]:
     """Return `plane` (row, column) brought to about `target` mm through k-space; never finer than it is."""
-    rows, columns = (
-        max(1, min(n, round(n * mm / target))) for n, mm in zip(plane.shape, spacing, strict=True)
-    )
-    return at_matrix(plane, (rows, columns))
+    return at_matrix(plane, matrix_at((plane.shape[0], plane.shape[1]), spacing, target))
+
+
+def matrix_at(matrix: tuple[int, int], spacing: Sequence[float], target: float) -> tuple[int, int]:
+    """Return the matrix whose voxels are about `target` mm, no finer than those of `matrix`."""
+    rows, columns = (max(1, min(n, round(n * mm / target))) for n, mm in zip(matrix, spacing, strict=True))
+    return rows, columns
 
 
 def at_matrix(planes: NDArray[np.float32], matrix: tuple[int, int]) -> NDArray[np.float32]:

@@ -113,6 +113,15 @@ def drawn_planes(planes: Planes, image: Image, *, scaling: Scaling, config: Piec
     return random_symmetry(fine, rng) if config.flips else fine
 
 
+def seen_at(image: Image, config: PieceConfig) -> list[tuple[int, int]]:
+    """Return the matrices, finest and coarsest, at which `drawn_planes` shows an image."""
+    stored = [image.matrix] if config.stored > 0 else []
+    return [
+        *stored,
+        *(true_matrix(image, factor) for factor in config.resample if config.stored < 1),
+    ]
+
+
 def true_matrix(image: Image, factor: float) -> tuple[int, int]:
     """Return `factor` times the matrix whose voxels are equally long in rows and columns and no finer than measured."""
     stored = image.matrix

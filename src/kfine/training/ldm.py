@@ -45,7 +45,11 @@ class LDMTask(SuppliedTask):
         """Load the stages before, read the data, measure the latents and build the denoiser."""
         kind = kind_of(self.config)
         self.earlier, before = stage_before(
-            self.autoencoder, kind, option="--autoencoder", part="autoencoder"
+            self.autoencoder,
+            kind,
+            option="--autoencoder",
+            part="autoencoder",
+            validation=self.config.data.validation,
         )
         assert before.autoencoder is not None
         self.supply = supply_of(self.data, self.config, reports=reports)

@@ -180,6 +180,7 @@ def _batches(task: Task, fabric: Any, *, first: int, workers: int) -> Iterator[A
         batch_size=options.batch // processes,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # else it takes a number from the one that the update's own draws come from
     )
     return _in_plain_words(loader)
 

@@ -53,7 +53,11 @@ class SRGANTask(AdversarialTask):
         """Load SRResNet, read the data and build the discriminator."""
         config = self.config
         self.earlier, before = stage_before(
-            self.generator, kind_of(config), option="--generator", part="regressor"
+            self.generator,
+            kind_of(config),
+            option="--generator",
+            part="regressor",
+            validation=config.data.validation,
         )
         if not isinstance(before.regressor, SRResNet):
             raise ModelError(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kfine.errors import InputError
 from kfine.training.cine_data import read_frames, split_cines
 from kfine.training.data import SliceRef, Volumes, slices_with_tissue
+from kfine.training.items import seen_at
 from kfine.training.still_config import StillDataConfig
 
 Slices = list[list[SliceRef]]
@@ -35,7 +37,7 @@ def find_stills(roots: Sequence[Path], config: StillDataConfig) -> Stills:
     Raises:
         InputError: nothing usable, a validation subject that is not there, or none left to train on.
     """
-    volumes = Volumes(config.memory_gib, reader=read_frames)
+    volumes = Volumes(config.memory_gib, reader=read_frames, seen_at=partial(seen_at, config=config))
     train, validation = split_cines(roots, config.validation)
     if not train:
         names = ", ".join(root.name for root in roots)
@@ -49,6 +51,6 @@ def find_stills(roots: Sequence[Path], config: StillDataConfig) -> Stills:
 
 def _by_root(volumes: Volumes, roots: Sequence[Path], paths: Sequence[Path], *, of: str) -> list[Slices]:
     """Return the slices of `paths`, those below one root together; roots with none are left out."""
-    below = [[path for path in paths if path.is_relative_to(root)] for root in roots]
-    found = [slices_with_tissue(volumes, own, of=of) for own in below if own]
-    return [[slices for slices in of_root if slices] for of_root in found]
+    slices = dict(zip(paths, slices_with_tissue(volumes, paths, of=of), strict=True)) if paths else {}
+    found = [[slices[path] for path in paths if path.is_relative_to(root) and slices[path]] for root in roots]
+    return [of_root for of_root in found if of_root]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +122,9 @@ def supply_of(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) 
     )
 
 
-def stage_before(folder: Path, kind: Kind, *, option: str, part: str) -> tuple[Model, ResidualLDM]:
+def stage_before(
+    folder: Path, kind: Kind, *, option: str, part: str, validation: Sequence[str]
+) -> tuple[Model, ResidualLDM]:
     """Return the model of an earlier stage, and its network.
 
     Args:
@@ -128,6 +132,10 @@ def stage_before(folder: Path, kind: Kind, *, option: str, part: str) -> tuple[M
         kind: of what is trained.
         option: for messages, for example "--regression".
         part: of the network, which that stage has trained, a key of `kind.stages`.
+        validation: the subjects that this stage is validated on.
+
+    Warns:
+        UserWarning: the earlier stage, or one before it, was not told to leave these subjects out.
 
     Raises:
         ModelError: not a model, or not of that stage.
@@ -141,7 +149,21 @@ def stage_before(folder: Path, kind: Kind, *, option: str, part: str) -> tuple[M
             f"{option} {model.name}: expected a model of method {wanted}, got {model.method}; "
             f"give the folder that kfine train {wanted} made"
         )
+    unkept = sorted(set(validation) - _kept_out(model.config))
+    if unkept:
+        warnings.warn(
+            f"{option} {model.name}: was not told to leave out {', '.join(unkept)}; if it learned from them, this "
+            "run's validation says too much",
+            UserWarning,
+            stacklevel=2,
+        )
     return model, _checked(network)
+
+
+def _kept_out(config: dict[str, Any]) -> set[str]:
+    """Return the subjects that every stage in a model's record was told to leave out."""
+    own = set(config.get("training", {}).get("data", {}).get("validation", ()))
+    return own & _kept_out(config["earlier"]) if "earlier" in config else own
 
 
 def frozen(part: nn.Module, source: nn.Module) -> None:
@@ -163,7 +185,6 @@ def _ranges(
     paths = [slices[0].path for group in groups for slices in group]
     return trained_ranges(
         [volumes.ranges[path] for path in paths],
-        coarsening=1 / data.resample[0],
         scale=data.scale[1],
         brightness=data.brightness,
     )
@@ -180,8 +201,10 @@ def _of_cines(cines: Cines, report: CineReportConfig) -> LDMValidation:
 
 
 def _of_stills(stills: Stills, report: StillReportConfig) -> LDMValidation:
-    share = -(-report.slices // len(stills.validation))
-    refs = [ref for of_root in stills.validation for ref in spread_over(of_root, share)]
+    folders = [one for number, one in enumerate(stills.validation) if one not in stills.validation[:number]]
+    share = -(-report.slices // len(folders))
+    turns = itertools.zip_longest(*(spread_over(folder, share) for folder in folders))
+    refs = [ref for turn in turns for ref in turn if ref is not None][: report.slices]
     return LDMValidation(
         [case for ref in refs for case in still_cases(stills.volumes, ref, report)],
         sampling=LDMOptions(steps=report.steps, samples=report.samples),

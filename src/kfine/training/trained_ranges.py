@@ -8,23 +8,16 @@ from typing import Any
 from kfine.methods.ranges import Interval, Ranges
 
 
-def trained_ranges(
-    seen: Iterable[Ranges], *, coarsening: float, scale: float, brightness: float
-) -> dict[str, Any]:
+def trained_ranges(seen: Iterable[Ranges], *, scale: float, brightness: float) -> dict[str, Any]:
     """Return the ranges of training images, widened by what training does to them, JSON-ready.
 
     Args:
-        seen: of the images as they are.
-        coarsening: the greatest factor by which they are made coarser first.
+        seen: of the images at the matrices that they are brought to.
         scale: the greatest factor by which a scan's matrix is smaller; one direction may be whole.
         brightness: the greatest factor, and its inverse, by which intensities are scaled.
     """
     own = Ranges.around(seen)
     wide: dict[str, Interval] = {"scale": (1.0, scale)}
-    if own.voxel_size:
-        wide["voxel_size"] = own.voxel_size[0], own.voxel_size[1] * coarsening
-    if own.matrix:
-        wide["matrix"] = round(own.matrix[0] / coarsening), own.matrix[1]
     if own.brightness:
         wide["brightness"] = own.brightness[0] / brightness, own.brightness[1] * brightness
     named = own.model_copy(update=wide).model_dump(exclude_none=True)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kfine.diffusion.losses import antithetic_times
-from kfine.methods.ranges import Ranges
 from kfine.networks.vdm import VDM
 from kfine.training.config import TrainingConfig
 from kfine.training.data import PatchDataset, split_volumes
@@ -68,8 +67,7 @@ class VDMTask:
         options, data = self.config.optimiser, self.config.data
         patches = PatchDataset(self.paths, data, seed=options.seed, length=length, batch=options.batch)
         self.ranges = trained_ranges(
-            (_coarsened(patches.volumes.ranges[path], data.voxel_size) for path in self.paths),
-            coarsening=1.0,
+            (patches.volumes.ranges[path] for path in self.paths),
             scale=1 / data.measured[0],
             brightness=data.brightness,
         )
@@ -113,17 +111,3 @@ class VDMTask:
     def _conditioned(self) -> bool:
         """Only a network that was shown scans may be given one."""
         return self.config.optimiser.unconditional < 1
-
-
-def _coarsened(own: Ranges, target: tuple[float, float]) -> Ranges:
-    """Return the ranges of an image brought to voxel sizes drawn from `target` (mm), never finer than it is."""
-    if not (own.voxel_size and own.matrix):
-        return own
-    finest, coarsest = own.voxel_size
-    least, most = max(finest, target[0]), max(coarsest, target[1])
-    return own.model_copy(
-        update={
-            "voxel_size": (least, most),
-            "matrix": (round(own.matrix[0] * coarsest / most), round(own.matrix[1] * finest / least)),
-        }
-    )

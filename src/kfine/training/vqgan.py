@@ -45,7 +45,9 @@ class VQGANTask(AdversarialTask):
         """Load the regressor, read the data and build the autoencoder and the discriminator."""
         config = self.config
         kind = kind_of(config)
-        self.earlier, before = stage_before(self.regression, kind, option="--regression", part="regressor")
+        self.earlier, before = stage_before(
+            self.regression, kind, option="--regression", part="regressor", validation=config.data.validation
+        )
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.supply = supply_of(self.data, config, reports=reports)
         self.network = kind.network(**self._described())
