@@ -117,7 +117,8 @@ def test_slices_alone_are_the_slices_of_the_whole(tiny_cine, method):
 
 def test_samples_depend_on_the_seed_and_not_on_the_batch(cine, tiny_cine):
     def voxels(**options):
-        result = kfine.restore(cine, scale=2, frames_scale=2, model=tiny_cine, keep_samples=True, **options)
+        exact = {"keep_samples": True, "precision": "float32"}  # bfloat16 does not round alike in every batch
+        result = kfine.restore(cine, scale=2, frames_scale=2, model=tiny_cine, **exact, **options)
         return np.stack([sample.voxels for sample in result.samples])
 
     one, many, other = voxels(planes_a_call=1), voxels(planes_a_call=1000), voxels(seed=1)

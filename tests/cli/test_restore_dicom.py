@@ -104,7 +104,7 @@ def test_refusals(command, scan, tmp_path, files, monkeypatch, arguments, says):
     assert files() == before
 
 
-def test_what_is_no_study_is_refused_before_the_work(command, low, tmp_path, files, monkeypatch):
+def test_what_is_no_study_is_refused_before_the_work(command, low, scan, tmp_path, files, monkeypatch):
     monkeypatch.setattr("kfine.restoration.restore", lambda *_, **__: pytest.fail("has begun to work"))
     save(classic(), tmp_path / "lone" / "a.dcm")
     before = files()
@@ -113,7 +113,9 @@ def test_what_is_no_study_is_refused_before_the_work(command, low, tmp_path, fil
     done = command("restore", tmp_path / "lone", "-o", tmp_path / "out", "--scale", 2)
     assert (done.code, "no study to join" in done.err) == (4, True)
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    done = command("restore", tmp_path / "lone", "-o", tmp_path / "out", "--scale", 2)
+    done = command("restore", low, "-o", tmp_path / "out", "--scale", 2)
+    assert (done.code, "write a .nii.gz file" in done.err) == (2, True), "no package helps here"
+    done = command("restore", scan, "-o", tmp_path / "out", "--scale", 2)
     assert (done.code, "pip install 'kfine[dicom]'" in done.err) == (6, True)
     assert files() == before
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kfine.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.devices import choose_device, choose_precision
-from kfine.errors import ModelError, UsageError
+from kfine.errors import ModelError
 from kfine.methods.automatic import Facts, Packaged, pick
 from kfine.methods.base import Method, PlaneMethod
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, check_time_method
@@ -25,10 +25,9 @@ from kfine.methods.one_frame import OneFrame
 from kfine.methods.options import BASELINES, LDMS, Choice, check_use, check_values
 from kfine.methods.ranges import Ranges, far
 from kfine.methods.regression import Regression
-from kfine.methods.sampling import Guidance
 from kfine.methods.scan import Scan
-from kfine.methods.start import start_sigma
-from kfine.methods.vdm import VDMMethod, VDMOptions
+from kfine.methods.vdm import VDMMethod
+from kfine.methods.vdm_choice import mean_power, vdm_options
 from kfine.methods.zero_filling import ZeroFilling
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.still_ldm import StillLDM
@@ -127,7 +126,7 @@ def choose_method(
             network,
             model,
             choice,
-            power=lambda: _mean_power(measurements()),
+            power=lambda: mean_power(measurements()),
             operator=scan.crop,
             device=device,
             precision=precision,
@@ -227,7 +226,7 @@ def _plane_method(
 ) -> PlaneMethod:
     own = ModelSampling.of(model)
     if choice.method == "vdm":
-        options = _vdm_options(choice, own, power=power, operator=operator)
+        options = vdm_options(choice, own, power=power, operator=operator)
         return VDMMethod(network, options, device=device, precision=precision)
     if network.predictor is None:
         raise ModelError(f"model {model.name}: has no predictor for method regression; use method vdm")
@@ -238,45 +237,6 @@ def _plane_method(
         device=device,
         precision=precision,
     )
-
-
-def _vdm_options(
-    choice: Choice, own: ModelSampling, *, power: Callable[[], Tensor], operator: KSpaceCrop
-) -> VDMOptions:
-    """Return the model's own settings with the user's in their place."""
-    defaults = VDMOptions()
-    if choice.conditioned and not own.conditioned:
-        raise UsageError("conditioned: expected a model that was trained on scans, this one never saw any")
-    conditioned = own.conditioned if choice.conditioned is None else choice.conditioned
-    start = choice.start or own.start
-    if start is None and conditioned:
-        start = math.inf  # what the network sees of the scan is a better start than the zero-filled image
-    elif start is None:
-        start = start_sigma(power(), operator.high, own.start_factor)
-    guidance = Guidance(
-        sampler=choice.sampler or own.sampler or defaults.guidance.sampler,
-        strength=choice.strength,
-        # A voxel's noise in model units, spread over the finer grid's orthonormal k-space.
-        noise=2 * choice.noise * math.sqrt(math.prod(operator.high) / math.prod(operator.low)),
-    )
-    return replace(
-        defaults,
-        steps=choice.steps or own.steps or defaults.steps,
-        samples=choice.samples or own.samples or defaults.samples,
-        # The abstract's sampler brings the abstract's own rule, on the state.
-        guidance=replace(guidance, state=guidance.sampler == "ancestral"),
-        start=None if math.isinf(start) else start,
-        conditioned=conditioned,
-        turned=own.turned,
-        last=own.last or defaults.last,
-    )
-
-
-def _mean_power(measurements: Iterable[Tensor]) -> Tensor:
-    """Return the mean |y|^2 of the planes that hold at least a tenth of the strongest one's signal."""
-    powers = [y.abs().square() for y in measurements]
-    signals = [float(power.sum() - power.max()) for power in powers]
-    return torch.stack([p for p, s in zip(powers, signals, strict=True) if s >= 0.1 * max(signals)]).mean(0)
 
 
 def _model(choice: Choice) -> Model:
