@@ -1,5 +1,6 @@
 """Pieces of images are held to what was measured: exactly in time, nearly in space."""
 
+import pytest
 import torch
 
 from kfine.operators.kspace import KSpaceCrop
@@ -31,6 +32,20 @@ def test_a_piece_is_nearly_what_the_projection_of_the_whole_leaves():
     middle = (..., slice(8, -8), slice(8, -8))
     error = lambda x: (x - projected[piece])[middle].square().mean().sqrt()  # noqa: E731
     assert error(result[0]) < 0.35 * error(predicted[piece])
+
+
+@pytest.mark.parametrize("side", [97, 100, 128])
+def test_a_perfect_prediction_is_hardly_touched(side):
+    """Of what lies outside the measured k-space next to nothing is lost, also not at its edge."""
+    whole = torch.from_numpy(beating(frames=1, slices=1, side=side)[0]) / 500 - 1
+    low = round(side / 2)
+    crop = KSpaceCrop((side, side), (low, low), real=True)
+    seen = crop.pseudo_inverse(crop(whole))
+    piece = (..., slice(16, 80), slice(16, 80))
+    kept, parts = torch.ones(1, 1).bool(), torch.full((1, 2), low / side)
+    result = held(whole[piece][None], seen[piece][None], kept=kept, parts=parts)[0]
+    lacking = (whole - seen)[piece]
+    assert (result - whole[piece]).square().mean() < 0.02 * lacking.square().mean()
 
 
 def test_the_low_pass_keeps_what_is_slow_and_takes_what_is_fast():

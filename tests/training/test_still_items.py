@@ -10,6 +10,7 @@ from kfine.errors import InputError
 from kfine.image import Image, Source
 from kfine.intensity import Scaling
 from kfine.io import read
+from kfine.training.degradation import Degradation
 from kfine.training.items import flat, seen_at
 from kfine.training.local_projection import low_pass
 from kfine.training.still_config import StillDataConfig
@@ -139,3 +140,10 @@ def test_ranges_are_of_what_was_seen(tmp_path):
     assert seen_at(image, StillDataConfig(stored=0.5, resample=(0.5, 1.0))) == [(40, 40), (10, 10), (20, 20)]
     assert seen_at(image, StillDataConfig(stored=1.0)) == [(40, 40)]
     assert seen_at(image, StillDataConfig(stored=0.0, resample=(0.5, 0.5))) == [(10, 10), (10, 10)]
+
+
+@pytest.mark.parametrize(("photographic", "low"), [(0, (35, 17)), (4, (19, 13))])
+def test_a_degradation_says_what_whole_lines_are_measured(photographic, low):
+    how = Degradation(1, (0.45, 0.31), photographic=photographic).of((77, 55))
+    assert how.parts == (low[0] / 77, low[1] / 55)
+    assert how.of((77, 55)) == how

@@ -105,6 +105,7 @@ class CineDataset(Dataset[Item]):
         used = np.unique(np.concatenate([before, after]))
         numbers, places = np.unique(np.concatenate([at, times[used]]), return_inverse=True)
         planes = self._planes(ref, line[numbers], rng)
+        how = how.of((planes.shape[1], planes.shape[2]))
         x = planes[places[:count]]
         seen = zero_filled(torch.from_numpy(planes[places[count:]]), how, rng)
         cut = drawn_cut(x, self.config.patch, rng)
@@ -115,6 +116,7 @@ class CineDataset(Dataset[Item]):
     def _still(self, ref: SliceRef, rng: Rng) -> tuple[Tensor, Tensor, Tensor, Degradation]:
         how = self._scan(rng, frames=1)
         planes = self._planes(ref, [ref.frame], rng)
+        how = how.of((planes.shape[1], planes.shape[2]))
         seen = zero_filled(torch.from_numpy(planes), how, rng)
         cut = drawn_cut(planes, self.config.patch, rng)
         x, seen = (cut.around(frames) for frames in (torch.from_numpy(planes), seen))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -37,6 +37,14 @@ class Degradation:
     def exact(self) -> bool:
         """Whether the measured k-space is the image's own."""
         return self.noise == 0 and not self.photographic
+
+    def of(self, matrix: tuple[int, int]) -> Degradation:
+        """Return this degradation of an image of `matrix`, with the parts that whole lines of its k-space make."""
+        if self.photographic:
+            low = matrix[0] // self.photographic, matrix[1] // self.photographic
+        else:
+            low = measured_matrix(matrix, self.parts)
+        return replace(self, parts=(low[0] / matrix[0], low[1] / matrix[1]))
 
 
 def drawn_degradation(

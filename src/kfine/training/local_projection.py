@@ -35,4 +35,6 @@ def low_pass(x: Tensor, parts: Tensor) -> Tensor:
 
 def _inside(n: int, part: Tensor) -> Tensor:
     """Return (image, n) bool: which of n frequencies, in the order of the FFT, lie in the middle `part` (image,)."""
-    return torch.fft.fftfreq(n, device=part.device).abs() <= 0.5 * part[:, None]
+    # Of an even block the outermost line is measured on one side only (decision 2): it counts as outside.
+    inside = torch.fft.fftfreq(n, device=part.device).abs() < 0.5 * part[:, None]
+    return inside | (part[:, None] >= 1)

@@ -50,6 +50,7 @@ class StillDataset(Dataset[Item]):
         image, scaling = self.volumes.get(ref.path)
         stored = np.abs(image.voxels[ref.frame : ref.frame + 1, ref.slice])
         planes = drawn_planes(stored, image, scaling=scaling, config=self.config, rng=rng)
+        how = how.of((planes.shape[1], planes.shape[2]))
         cut = drawn_cut(planes, self.config.patch, rng)
         x = torch.from_numpy(planes)
         guide = guide_of(zero_filled(x, how, rng), how.parts)
