@@ -157,6 +157,26 @@ def test_the_adversaries_learn_in_bfloat16_by_features_as_they_are_packaged(fold
     assert lost["bfloat16"] != lost["float32"]
 
 
+def test_once_the_adversary_has_begun_the_decoder_may_learn_alone(folders, runs, tmp_path):
+    """The latents of four updates are those of the two before it began; what is made of them is not."""
+    adversary = {"widths": [8, 8], "after": 2, "images": 3, "alone": True}
+    task, after = task_of("autoencoder", folders, runs, adversary=adversary), {}
+
+    def keep(step, _):
+        state = task.network.autoencoder.state_dict()
+        after[step] = {name: tensor.clone() for name, tensor in state.items()}
+
+    train(task, out=tmp_path / "run", devices=CPU, on_step=keep)
+
+    def same(step):
+        return {name for name in after[step] if torch.equal(after[step][name], after[step - 1][name])}
+
+    latents = {name for name in after[1] if name.startswith(("encoder", "to_latent", "quantiser"))}
+    assert latents <= same(3) & same(4)
+    assert not latents & same(2)
+    assert not any(name.startswith("decoder.last") for name in same(3) | same(4))
+
+
 def test_subjects_that_an_earlier_stage_may_have_learned_from_are_named(folders, runs):
     data = DATA | {"validation": ["sub-1", "sub-2"]}
     task = VQGANTask(autoencoder_config(data=data), folders, regression=runs / "srresnet" / "model")

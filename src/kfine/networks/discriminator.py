@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from kfine.networks.blocks import Stem
+
+_MAGNIFIED = (
+    8.0  # differences are about an eighth of the contrast of an image; the layers can only weaken them
+)
 MOST = 1e4  # bound of the adaptive weight, as in the code of Esser et al.
 
 
@@ -21,7 +26,8 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         widths: channels a convolution; n = 2, 3, 4 of them judge patches of 16, 34, 70 pixels a side.
-        sees: whether it is shown, beside the image, what the image was decoded with.
+        sees: whether it is shown, beside the image, what the image was decoded with, and then the image as what it has
+            beyond that, magnified: all that can give a decoded image away.
     """
 
     def __init__(self, *, widths: Sequence[int] = (32, 64, 128, 256), sees: bool = False) -> None:
@@ -29,7 +35,8 @@ class PatchDiscriminator(nn.Module):
         self.sees, layers = sees, []
         for number, (a, b) in enumerate(itertools.pairwise([1 + sees, *widths])):
             stride = 2 if number < len(widths) - 1 else 1
-            layers += [spectral_norm(nn.Conv2d(a, b, 4, stride=stride, padding=1)), nn.LeakyReLU(0.2)]
+            kind = nn.Conv2d if number else Stem
+            layers += [spectral_norm(kind(a, b, 4, stride=stride, padding=1)), nn.LeakyReLU(0.2)]
         last = spectral_norm(nn.Conv2d(widths[-1], 1, 4, padding=1))
         self.layers = nn.Sequential(*layers, last)
 
@@ -46,7 +53,7 @@ class PatchDiscriminator(nn.Module):
             raise ValueError(
                 "expected what the image was decoded with: the discriminator was built to see it"
             )
-        return self.layers(torch.cat([x, seen], dim=1))
+        return self.layers(torch.cat([_MAGNIFIED * (x - seen), seen], dim=1))
 
 
 class VGGDiscriminator(nn.Module):
@@ -68,7 +75,8 @@ class VGGDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         for number, (a, b) in enumerate(itertools.pairwise(widths)):
             stride = 1 + number % 2
-            layers += [spectral_norm(nn.Conv2d(a, b, 3, stride=stride, padding=1)), nn.LeakyReLU(0.2)]
+            kind = nn.Conv2d if number else Stem
+            layers += [spectral_norm(kind(a, b, 3, stride=stride, padding=1)), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         dense = spectral_norm(nn.Linear(widths[-1] * (patch // 16) ** 2, 16 * width))
         self.verdict = nn.Sequential(dense, nn.LeakyReLU(0.2), spectral_norm(nn.Linear(16 * width, 1)))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kfine.errors import InputError, ModelError
+from kfine.networks.blocks import Stem
 
 SMALLEST = 17  # pixels a side: below, the third pooling has nothing left to pool
 
@@ -136,7 +137,7 @@ def _layer(place: int) -> nn.Module:
     if place in _FIRES:
         return _Fire(*_FIRES[place])
     if place == 0:
-        return nn.Conv2d(3, 64, 3, stride=2)
+        return Stem(3, 64, 3, stride=2)
     return nn.ReLU() if place == 1 else nn.MaxPool2d(3, stride=2, ceil_mode=True)
 
 

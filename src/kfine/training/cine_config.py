@@ -94,6 +94,8 @@ class AdversaryConfig(Section):
         widths: channels a convolution of the discriminator.
         sees: whether the discriminator sees the prediction beside the image.
         after: updates before it begins.
+        alone: whether from then on the decoder alone learns: the latents stay what they are, and finer texture than
+            they hold is the decoder's business.
         weight: of the adversarial loss, times its adaptive weight.
         features: weight of the SqueezeNet feature distance, where its arrays are given.
         learning_rate: the discriminator's peak.
@@ -103,6 +105,7 @@ class AdversaryConfig(Section):
     widths: Annotated[tuple[Positive, ...], Field(min_length=2)] = (32, 64, 128)
     sees: bool = True
     after: Annotated[int, Field(ge=0)] = 1500
+    alone: bool = False
     weight: Annotated[float, Field(ge=0)] = 0.1
     features: Annotated[float, Field(ge=0)] = 0.5
     learning_rate: PositiveFloat = 4e-4
