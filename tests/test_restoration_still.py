@@ -19,7 +19,7 @@ def test_any_matrix_and_nothing_measured_is_contradicted(tiny_still, method, low
     assert np.isfinite(result.mean.voxels).all()
     assert (result.std is not None) == (method == "ldm")
     baseline = kfine.restore(image, matrix=high, method="zero-filling").mean
-    assert np.abs(result.mean.voxels - baseline.voxels).max() > 1  # the network does something
+    assert np.abs(result.mean.voxels - baseline.voxels).max() > 0.1  # untrained, it does something
 
 
 def test_measured_kspace_keeps_its_phase(tiny_still):
