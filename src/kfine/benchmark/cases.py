@@ -32,8 +32,8 @@ from kfine.parts import Parts
 from kfine.streaming import Arrays
 
 SAMPLE = ", one sample"
-# What cannot change a score: the command line, training, and how a report looks.
 _LONGEST = 120  # bytes of a name of ours; file systems take 255
+# What cannot change a score: the command line, training, and how a report looks.
 _NO_MATTER = ("cli", "training", "report")
 
 

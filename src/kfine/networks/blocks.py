@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MAGNIFIED = 8.0  # what a prediction lacks is about an eighth of the contrast of an image
+
 Layer = TypeVar("Layer", bound=nn.Module)
 
 

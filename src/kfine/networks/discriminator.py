@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from kfine.networks.blocks import Stem
+from kfine.networks.blocks import MAGNIFIED, Stem
 
-_MAGNIFIED = (
-    8.0  # differences are about an eighth of the contrast of an image; the layers can only weaken them
-)
 MOST = 1e4  # bound of the adaptive weight, as in the code of Esser et al.
 
 
@@ -27,7 +24,7 @@ class PatchDiscriminator(nn.Module):
     Args:
         widths: channels a convolution; n = 2, 3, 4 of them judge patches of 16, 34, 70 pixels a side.
         sees: whether it is shown, beside the image, what the image was decoded with, and then the image as what it has
-            beyond that, magnified: all that can give a decoded image away.
+            beyond that, magnified, for normalised layers can only weaken it: all that can give a decoded image away.
     """
 
     def __init__(self, *, widths: Sequence[int] = (32, 64, 128, 256), sees: bool = False) -> None:
@@ -53,7 +50,7 @@ class PatchDiscriminator(nn.Module):
             raise ValueError(
                 "expected what the image was decoded with: the discriminator was built to see it"
             )
-        return self.layers(torch.cat([_MAGNIFIED * (x - seen), seen], dim=1))
+        return self.layers(torch.cat([MAGNIFIED * (x - seen), seen], dim=1))
 
 
 class VGGDiscriminator(nn.Module):

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kfine.networks.blocks import blind_to_brightness, pad_to_multiple
+from kfine.networks.blocks import MAGNIFIED, blind_to_brightness, pad_to_multiple
 from kfine.networks.space_time import SpaceTimeUNet
 from kfine.networks.srresnet import SRResNet
 from kfine.networks.vqgan import VQGAN
-
-_MAGNIFIED = 8.0  # differences are about an eighth of the contrast of an image
 
 
 class ResidualLDM(nn.Module, ABC):
@@ -118,7 +116,7 @@ class ResidualLDM(nn.Module, ABC):
             (batch, factor^2 (1 + IMAGES) + FACTS, frame, ceil(row / factor), ceil(column / factor)).
         """
         factor = self._autoencoder.factor
-        apart = _MAGNIFIED * (guide[:, : self.IMAGES] - predicted[:, None])
+        apart = MAGNIFIED * (guide[:, : self.IMAGES] - predicted[:, None])
         shown = torch.cat([predicted[:, None], apart], dim=1).transpose(1, 2)
         planes = pad_to_multiple(shown.flatten(0, 1), factor)
         pixels = F.pixel_unshuffle(planes, factor).unflatten(0, shown.shape[:2]).transpose(1, 2)
