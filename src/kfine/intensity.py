@@ -13,6 +13,7 @@ from kfine.errors import InputError
 # Arrays of either library go through the same two lines.
 Voxels = TypeVar("Voxels", bound=Any)
 
+AIR = -1.0  # in model units
 QUANTILE = 0.999
 HEADROOM = 0.9
 

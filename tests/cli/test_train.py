@@ -123,6 +123,7 @@ STAGES = {
     "cine-regression": "[network]\nwidths = [8]\nblocks = 1",
     "vqgan": "[network]\nfactor = 2\nwidths = [8]\nblocks = 1\ncodes = 8\n[adversary]\nafter = 1\nwidths = [8, 8]",
     "cine-ldm": "[network]\nwidths = [8]\nblocks = 1\n[diffusion]\nmeasured = 2",
+    "cine-decoder": "[adversary]\nwidths = [8, 8]\n[drawing]\nsteps = 1",
 }
 
 
@@ -137,6 +138,7 @@ def stages(tmp_path):
     calls["cine-regression"]["--workers"] = 0
     calls["vqgan"] |= {"--regression": tmp_path / "cine-regression" / "model"}
     calls["cine-ldm"] |= {"--autoencoder": tmp_path / "vqgan" / "model"}
+    calls["cine-decoder"] |= {"--ldm": tmp_path / "cine-ldm" / "model"}
     return calls, pictures
 
 
@@ -160,6 +162,7 @@ STILL_STAGES = {
     "srgan": "[adversary]\nwidth = 4",
     "autoencoder": "[network]\nfactor = 2\nwidths = [8]\nblocks = 1\ncodes = 8\n[adversary]\nwidths = [8, 8]",
     "ldm": "[network]\nwidths = [8]\nblocks = 1\n[diffusion]\nmeasured = 2",
+    "decoder": "[adversary]\nwidths = [8, 8]\n[drawing]\nsteps = 1",
 }
 
 
@@ -174,6 +177,7 @@ def still_stages(tmp_path):
     calls["srgan"] |= {"--generator": tmp_path / "srresnet" / "model"}
     calls["autoencoder"] |= {"--regression": tmp_path / "srresnet" / "model"}
     calls["ldm"] |= {"--autoencoder": tmp_path / "autoencoder" / "model"}
+    calls["decoder"] |= {"--ldm": tmp_path / "ldm" / "model"}
     return calls, hearts
 
 
@@ -186,7 +190,7 @@ def test_the_still_methods(command, still_stages, tmp_path):
         assert done.code == 0, done.err
         assert done.lines == [str(tmp_path / stage / "model")]
         model = load_model(tmp_path / stage / "model")
-        assert model.method == stage
+        assert model.method == ("ldm" if stage == "decoder" else stage)
         assert model.config["ranges"]["scale"] == [1.0, 4.5]
 
 
@@ -199,6 +203,7 @@ def test_the_still_methods(command, still_stages, tmp_path):
         ("srgan", {"--generator": "brain"}, 5, "expected a model of method srresnet, got vdm"),
         ("autoencoder", {"--regression": None}, 2, "--regression"),
         ("ldm", {"--autoencoder": "brain"}, 5, "expected a model of method autoencoder, got vdm"),
+        ("decoder", {"--ldm": "brain"}, 5, "expected a model of method ldm, got vdm"),
     ],
 )
 def test_wrong_still_calls_leave_nothing(
@@ -218,13 +223,14 @@ def arguments(call):
     return [part for item in call.items() for part in item if part is not None]
 
 
-def test_the_three_stages_of_the_cine_system(command, stages, tmp_path):
+def test_the_four_stages_of_the_cine_system(command, stages, tmp_path):
     calls, pictures = stages
     torch.manual_seed(0)
     weights = SqueezeNetFeatures().state_dict()
     weights |= {"classifier.1.weight": torch.randn(1000, 512, 1, 1), "classifier.1.bias": torch.zeros(1000)}
     save_file({name: w.contiguous() for name, w in weights.items()}, tmp_path / "squeezenet.safetensors")
-    calls["vqgan"]["--features"] = tmp_path / "squeezenet.safetensors"
+    for stage in ("vqgan", "cine-decoder"):
+        calls[stage]["--features"] = tmp_path / "squeezenet.safetensors"
     for stage, call in calls.items():
         done = command("train", stage, *arguments(call), "--data", pictures, "--accelerator", "cpu")
         assert done.code == 0, done.err
@@ -250,6 +256,7 @@ def test_the_three_stages_of_the_cine_system(command, stages, tmp_path):
         ("vqgan", {"--regression": "brain"}, 5, "expected a model of method cine-regression, got vdm"),
         ("cine-ldm", {"--autoencoder": "brain"}, 5, "expected a model of method vqgan, got vdm"),
         ("cine-ldm", {"--config": "cine-ldm.toml", "--workers": -1}, 2, "--workers"),
+        ("cine-decoder", {"--ldm": "brain"}, 5, "expected a model of method cine-ldm, got vdm"),
     ],
 )
 def test_wrong_cine_calls_leave_nothing(

@@ -8,6 +8,7 @@ from PIL import Image as Picture
 from kfine.image import Image
 from kfine.io import write
 from kfine.training.cine_config import (
+    CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
     VQGANTrainingConfig,
@@ -71,6 +72,12 @@ def ldm_config(**changes):
     return CineLDMTrainingConfig.model_validate(
         _tables(UNET) | {"diffusion": {"measured": 4, "levels": 2}} | changes
     )
+
+
+def decoder_config(**changes):
+    tables = {name: table for name, table in _tables({}).items() if name != "network"}
+    adversary = {"adversary": {"widths": [8, 8], "images": 3}, "drawing": {"steps": 2}}
+    return CineDecoderTrainingConfig.model_validate(tables | adversary | changes)
 
 
 def _tables(network):

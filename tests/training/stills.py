@@ -9,6 +9,7 @@ from PIL import Image as Picture
 from kfine.io import write
 from kfine.training.still_config import (
     AutoencoderTrainingConfig,
+    DecoderTrainingConfig,
     LDMTrainingConfig,
     SRGANTrainingConfig,
     StillRegressionTrainingConfig,
@@ -63,6 +64,12 @@ def ldm_config(**changes):
     return LDMTrainingConfig.model_validate(
         _tables(network) | {"diffusion": {"measured": 4, "levels": 2}} | changes
     )
+
+
+def decoder_config(**changes):
+    tables = {name: table for name, table in _tables({}).items() if name != "network"}
+    adversary = {"adversary": {"widths": [8, 8], "images": 3}, "drawing": {"steps": 2}}
+    return DecoderTrainingConfig.model_validate(tables | adversary | changes)
 
 
 def _tables(network):

@@ -12,6 +12,7 @@ from kfine.errors import InputError, ModelError
 from kfine.io import write
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.vdm import VDM
+from kfine.training.decoder import DecoderTask
 from kfine.training.ldm import LDMTask
 from kfine.training.loop import Devices, train
 from kfine.training.regression import RegressionTask
@@ -22,6 +23,7 @@ from tests.training.cines import (
     DATA,
     REPORT,
     cine,
+    decoder_config,
     ldm_config,
     regression_config,
     vqgan_config,
@@ -47,6 +49,7 @@ def runs(folders, tmp_path_factory):
         devices=CPU,
     )
     train(LDMTask(ldm_config(), folders, autoencoder=out / "vqgan" / "model"), out=out / "ldm", devices=CPU)
+    train(DecoderTask(decoder_config(), folders, ldm=out / "ldm" / "model"), out=out / "decoder", devices=CPU)
     return out
 
 
@@ -55,6 +58,7 @@ def task_of(stage, folders, runs):
         "regression": lambda: RegressionTask(regression_config(), folders),
         "vqgan": lambda: VQGANTask(vqgan_config(), folders, regression=runs / "regression" / "model"),
         "ldm": lambda: LDMTask(ldm_config(), folders, autoencoder=runs / "vqgan" / "model"),
+        "decoder": lambda: DecoderTask(decoder_config(), folders, ldm=runs / "ldm" / "model"),
     }[stage]()
 
 
@@ -76,8 +80,9 @@ FIGURES = {
         "perplexity",
     },
     "ldm": {"loss", "psnr_prediction", "psnr_codes", "psnr_sample", "psnr_mean"},
+    "decoder": {"l1", "energy", "energy_ratio", "discriminator", "psnr_sample", "psnr_mean"},
 }
-METHODS = {"regression": "cine-regression", "vqgan": "vqgan", "ldm": "cine-ldm"}
+METHODS = {"regression": "cine-regression", "vqgan": "vqgan", "ldm": "cine-ldm", "decoder": "cine-ldm"}
 
 
 @pytest.mark.parametrize("stage", list(FIGURES))
@@ -175,6 +180,11 @@ def test_each_stage_holds_the_stages_before_it_unchanged(runs):
         assert all(torch.equal(before[name], after[name]) for name in unchanged)
         assert later.config["earlier"]["sha256"] == earlier.digest
     assert ldm.config["earlier"]["earlier"]["method"] == "cine-regression"
+    decoder = load_model(runs / "decoder" / "model")
+    before, after = ldm.network.state_dict(), decoder.network.state_dict()
+    learned = {name for name in before if not torch.equal(before[name], after[name])}
+    parts = tuple(f"autoencoder.{part}." for part in ("from_latent", "look", "decoder"))
+    assert learned == {name for name in before if name.startswith(parts)}
 
 
 def test_the_networks_learn(runs, folders):

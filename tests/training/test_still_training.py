@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 import kfine
 from kfine.checkpoint import load_model, read_tensors
 from kfine.errors import InputError, ModelError
+from kfine.training.decoder import DecoderTask
 from kfine.training.items import flat
 from kfine.training.ldm import LDMTask
 from kfine.training.loop import Devices, train
@@ -24,6 +25,7 @@ from tests.training.stills import (
     SRRESNET,
     UNET,
     autoencoder_config,
+    decoder_config,
     ldm_config,
     regression_config,
     srgan_config,
@@ -31,7 +33,8 @@ from tests.training.stills import (
 )
 
 CPU = Devices("cpu", workers=0)
-STAGES = ("srresnet", "small-unet", "srgan", "autoencoder", "ldm")
+STAGES = ("srresnet", "small-unet", "srgan", "autoencoder", "ldm", "decoder")
+METHODS = {"decoder": "ldm"}  # others serve the method of their name
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,9 @@ def task_of(stage, folders, runs, *, features=None, **changes):
             autoencoder_config(**changes), folders, regression=runs / "srresnet" / "model", features=features
         ),
         "ldm": lambda: LDMTask(ldm_config(), folders, autoencoder=runs / "autoencoder" / "model"),
+        "decoder": lambda: DecoderTask(
+            decoder_config(**changes), folders, ldm=runs / "ldm" / "model", features=features
+        ),
     }[stage]()
 
 
@@ -74,13 +80,14 @@ FIGURES = {
     "srgan": {"l1", "adversarial_weight", "discriminator", "psnr_prediction_x2"},
     "autoencoder": {"l1", "commitment", "discriminator", "psnr_codes_x2", "psnr_latents_x3", "codes_used"},
     "ldm": {"loss", "psnr_prediction_x2", "psnr_codes_x2", "psnr_sample_x2", "psnr_mean_x3"},
+    "decoder": {"l1", "energy", "energy_ratio", "discriminator", "psnr_sample_x2", "psnr_mean_x3"},
 }
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_leaves_a_model_a_log_and_a_picture(runs, stage):
     model = load_model(runs / stage / "model")
-    assert model.method == stage
+    assert model.method == METHODS.get(stage, stage)
     assert model.config["training"]["finished_steps"] == 4
     last = rows(runs / stage)[-1]
     assert all(last[name] for name in FIGURES[stage])
@@ -91,11 +98,11 @@ def test_a_run_leaves_a_model_a_log_and_a_picture(runs, stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_was_trained_restores_and_contradicts_nothing(runs, stage):
     image = kfine.Image(phantom((1, 1, 13, 12)))
-    method = {"autoencoder": "regression"}.get(stage, stage)
+    method = {"autoencoder": "regression"}.get(stage, METHODS.get(stage, stage))
     result = kfine.restore(image, matrix=(31, 30), model=runs / stage / "model")
     assert result.provenance["method"] == method
     assert result.residual < 1e-5
-    assert (result.std is None) == (stage != "ldm")
+    assert (result.std is None) == (method != "ldm")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -141,7 +148,7 @@ def test_workers_change_nothing(folders, runs, tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("stage", ["srgan", "autoencoder"])
+@pytest.mark.parametrize("stage", ["srgan", "autoencoder", "decoder"])
 def test_the_adversaries_learn_in_bfloat16_by_features_as_they_are_packaged(folders, runs, tmp_path, stage):
     """The same pieces in the same order: rounding alone is between the two precisions."""
     np.savez(tmp_path / "squeezenet.npz", **numbered_arrays())
@@ -157,24 +164,13 @@ def test_the_adversaries_learn_in_bfloat16_by_features_as_they_are_packaged(fold
     assert lost["bfloat16"] != lost["float32"]
 
 
-def test_once_the_adversary_has_begun_the_decoder_may_learn_alone(folders, runs, tmp_path):
-    """The latents of four updates are those of the two before it began; what is made of them is not."""
-    adversary = {"widths": [8, 8], "after": 2, "images": 3, "alone": True}
-    task, after = task_of("autoencoder", folders, runs, adversary=adversary), {}
-
-    def keep(step, _):
-        state = task.network.autoencoder.state_dict()
-        after[step] = {name: tensor.clone() for name, tensor in state.items()}
-
-    train(task, out=tmp_path / "run", devices=CPU, on_step=keep)
-
-    def same(step):
-        return {name for name in after[step] if torch.equal(after[step][name], after[step - 1][name])}
-
-    latents = {name for name in after[1] if name.startswith(("encoder", "to_latent", "quantiser"))}
-    assert latents <= same(3) & same(4)
-    assert not latents & same(2)
-    assert not any(name.startswith("decoder.last") for name in same(3) | same(4))
+def test_the_decoder_alone_learns_on_drawn_latents(runs):
+    before, after = (load_model(runs / stage / "model") for stage in ("ldm", "decoder"))
+    old, new = before.network.state_dict(), after.network.state_dict()
+    learned = {name for name in old if not torch.equal(old[name], new[name])}
+    parts = tuple(f"autoencoder.{part}." for part in ("from_latent", "look", "decoder"))
+    assert learned == {name for name in old if name.startswith(parts)}
+    assert after.config["earlier"]["sha256"] == before.digest
 
 
 def test_subjects_that_an_earlier_stage_may_have_learned_from_are_named(folders, runs):
@@ -225,6 +221,10 @@ def test_the_latent_model_holds_the_stages_before_it_unchanged(runs):
         (
             lambda folders, runs: LDMTask(ldm_config(), folders, autoencoder=runs / "srresnet" / "model"),
             "--autoencoder model: expected a model of method autoencoder, got srresnet",
+        ),
+        (
+            lambda folders, runs: DecoderTask(decoder_config(), folders, ldm=runs / "autoencoder" / "model"),
+            "--ldm model: expected a model of method ldm, got autoencoder",
         ),
     ],
 )

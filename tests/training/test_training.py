@@ -15,6 +15,7 @@ import kfine
 from kfine.checkpoint import load_model, packaged_models, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.training.cine_config import (
+    CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
     VQGANTrainingConfig,
@@ -31,6 +32,7 @@ from kfine.training.log import Log
 from kfine.training.loop import Devices, train
 from kfine.training.still_config import (
     AutoencoderTrainingConfig,
+    DecoderTrainingConfig,
     LDMTrainingConfig,
     SRGANTrainingConfig,
     StillRegressionTrainingConfig,
@@ -273,6 +275,8 @@ KINDS = {
     "srgan": SRGANTrainingConfig,
     "autoencoder": AutoencoderTrainingConfig,
     "ldm": LDMTrainingConfig,
+    "decoder": DecoderTrainingConfig,
+    "cine-decoder": CineDecoderTrainingConfig,
 }
 
 

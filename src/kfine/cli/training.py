@@ -10,10 +10,10 @@ import typer
 from kfine.cli.parameters import Cines, Features, TrainConfig
 from kfine.cli.sharing import takes
 from kfine.cli.training_run import Run
-from kfine.cli.training_stills import autoencoder, ldm, srgan, srresnet
+from kfine.cli.training_stills import autoencoder, decoder, ldm, srgan, srresnet
 
 train_app = typer.Typer(no_args_is_help=False)
-for _command in (srresnet, srgan, autoencoder, ldm):
+for _command in (srresnet, srgan, autoencoder, ldm, decoder):
     train_app.command()(_command)
 
 
@@ -60,7 +60,7 @@ def cine_regression(
     data: Cines,
     run: Run,
 ) -> None:
-    """Train the cine regressor: stage 1 of 3 of cine-ldm, and a method of its own.
+    """Train the cine regressor: stage 1 of 4 of cine-ldm, and a method of its own.
 
     [bold]kfine train cine-regression --config configs/cine-regression.toml \
 --data CINES --data FRAMES --out runs/regression[/bold]
@@ -88,7 +88,7 @@ def vqgan(
     run: Run,
     features: Features = None,
 ) -> None:
-    """Train the cine autoencoder: stage 2 of 3 of cine-ldm.
+    """Train the cine autoencoder: stage 2 of 4 of cine-ldm.
 
     [bold]kfine train vqgan --config configs/cine-vqgan.toml --data CINES --data FRAMES \
 --regression runs/regression/model --out runs/vqgan[/bold]
@@ -115,7 +115,7 @@ def cine_ldm(
     ],
     run: Run,
 ) -> None:
-    """Train the cine latent diffusion model: stage 3 of 3 of cine-ldm.
+    """Train the cine latent diffusion model: stage 3 of 4 of cine-ldm.
 
     [bold]kfine train cine-ldm --config configs/cine-ldm.toml --data CINES --data FRAMES \
 --autoencoder runs/vqgan/model --out runs/cine-ldm[/bold]
@@ -130,3 +130,29 @@ def cine_ldm(
     from kfine.training.ldm import LDMTask
 
     run.train(LDMTask(settings, data, autoencoder=autoencoder))
+
+
+@train_app.command()
+@takes(run=Run)
+def cine_decoder(
+    config: TrainConfig,
+    data: Cines,
+    ldm: Annotated[Path, typer.Option(metavar="DIR", help="Model folder that kfine train cine-ldm made.")],
+    run: Run,
+    features: Features = None,
+) -> None:
+    """Train the cine decoder on drawn latents, for sharp samples: stage 4 of 4 of cine-ldm.
+
+    [bold]kfine train cine-decoder --config configs/cine-decoder.toml --data CINES \
+--data FRAMES --ldm runs/cine-ldm/model --features SQUEEZENET --out runs/cine-decoder[/bold]
+    """
+    run.check(data)
+
+    from kfine.training.cine_config import CineDecoderTrainingConfig
+    from kfine.training.config import read_training_config
+
+    settings = read_training_config(config, CineDecoderTrainingConfig)
+
+    from kfine.training.decoder import DecoderTask
+
+    run.train(DecoderTask(settings, data, ldm=ldm, features=features))

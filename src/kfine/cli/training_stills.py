@@ -1,4 +1,4 @@
-"""kfine train srresnet, srgan, autoencoder and ldm: the methods of single images."""
+"""kfine train srresnet, srgan, autoencoder, ldm and decoder: the methods of single images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def srresnet(
 ) -> None:
     """Train a regression of single images: srresnet, or small-unet if the config says so.
 
-    A method of its own, where srgan starts, and stage 1 of 3 of ldm.
+    A method of its own, where srgan starts, and stage 1 of 4 of ldm.
 
     [bold]kfine train srresnet --config configs/srresnet.toml --data BRAINS \
 --data HEARTS --out runs/srresnet[/bold]
@@ -74,7 +74,7 @@ def autoencoder(
     run: Run,
     features: Features = None,
 ) -> None:
-    """Train the autoencoder of single images: stage 2 of 3 of ldm.
+    """Train the autoencoder of single images: stage 2 of 4 of ldm.
 
     [bold]kfine train autoencoder --config configs/autoencoder.toml --data BRAINS \
 --data HEARTS --regression runs/srresnet/model --out runs/autoencoder[/bold]
@@ -100,7 +100,7 @@ def ldm(
     ],
     run: Run,
 ) -> None:
-    """Train the latent diffusion model of single images: stage 3 of 3 of ldm.
+    """Train the latent diffusion model of single images: stage 3 of 4 of ldm.
 
     [bold]kfine train ldm --config configs/ldm.toml --data BRAINS --data HEARTS \
 --autoencoder runs/autoencoder/model --out runs/ldm[/bold]
@@ -115,3 +115,28 @@ def ldm(
     from kfine.training.ldm import LDMTask
 
     run.train(LDMTask(settings, data, autoencoder=autoencoder))
+
+
+@takes(run=Run)
+def decoder(
+    config: TrainConfig,
+    data: Stills,
+    ldm: Annotated[Path, typer.Option(metavar="DIR", help="Model folder that kfine train ldm made.")],
+    run: Run,
+    features: Features = None,
+) -> None:
+    """Train the decoder on drawn latents, for sharp samples: stage 4 of 4 of ldm.
+
+    [bold]kfine train decoder --config configs/decoder.toml --data BRAINS --data HEARTS \
+--ldm runs/ldm/model --features SQUEEZENET --out runs/decoder[/bold]
+    """
+    run.check(data)
+
+    from kfine.training.config import read_training_config
+    from kfine.training.still_config import DecoderTrainingConfig
+
+    settings = read_training_config(config, DecoderTrainingConfig)
+
+    from kfine.training.decoder import DecoderTask
+
+    run.train(DecoderTask(settings, data, ldm=ldm, features=features))

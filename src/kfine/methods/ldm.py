@@ -118,7 +118,7 @@ class LDMMethod:
             z = self._latents(scan, origin, condition, seeds[first : first + at_once], draws.on_step)
             for one in z.split(1):
                 pairs = zip(one.split(draws.at_once, dim=2), planes, strict=True)
-                drawn.append(project(torch.cat([decode(*pair) for pair in pairs], dim=1)[0]))
+                drawn.append(project.of_magnitudes(torch.cat([decode(*pair) for pair in pairs], dim=1)[0]))
         return torch.stack(drawn)
 
     def _latents(

@@ -62,6 +62,6 @@ class LDMRegression:
             predicted = predict(
                 self.network, projection, turned=self.turned, device=self.device, precision=self.precision
             )
-            slices.append(projection(predicted.raw))
+            slices.append(projection.of_magnitudes(predicted.raw))
             draws.on_step(1)
         return torch.stack(slices)[:, None]

@@ -20,7 +20,7 @@ from kfine.networks.quantiser import codebook_use
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.srresnet import SRResNet
 from kfine.networks.still_ldm import StillLDM
-from kfine.training.cine_config import AdversaryConfig
+from kfine.training.cine_config import JudgeConfig
 from kfine.training.items import Item
 from kfine.training.ldm_objectives import held_to_scan, shown
 from kfine.training.still_config import VGGAdversaryConfig
@@ -52,7 +52,7 @@ class AutoencoderObjective(nn.Module):
     """
 
     def __init__(
-        self, network: ResidualLDM, features: SqueezeNetFeatures | None, weights: AdversaryConfig
+        self, network: ResidualLDM, features: SqueezeNetFeatures | None, weights: JudgeConfig
     ) -> None:
         super().__init__()
         self.network, self.features, self.weights = network, features, weights
@@ -66,7 +66,7 @@ class AutoencoderObjective(nn.Module):
         assert autoencoder is not None
         x, seen = (frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, shown(self.network, item)))
         decoded, quantised = (result := autoencoder(x, seen)).x.float(), result.quantised
-        loss, figures = _judged(
+        loss, figures = judged(
             decoded, x, seen, judge, features=self.features, weights=self.weights, last=autoencoder.last_layer
         )
         figures = {
@@ -105,7 +105,7 @@ class GeneratorObjective(nn.Module):
         assert isinstance(generator, SRResNet)
         made = held_to_scan(self.network.predict(item.guide, cyclic=False), item)
         before = self.network.blend(item.guide)
-        loss, figures = _judged(
+        loss, figures = judged(
             made,
             item.x,
             before,
@@ -132,27 +132,29 @@ class DiscriminatorObjective(nn.Module):
 Parts = dict[str, Tensor]
 
 
-def _judged(
+def judged(
     made: Tensor,
     x: Tensor,
     before: Tensor,
     judge: PatchDiscriminator | VGGDiscriminator | None,
     *,
     features: SqueezeNetFeatures | None,
-    weights: AdversaryConfig | VGGAdversaryConfig,
+    weights: JudgeConfig | VGGAdversaryConfig,
     last: Tensor,
+    drawn: Tensor | None = None,
 ) -> tuple[Tensor, Parts]:
     """Return the loss of images `made` for `x` (image, 1, row, column), relative to what `before` lacks, and its parts.
 
     judge: the adversary; None: not yet.
     last: the weight of the last layer that made them, by which the adversarial loss is weighed.
+    drawn: what is judged in place of `made`, by the same layers.
     """
     zero = x.new_zeros(())
     parts, relative = _distances(made, x, before, features=features)
     content = relative["l1"] + weights.features * relative.get("features", zero)
     adversarial = weight = zero
     if judge is not None:
-        adversarial = adversarial_loss(judge(made, before))
+        adversarial = adversarial_loss(judge(made if drawn is None else drawn, before))
         weight = adaptive_weight(content, adversarial, last=last)
     figures = parts | {f"{name}_relative": part for name, part in relative.items()}
     figures |= {"adversarial": adversarial, "adversarial_weight": weight}

@@ -87,15 +87,12 @@ def check_judged(patch: int, widths: Sequence[int]) -> None:
         )
 
 
-class AdversaryConfig(Section):
+class JudgeConfig(Section):
     """The discriminator, and what the parts of the autoencoder's loss weigh against L1.
 
     Attributes:
         widths: channels a convolution of the discriminator.
         sees: whether the discriminator sees the prediction beside the image.
-        after: updates before it begins.
-        alone: whether from then on the decoder alone learns: the latents stay what they are, and finer texture than
-            they hold is the decoder's business.
         weight: of the adversarial loss, times its adaptive weight.
         features: weight of the SqueezeNet feature distance, where its arrays are given.
         learning_rate: the discriminator's peak.
@@ -104,12 +101,37 @@ class AdversaryConfig(Section):
 
     widths: Annotated[tuple[Positive, ...], Field(min_length=2)] = (32, 64, 128)
     sees: bool = True
-    after: Annotated[int, Field(ge=0)] = 1500
-    alone: bool = False
     weight: Annotated[float, Field(ge=0)] = 0.1
     features: Annotated[float, Field(ge=0)] = 0.5
     learning_rate: PositiveFloat = 4e-4
     images: Positive = 16
+
+
+class AdversaryConfig(JudgeConfig):
+    """Of the autoencoder.
+
+    Attributes:
+        after: updates before the discriminator begins.
+    """
+
+    after: Annotated[int, Field(ge=0)] = 1500
+
+
+class DecoderAdversaryConfig(JudgeConfig):
+    """Of the decoder of drawn latents.
+
+    Attributes:
+        energy: weight of `kfine.training.energy.energy_divergence`.
+    """
+
+    energy: Annotated[float, Field(ge=0)] = 1.0
+
+
+class DrawingConfig(Section):
+    """How the decoder's latents are drawn, see `kfine.methods.ldm.LDMOptions`: as they will be when it is used."""
+
+    steps: Positive = 15
+    start: PositiveFloat | None = 10.0
 
 
 class DiffusionConfig(Section):
@@ -185,3 +207,19 @@ class CineLDMTrainingConfig(Section):
     diffusion: DiffusionConfig = DiffusionConfig()
     optimiser: BaseOptimiserConfig
     report: CineReportConfig = CineReportConfig()
+
+
+class CineDecoderTrainingConfig(Section):
+    """A whole training run of the decoder of a "cine-ldm"."""
+
+    method: Literal["cine-ldm"] = "cine-ldm"
+    data: CineDataConfig = CineDataConfig()
+    adversary: DecoderAdversaryConfig = DecoderAdversaryConfig()
+    drawing: DrawingConfig = DrawingConfig()
+    optimiser: BaseOptimiserConfig
+    report: CineReportConfig = CineReportConfig()
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        check_judged(self.data.patch, self.adversary.widths)
+        return self

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kfine.image import Image
-from kfine.intensity import Scaling
+from kfine.intensity import AIR, Scaling
 from kfine.methods.ranges import TISSUE
 from kfine.training.data import at_matrix, random_symmetry
 from kfine.training.piece_config import PieceConfig
 
 MOVING = 0.7  # part of the clips' pieces that lie around what moves
 MARGIN = 16  # pixels around a piece that motion is estimated with, where the image has them
-AIR = -1.0
 
 Planes = NDArray[np.float32]
 Rng = np.random.Generator
@@ -48,6 +47,20 @@ def flat(batch: Item) -> Item:
     """Return collated items (batch, image, ...) as one (batch * image, ...)."""
     x, guides, kept, parts, exact = (tensor.flatten(0, 1) for tensor in batch[:5])
     return Item(x, guides, kept, parts, exact, bool(torch.as_tensor(batch.cyclic).all()))
+
+
+def frames_of(item: Item, chosen: Tensor) -> Item:
+    """Return the frames `chosen` from all frames of all images, as images of one frame each."""
+    frames = item.x.shape[1]
+    clips = chosen // frames
+    return Item(
+        item.x.flatten(0, 1)[chosen][:, None],
+        item.guide.transpose(1, 2).flatten(0, 1)[chosen][:, :, None],
+        item.kept.flatten()[chosen][:, None],
+        item.parts[clips],
+        item.exact[clips],
+        False,
+    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kfine.image import Image
+from kfine.intensity import AIR
 from kfine.methods.base import Draws
 from kfine.methods.ldm import LDMMethod, LDMOptions
 from kfine.methods.ldm_prediction import Projection, predict
@@ -22,7 +23,6 @@ from kfine.operators.kspace import KSpaceCrop
 from kfine.training.cine_config import CineReportConfig
 from kfine.training.data import SliceRef, Volumes
 from kfine.training.degradation import measured_matrix
-from kfine.training.items import AIR
 from kfine.training.still_config import StillReportConfig
 from kfine.training.validation import psnr, write_sheet
 

@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from kfine.training.cine_config import (
     AdversaryConfig,
+    DecoderAdversaryConfig,
     DiffusionConfig,
+    DrawingConfig,
     UNetConfig,
     VQGANConfig,
     check_judged,
@@ -138,3 +140,19 @@ class LDMTrainingConfig(Section):
     diffusion: DiffusionConfig = DiffusionConfig()
     optimiser: BaseOptimiserConfig
     report: StillReportConfig = StillReportConfig()
+
+
+class DecoderTrainingConfig(Section):
+    """A whole training run of the decoder of an "ldm"."""
+
+    method: Literal["ldm"] = "ldm"
+    data: StillDataConfig = StillDataConfig()
+    adversary: DecoderAdversaryConfig = DecoderAdversaryConfig()
+    drawing: DrawingConfig = DrawingConfig()
+    optimiser: BaseOptimiserConfig
+    report: StillReportConfig = StillReportConfig()
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        check_judged(self.data.patch, self.adversary.widths)
+        return self

@@ -75,18 +75,7 @@ class VQGANTask(AdversarialTask):
         frames = item.x.shape[0] * item.x.shape[1]
         order = torch.randperm(frames, generator=turn.generator)[: self.config.adversary.images]
         begun = turn.step > self.config.adversary.after
-        if begun and self.config.adversary.alone:
-            self._keep_latents()
         yield from self.duel(objectives, item, turn.to_device(order), begun=begun)
-
-    def _keep_latents(self) -> None:
-        """Let encoder and codebook learn nothing more."""
-        autoencoder = self.network.autoencoder
-        assert autoencoder is not None
-        for part in (autoencoder.encoder, autoencoder.to_latent):
-            part.requires_grad_(False)
-        if autoencoder.quantiser is not None:
-            autoencoder.quantiser.eval()
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""

@@ -1,0 +1,87 @@
+"""What the decoder of a latent diffusion model minimises, once the denoiser draws its latents."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kfine.diffusion.samplers import dpm_solver_2m
+from kfine.methods.ldm import LDMOptions
+from kfine.networks.discriminator import PatchDiscriminator
+from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.training.adversarial_objectives import Decoded, judged
+from kfine.training.cine_config import DecoderAdversaryConfig
+from kfine.training.energy import energies, energy_divergence
+from kfine.training.items import Item, frames_of
+from kfine.training.ldm_objectives import held_to_scan, shown
+
+
+class DecoderObjective(nn.Module):
+    """Of true latents the content losses of the autoencoder; of drawn ones a judge's verdict and the energy of detail.
+
+    A drawn image is not the truth, so nothing compares the two point by point: it should look like a true one, and have
+    as much fine detail.  All images are held to the scan, as they will be.
+
+    Args:
+        network: its decoder learns.
+        features: of the feature distance, or None.
+        weights: of the parts.
+        drawing: how latents are drawn.
+    """
+
+    def __init__(
+        self,
+        network: ResidualLDM,
+        features: SqueezeNetFeatures | None,
+        weights: DecoderAdversaryConfig,
+        drawing: LDMOptions,
+    ) -> None:
+        super().__init__()
+        self.network, self.features, self.weights, self.drawing = network, features, weights, drawing
+
+    def forward(self, item: Item, noise: Tensor, chosen: Tensor, judge: PatchDiscriminator) -> Decoded:
+        """Return the loss for the frames `chosen` from all frames of all images.
+
+        The judge's own gradients are its caller's affair.
+
+        noise: standard normal, of the shape of the latents.
+        """
+        network = self.network
+        assert network.autoencoder is not None
+        with torch.no_grad():
+            seen = shown(network, item)
+            latents = [network.encode(item.x, seen), self._drawn(item, seen, noise)]
+            latents = [z.transpose(1, 2).flatten(0, 1)[chosen][:, :, None] for z in latents]
+            seen = seen.flatten(0, 1)[chosen][:, None]
+        item = frames_of(item, chosen)
+        made, drawn = (held_to_scan(network.decode(z, seen), item) for z in latents)
+        loss, figures = judged(
+            made,
+            item.x,
+            seen,
+            judge,
+            features=self.features,
+            weights=self.weights,
+            last=network.autoencoder.last_layer,
+            drawn=drawn,
+        )
+        energy = energy_divergence(drawn, item.x)
+        loss = loss + self.weights.energy * energy
+        ratio = energies(drawn)[0].mean() / energies(item.x)[0].mean()
+        figures = {"loss": loss, "energy": energy, "energy_ratio": ratio} | figures
+        return Decoded(loss, figures, item.x, seen, drawn.detach())
+
+    def _drawn(self, item: Item, seen: Tensor, noise: Tensor) -> Tensor:
+        network, cyclic = self.network, bool(item.cyclic)
+        condition = network.condition(seen, item.guide)
+        sigmas = self.drawing.sigmas().to(noise)
+        start = sigmas[0] * noise
+        if self.drawing.start is not None:
+            start = start + network.encode(seen, seen)
+        return dpm_solver_2m(
+            lambda z, sigma: network.denoise(z, sigma, condition, cyclic=cyclic),
+            start,
+            sigmas,
+            noise=torch.randn_like,
+        )
