@@ -118,7 +118,7 @@ class AdversaryConfig(JudgeConfig):
 
 
 class DecoderAdversaryConfig(JudgeConfig):
-    """Of the decoder of drawn latents.
+    """Of the decoder of drawn latents; of a clip it sees frames that follow one another.
 
     Attributes:
         energy: weight of `kfine.training.energy.energy_divergence`.

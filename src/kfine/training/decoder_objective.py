@@ -12,7 +12,7 @@ from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.training.adversarial_objectives import Decoded, judged
 from kfine.training.cine_config import DecoderAdversaryConfig
-from kfine.training.energy import energies, energy_divergence
+from kfine.training.energy import detail, energy_divergence
 from kfine.training.items import Item, frames_of
 from kfine.training.ldm_objectives import held_to_scan, shown
 
@@ -41,14 +41,17 @@ class DecoderObjective(nn.Module):
         self.network, self.features, self.weights, self.drawing = network, features, weights, drawing
 
     def forward(self, item: Item, noise: Tensor, chosen: Tensor, judge: PatchDiscriminator) -> Decoded:
-        """Return the loss for the frames `chosen` from all frames of all images.
+        """Return the loss for the frames `chosen`; the judge's own gradients are its caller's affair.
 
-        The judge's own gradients are its caller's affair.
-
-        noise: standard normal, of the shape of the latents.
+        Args:
+            item: whole clips, for the latents are drawn of whole clips.
+            noise: standard normal, of the shape of the latents.
+            chosen: (clip, frame), numbers of frames that follow one another, among all frames of all images.
+            judge: the adversary.
         """
-        network = self.network
+        network, clips = self.network, chosen.shape
         assert network.autoencoder is not None
+        chosen = chosen.flatten()
         with torch.no_grad():
             seen = shown(network, item)
             latents = [network.encode(item.x, seen), self._drawn(item, seen, noise)]
@@ -66,9 +69,9 @@ class DecoderObjective(nn.Module):
             last=network.autoencoder.last_layer,
             drawn=drawn,
         )
-        energy = energy_divergence(drawn, item.x)
+        energy = energy_divergence(drawn[:, 0].unflatten(0, clips), item.x[:, 0].unflatten(0, clips))
         loss = loss + self.weights.energy * energy
-        ratio = energies(drawn)[0].mean() / energies(item.x)[0].mean()
+        ratio = detail(drawn)[0].mean() / detail(item.x)[0].mean()
         figures = {"loss": loss, "energy": energy, "energy_ratio": ratio} | figures
         return Decoded(loss, figures, item.x, seen, drawn.detach())
 
