@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from torch.utils.data import default_collate
 
 from kfine.errors import InputError
 from kfine.image import Image, Source
@@ -12,7 +13,8 @@ from kfine.training.cine_config import CineDataConfig
 from kfine.training.cine_data import find_cines, is_of, read_frames, split_cines
 from kfine.training.cine_items import CineDataset
 from kfine.training.degradation import drawn_degradation, leaving_two, measured_matrix
-from kfine.training.items import drawn_cut, true_matrix
+from kfine.training.items import drawn_cut, flat, frames_of, true_matrix
+from kfine.training.ldm_objectives import held_to_scan
 from tests.training.cines import DATA, SIDE, beating, write_cines
 
 CLEAN = {"noise": 0.0, "stored": 1.0, "patch": SIDE}
@@ -205,3 +207,16 @@ def test_pictures_keep_their_grey_values(tmp_path):
 def test_cines_that_are_too_short_are_single_frames(folders):
     items = dataset(folders[:1], frames=9)
     assert {items.kind_of(g) for g in range(20)} == {"still"}
+
+
+def test_frames_taken_out_of_clips_are_held_to_the_scan_as_within_them(folders):
+    items = dataset(folders, every=[2])
+    clips = [g for g in range(40) if items.kind_of(g) == "clip"][:2]
+    item = flat(default_collate([items[g] for g in clips]))
+    chosen = torch.tensor([6, 1, 2])
+    frames = frames_of(item, chosen)
+    estimate = torch.randn(item.x.shape, generator=torch.Generator().manual_seed(0))
+    within = held_to_scan(estimate, item).flatten(0, 1)[chosen]
+    torch.testing.assert_close(held_to_scan(estimate.flatten(0, 1)[chosen][:, None], frames)[:, 0], within)
+    assert torch.equal(frames.x[:, 0], item.x.flatten(0, 1)[chosen])
+    assert set(frames.kept.flatten().tolist()) == {False, True}

@@ -6,17 +6,20 @@ import shutil
 import pytest
 import torch
 from PIL import Image as Picture
+from torch.utils.data import default_collate
 
 from kfine.checkpoint import load_model, read_tensors, save_model
 from kfine.errors import InputError, ModelError
 from kfine.io import write
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.vdm import VDM
+from kfine.training.adversarial_objectives import Decoded
 from kfine.training.decoder import DecoderTask
 from kfine.training.ldm import LDMTask
 from kfine.training.loop import Devices, train
 from kfine.training.regression import RegressionTask
 from kfine.training.supply import supply_of
+from kfine.training.task import Turn
 from kfine.training.vqgan import VQGANTask
 from tests.conftest import TINY
 from tests.training.cines import (
@@ -223,6 +226,28 @@ def test_the_discriminator_begins_late(runs, folders, tmp_path):
     assert moments
     assert not set(moments) & set(late)
     assert "discriminator" not in rows(tmp_path / "late")[-1]
+
+
+def test_the_decoder_sees_frames_that_follow_one_another(runs, folders):
+    task = task_of("decoder", folders, runs)
+    task.open(resumed=False, reports=False)
+    items, shown = task.dataset(40), []
+
+    def objective(item, noise, chosen, judge):
+        shown.append((item, chosen))
+        return Decoded(torch.zeros(()), {}, item.x, item.x, item.x)
+
+    for step in range(20):
+        batch = default_collate([items[2 * step]])
+        turn = Turn(step, torch.Generator().manual_seed(step), lambda x: x)
+        next(task.descents(batch, {"network": objective}, turn))
+    runs_of = [chosen for item, chosen in shown if item.x.shape[1] > 1]
+    assert all((chosen.diff(dim=1) == 1).all() and chosen.shape == (1, 3) for chosen in runs_of)
+    assert {int(chosen[0, 0]) for chosen in runs_of} == {0, 1}  # three of four
+    singles = [chosen for item, chosen in shown if item.x.shape[1] == 1]
+    assert all(chosen.shape == (3, 1) and len(chosen.unique()) == 3 for chosen in singles)
+    assert runs_of
+    assert singles
 
 
 def test_the_wrong_stage_is_named(folders, runs, tmp_path):
