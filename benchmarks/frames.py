@@ -29,13 +29,19 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", default=VALIDATION)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    pictures = sorted(options.data.glob("*.png"))
     for subject in options.subjects:
-        planes = [read_frames(path).voxels[0, 0] for path in pictures if is_of(path.name, subject)]
-        if not planes:
-            raise SystemExit(f"expected pictures of {subject} in {options.data}, found none")
-        kfine.write(Image(np.stack(planes)[None], AFFINE), options.out / f"{subject}.nii.gz")
-        print(f"{subject}: {len(planes)} frames")
+        volume = frames_of(options.data, subject)
+        kfine.write(volume, options.out / f"{subject}.nii.gz")
+        print(f"{subject}: {volume.slices} frames")
+
+
+def frames_of(folder: Path, subject: str) -> Image:
+    """Return a patient's pictures as slices of one volume."""
+    pictures = sorted(folder.glob("*.png"))
+    planes = [read_frames(path).voxels[0, 0] for path in pictures if is_of(path.name, subject)]
+    if not planes:
+        raise SystemExit(f"expected pictures of {subject} in {folder}, found none")
+    return Image(np.stack(planes)[None], AFFINE)
 
 
 if __name__ == "__main__":
