@@ -1,18 +1,22 @@
 """Images held to one slice's measurement: without negative values where there are magnitudes, and only there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from kfine.intensity import AIR
 from kfine.methods.ldm_prediction import Projection
 from kfine.methods.scan import Scan, Timing
-from kfine.operators.kspace import KSpaceCrop
+from kfine.operators.kspace import KSpaceCrop, measurement_of
 from tests.conftest import phantom
 
 
 def projection(*, strength=1.0, real=True, signed=False):
     """Return a phantom in model units (frame, row, column), what is held to its scan, and the phantom blurred."""
     x = torch.from_numpy(phantom((1, 1, 48, 40))[0].copy())
+    x = x * (x > 0.2 * x.max())  # no noise in the air
+    x = torch.nn.functional.avg_pool2d(x[None], 3, stride=1, padding=1)[0]
     x = 1.8 * x / x.max() + AIR
     if signed:
         x[..., 20:] = 2 * AIR - x[..., 20:]
@@ -47,3 +51,23 @@ def test_a_weaker_measurement_is_weaker_with_that_too(strength):
 def test_what_is_no_magnitude_may_be_negative(kind):
     _, held, estimate = projection(**kind)
     assert torch.equal(held.of_magnitudes(estimate), held(estimate))
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.1])
+def test_noise_of_both_signs_is_left_alone(noise):
+    """Its scan is that of an image with negative values, which the projections would put into the fine detail."""
+    _, held, estimate = projection()
+    generator = torch.Generator().manual_seed(0)
+    noisy = replace(held, y=held.y + held.scan.crop(noise * torch.randn(48, 40, generator=generator)))
+    assert torch.equal(noisy.of_magnitudes(estimate), noisy(estimate))
+
+
+def test_dark_points_and_gaps_are_magnitudes_too():
+    """Zero filled they undershoot by half of what is around them; the scan's own pixels do not."""
+    low = torch.full((1, 24, 20), 0.8)
+    low[:, 5:7, 5:7] = low[:, 15, :] = AIR
+    crop = KSpaceCrop((48, 40), (24, 20), real=True)
+    held = Projection(Scan(crop, Timing.unchanged((0.0,), None)), measurement_of(low, crop))
+    estimate = crop.pseudo_inverse(held.y)
+    assert below_air(held(estimate)) > 0
+    assert below_air(held.of_magnitudes(estimate)) < 0.5 * below_air(held(estimate))

@@ -1,4 +1,4 @@
-"""The three stages of the cine system on beating phantoms: what they write, and that killed runs go on exactly."""
+"""The four stages of the cine system on beating phantoms: what they write, and that killed runs go on exactly."""
 
 import csv
 import shutil

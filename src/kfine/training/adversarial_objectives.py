@@ -104,17 +104,19 @@ class GeneratorObjective(nn.Module):
         generator = self.network.regressor
         assert isinstance(generator, SRResNet)
         made = held_to_scan(self.network.predict(item.guide, cyclic=False), item)
+        # The truth too: else what a piece's projection takes from made images and not from it gives them away.
+        x = held_to_scan(item.x, item)
         before = self.network.blend(item.guide)
         loss, figures = judged(
             made,
-            item.x,
+            x,
             before,
             judge,
             features=self.features,
             weights=self.weights,
             last=generator.last_layer,
         )
-        return Decoded(loss, {"loss": loss} | figures, item.x, before, made.detach())
+        return Decoded(loss, {"loss": loss} | figures, x, before, made.detach())
 
 
 class DiscriminatorObjective(nn.Module):

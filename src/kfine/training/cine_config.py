@@ -1,4 +1,4 @@
-"""The configurations of the three stages of the cine system: regression, autoencoder, latent diffusion."""
+"""The configurations of the four stages of the cine system: regression, autoencoder, latent diffusion, decoder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from kfine.training.config import (
     Share,
 )
 from kfine.training.piece_config import PieceConfig
+
+WINDOW = 8  # pixels a side, of places compared by energy: drawn edges lie some pixels from the truth's
 
 
 class CineDataConfig(PieceConfig):
@@ -77,9 +79,10 @@ def check_whole_latents(patch: int, factor: int) -> None:
         raise ValueError(f"data.patch: expected a multiple of the autoencoder's factor {factor}, got {patch}")
 
 
-def check_judged(patch: int, widths: Sequence[int]) -> None:
-    """Raise `ValueError` if a piece is smaller than what the discriminator of these `widths` gives a verdict on."""
-    least = 3 * 2 ** (len(widths) - 1)  # halved all but once, then two 4x4 convolutions with padding 1
+def check_judged(patch: int, widths: Sequence[int], *, least: int = 0) -> None:
+    """Raise `ValueError` if a piece is smaller than `least`, or than the discriminator of these `widths` judges."""
+    # Halved all but once, then two 4x4 convolutions with padding 1.
+    least = max(least, 3 * 2 ** (len(widths) - 1))
     if patch < least:
         raise ValueError(
             f"data.patch: expected at least {least} for a discriminator of {len(widths)} widths, got {patch}; "
@@ -88,7 +91,7 @@ def check_judged(patch: int, widths: Sequence[int]) -> None:
 
 
 class JudgeConfig(Section):
-    """The discriminator, and what the parts of the autoencoder's loss weigh against L1.
+    """The discriminator, and what the parts of the loss of what it judges weigh against L1.
 
     Attributes:
         widths: channels a convolution of the discriminator.
@@ -128,7 +131,7 @@ class DecoderAdversaryConfig(JudgeConfig):
 
 
 class DrawingConfig(Section):
-    """How the decoder's latents are drawn, see `kfine.methods.ldm.LDMOptions`: as they will be when it is used."""
+    """How the decoder's latents are drawn, see `kfine.methods.ldm.LDMOptions`: the nearer to its use the better."""
 
     steps: Positive = 15
     start: PositiveFloat | None = 10.0
@@ -221,5 +224,5 @@ class CineDecoderTrainingConfig(Section):
 
     @model_validator(mode="after")
     def _judged(self) -> Self:
-        check_judged(self.data.patch, self.adversary.widths)
+        check_judged(self.data.patch, self.adversary.widths, least=WINDOW)
         return self

@@ -81,9 +81,9 @@ class DecoderTask(AdversarialTask):
         images, frames = item.x.shape[:2]
         grid = [-(-n // self._autoencoder.factor) for n in item.x.shape[2:]]
         noise = torch.randn(images, len(self.network.latent_mean), frames, *grid, generator=turn.generator)
-        wanted = self.config.adversary.images
-        clips = torch.randperm(images, generator=turn.generator)[:wanted, None]
-        run = max(1, min(frames, wanted // len(clips)))
+        wanted, pair = self.config.adversary.images, min(2, frames)
+        clips = torch.randperm(images, generator=turn.generator)[: max(1, wanted // pair), None]
+        run = min(frames, max(pair, wanted // len(clips)))
         first = torch.randint(frames - run + 1, clips.shape, generator=turn.generator)
         chosen = clips * frames + first + torch.arange(run)
         yield from self.duel(objectives, item, turn.to_device(noise), turn.to_device(chosen))

@@ -12,7 +12,7 @@ from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.training.adversarial_objectives import Decoded, judged
 from kfine.training.cine_config import DecoderAdversaryConfig
-from kfine.training.energy import detail, energy_divergence
+from kfine.training.energy import LEAST, detail, energy_divergence
 from kfine.training.items import Item, frames_of
 from kfine.training.ldm_objectives import held_to_scan, shown
 
@@ -21,7 +21,7 @@ class DecoderObjective(nn.Module):
     """Of true latents the content losses of the autoencoder; of drawn ones a judge's verdict and the energy of detail.
 
     A drawn image is not the truth, so nothing compares the two point by point: it should look like a true one, and have
-    as much fine detail.  All images are held to the scan, as they will be.
+    as much fine detail.  Images of scans without noise are held to them, as all will be.
 
     Args:
         network: its decoder learns.
@@ -59,9 +59,11 @@ class DecoderObjective(nn.Module):
             seen = seen.flatten(0, 1)[chosen][:, None]
         item = frames_of(item, chosen)
         made, drawn = (held_to_scan(network.decode(z, seen), item) for z in latents)
+        # The truth too: else what a piece's projection takes from drawn images and not from it gives them away.
+        x = held_to_scan(item.x, item)
         loss, figures = judged(
             made,
-            item.x,
+            x,
             seen,
             judge,
             features=self.features,
@@ -69,11 +71,12 @@ class DecoderObjective(nn.Module):
             last=network.autoencoder.last_layer,
             drawn=drawn,
         )
-        energy = energy_divergence(drawn[:, 0].unflatten(0, clips), item.x[:, 0].unflatten(0, clips))
+        energy = energy_divergence(drawn[:, 0].unflatten(0, clips), x[:, 0].unflatten(0, clips))
         loss = loss + self.weights.energy * energy
-        ratio = detail(drawn)[0].mean() / detail(item.x)[0].mean()
+        drawn = drawn.detach()
+        ratio = detail(drawn)[0].mean() / detail(x)[0].mean().clamp_min(LEAST)
         figures = {"loss": loss, "energy": energy, "energy_ratio": ratio} | figures
-        return Decoded(loss, figures, item.x, seen, drawn.detach())
+        return Decoded(loss, figures, x, seen, drawn)
 
     def _drawn(self, item: Item, seen: Tensor, noise: Tensor) -> Tensor:
         network, cyclic = self.network, bool(item.cyclic)

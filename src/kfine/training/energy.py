@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-WINDOW = 8  # pixels a side: edges that are drawn rather than known lie some pixels from the truth's
+from kfine.training.cine_config import WINDOW
+
 STEPS = (1, 2)  # pixels between a Laplacian's taps: the finest detail, and what is half as fine
 FLOOR = 0.02  # of the mean energy: a window with less than that is as good as empty
 LEAST = 1e-4  # least mean, squared model units: half a percent of the range, which is noise
@@ -20,8 +21,10 @@ def detail(x: Tensor) -> list[Tensor]:
     One tensor (image, 1, row / WINDOW, column / WINDOW) for each of `STEPS`, in squared units of x; what is left of a
     window at the end is left out.
     """
+    x = x.float()
     kernel = x.new_tensor(_LAPLACIAN)[None, None]
-    filtered = (F.conv2d(F.pad(x, (step,) * 4, mode="reflect"), kernel, dilation=step) for step in STEPS)
+    with torch.autocast(x.device.type, enabled=False):  # bfloat16 would leave little of small differences
+        filtered = [F.conv2d(F.pad(x, (step,) * 4, mode="reflect"), kernel, dilation=step) for step in STEPS]
     return [F.avg_pool2d(values.square(), WINDOW) for values in filtered]
 
 

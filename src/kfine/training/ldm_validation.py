@@ -100,14 +100,15 @@ class LDMValidation:
         predicted = predict(network, project, device=device, precision=torch.float32)
         images = {
             self.baseline: network.blend(predicted.guided[None])[0].cpu(),
-            "prediction": predicted.held.cpu(),
+            "prediction": project.of_magnitudes(predicted.raw),
         }
         codes = None
         if network.autoencoder is not None:
             seen, x = predicted.held[None], case.x[None].to(device)
-            images["codes"] = project(network.decode(network.encode(x, seen), seen)[0])
+            images["codes"] = project.of_magnitudes(network.decode(network.encode(x, seen), seen)[0])
             z = network.autoencoder.encode(x[0][:, None], seen[0][:, None])
-            images["latents"] = project(network.autoencoder.decode(z, seen[0][:, None])[:, 0].float())
+            decoded = network.autoencoder.decode(z, seen[0][:, None])[:, 0].float()
+            images["latents"] = project.of_magnitudes(decoded)
             codes = network.autoencoder.quantise(z).codes
         if network.denoiser is not None:
             method = LDMMethod("validation", network, self.sampling, device=device)

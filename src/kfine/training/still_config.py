@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from kfine.training.cine_config import (
+    WINDOW,
     AdversaryConfig,
     DecoderAdversaryConfig,
     DiffusionConfig,
@@ -154,5 +155,5 @@ class DecoderTrainingConfig(Section):
 
     @model_validator(mode="after")
     def _judged(self) -> Self:
-        check_judged(self.data.patch, self.adversary.widths)
+        check_judged(self.data.patch, self.adversary.widths, least=WINDOW)
         return self
