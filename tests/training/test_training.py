@@ -342,7 +342,7 @@ STAGES = {
     "small-unet": {"small-unet": "regressor"},
     "srresnet": {"srresnet": "regressor"},
     "srgan": {"srgan": None, "srresnet": "regressor"},
-    "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder", "small-unet": "regressor"},
+    "ldm": {"decoder": None, "ldm": "denoiser", "autoencoder": "autoencoder", "small-unet": "regressor"},
 }
 
 
