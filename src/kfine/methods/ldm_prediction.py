@@ -17,7 +17,9 @@ from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.still_ldm import StillLDM
 from kfine.operators.kspace import image_of
 
-_ROUNDS = 3  # halve the grey levels that are not air in the air of a brain; ten more change little
+_ROUNDS = (
+    30  # FFT sharpness of a brain's samples at x4: 4.2 above the truth's with 3, 1.7 with 10, 0.3 with 30
+)
 # Scans of brains and hearts at a sixth of the matrix or more have up to 1.7 % of their pixels there, magnitudes none;
 # with noise of 3 % they have 3.5 % (hearts, which have little air) to 19 % (brains).
 _BELOW, _SHARE = 0.02, 0.02  # of the brightest value; of the pixels
@@ -65,18 +67,17 @@ class Projection:
     def of_magnitudes(self, x: Tensor) -> Tensor:
         """Return x as `__call__` does; where that are magnitudes, which have no values below air, with fewer of them.
 
-        Held to the k-space, what is not quite the truth rings into the air around.  A few projections by turns onto the
-        images without negative values and onto those with the measured k-space, which comes last, take half of that
+        Held to the k-space, what is not quite the truth rings into the air around.  Projections by turns onto the
+        images without negative values and onto those with the measured k-space, which comes last, take most of that
         away (Youla and Webb, IEEE Trans. Med. Imaging 1982, 1:81).  Complex frames have no such bound, and scans with
         noise of both signs are those of no such image.
         """
         if self.strength == 0 or not self.scan.crop.real or self._negative:
             return self(x)
-        project = replace(self, strength=1.0)
-        held = project(x)
+        held, kept = x.cpu(), self.scan.kept(self.y)
         for _ in range(_ROUNDS):
-            held = project(held.clamp_min(AIR))
-        return torch.lerp(x.cpu(), held, self.strength)
+            held = self.scan.operator.project(held, kept).clamp_min(AIR)
+        return torch.lerp(x.cpu(), replace(self, strength=1.0)(held), self.strength)
 
     @property
     def _negative(self) -> bool:

@@ -125,9 +125,11 @@ class DecoderAdversaryConfig(JudgeConfig):
 
     Attributes:
         energy: weight of `kfine.training.energy.energy_divergence`.
+        mean: weight of the squared error of the mean of drawn images, relative to the prediction's.
     """
 
     energy: Annotated[float, Field(ge=0)] = 1.0
+    mean: Annotated[float, Field(ge=0)] = 0.0
 
 
 class DrawingConfig(Section):

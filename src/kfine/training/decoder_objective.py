@@ -14,14 +14,16 @@ from kfine.training.adversarial_objectives import Decoded, judged
 from kfine.training.cine_config import DecoderAdversaryConfig
 from kfine.training.energy import LEAST, detail, energy_divergence
 from kfine.training.items import Item, frames_of
-from kfine.training.ldm_objectives import held_to_scan, shown
+from kfine.training.ldm_objectives import FLOOR, held_to_scan, shown
 
 
 class DecoderObjective(nn.Module):
     """Of true latents the content losses of the autoencoder; of drawn ones a judge's verdict and the energy of detail.
 
     A drawn image is not the truth, so nothing compares the two point by point: it should look like a true one, and have
-    as much fine detail.  Images of scans without noise are held to them, as all will be.
+    as much fine detail.  The mean of drawn images is compared.  Of two, d and d', drawn independently for a truth t,
+    E[(d - t) (d' - t)] is the squared error of their mean: what is the same in all has to be right, and how
+    much they differ is left alone.  Images of scans without noise are held to them, as all will be.
 
     Args:
         network: its decoder learns.
@@ -45,7 +47,7 @@ class DecoderObjective(nn.Module):
 
         Args:
             item: whole clips, for the latents are drawn of whole clips.
-            noise: standard normal, of the shape of the latents.
+            noise: two draws of standard normal noise, each of the shape of the latents.
             chosen: (clip, frame), numbers of frames that follow one another, among all frames of all images.
             judge: the adversary.
         """
@@ -54,11 +56,11 @@ class DecoderObjective(nn.Module):
         chosen = chosen.flatten()
         with torch.no_grad():
             seen = shown(network, item)
-            latents = [network.encode(item.x, seen), self._drawn(item, seen, noise)]
+            latents = [network.encode(item.x, seen), *(self._drawn(item, seen, n) for n in noise)]
             latents = [z.transpose(1, 2).flatten(0, 1)[chosen][:, :, None] for z in latents]
             seen = seen.flatten(0, 1)[chosen][:, None]
         item = frames_of(item, chosen)
-        made, drawn = (held_to_scan(network.decode(z, seen), item) for z in latents)
+        made, drawn, other = (held_to_scan(network.decode(z, seen), item) for z in latents)
         # The truth too: else what a piece's projection takes from drawn images and not from it gives them away.
         x = held_to_scan(item.x, item)
         loss, figures = judged(
@@ -72,10 +74,14 @@ class DecoderObjective(nn.Module):
             drawn=drawn,
         )
         energy = energy_divergence(drawn[:, 0].unflatten(0, clips), x[:, 0].unflatten(0, clips))
-        loss = loss + self.weights.energy * energy
+        lacking = (seen - x).square().flatten(1).mean(1) + FLOOR
+        # By symmetry the gradient through one of the two is half of it.  (Decoded without gradients, autocast would
+        # keep the decoder's weights without them too.)
+        mean = (((drawn - x) * (other.detach() - x)).flatten(1).mean(1) / lacking).mean()
+        loss = loss + self.weights.energy * energy + self.weights.mean * mean
         drawn = drawn.detach()
         ratio = detail(drawn)[0].mean() / detail(x)[0].mean().clamp_min(LEAST)
-        figures = {"loss": loss, "energy": energy, "energy_ratio": ratio} | figures
+        figures = {"loss": loss, "energy": energy, "energy_ratio": ratio, "mean": mean} | figures
         return Decoded(loss, figures, x, seen, drawn)
 
     def _drawn(self, item: Item, seen: Tensor, noise: Tensor) -> Tensor:
