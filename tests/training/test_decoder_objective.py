@@ -9,7 +9,7 @@ from kfine.networks.discriminator import PatchDiscriminator
 from kfine.training.cine_config import DecoderAdversaryConfig
 from kfine.training.decoder_objective import DecoderObjective
 from kfine.training.items import Item
-from kfine.training.ldm_objectives import held_to_scan, shown
+from kfine.training.ldm_objectives import FLOOR, held_to_scan, shown
 
 PARTS = {"widths": [8, 16], "blocks": 1}
 VQGAN = {"factor": 2, "channels": 2, "widths": [8], "blocks": 1, "codes": 16, "sees": True}
@@ -55,7 +55,7 @@ CHOSEN = torch.tensor([[1, 2], [4, 5]])  # of the second clip the first frames
 
 
 def test_what_is_judged_was_drawn_as_samples_are(network, item, judge):
-    noise = torch.randn(2, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(1, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(3))
     result = objective(network)(item, noise, CHOSEN, judge)
     with torch.no_grad():
         seen = shown(network, item)
@@ -74,6 +74,18 @@ def test_what_is_judged_was_drawn_as_samples_are(network, item, judge):
     torch.testing.assert_close(result.decoded[:, 0], drawn, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(result.x[:, 0], true)
     torch.testing.assert_close(result.seen[:, 0], seen.flatten(0, 1)[CHOSEN.flatten()])
+    assert "mean" not in result.figures
+
+
+def test_mean_is_the_product_of_the_errors_of_two_drawn_images(network, item, judge):
+    noise = torch.randn(2, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(3))
+    one, other = (objective(network)(item, n[None], CHOSEN, judge) for n in noise)
+    errors = (one.decoded - one.x) * (other.decoded - one.x)
+    lacking = (one.seen - one.x).square()
+    by_hand = (errors.mean((1, 2, 3)) / (lacking.mean((1, 2, 3)) + FLOOR)).mean()
+    both = objective(network, mean=1.0)(item, noise, CHOSEN, judge)
+    torch.testing.assert_close(both.figures["mean"], by_hand)
+    assert by_hand.abs() > 1e-3
 
 
 @pytest.mark.parametrize("part", ["energy", "weight", "mean"])
@@ -96,7 +108,7 @@ def test_energy_judge_and_mean_each_teach_the_decoder_alone(network, item, judge
 
 def test_what_a_piece_projection_takes_gives_no_drawn_image_away(network, item, judge):
     """Low frequencies of the truth and of the drawn image less what was seen: nothing in either."""
-    noise = torch.randn(2, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2)
+    noise = torch.randn(1, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2)
     chosen = torch.tensor([[4, 5, 6, 7]])
     result = objective(network)(item, noise, chosen, judge)
     clip = Item(item.x[1:], item.guide[1:], item.kept[1:], item.parts[1:], item.exact[1:], False)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS
+from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise
 from kfine.diffusion.schedules import uniform_in_gamma
 from kfine.methods.base import Draws
 from kfine.methods.ldm_prediction import Projection, predict
@@ -53,6 +53,18 @@ class LDMOptions:
         """Return the schedule."""
         first = self.highest if self.start is None else max(self.start, self.last)
         return uniform_in_gamma(first, self.last, self.steps)
+
+
+def drawn_latents(
+    denoiser: Denoiser, origin: Tensor, first: Tensor, settings: LDMOptions, *, noise: Noise
+) -> Tensor:
+    """Return latents drawn as `settings` say, of the shape of `origin`, the latents of the prediction.
+
+    first: standard normal noise that sampling starts from; `noise` makes what a sampler asks for later.
+    """
+    sigmas = settings.sigmas().to(first)
+    middle = torch.zeros_like(first) if settings.start is None else origin
+    return SAMPLERS[settings.sampler](denoiser, middle + sigmas[0] * first, sigmas, noise=noise)
 
 
 class LDMMethod:
@@ -130,7 +142,7 @@ class LDMMethod:
         on_step: Callable[[int], None],
     ) -> Tensor:
         """Return one latent a seed (batch, channel, frame, row, column), from `origin` and noise."""
-        settings, count = self.settings, len(seeds)
+        count = len(seeds)
         shown = condition.expand(count, *condition.shape[1:])
         cyclic = scan.timing.period is not None
         denoise = self._lowered(lambda z, sigma: self.network.denoise(z, sigma, shown, cyclic=cyclic))
@@ -140,13 +152,8 @@ class LDMMethod:
             on_step(count)
             return denoised
 
-        noise = SeededNoise(seeds, pairs=True)
-        sigmas = settings.sigmas().to(self.device, torch.float32)
-        middle = origin.expand(count, *origin.shape[1:])
-        if settings.start is None:
-            middle = torch.zeros_like(middle)
-        start = middle + sigmas[0] * noise(middle)
-        return SAMPLERS[settings.sampler](counted, start, sigmas, noise=noise)
+        noise, origin = SeededNoise(seeds, pairs=True), origin.expand(count, *origin.shape[1:])
+        return drawn_latents(counted, origin, noise(origin), self.settings, noise=noise)
 
     def _lowered(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return lowered(network, self.device, self.precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,9 +18,8 @@ from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.still_ldm import StillLDM
 from kfine.operators.kspace import image_of
 
-_ROUNDS = (
-    30  # FFT sharpness of a brain's samples at x4: 4.2 above the truth's with 3, 1.7 with 10, 0.3 with 30
-)
+# FFT sharpness of a brain's samples at x4: 4.2 above the truth's with 3 rounds, 1.7 with 10, 0.3 with 30.
+_ROUNDS = 30
 # Scans of brains and hearts at a sixth of the matrix or more have up to 1.7 % of their pixels there, magnitudes none;
 # with noise of 3 % they have 3.5 % (hearts, which have little air) to 19 % (brains).
 _BELOW, _SHARE = 0.02, 0.02  # of the brightest value; of the pixels
@@ -79,7 +79,7 @@ class Projection:
             held = self.scan.operator.project(held, kept).clamp_min(AIR)
         return torch.lerp(x.cpu(), replace(self, strength=1.0)(held), self.strength)
 
-    @property
+    @cached_property
     def _negative(self) -> bool:
         """Whether more of the scan's own pixels lie below air than an edge beside air explains."""
         low = image_of(self.y, self.scan.crop) - AIR

@@ -214,17 +214,23 @@ class CineLDMTrainingConfig(Section):
     report: CineReportConfig = CineReportConfig()
 
 
-class CineDecoderTrainingConfig(Section):
-    """A whole training run of the decoder of a "cine-ldm"."""
+class DecoderStageConfig(Section):
+    """What the last stages of stills and of cines have in common."""
 
-    method: Literal["cine-ldm"] = "cine-ldm"
-    data: CineDataConfig = CineDataConfig()
+    data: PieceConfig
     adversary: DecoderAdversaryConfig = DecoderAdversaryConfig()
     drawing: DrawingConfig = DrawingConfig()
     optimiser: BaseOptimiserConfig
-    report: CineReportConfig = CineReportConfig()
 
     @model_validator(mode="after")
     def _judged(self) -> Self:
         check_judged(self.data.patch, self.adversary.widths, least=WINDOW)
         return self
+
+
+class CineDecoderTrainingConfig(DecoderStageConfig):
+    """A whole training run of the decoder of a "cine-ldm"."""
+
+    method: Literal["cine-ldm"] = "cine-ldm"
+    data: CineDataConfig = CineDataConfig()
+    report: CineReportConfig = CineReportConfig()

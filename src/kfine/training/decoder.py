@@ -80,7 +80,8 @@ class DecoderTask(AdversarialTask):
         item = flat(batch)
         images, frames = item.x.shape[:2]
         grid = [-(-n // self._autoencoder.factor) for n in item.x.shape[2:]]
-        shape = (2, images, len(self.network.latent_mean), frames, *grid)
+        draws = 2 if self.config.adversary.mean else 1
+        shape = (draws, images, len(self.network.latent_mean), frames, *grid)
         noise = torch.randn(shape, generator=turn.generator)
         wanted, pair = self.config.adversary.images, min(2, frames)
         clips = torch.randperm(images, generator=turn.generator)[: max(1, wanted // pair), None]

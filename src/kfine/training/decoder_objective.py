@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kfine.diffusion.samplers import dpm_solver_2m
-from kfine.methods.ldm import LDMOptions
+from kfine.methods.ldm import LDMOptions, drawn_latents
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
@@ -47,7 +46,7 @@ class DecoderObjective(nn.Module):
 
         Args:
             item: whole clips, for the latents are drawn of whole clips.
-            noise: two draws of standard normal noise, each of the shape of the latents.
+            noise: draws of standard normal noise, each of the shape of the latents: two if the mean counts, else one.
             chosen: (clip, frame), numbers of frames that follow one another, among all frames of all images.
             judge: the adversary.
         """
@@ -56,11 +55,11 @@ class DecoderObjective(nn.Module):
         chosen = chosen.flatten()
         with torch.no_grad():
             seen = shown(network, item)
-            latents = [network.encode(item.x, seen), *(self._drawn(item, seen, n) for n in noise)]
+            latents = [network.encode(item.x, seen), *self._drawn(item, seen, noise)]
             latents = [z.transpose(1, 2).flatten(0, 1)[chosen][:, :, None] for z in latents]
             seen = seen.flatten(0, 1)[chosen][:, None]
         item = frames_of(item, chosen)
-        made, drawn, other = (held_to_scan(network.decode(z, seen), item) for z in latents)
+        made, drawn, *others = (held_to_scan(network.decode(z, seen), item) for z in latents)
         # The truth too: else what a piece's projection takes from drawn images and not from it gives them away.
         x = held_to_scan(item.x, item)
         loss, figures = judged(
@@ -74,26 +73,23 @@ class DecoderObjective(nn.Module):
             drawn=drawn,
         )
         energy = energy_divergence(drawn[:, 0].unflatten(0, clips), x[:, 0].unflatten(0, clips))
-        lacking = (seen - x).square().flatten(1).mean(1) + FLOOR
-        # By symmetry the gradient through one of the two is half of it.  (Decoded without gradients, autocast would
-        # keep the decoder's weights without them too.)
-        mean = (((drawn - x) * (other.detach() - x)).flatten(1).mean(1) / lacking).mean()
-        loss = loss + self.weights.energy * energy + self.weights.mean * mean
-        drawn = drawn.detach()
-        ratio = detail(drawn)[0].mean() / detail(x)[0].mean().clamp_min(LEAST)
-        figures = {"loss": loss, "energy": energy, "energy_ratio": ratio, "mean": mean} | figures
-        return Decoded(loss, figures, x, seen, drawn)
+        loss = loss + self.weights.energy * energy
+        ratio = detail(drawn.detach())[0].mean() / detail(x)[0].mean().clamp_min(LEAST)
+        figures |= {"energy": energy, "energy_ratio": ratio}
+        for other in others:
+            lacking = (seen - x).square().flatten(1).mean(1) + FLOOR
+            # By symmetry the gradient through one of the two is half of it.  (Decoded without gradients, autocast
+            # would keep the decoder's weights without them too.)
+            mean = (((drawn - x) * (other.detach() - x)).flatten(1).mean(1) / lacking).mean()
+            loss = loss + self.weights.mean * mean
+            figures |= {"mean": mean}
+        return Decoded(loss, {"loss": loss} | figures, x, seen, drawn.detach())
 
-    def _drawn(self, item: Item, seen: Tensor, noise: Tensor) -> Tensor:
+    def _drawn(self, item: Item, seen: Tensor, noise: Tensor) -> list[Tensor]:
         network, cyclic = self.network, bool(item.cyclic)
-        condition = network.condition(seen, item.guide)
-        sigmas = self.drawing.sigmas().to(noise)
-        start = sigmas[0] * noise
-        if self.drawing.start is not None:
-            start = start + network.encode(seen, seen)
-        return dpm_solver_2m(
-            lambda z, sigma: network.denoise(z, sigma, condition, cyclic=cyclic),
-            start,
-            sigmas,
-            noise=torch.randn_like,
-        )
+        condition, origin = network.condition(seen, item.guide), network.encode(seen, seen)
+
+        def denoise(z: Tensor, sigma: Tensor) -> Tensor:
+            return network.denoise(z, sigma, condition, cyclic=cyclic)
+
+        return [drawn_latents(denoise, origin, n, self.drawing, noise=torch.randn_like) for n in noise]

@@ -7,11 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from kfine.training.cine_config import (
-    WINDOW,
     AdversaryConfig,
-    DecoderAdversaryConfig,
+    DecoderStageConfig,
     DiffusionConfig,
-    DrawingConfig,
     UNetConfig,
     VQGANConfig,
     check_judged,
@@ -143,17 +141,9 @@ class LDMTrainingConfig(Section):
     report: StillReportConfig = StillReportConfig()
 
 
-class DecoderTrainingConfig(Section):
+class DecoderTrainingConfig(DecoderStageConfig):
     """A whole training run of the decoder of an "ldm"."""
 
     method: Literal["ldm"] = "ldm"
     data: StillDataConfig = StillDataConfig()
-    adversary: DecoderAdversaryConfig = DecoderAdversaryConfig()
-    drawing: DrawingConfig = DrawingConfig()
-    optimiser: BaseOptimiserConfig
     report: StillReportConfig = StillReportConfig()
-
-    @model_validator(mode="after")
-    def _judged(self) -> Self:
-        check_judged(self.data.patch, self.adversary.widths, least=WINDOW)
-        return self
