@@ -20,7 +20,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--subject", default="SC-N-11")
+    parser.add_argument("--subject", default="SC-HF-NI-33")
     parser.add_argument("--scale", type=float, default=3.0)
     options = parser.parse_args()
     volume = frames_of(options.data, options.subject)

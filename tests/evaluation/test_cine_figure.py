@@ -75,7 +75,7 @@ def test_the_figure_has_a_row_a_time_and_a_column_an_image():
     names = {axes.get_label() for axes in figure.axes}
     chosen = [f"frame {n}" for n in make_cine_scene(mean, timing).chosen(3)]
     rows = ["image", *chosen, "line"]
-    columns = ["as acquired", "a", "b", "reference", "uncertainty (std)"]
+    columns = ["low resolution", "a", "b", "reference", "uncertainty (std)"]
     assert {f"{row}: {column}" for row in rows for column in columns} <= names
     line = next(axes for axes in figure.axes if axes.get_label() == "line: a")
     assert line.images[0].get_array().shape[1] == 2 * 12  # twice round

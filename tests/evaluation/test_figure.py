@@ -41,7 +41,7 @@ def full(case, **options) -> Figure:
 
 
 def test_the_full_figure_has_every_panel(case):
-    columns = ["as acquired", "zero filling", "restored", "reference"]
+    columns = ["low resolution", "zero filling", "restored", "reference"]
     figure = full(case, title="A title", provenance="seed 0")
     assert set(panels(figure)) == {
         *(f"{row}: {column}" for row in ("image", "zoom", "k-space") for column in columns),
@@ -81,7 +81,7 @@ def test_without_reference_the_uncertainty_is_a_column(case):
 
 def test_a_comparison_needs_no_input(case):
     figure = draw(low=None, reference=case.reference, restored={"zero filling": case.zero_filled})
-    assert "image: as acquired" not in panels(figure)
+    assert "image: low resolution" not in panels(figure)
     assert not [patch for axes in figure.axes if "k-space" in axes.get_label() for patch in axes.patches]
 
 
@@ -133,7 +133,7 @@ def test_uncertainty_is_in_percent_of_the_range(case):
 
 def test_the_scan_s_kspace_is_that_of_the_reference_inside_the_block(case):
     figure = draw(low=case.low, restored={"restored": case.reference}, slice_index=1)
-    low, high = (pixels(panels(figure)[f"k-space: {name}"]) for name in ("as acquired", "restored"))
+    low, high = (pixels(panels(figure)[f"k-space: {name}"]) for name in ("low resolution", "restored"))
     known = np.isfinite(low)
     assert known.sum() == 37 * 31
     np.testing.assert_allclose(10 ** low[known], 10 ** high[known], rtol=1e-3, atol=0.1)
@@ -141,7 +141,9 @@ def test_the_scan_s_kspace_is_that_of_the_reference_inside_the_block(case):
 
 def test_images_share_one_grey_window(case):
     limits = {axes.images[0].get_clim() for name, axes in panels(full(case)).items() if "image" in name}
-    assert limits == {(0.0, float(np.percentile(case.reference.voxels[0, 1], 99.8)))}
+    plane = case.reference.voxels[0, 1]
+    rows, columns = (slice(n // 4, n - n // 4) for n in plane.shape)  # not what is bright beside a coil
+    assert limits == {(0.0, float(np.percentile(plane[rows, columns], 99.8)))}
 
 
 def outlined(axes) -> tuple[slice, slice]:

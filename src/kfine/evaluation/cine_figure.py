@@ -53,7 +53,7 @@ def draw_cine(
     frames, invented ones if there are any; and the line drawn in the first row over time, twice round the heart beat.
 
     Args:
-        low: the cine as acquired, or None; it is shown holding each frame until the next one.
+        low: the low-resolution input, or None; it is shown holding each frame until the next one.
         restored: name -> cine, one column each in this order, all on one grid and at `timing.at`; without a
             reference the last one chooses slice, region, line and grey window.
         timing: when the frames of `low` and of `restored` are.
@@ -111,7 +111,7 @@ def check_and_make_scene(
 
 def columns_of(low: Image | None, restored: Mapping[str, Image], reference: Image | None) -> list[Column]:
     """Return the columns in their order: input, methods, reference."""
-    columns = [] if low is None else [Column("as acquired", low, LOW)]
+    columns = [] if low is None else [Column("low resolution", low, LOW)]
     columns += [Column(name, image, METHOD) for name, image in restored.items()]
     return columns + ([] if reference is None else [Column("reference", reference, REFERENCE)])
 

@@ -37,7 +37,7 @@ def draw(
     """Return the figure of one slice of frame 0: dark, upright, in the right proportions.
 
     Args:
-        low: the image as acquired, or None.
+        low: the low-resolution input, or None.
         measured: (rows, columns) of its k-space that were measured, outlined in k-space; its matrix if left out.
         restored: name -> image, one column each in this order, all on one grid; up to five stay legible.
             Without a reference the last is the one that guides: its detail, its grey window, its range.
@@ -56,7 +56,7 @@ def draw(
     guide = reference if reference is not None else list(restored.values())[-1]
     _check(guide, low, [*restored.values(), *([] if uncertainty is None else [uncertainty])])
     scene = make_scene(guide, slice_index=slice_index)
-    columns = [] if low is None else [Column("as acquired", low, LOW)]
+    columns = [] if low is None else [Column("low resolution", low, LOW)]
     columns += [Column(name, image, METHOD) for name, image in restored.items()]
     columns += [] if reference is None else [Column("reference", reference, REFERENCE)]
     with_range = reference is not None or uncertainty is not None

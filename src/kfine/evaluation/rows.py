@@ -75,7 +75,9 @@ def uncertainty(sheet: Sheet, std: Image, *, data_range: float) -> None:
     drawn = panels.show(
         axes, values, extent, window=scene.window, limits=limits, colours=_UNCERTAINTY_COLOURS
     )
-    if not beside_errors:
+    if beside_errors:
+        panels.text_in(axes, UNCERTAINTY, colour=INK)  # it stands below the reference, whose it is not
+    else:
         sheet.write_above(number, UNCERTAINTY)
         if "zoom" in sheet.tops:
             panels.outline(axes, scene.zoom, colour=OUTLINE)
