@@ -24,14 +24,17 @@ MODELS = {
 }
 
 
-def facts(air=0.55, *, beats=False, in_time=False, measured=False):
-    return Facts(beats, in_time, measured, Ranges(matrix=(128, 128), air=(air, air)))
+def facts(air=0.55, *, beats=False, in_time=False, measured=False, size=2.0):
+    ranges = Ranges(voxel_size=(size, size), matrix=(128, 128), air=(air, air))
+    return Facts(beats, in_time, measured, ranges)
 
 
 @pytest.mark.parametrize(
     ("given", "method", "why"),
     [
         (facts(), "vdm", "a magnitude image like those that brain-vdm was trained on"),
+        (facts(size=1.3), "ldm", "a magnitude image like those that stills was trained on"),
+        (facts(size=1.3, measured=True), "vdm", "measured k-space like those that brain-vdm was trained on"),
         (facts(air=0.2), "ldm", "a magnitude image like those that stills was trained on"),
         (facts(air=0.95), "ldm", "a magnitude image unlike those that the packaged models"),
         (facts(measured=True), "vdm", "measured k-space like those that brain-vdm was trained on"),

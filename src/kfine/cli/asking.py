@@ -29,7 +29,7 @@ FramesScale = Annotated[
         min=1,
         metavar="N",
         rich_help_panel=TIME,
-        help="Make N frames of each frame of a cine; or give --frames.  As they are if left out.",
+        help="Multiply the number of frames of a cine by N; or give --frames.  As they are if left out.",
     ),
 ]
 Frames = Annotated[
@@ -38,7 +38,7 @@ Frames = Annotated[
         min=1,
         metavar="N",
         rich_help_panel=TIME,
-        help="Make N frames, evenly over the heart beat.  As they are if left out.",
+        help="Total number of frames, evenly over the cardiac cycle.  As they are if left out.",
     ),
 ]
 TimeMethod = Annotated[
@@ -46,7 +46,7 @@ TimeMethod = Annotated[
     typer.Option(
         metavar="NAME",
         rich_help_panel=TIME,
-        help="Between frames, of a method that knows only planes: nearest, linear, cubic, band-limited or "
+        help="Interpolation in time, of methods of single planes: nearest, linear, cubic, band-limited or "
         "optical-flow; the last if left out.",
     ),
 ]
@@ -54,8 +54,8 @@ Noise = Annotated[
     str,
     typer.Option(
         metavar="PART|data",
-        help="Noise (standard deviation) in IN, as a part of its full intensity; or data, what was told from raw "
-        "k-space.",
+        help="Standard deviation of the noise in IN, as a fraction of its full intensity; or data, the estimate from "
+        "raw k-space.",
     ),
 ]
 Method = Annotated[
@@ -63,9 +63,9 @@ Method = Annotated[
     typer.Option(
         metavar="NAME",
         rich_help_panel=MODEL,
-        help="vdm or ldm; regression (their first half: fast, no samples); srresnet, srgan, small-unet; for cines "
-        "cine-ldm or cine-regression; or, without a model, zero-filling, nearest, bilinear, bicubic.  auto goes by "
-        "what IN is, and says why.",
+        help="vdm or ldm; regression (the deterministic predictor of --model, brain-vdm if left out: fast, no "
+        "samples); srresnet, srgan, small-unet; for cines cine-ldm or cine-regression; or, without a model, "
+        "zero-filling, nearest, bilinear, bicubic.  auto goes by what IN is, and says why.",
     ),
 ]
 ModelName = Annotated[
@@ -126,7 +126,7 @@ Unconditional = Annotated[
         "--unconditional",
         metavar=FLAG,
         rich_help_panel=MODEL,
-        help="Use the model as a prior only, guided by the measured k-space as in the abstract.",
+        help="Use the model as an unconditional prior, guided by the measured k-space alone (Jiang et al. 2023).",
     ),
 ]
 Seed = Annotated[

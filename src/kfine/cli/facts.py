@@ -33,9 +33,9 @@ def info(
 ) -> None:
     """Describe an image, or this machine and installation.
 
-    Of an image: axes, matrix, voxel sizes, frame times, heart beat, intensities, and
-    of DICOM how much of its k-space was measured: less than its matrix where the
-    scanner filled it up with zeros. Prints no patient data.
+    Of an image: axes, matrix, voxel sizes, frame times, R-R interval, intensities.
+    Of DICOM also how much k-space was measured: less than the matrix where the
+    scanner zero-filled. Prints no patient data.
 
     [bold]kfine info brain.nii.gz[/bold]
     [bold]kfine info --json[/bold]

@@ -63,7 +63,7 @@ def cine_regression(
     """Train the cine regressor: stage 1 of 4 of cine-ldm, and a method of its own.
 
     [bold]kfine train cine-regression --config configs/cine-regression.toml \
---data CINES --data FRAMES --out runs/regression[/bold]
+--data CINES --data FRAMES --out runs/cine-regression[/bold]
     """
     run.check(data)
 
@@ -91,7 +91,7 @@ def vqgan(
     """Train the cine autoencoder: stage 2 of 4 of cine-ldm.
 
     [bold]kfine train vqgan --config configs/cine-vqgan.toml --data CINES --data FRAMES \
---regression runs/regression/model --out runs/vqgan[/bold]
+--regression runs/cine-regression/model --out runs/cine-vqgan[/bold]
     """
     run.check(data)
 
@@ -118,7 +118,7 @@ def cine_ldm(
     """Train the cine latent diffusion model: stage 3 of 4 of cine-ldm.
 
     [bold]kfine train cine-ldm --config configs/cine-ldm.toml --data CINES --data FRAMES \
---autoencoder runs/vqgan/model --out runs/cine-ldm[/bold]
+--autoencoder runs/cine-vqgan/model --out runs/cine-ldm[/bold]
     """
     run.check(data)
 

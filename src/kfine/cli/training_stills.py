@@ -77,7 +77,7 @@ def autoencoder(
     """Train the autoencoder of single images: stage 2 of 4 of ldm.
 
     [bold]kfine train autoencoder --config configs/autoencoder.toml --data BRAINS \
---data HEARTS --regression runs/srresnet/model --out runs/autoencoder[/bold]
+--data HEARTS --regression runs/small-unet/model --out runs/autoencoder[/bold]
     """
     run.check(data)
 

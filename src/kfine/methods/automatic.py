@@ -11,6 +11,8 @@ from kfine.methods.ranges import Ranges, far
 # By what the image is: methods in the order in which they are tried.
 _CINE = ("cine-ldm", "ldm", "vdm")
 _STILL = ("vdm", "ldm")
+_FINE_STILL = ("ldm", "vdm")
+_FINE = 1.4  # mm: the mean of finer brains is better by "ldm", of coarser ones by "vdm" (decision 12)
 # Where no model knows its like: first the one that was trained on most kinds of images.
 _OTHER = ("ldm", "vdm")
 
@@ -54,12 +56,14 @@ def pick(facts: Facts, models: Mapping[str, Packaged], choice: Choice) -> Pick |
 
     A cine, and whatever is asked for other frames, goes to "cine-ldm"; measured k-space to "vdm", which knows noise:
     what their models were trained on decides nothing, for a heart may have the numbers of a brain (`far` warns).  A
-    magnitude image goes to the first of "vdm" and "ldm" whose model knows its like, which for "vdm" means brains; any
-    other to "ldm".  Where a model is not packaged, or has no use for an option of `choice`, the next one serves.
+    magnitude image goes to the first of "vdm" and "ldm", of "ldm" and "vdm" if its pixels are to be smaller than 1.4
+    mm, whose model knows its like, which for "vdm" means brains; any other to "ldm".  Where a model is not packaged, or has no use for an option of `choice`, the next one serves.
     """
     cine = facts.beats or facts.in_time
     kind = "a cine" if cine else "measured k-space" if facts.measured else "a magnitude image"
-    order = ("cine-ldm",) if facts.in_time else _CINE if cine else _STILL
+    sizes = facts.ranges.voxel_size
+    still = _FINE_STILL if sizes and not facts.measured and max(sizes) < _FINE else _STILL
+    order = ("cine-ldm",) if facts.in_time else _CINE if cine else still
     willing = [method for method in order if not has_no_use(choice, method)] or list(order)
     served = [(method, name) for method in willing for name in models if models[name].method == method]
     if facts.measured or cine:
