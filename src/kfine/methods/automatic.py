@@ -56,8 +56,9 @@ def pick(facts: Facts, models: Mapping[str, Packaged], choice: Choice) -> Pick |
 
     A cine, and whatever is asked for other frames, goes to "cine-ldm"; measured k-space to "vdm", which knows noise:
     what their models were trained on decides nothing, for a heart may have the numbers of a brain (`far` warns).  A
-    magnitude image goes to the first of "vdm" and "ldm", of "ldm" and "vdm" if its pixels are to be smaller than 1.4
-    mm, whose model knows its like, which for "vdm" means brains; any other to "ldm".  Where a model is not packaged, or has no use for an option of `choice`, the next one serves.
+    magnitude image goes to the first of "vdm" and "ldm" whose model knows its like, which for "vdm" means brains, and
+    of pixels to be smaller than 1.4 mm first to "ldm"; any other to "ldm".  Where a model is not packaged, or has no
+    use for an option of `choice`, the next one serves.
     """
     cine = facts.beats or facts.in_time
     kind = "a cine" if cine else "measured k-space" if facts.measured else "a magnitude image"
