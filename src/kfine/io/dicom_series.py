@@ -12,6 +12,7 @@ from kfine.errors import InputError
 from kfine.io.checks import clean_text, digest_of, display_name, human_size
 from kfine.io.dicom_header import DicomFile, image_type, pydicom_errors, read_file
 from kfine.io.dicom_plane import Plane, planes
+from kfine.io.dicom_stream import most_bytes
 
 _LISTED = 20
 
@@ -157,17 +158,14 @@ def _check_kind(file: DicomFile) -> None:
 
 
 def _check_size(file: DicomFile) -> None:
-    """Refuse a header that promises more pixels than an uncompressed file can hold, before allocation."""
+    """Refuse a header that promises more pixels than the file can hold, before allocation."""
     from pydicom.uid import UID
 
-    syntax = UID(file.transfer_syntax)
-    if syntax.is_transfer_syntax and syntax.is_compressed:
-        return
     promised = (
         file.matrix[0] * file.matrix[1] * file.frames * int(file.header.get("BitsAllocated") or 16) // 8
     )
     size = file.path.stat().st_size
-    if promised > size:
+    if promised > most_bytes(UID(file.transfer_syntax), size):
         raise InputError(
             f"{file.name}: truncated: the header promises {human_size(promised)} of pixels, the file has "
             f"{human_size(size)}; export it again"
