@@ -32,6 +32,24 @@ def test_nearly_even_slices_pass_and_uneven_ones_do_not(tmp_path: Path) -> None:
     refused(InputError, "mm apart", read, tmp_path / "uneven")
 
 
+@pytest.mark.parametrize(
+    ("places", "part"),
+    [
+        ([0, 5, 7.5, 10, 15], "overlap: 1 extra slice between those at 56.67 and 61.67 mm"),
+        ([0, 5, 7, 10, 15], "overlap: 1 extra slice"),
+        ([0, 5, 6, 7, 10, 15], "overlap: 2 extra slices"),
+        ([0, 5, 10, 15, 17, 20], "overlap: 1 extra slice between those at 66.67 and 71.67 mm"),
+        ([0, 5, 15], "slices 2 and 3 lie 10.00 mm apart"),
+        ([0, 5, 10, 20], "a slice is missing"),
+        ([0, 5, 11, 15, 20], "a slice is misplaced"),
+    ],
+)
+def test_what_is_wrong_with_uneven_slices(tmp_path: Path, places: list[float], part: str) -> None:
+    for n, place in enumerate(places):
+        save(classic(pixels(n), ImagePositionPatient=position(1, place)), tmp_path / str(n))
+    refused(InputError, part, read, tmp_path)
+
+
 def test_slices_off_the_line(tmp_path: Path) -> None:
     for n in range(4):
         where = np.array(position(n)) + (3 * ROW if n == 1 else 0)
