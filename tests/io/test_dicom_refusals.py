@@ -32,6 +32,24 @@ def test_nearly_even_slices_pass_and_uneven_ones_do_not(tmp_path: Path) -> None:
     refused(InputError, "mm apart", read, tmp_path / "uneven")
 
 
+@pytest.mark.parametrize(
+    ("places", "part"),
+    [
+        ([0, 5, 7.5, 10, 15], "overlap: 1 extra slice between those at 56.67 and 61.67 mm"),
+        ([0, 5, 7, 10, 15], "overlap: 1 extra slice"),
+        ([0, 5, 6, 7, 10, 15], "overlap: 2 extra slices"),
+        ([0, 5, 10, 15, 17, 20], "overlap: 1 extra slice between those at 66.67 and 71.67 mm"),
+        ([0, 5, 15], "slices 2 and 3 lie 10.00 mm apart"),
+        ([0, 5, 10, 20], "a slice is missing"),
+        ([0, 5, 11, 15, 20], "a slice is misplaced"),
+    ],
+)
+def test_what_is_wrong_with_uneven_slices(tmp_path: Path, places: list[float], part: str) -> None:
+    for n, place in enumerate(places):
+        save(classic(pixels(n), ImagePositionPatient=position(1, place)), tmp_path / str(n))
+    refused(InputError, part, read, tmp_path)
+
+
 def test_slices_off_the_line(tmp_path: Path) -> None:
     for n in range(4):
         where = np.array(position(n)) + (3 * ROW if n == 1 else 0)
@@ -56,6 +74,16 @@ def test_duplicate_under_another_uid(tmp_path: Path) -> None:
     series(tmp_path)
     save(classic(pixels(2), ImagePositionPatient=position(2), InstanceNumber=2), tmp_path / "again")
     refused(InputError, "duplicates", read, tmp_path)
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_one_uid_for_different_images(tmp_path: Path, place: int) -> None:
+    series(tmp_path)
+    first = pydicom.dcmread(tmp_path / "im001.dcm")
+    first.ImagePositionPatient, first.PixelData = position(place), pixels(99).tobytes()
+    first.save_as(tmp_path / "other.dcm")
+    message = refused(InputError, "same SOP Instance UID but different content", read, tmp_path)
+    assert "im001.dcm, other.dcm" in message
 
 
 def test_several_series_are_listed(tmp_path: Path) -> None:
@@ -103,14 +131,29 @@ def test_mixed_matrices(tmp_path: Path) -> None:
     [
         ({"PixelSpacing": [1.0, 1.0]}, "one pixel spacing"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, "phase"),
-        ({"EchoTime": 40.0}, "echo times"),
+        ({"EchoTime": 40.0}, "2 echo times"),
+        ({"EchoTime": None}, "with echo times and without"),
+        ({"EchoNumbers": 2}, "several EchoNumbers"),
+        ({"EchoNumbers": None}, "several EchoNumbers"),
+        ({"EchoNumbers": [1, 2]}, "several EchoNumbers"),
     ],
 )
 def test_mixed_series(tmp_path: Path, tags: dict[str, Any], part: str) -> None:
-    plain: dict[str, Any] = {"ImageType": ["ORIGINAL", "PRIMARY", "M"], "EchoTime": 10.0}
+    plain: dict[str, Any] = {
+        "ImageType": ["ORIGINAL", "PRIMARY", "M"],
+        "EchoTime": 10.0,
+        "EchoNumbers": 1,
+    }
+    changed = {tag: value for tag, value in (plain | tags).items() if value is not None}
     save(classic(**plain), tmp_path / "a")
-    save(classic(ImagePositionPatient=position(1), **(plain | tags)), tmp_path / "b")
+    save(classic(ImagePositionPatient=position(1), **changed), tmp_path / "b")
     refused(InputError, part, read, tmp_path)
+
+
+def test_mixed_echoes_without_echo_times(tmp_path: Path) -> None:
+    for n in range(2):
+        save(classic(ImagePositionPatient=position(n), EchoNumbers=n + 1), tmp_path / str(n))
+    refused(InputError, "several EchoNumbers", read, tmp_path)
 
 
 @pytest.mark.parametrize(

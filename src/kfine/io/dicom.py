@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydico
 from kfine.io.dicom_plane import Plane
 from kfine.io.dicom_series import choose_series, find_series, series_digest, series_planes
 from kfine.io.dicom_stack import Stack, build_stack
+from kfine.io.dicom_stream import check_streams
 
 
 def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
@@ -84,9 +86,9 @@ def _pixels(file: DicomFile) -> Iterator[NDArray[Any]]:
     count = 0
     with pydicom_errors(file.name, "its pixel data"):
         dataset = dcmread(file.path)
-        _check_length(file, dataset)
-        for pixels in iter_pixels(dataset, raw=True):
-            if pixels.shape != file.matrix or count >= file.frames:
+        _check_pixel_data(file, dataset)
+        for pixels in islice(iter_pixels(dataset, raw=True), file.frames):
+            if pixels.shape != file.matrix:
                 break
             count += 1
             yield pixels
@@ -97,11 +99,12 @@ def _pixels(file: DicomFile) -> Iterator[NDArray[Any]]:
         )
 
 
-def _check_length(file: DicomFile, dataset: Any) -> None:
+def _check_pixel_data(file: DicomFile, dataset: Any) -> None:
     data = dataset.get("PixelData")
     if not data:
         raise InputError(f"{file.name}: expected pixel data, got none: truncated; export it again")
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        check_streams(file, dataset)
         return
     expected = file.matrix[0] * file.matrix[1] * file.frames * int(dataset.BitsAllocated) // 8
     if len(data) not in (expected, expected + expected % 2):

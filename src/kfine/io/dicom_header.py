@@ -53,6 +53,7 @@ _TAGS: list[Any] = [
     "AcquisitionNumber",
     "InstanceNumber",
     "EchoTime",
+    "EchoNumbers",
     "AcquisitionMatrix",
     "InPlanePhaseEncodingDirection",
     "SharedFunctionalGroupsSequence",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfine.errors import InputError
-from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydicom_errors
+from kfine.io.dicom_header import DicomFile, image_type, one_text, optional_number, pydicom_errors
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Plane:
         cardiac_number_of_images: a heart beat; heart_rate: beats a minute; None where the file does not say.
         temporal_position, acquisition, instance: the file's counters, None where it does not say.
         slope, intercept: voxel = slope * pixel + intercept.
-        echo: ms.  component: "M", "P", "R", "I" or "" where the file does not say.
+        echo: ms, None where the file does not say.  echo_number: EchoNumbers as text, "" where there are none.
+        component: "M", "P", "R", "I" or "" where the file does not say.
     """
 
     file: DicomFile
@@ -48,6 +49,7 @@ class Plane:
     slope: float
     intercept: float
     echo: float | None
+    echo_number: str
     component: str
 
 
@@ -118,6 +120,7 @@ def _plane(file: DicomFile, index: int) -> Plane:
         slope=1.0 if slope is None else slope,
         intercept=number("PixelValueTransformationSequence", "RescaleIntercept") or 0.0,
         echo=optional_number(header.get("EchoTime")) if echo is None else echo,
+        echo_number=one_text(header.get("EchoNumbers")),
         component=_component(get("MRImageFrameTypeSequence", "ComplexImageComponent"), image_type(header)),
     )
 

@@ -12,6 +12,7 @@ from kfine.errors import InputError
 from kfine.io.checks import clean_text, digest_of, display_name, human_size
 from kfine.io.dicom_header import DicomFile, image_type, pydicom_errors, read_file
 from kfine.io.dicom_plane import Plane, planes
+from kfine.io.dicom_stream import most_bytes
 
 _LISTED = 20
 
@@ -80,12 +81,15 @@ def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
     """Return every frame of a series after checking that they are grey MR images of one kind and one plane.
 
     Raises:
-        InputError: another modality, colour, a localiser, mixed matrices, echoes or components, truncation.
+        InputError: another modality, colour, a localiser, mixed matrices, echoes or components, truncation, different
+            files with one UID.
     """
     for file in files:
         with pydicom_errors(file.name, "its image description"):
             _check_kind(file)
             _check_size(file)
+    with pydicom_errors(name, "its identifiers"):
+        _check_identifiers(files, name)
     found = [plane for file in files for plane in planes(file)]
     first = found[0]
     matrices = sorted({f"{f.matrix[0]}x{f.matrix[1]}" for f in files})
@@ -103,9 +107,7 @@ def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
         raise InputError(
             f"{name}: the series mixes magnitude with phase or other components; separate the files"
         )
-    echoes = {plane.echo for plane in found if plane.echo is not None}
-    if echoes and max(echoes) > 1.01 * min(echoes) + 0.01:
-        raise InputError(f"{name}: the series mixes {len(echoes)} echo times; separate the files by echo")
+    _check_echoes(found, name)
     return found
 
 
@@ -157,21 +159,43 @@ def _check_kind(file: DicomFile) -> None:
 
 
 def _check_size(file: DicomFile) -> None:
-    """Refuse a header that promises more pixels than an uncompressed file can hold, before allocation."""
+    """Refuse a header that promises more pixels than the file can hold, before allocation."""
     from pydicom.uid import UID
 
-    syntax = UID(file.transfer_syntax)
-    if syntax.is_transfer_syntax and syntax.is_compressed:
-        return
     promised = (
         file.matrix[0] * file.matrix[1] * file.frames * int(file.header.get("BitsAllocated") or 16) // 8
     )
     size = file.path.stat().st_size
-    if promised > size:
+    if promised > most_bytes(UID(file.transfer_syntax), size):
         raise InputError(
             f"{file.name}: truncated: the header promises {human_size(promised)} of pixels, the file has "
             f"{human_size(size)}; export it again"
         )
+
+
+def _check_echoes(found: list[Plane], name: str) -> None:
+    echoes = {plane.echo for plane in found}
+    times = [echo for echo in echoes if echo is not None]
+    if times and (None in echoes or max(times) > 1.01 * min(times) + 0.01):
+        which = "with echo times and without" if None in echoes else f"of {len(echoes)} echo times"
+        raise InputError(f"{name}: the series mixes images {which}; separate the files by echo")
+    if len({plane.echo_number for plane in found}) > 1:  # times may be absent, or one for all echoes
+        raise InputError(
+            f"{name}: the series mixes images of several EchoNumbers; separate the files by echo"
+        )
+
+
+def _check_identifiers(files: list[DicomFile], name: str) -> None:
+    """Refuse different files under one SOP instance UID; copies are left to whoever sees them in one place."""
+    same: dict[str, list[DicomFile]] = defaultdict(list)
+    for file in files:
+        same[str(file.header.get("SOPInstanceUID") or file.path)].append(file)
+    for group in same.values():
+        if len(group) > 1 and len({digest_of(file.path) for file in group}) > 1:
+            raise InputError(
+                f"{name}: {len(group)} files with the same SOP Instance UID but different content "
+                f"({group[0].name}, {group[1].name}): keep the right one"
+            )
 
 
 def _differ(a: tuple[float, ...], b: tuple[float, ...], tolerance: float) -> bool:

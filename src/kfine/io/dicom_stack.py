@@ -86,16 +86,35 @@ def _check_even(positions: NDArray[np.float64], distances: NDArray[np.float64], 
     gaps = np.diff(distances)
     usual = float(gaps.min())
     tolerance = max(_UNEVEN * usual, _SAME)
-    wide = np.flatnonzero(gaps - usual > tolerance)
-    if wide.size:
-        n = int(wide[0])
-        raise InputError(
-            f"{name}: slices {n + 1} and {n + 2} lie {gaps[n]:.2f} mm apart (at {distances[n]:.2f} and "
-            f"{distances[n + 1]:.2f} mm), others {usual:.2f} mm: a slice is missing; add its file"
-        )
+    if gaps.max() - usual > tolerance:
+        raise _uneven(gaps, distances, name)
     line = np.linspace(positions[0], positions[-1], len(positions))
     if np.linalg.norm(positions - line, axis=1).max() > tolerance:
         raise InputError(f"{name}: the slices do not lie evenly on one line; choose another series")
+
+
+def _uneven(gaps: NDArray[np.float64], distances: NDArray[np.float64], name: str) -> InputError:
+    """Return what is wrong: slices between others as far apart as most (the wider of equally common), gaps, or else."""
+    near = max(_UNEVEN * float(gaps.max()), _SAME)
+    common = max((int(np.count_nonzero(abs(gaps - gap) <= near)), float(gap)) for gap in gaps)[1]
+    for n, start in enumerate(distances[:-1]):
+        end = int(np.searchsorted(distances, start + common - near))
+        extra = end - n - 1
+        if extra > 0 and end < len(distances) and distances[end] - start <= common + near:
+            return InputError(
+                f"{name}: slices overlap: {extra} extra slice{'s' * (extra > 1)} between those at {start:.2f} and "
+                f"{distances[end]:.2f} mm, others lie {common:.2f} mm apart; remove what does not belong"
+            )
+    usual, what = float(gaps.min()), "missing; add its file"
+    wide = gaps > 1.5 * usual
+    n = int(np.argmax(wide))
+    if not wide.any():
+        usual, what = common, "misplaced; export the series again"
+        n = int(np.argmax(abs(gaps - common)))
+    return InputError(
+        f"{name}: slices {n + 1} and {n + 2} lie {gaps[n]:.2f} mm apart (at {distances[n]:.2f} and "
+        f"{distances[n + 1]:.2f} mm), others {usual:.2f} mm: a slice is {what}"
+    )
 
 
 def _single_spacing(plane: Plane, name: str) -> float:
