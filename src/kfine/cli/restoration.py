@@ -73,8 +73,8 @@ def restore(
 ) -> None:
     """Raise the in-plane resolution of IN, the number of its frames, or both.
 
-    Writes OUT, the mean of the samples; OUT_std, their standard deviation (where
-    samples disagree, trust less), if there are several; and OUT.json, what was done.
+    Writes OUT, the mean of the samples; OUT_std, their standard deviation if there
+    are several (where they disagree, trust less); OUT.json, what was done.
     DICOM images belong to the study of IN, OUT_std.dcm is a Parametric Map.
     The measured k-space is kept: all new detail lies outside it.
 
