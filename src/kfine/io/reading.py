@@ -132,7 +132,8 @@ def _read(
 
 
 def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
-    from kfine.io.raw import SENSITIVITIES, image_of_scan
+    from kfine.io.raw import image_of_scan
+    from kfine.io.raw_scan import SENSITIVITIES
 
     combine = raw.combine or SENSITIVITIES
     if kind == "kspace":
