@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -71,6 +72,31 @@ class BidsName:
 def is_dataset(top: Path) -> bool:
     """Return whether the folder `top` is a BIDS dataset: it says so, and has subjects."""
     return "BIDSVersion" in described(top) and any(path.is_dir() for path in top.glob("sub-*"))
+
+
+def check_described(top: Path) -> None:
+    """Say where a folder looks like a BIDS dataset and does not say that it is one.
+
+    Warns:
+        UserWarning: no description, so that it is taken for a plain folder.
+
+    Raises:
+        InputError: the description is damaged.
+    """
+    if not any(path.is_dir() for path in top.glob("sub-*")) or is_dataset(top):
+        return
+    if os.path.lexists(top / DESCRIPTION):
+        raise InputError(
+            f"{DESCRIPTION}: expected a JSON object with BIDSVersion beside folders sub-*, got none or another; mend "
+            "it, or remove it to have the folder restored as a plain one"
+        )
+    if any(path.is_dir() for path in (*top.glob("sub-*/anat"), *top.glob("sub-*/ses-*/anat"))):
+        warnings.warn(
+            f"folders sub-*/anat without a {DESCRIPTION}: restored as a plain folder; add that file to have a BIDS "
+            "dataset restored",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def described(top: Path) -> dict[str, Any]:
