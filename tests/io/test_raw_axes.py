@@ -56,6 +56,12 @@ def test_coils_that_are_not_named(tmp_path: Path, count: int, sigma: float) -> N
     assert "hardly" not in _notes(path, 0)
 
 
+def test_a_dead_coil_hides_nothing(tmp_path: Path) -> None:
+    kspace = measured(4, 0.01)
+    kspace[2] = 0
+    refused(InputError, "--coil-axis 0", read, _saved(tmp_path, kspace))
+
+
 def test_coils_in_much_noise(tmp_path: Path) -> None:
     """Too noisy to be refused."""
     assert "--coil-axis 0" in _notes(_saved(tmp_path, measured(16, 0.05)))

@@ -32,6 +32,7 @@ _NO_IMAGES = {
     "mask", "dseg", "probseg", "defacemask", "T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap",
     "MTRmap", "MTsat", "MTVmap", "MWFmap", "T1rho", "M0map", "Chimap", "TB1map", "RB1map", "S0map", "UNIT1",
 }  # fmt: skip
+_KINDS = {"anat", "dwi", "fmap", "func", "perf"}  # folders of images
 _NO_MAGNITUDE = ("phase", "real", "imag")
 
 
@@ -90,10 +91,13 @@ def check_described(top: Path) -> None:
             f"{DESCRIPTION}: expected a JSON object with BIDSVersion beside folders sub-*, got none or another; mend "
             "it, or remove it to have the folder restored as a plain one"
         )
-    if any(path.is_dir() for path in (*top.glob("sub-*/anat"), *top.glob("sub-*/ses-*/anat"))):
+    kinds = {
+        path.name for pattern in ("sub-*/*", "sub-*/ses-*/*") for path in top.glob(pattern) if path.is_dir()
+    }
+    if kinds & _KINDS:
         warnings.warn(
-            f"folders sub-*/anat without a {DESCRIPTION}: restored as a plain folder; add that file to have a BIDS "
-            "dataset restored",
+            f"folders sub-*/{min(kinds & _KINDS)} without a {DESCRIPTION}: restored as a plain folder; add that "
+            "file to have a BIDS dataset restored",
             UserWarning,
             stacklevel=2,
         )

@@ -76,7 +76,7 @@ def check_coils(kspace: NDArray[Any], coil_axis: int | None, shape: Sequence[int
         if best:
             raise InputError(
                 f"{name}: expected slices or frames, got {best.length} images of one object on axis {best.number}, as "
-                f"coils see it; name the coils' axis: --coil-axis {best.number} (if there are none, one of length 1)"
+                f"coils see it; add --coil-axis {best.number} (or, if these are no coils, name an axis of length 1)"
             )
         if doubtful := [axis.number for axis in told if axis and axis.unlikeness < _UNLIKE]:
             _note(
@@ -163,6 +163,9 @@ def _differences(planes: NDArray[Any]) -> tuple[float, float] | None:
     largest = np.abs(centre).max(initial=0.0)
     if not (np.isfinite(largest) and largest > 0):
         return None  # which is said elsewhere
+    centre = centre[(centre != 0).any((1, 2))]  # without dead coils and empty slices
+    if len(centre) < 2:
+        return None
     box = full_centre((centre != 0).all(0))
     centre = (centre[(slice(None), *box)] / largest).astype(np.complex128)
     rows, columns = (n // _TILE for n in centre.shape[1:])
