@@ -89,7 +89,7 @@ def check_coils(kspace: NDArray[Any], coil_axis: int | None, shape: Sequence[int
     asked = _axis(kspace, 2, named)
     if asked is None:
         return
-    if best and asked.within > _BETTER * best.within:
+    if best and (asked.unlikeness > _UNLIKE or asked.within > _BETTER * best.within):
         raise InputError(
             f"{name}: expected coils on axis {named}, got images of different objects, and of one object as coils see "
             f"it on axis {best.number}; did you mean --coil-axis {best.number}?"
