@@ -103,3 +103,18 @@ def test_another_dataset_is_not_added_to(batch, dataset, tmp_path):
     assert list(tree(tmp_path / "out")) == ["dataset_description.json"]
     done = batch(dataset, dataset / "results", *SIMPLE)
     assert (done.code, "folder derivatives" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("said", ['{"Name": "x"}', "{", "[]", ""])
+def test_a_damaged_description(batch, dataset, tmp_path, said):
+    (dataset / "dataset_description.json").write_text(said)
+    done = batch(dataset, tmp_path / "out", *SIMPLE)
+    assert (done.code, "BIDSVersion" in done.err, done.err.count("\n")) == (4, True, 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_description(batch, dataset, tmp_path):
+    (dataset / "dataset_description.json").unlink()
+    done = batch(dataset, tmp_path / "out", *SIMPLE)
+    assert (done.code, done.err.count("without a dataset_description.json")) == (0, 1)
+    assert (tmp_path / "out" / FOLDER / "sub-01_ses-a_T1w_kfine.nii.gz").is_file()

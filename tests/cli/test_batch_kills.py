@@ -90,6 +90,32 @@ while True:
         wrong.append([kills, again, sorted(set(found) ^ set(expected)), folders()])
 print(json.dumps({"kills": kills, "last": code, "wrong": wrong, "files": sorted(expected)}))
 """
+RESTORES = """
+# Some of the moments at which restore can be killed: every nth call that touches the output.
+name = "o" if "--dicom" in always else "o.nii.gz"
+call = ["restore", str(source), "-o", str(out / name), "--scale", "2", "--quiet", *always]
+def fresh():
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+
+fresh()
+run(call)
+expected, wrong, kills = told(out), [], 0
+at, step = 1, int(sys.argv[4])
+while True:
+    fresh()
+    code = code_of(forked(call, kill_at=at))
+    if code != -signal.SIGKILL:
+        break
+    kills += 1
+    # What has its name is whole; a kill between renames leaves some of the files, which a re-run must be let replace.
+    torn = [name for name, held in told(out).items() if not name.startswith(".") and expected.get(name) != held]
+    again = code_of(forked([*call, "--overwrite"]))
+    if (again, told(out), torn) != (0, expected, []):
+        wrong.append([at, again, torn, sorted(told(out))])
+    at += step
+print(json.dumps({"kills": kills, "last": code, "wrong": wrong, "files": sorted(expected)}))
+"""
 TOGETHER = """
 def stamps_hold():
     from kfine.batch.stamps import output_digest
@@ -168,3 +194,20 @@ def test_several_processes_at_one_output(scans, tmp_path):
     """Of the same options, they share the work; of different ones, the last one wins, file for file."""
     for codes, whole in forking(TOGETHER, scans, tmp_path / "out", ""):
         assert (codes, whole) == ([0, 0, 0], True)
+
+
+def test_restore_killed_writing_an_uncertainty_map(scans, tmp_path, tiny_model_folder):
+    always = f"--model {tiny_model_folder} --samples 2 --steps 1 --device cpu"
+    said = forking(RESTORES, scans / "a.nii.gz", tmp_path / "out", always, 3)
+    assert said["wrong"] == []
+    assert (said["last"], said["kills"] > 4) == (0, True), said["kills"]
+    assert said["files"] == ["o.json", "o.nii.gz", "o_std.nii.gz"]
+
+
+def test_restore_killed_writing_enhanced_dicom(tmp_path):
+    pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
+    series(tmp_path / "in", slices=2, StudyInstanceUID="1.2.3")
+    said = forking(RESTORES, tmp_path / "in", tmp_path / "out", "--dicom enhanced --method zero-filling", 3)
+    assert said["wrong"] == []
+    assert (said["last"], said["kills"] > 4) == (0, True), said["kills"]
+    assert said["files"] == ["o.json", "o/IM00001.dcm"]

@@ -1,6 +1,8 @@
 """kfine restore and kfine info of raw k-space."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,3 +70,26 @@ def test_other_files_have_no_coils(command, low):
     assert "--combine" in command("restore", low, "--scale", 2, "--combine", "rss").err
     assert "--coil-axis" in command("restore", low, "--scale", 2, "--coil-axis", 0).err
     assert "raw k-space" in command("restore", low, "--scale", 2, "--method", "vdm", "--noise", "data").err
+
+
+def test_a_real_brain_of_eight_coils(command, tmp_path):
+    """cartesian_ksp.npy of mikgroup/sigpy-mri-tutorial: 8 coils, Poisson-disc about a full centre."""
+    folder = os.environ.get("KFINE_RAW_DATA")
+    if not folder:
+        pytest.skip("KFINE_RAW_DATA does not name a folder with cartesian_ksp.npy of sigpy-mri-tutorial")
+    brain = Path(folder) / "cartesian_ksp.npy"
+    call = ["--scale", 1.5, "--method", "zero-filling", "-o", tmp_path / "o.nii.gz"]
+    done = command("restore", brain, *call)
+    assert (done.code, "--coil-axis 0" in done.err) == (4, True)
+    done = command("restore", brain, *call, "--coil-axis", 0)
+    assert done.code == 0
+    assert "hardly" not in done.err
+    record = json.loads((tmp_path / "o.json").read_text())
+    assert record["kspace"] == "measured"
+    assert record["relative_kspace_residual"] < 1e-5
+    acquisition = record["acquisition"]
+    assert acquisition["coils"] == 8
+    assert acquisition["part_sampled"] < 0.2 < 0.5 < acquisition["part_known"]
+    assert acquisition["samples_unexplained"] < 0.06
+    np.save(tmp_path / "last.npy", np.moveaxis(np.load(brain), 0, -1))
+    assert "--coil-axis" in command("restore", tmp_path / "last.npy", *call, "--overwrite").err

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,6 +32,7 @@ _NO_IMAGES = {
     "mask", "dseg", "probseg", "defacemask", "T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap",
     "MTRmap", "MTsat", "MTVmap", "MWFmap", "T1rho", "M0map", "Chimap", "TB1map", "RB1map", "S0map", "UNIT1",
 }  # fmt: skip
+_KINDS = {"anat", "dwi", "fmap", "func", "perf"}  # folders of images
 _NO_MAGNITUDE = ("phase", "real", "imag")
 
 
@@ -71,6 +73,34 @@ class BidsName:
 def is_dataset(top: Path) -> bool:
     """Return whether the folder `top` is a BIDS dataset: it says so, and has subjects."""
     return "BIDSVersion" in described(top) and any(path.is_dir() for path in top.glob("sub-*"))
+
+
+def check_described(top: Path) -> None:
+    """Say where a folder looks like a BIDS dataset and does not say that it is one.
+
+    Warns:
+        UserWarning: no description, so that it is taken for a plain folder.
+
+    Raises:
+        InputError: the description is damaged.
+    """
+    if not any(path.is_dir() for path in top.glob("sub-*")) or is_dataset(top):
+        return
+    if os.path.lexists(top / DESCRIPTION):
+        raise InputError(
+            f"{DESCRIPTION}: expected a JSON object with BIDSVersion beside folders sub-*, got none or another; mend "
+            "it, or remove it to have the folder restored as a plain one"
+        )
+    kinds = {
+        path.name for pattern in ("sub-*/*", "sub-*/ses-*/*") for path in top.glob(pattern) if path.is_dir()
+    }
+    if kinds & _KINDS:
+        warnings.warn(
+            f"folders sub-*/{min(kinds & _KINDS)} without a {DESCRIPTION}: restored as a plain folder; add that "
+            "file to have a BIDS dataset restored",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def described(top: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kfine.cli import SOME_FAILED, options
 from kfine.cli.asking import Asked
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.outputs import check_outputs, made_folder
-from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet
+from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet
 from kfine.cli.sharing import takes
 from kfine.errors import InputError, UsageError
 
@@ -38,6 +38,8 @@ def batch(
             help='Only images whose path below IN_DIR is like "*_T1w.nii.gz"; repeat it for several.',
         ),
     ] = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
     num_parts: Annotated[
         int | None,
         typer.Option(
@@ -98,14 +100,23 @@ def batch(
     [bold]kfine batch SCANS RESTORED --scale 2 --num-parts 8 --part-id 0[/bold]
     """
     options.check_dicom(dicom)
+    options.check_combine(combine)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, found none; check the path")
 
-    from kfine.batch.bids import DESCRIPTION, check_derivative, derivative_description, is_dataset
+    from kfine.batch.bids import (
+        DESCRIPTION,
+        check_derivative,
+        check_described,
+        derivative_description,
+        is_dataset,
+    )
     from kfine.cli.batch_case import Plan
     from kfine.cli.batch_run import Part, Run, check_report, write_json
     from kfine.cli.beforehand import ready
 
+    with plain_warnings(quiet=quiet):
+        check_described(folder)
     part, bids = Part.of(part_id, num_parts), is_dataset(folder)
     _check_apart(folder, out, bids=bids)
     asked = replace(asked, model=ready(asked, dicom=dicom))
@@ -117,7 +128,7 @@ def batch(
         if bids:
             check_derivative(out)
             write_json(out / DESCRIPTION, derivative_description(folder, out))
-        plan = Plan(out, asked, dicom, bids, overwrite, resume, search.discretion)
+        plan = Plan(out, asked, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine)
         run = Run(plan, part.take(search), quiet)
         try:
             run.work()

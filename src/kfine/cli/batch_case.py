@@ -36,7 +36,7 @@ from kfine.errors import InputError, UsageError
 from kfine.io import read
 from kfine.io.dicom import read_series
 from kfine.io.dicom_header import DicomFile, read_file
-from kfine.io.reading import reading_errors
+from kfine.io.reading import NPY, RAW, kind_of, reading_errors
 from kfine.locks import held
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Plan:
         overwrite: whether results made otherwise, and files that are no results, are replaced.
         resume: whether finished slices of a case are kept until it is finished.
         discretion: what stands for the names of patients.
+        coil_axis, combine: how raw k-space is read, see `kfine.read`; other images are read without.
     """
 
     out: Path
@@ -68,6 +69,8 @@ class Plan:
     overwrite: bool
     resume: bool
     discretion: Discretion
+    coil_axis: int | None = None
+    combine: str | None = None
 
     def files(self, case: Case) -> RestorationFiles:
         """Return where the files of `case` go."""
@@ -89,6 +92,15 @@ class Plan:
         """The label of BIDS's entity `res`."""
         return resolution_label(scale=self.asked.scale, matrix=self.asked.matrix)
 
+    def reading(self, case: Case) -> dict[str, Any]:
+        """Return the options of `kfine.read` that are given and go with the format of `case`."""
+        given = {"coil_axis": self.coil_axis, "combine": self.combine}
+        asked = {name: value for name, value in given.items() if value is not None}
+        if case.dicom or not asked:
+            return {}
+        kind = kind_of(case.paths[0])
+        return {name: value for name, value in asked.items() if kind in (NPY if name == "coil_axis" else RAW)}
+
     def key(self, case: Case) -> str:
         """Return the digest of everything that decides the results of `case`."""
         asked = {name: value for name, value in vars(self.asked).items() if name not in ("model", "force")}
@@ -99,7 +111,7 @@ class Plan:
                 "case": case.label,
                 "input": input_digest(case.paths),
                 "model": model_digest(model if isinstance(model, Model) else None),
-                "asked": {name: repr(value) for name, value in asked.items()},
+                "asked": {name: repr(value) for name, value in (asked | self.reading(case)).items()},
                 "output": [self.bids, self.dicom, said_to_be_stripped(case.paths[0]) if self.bids else None],
             }
         )
@@ -181,7 +193,7 @@ class Worker:
                 )
             with made_folder(files.mean.parent):
                 result, _ = restore_case(
-                    _given(case, plan.discretion), plan.asked, files,
+                    _given(case, plan), plan.asked, files,
                     overwrite=state is not State.FREE, parts=files.parts if plan.resume else None,
                     bar=self.bar, sidecars=_sidecars(case, plan, files, key=key),
                 )  # fmt: skip
@@ -192,15 +204,15 @@ class Worker:
         return [path.relative_to(self.plan.out).as_posix() for path in files.all if path.exists()]
 
 
-def _given(case: Case, discretion: Discretion) -> Given:
+def _given(case: Case, plan: Plan) -> Given:
     name = printable(case.place.name)
 
     def read_it() -> Image:
         if case.dicom:
             with reading_errors(name):
                 return read_series(_files_of(case), name=name)
-        image = read(case.paths[0])
-        return replace(image, source=replace(image.source, name=discretion.clean(image.source.name)))
+        image = read(case.paths[0], **plan.reading(case))
+        return replace(image, source=replace(image.source, name=plan.discretion.clean(image.source.name)))
 
     def study(image: Image) -> SourceSeries:
         with reading_errors(name):

@@ -131,7 +131,9 @@ class Run:
         return {
             "report": _KIND,
             "kfine": kfine.__version__,
-            "asked": asked | {"model": named, "dicom": self.plan.dicom, "bids": self.plan.bids},
+            "asked": asked
+            | {name: getattr(self.plan, name) for name in ("dicom", "bids", "coil_axis", "combine")}
+            | {"model": named},
             "part": {"id": part.number, "of": part.count},
             "complete": self.complete,
             "counts": dict(Counter(outcome.status for outcome in self.outcomes)) | {"all": self.total},

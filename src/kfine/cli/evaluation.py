@@ -132,9 +132,13 @@ def evaluate(
             help="Also draw images and errors (.png, .pdf, .svg, .jpg); of a cine also F.gif, which moves.",
         ),
     ] = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure RESTORED against REFERENCE: PSNR, SSIM, NRMSE, whole and inside a mask.
+
+    The options of raw k-space are for REFERENCE.
 
     Of a cine every frame counts; its temporal error is that of the changes
     from frame to frame.
@@ -153,7 +157,7 @@ def evaluate(
     from kfine.io import read
 
     with plain_warnings():
-        truth = read(reference)
+        truth = read(reference, coil_axis=coil_axis, combine=combine)
         moving = figure.with_suffix(".gif") if figure and truth.frames > 1 else None
         if moving:
             check_outputs([moving], overwrite=overwrite)

@@ -123,6 +123,14 @@ def check_dicom(asked: str | None) -> None:
         raise UsageError(f"--dicom {asked}: expected {' or '.join(DICOM)}")
 
 
+def check_combine(asked: str | None) -> None:
+    """Raise `UsageError` unless `asked` is None or a way to combine coils."""
+    if asked is not None:
+        from kfine.io import raw_scan
+
+        raw_scan.check_combine(asked)
+
+
 def check_picture(path: Path | None) -> None:
     """Raise `UsageError` unless `path` is None or names a picture by its suffix."""
     _check_suffix(path, "--figure", PICTURES)

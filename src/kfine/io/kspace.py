@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.io.checks import clean_text, digest_of
-from kfine.io.raw import SENSITIVITIES, image_of_scan
-from kfine.io.raw_scan import RawScan
+from kfine.io.raw import image_of_scan
+from kfine.io.raw_axes import check_coils
+from kfine.io.raw_scan import SENSITIVITIES, RawScan, check_combine
 
 
 def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENSITIVITIES) -> Image:
@@ -33,8 +34,10 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
     Raises:
         UsageError: no such axis, or no such way to combine coils.
         ResourceError: larger than the machine's memory.
-        InputError: not complex, pickled, truncated, not finite or zero throughout, or as `image_of_scan` says.
+        InputError: not complex, pickled, truncated, not finite or zero throughout, coils on another axis than the one
+            named, or as `image_of_scan` says.
     """
+    check_combine(combine)
     name = clean_text(path.name)
     kspace = _open_array(path, name)
     if kspace.dtype.kind != "c":
@@ -42,7 +45,9 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
             f"{name}: expected complex k-space, got {kspace.dtype}; save an image as NIfTI, "
             "or its k-space as complex64"
         )
-    scan = RawScan.of_array(_with_axes(kspace, coil_axis, name), name, digest_of(path))
+    ordered = _with_axes(kspace, coil_axis, name)
+    check_coils(ordered, coil_axis, kspace.shape, name=name)
+    scan = RawScan.of_array(ordered, name, digest_of(path))
     image = image_of_scan(scan, combine=combine)
     several = coil_axis is None and kspace.ndim > 2
     axes = "; its other axes are slices and frames, coils would be named by --coil-axis" if several else ""

@@ -11,17 +11,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kfine.errors import InputError, UsageError
+from kfine.errors import InputError
 from kfine.geometry import resized_affine
 from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels
+from kfine.io.raw_axes import check_planes
 from kfine.io.raw_coils import coil_scan, determined, noise_gain, noise_level, sensitivities_of, whitened
 from kfine.io.raw_coverage import Mask, Reduction, in_words, measured_block
-from kfine.io.raw_scan import RawScan, check_centred, check_coil_axis, checked_plane
+from kfine.io.raw_scan import (
+    RSS,
+    SENSITIVITIES,
+    RawScan,
+    check_centred,
+    check_coil_axis,
+    check_combine,
+    checked_plane,
+)
 from kfine.operators.coils import CoilScan
 from kfine.operators.fourier import fft2c, ifft2c
 
-SENSITIVITIES, RSS = COMBINE = ("sensitivities", "rss")
 _IN_COMMON = 0.9
 # Copies of a slice in every coil that combining holds at once.
 _COPIES = 6
@@ -61,8 +69,7 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
             centre for several coils, or planes that were sampled too differently.
         ResourceError: larger than the machine's memory.
     """
-    if combine not in COMBINE:
-        raise UsageError(f"combine {combine!r}: expected one of {', '.join(COMBINE)}")
+    check_combine(combine)
     check_coil_axis(scan.name, scan.coils, scan.matrix)
     size = 8 * scan.matrix[0] * scan.matrix[1] * scan.frames
     check_memory(size * (3 * scan.slices + _COPIES * scan.coils), name=scan.name)
@@ -93,15 +100,21 @@ def _block(scan: RawScan) -> tuple[int, int]:
     """Return the measured block, over the asked field of view; every plane is looked at and checked."""
     sampled = np.zeros(scan.matrix, bool)
     power = np.zeros(scan.matrix)
+    stacks = tuple(np.zeros(n) for n in (scan.frames, scan.slices, scan.coils))
     for frame, index in np.ndindex(scan.frames, scan.slices):
         plane = checked_plane(scan, frame, index)
         sampled |= (plane != 0).any(0)
-        power += np.square(np.abs(plane)).sum(0, dtype=np.float64)
+        squares = np.square(np.abs(plane))
+        power += squares.sum(0, dtype=np.float64)
+        energies = squares.sum((1, 2), dtype=np.float64)
+        for stack, place in zip(stacks, (frame, index, slice(None)), strict=True):
+            stack[place] += energies if isinstance(place, slice) else energies.sum()
     if not sampled.any():
         raise InputError(
             f"{scan.name}: expected k-space, got zeros throughout; check that this is the right file"
         )
     check_centred(power, scan.name)
+    check_planes(power, stacks, name=scan.name)
     known = Reduction(scan.matrix, scan.recon_matrix, scan.recon_matrix).sampled(sampled)
     if not known.any():
         raise InputError(

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfine.errors import InputError
+from kfine.errors import InputError, UsageError
 from kfine.geometry import Affine
 
 Matrix = tuple[int, int]
 CoilPlane = NDArray[np.complex64]
 
+SENSITIVITIES, RSS = COMBINE = ("sensitivities", "rss")
 MOST_COILS = 256
 _LARGEST = 1e15  # its square, summed over a scan, fits single precision
 _SMALLEST = 16  # of a matrix whose centre is looked for
@@ -78,6 +79,12 @@ def checked_plane(scan: RawScan, frame: int, slice: int) -> CoilPlane:
             f"{scan.name}: expected finite k-space, got NaN or Inf or beyond {_LARGEST:g}; replace them with zeros"
         )
     return plane
+
+
+def check_combine(combine: str) -> None:
+    """Raise `UsageError` unless `combine` is a way to combine coils."""
+    if combine not in COMBINE:
+        raise UsageError(f"combine {combine!r}: expected one of {', '.join(COMBINE)}")
 
 
 def check_coil_axis(name: str, coils: int, matrix: Matrix) -> None:

@@ -17,7 +17,9 @@ from kfine.io.checks import clean_text, display_name
 # Of files that are images, or damaged ones.
 SUFFIXES = (".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")
 _KINDS = "a NIfTI file (.nii, .nii.gz), a DICOM file or folder, or raw k-space (.h5, .cfl, .npy)"
-_RAW = ("kspace", "bart", "hdf5")
+# Kinds of files that --coil-axis and --combine go with.
+NPY = ("kspace",)
+RAW = (*NPY, "bart", "hdf5")
 
 
 class Raw(NamedTuple):
@@ -114,9 +116,9 @@ def _read(
         raise UsageError(f"{name}: --series chooses among DICOM series, and this is no DICOM; leave it out")
     if plane is not None and kind != "nifti":
         raise UsageError(f"{name}: the plane can be chosen for NIfTI only; leave it out")
-    if raw.combine is not None and kind not in _RAW:
+    if raw.combine is not None and kind not in RAW:
         raise UsageError(f"{name}: --combine is for the coils of raw k-space, and this is none; leave it out")
-    if raw.coil_axis is not None and kind != "kspace":
+    if raw.coil_axis is not None and kind not in NPY:
         raise UsageError(
             f"{name}: --coil-axis is for .npy files, others say which axis holds the coils; leave it out"
         )
@@ -132,7 +134,8 @@ def _read(
 
 
 def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
-    from kfine.io.raw import SENSITIVITIES, image_of_scan
+    from kfine.io.raw import image_of_scan
+    from kfine.io.raw_scan import SENSITIVITIES
 
     combine = raw.combine or SENSITIVITIES
     if kind == "kspace":
