@@ -28,6 +28,7 @@ _TAGS: list[Any] = [
     "PatientName",
     "PatientID",
     "PatientIdentityRemoved",
+    "BurnedInAnnotation",
     "ImageType",
     "ComplexImageComponent",
     "Rows",
