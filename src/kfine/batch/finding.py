@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kfine.batch.cases import RESULT, Case, Search, matches, printable
-from kfine.batch.discretion import Discretion
 from kfine.batch.walking import files_below
 from kfine.errors import InputError, KfineError
 from kfine.io.checks import clean_text
 from kfine.io.dicom import is_derived
 from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
+from kfine.io.discretion import Discretion
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
 from kfine.names import stem_of
 
