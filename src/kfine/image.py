@@ -18,7 +18,8 @@ class Source:
 
     Attributes:
         kind: "nifti", "dicom", "kspace" (of whatever format) or "array".
-        name: the file or folder name, without its path.
+        name: the file or folder name, without its path; a stand-in where its DICOM headers say that it names the
+            patient.
         digest: SHA-256 of the input bytes, "" for an array made in memory.
         axis_order: for each of the file's three spatial axes, which of (slice, row, column) it holds
             (0, 1 or 2); writing puts them back in this order.

@@ -77,6 +77,7 @@ class DicomFile:
         modality: "MR", or what it is instead; "" where the file does not say.
         matrix: (rows, columns) of each frame.
         frames: how many.
+        shown: what messages call it, where its name tells the patient's; "" where it does not.
     """
 
     path: Path
@@ -88,11 +89,12 @@ class DicomFile:
     modality: str
     matrix: tuple[int, int]
     frames: int
+    shown: str = ""
 
     @property
     def name(self) -> str:
         """The file's name, fit for a message."""
-        return clean_text(self.path.name)
+        return self.shown or clean_text(self.path.name)
 
 
 @contextmanager
