@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
+from kfine.io.nifti_header import GZIP_MAGIC
 from kfine.names import stem_of
 
 RESTORED = "kfine restored"  # begins the header's `descrip`
+_DESCRIP = slice(148, 228)  # bytes of a NIfTI-1 header, which is what kfine writes
 _LARGEST_RECORD = 1 << 24  # bytes
 
 
@@ -28,6 +32,17 @@ def is_restored(path: Path, descrip: bytes, matrix: tuple[int, int]) -> bool:
     stem = stem_of(path)
     records = (path.with_name(f"{name}.json") for name in dict.fromkeys((stem, stem.removesuffix("_std"))))
     return any(_restored_to(record) == list(matrix) for record in records)
+
+
+def says_restored(path: Path) -> bool:
+    """Return whether the header of the NIfTI file at `path` says that kfine restored it; False of a damaged file."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == GZIP_MAGIC
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return file.read(_DESCRIP.stop)[_DESCRIP].startswith(RESTORED.encode())
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _restored_to(record: Path) -> Any:
