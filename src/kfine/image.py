@@ -18,12 +18,14 @@ class Source:
 
     Attributes:
         kind: "nifti", "dicom", "kspace" (of whatever format) or "array".
-        name: the file or folder name, without its path.
+        name: the file or folder name, without its path; a stand-in where its DICOM headers say that it names the
+            patient.
         digest: SHA-256 of the input bytes, "" for an array made in memory.
         axis_order: for each of the file's three spatial axes, which of (slice, row, column) it holds
             (0, 1 or 2); writing puts them back in this order.
         acquired_matrix: (rows, columns) that the scanner measured when it zero-filled to a larger matrix.
-        derived: whether the file says that it was computed from other images (DICOM's ImageType DERIVED).
+        derived: whether the file says that it was computed from other images (DICOM's ImageType DERIVED), or kfine
+            restored it.
         acquisition: how raw k-space became the image (coils, coverage, noise), JSON-ready; None for other files.
         space_code: which space a NIfTI file's affine leads to (its sform_code or qform_code); 1: the scanner's.
     """

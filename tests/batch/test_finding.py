@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
+import kfine
 from kfine.batch.cases import matches
 from kfine.batch.finding import find_cases
 from kfine.batch.walking import files_below
@@ -196,3 +197,16 @@ def test_what_is_not_asked_for_is_not_left_out_either(tmp_path):
     search = find_cases(tmp_path, out=tmp_path / "out", only=["*T1w*"])
     assert [case.label for case in search.cases] == ["a_T1w.nii"]
     assert [label for label, _ in search.left_out] == ["a_T1w_kfine.nii"]
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+def test_results_are_known_by_their_headers(tmp_path, name):
+    """Whatever they are called; what kfine has written otherwise (degraded, say) is an image."""
+    nifti(tmp_path / "a.nii")
+    image = kfine.read(tmp_path / "a.nii")
+    kfine.write(image, tmp_path / name, description="kfine restored")
+    kfine.write(image, tmp_path / "low.nii.gz")
+    search = find_cases(tmp_path, out=tmp_path / "out")
+    assert [case.label for case in search.cases] == ["a.nii", "low.nii.gz"]
+    assert [label for label, _ in search.left_out] == [name]
+    assert len(find_cases(tmp_path, out=tmp_path / "out", force=True).cases) == 3

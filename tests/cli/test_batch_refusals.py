@@ -2,9 +2,13 @@
 
 import contextlib
 import errno
+import json
 import os
+import re
+import stat
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -98,7 +102,9 @@ def test_an_error_of_the_disk_fails_one_case(batch, scans, tmp_path, monkeypatch
     original, calls = os.fsync, []
 
     def full(handle):
-        calls.append(1)
+        calls.extend(
+            [] if stat.S_ISDIR(os.fstat(handle).st_mode) else [1]
+        )  # names are flushed as far as can be
         if len(calls) == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         original(handle)
@@ -175,3 +181,33 @@ def test_names_of_patients_are_not_told(batch, tmp_path, touched, kind):
     assert [case for case in done.err.splitlines() if "patient-" in case]
     with contextlib.suppress(FileNotFoundError):
         assert not any(b"ecretova" in path.read_bytes() for path in out.rglob("*.nii.gz"))
+
+
+def test_names_are_not_told_however_they_are_written(batch, tmp_path):
+    """Short names, without apostrophes, decomposed, in other letters: told by nothing but their images."""
+    decomposed = unicodedata.normalize("NFD", "Müller")
+    folders = {
+        "Wu_Li": "Wu^Li", "OBrien": "O'Brien^Pat", "o'brien_2": "O'Brien^Pat", decomposed: "Müller^Eva",
+        "Mueller_E": "Müller^Eva", "Weiss": "Weiß^Jörg", "JOERG": "Weiß^Jörg",
+    }  # fmt: skip
+    top, out, report = tmp_path / "in", tmp_path / "out", tmp_path / "run.json"
+    for number, (folder, name) in enumerate(folders.items()):
+        told = {"PatientName": name, "PatientID": f"4711{number}", "SpecificCharacterSet": "ISO_IR 192"}
+        uids = {"StudyInstanceUID": f"1.2.3.{number}", "SeriesInstanceUID": f"1.2.4.{number}"}
+        series(top / folder / f"scan-{folder}", slices=2, **told, **uids)
+        (top / folder / f"{folder}_cut.nii.gz").write_bytes(b"")
+    (top / "x_Wu_7.nii").write_bytes(b"")
+    series(top / "slice", slices=2, StudyInstanceUID="1.2.5", PatientName="Wu^Li", PatientID="7")
+    done = batch(top, out, *SIMPLE, "--report", report)
+    assert (done.code, done.lines[0]) == (3, "16 images: 8 restored, 8 failed"), done.err
+    told = (
+        done.out + done.err + report.read_text() + "".join(path.read_text() for path in out.rglob("*.json"))
+    )
+    told += " ".join(tree(out))
+    told = unicodedata.normalize("NFC", told + json.dumps(json.loads(report.read_text()), ensure_ascii=False))
+    leaked = re.findall(
+        r"\b(?:wu|li)(?![a-z])|brien|m(?:ü|ue)ller|weiss|joerg", told.casefold().replace("_", " ")
+    )
+    assert leaked == []
+    assert "[1/" in done.err
+    assert any(path.startswith("slice") for path in tree(out)), "Li is no part of slice"

@@ -1,6 +1,7 @@
 """kfine restore into a DICOM folder: the library's images, in the study, whole or not at all."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -174,3 +175,47 @@ def test_names_that_mean_a_folder(tmp_path):
     assert options.dicom_kind(tmp_path / "out.nii.gz", None) is None
     with pytest.raises(UsageError, match="folder"):
         options.dicom_kind(tmp_path / "a.png", "classic")
+
+
+@pytest.mark.parametrize("kind", [[], ["--dicom", "classic", "--resume"]], ids=["nifti", "dicom"])
+def test_a_folder_named_after_the_patient_is_not_told(command, tmp_path, kind):
+    """The user typed its name, records and notes have no need of it."""
+    told = {"PatientName": "Secretova^Anna", "PatientID": "47110815"}
+    scan = tmp_path / "SECRETOVA_ANNA"
+    series(scan, slices=2, **STUDY, **told)
+    (scan / "SECRETOVA_notes.txt").write_text("no image")
+    out = tmp_path / ("out" if kind else "out.nii.gz")
+    figure = [] if kind else ["--figure", tmp_path / "out.svg"]
+    done = command("restore", scan, "-o", out, "--scale", 2, "--method", "zero-filling", *kind, *figure)
+    assert done.code == 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["input"]["name"].startswith("patient-")
+    said = done.out + done.err + json.dumps(record) + command("info", scan, "--json").out
+    said += "".join(path.read_text() for path in tmp_path.glob("out.svg"))
+    assert [canary for canary in ("ecretova", "ECRETOVA", "47110815") if canary in said] == []
+    if kind:
+        for path in out.iterdir():
+            image = pydicom.dcmread(path)
+            assert (image.PatientName, image.PatientID) == ("Secretova^Anna", "47110815")  # the study's own
+            for keyword in ("PatientName", "PatientID"):
+                delattr(image, keyword)
+            assert "ecretova" not in str(image).casefold()
+
+
+@pytest.mark.parametrize("damage", ["pixels", "header", "other"])
+@pytest.mark.parametrize("action", ["info", "restore"])
+def test_files_named_after_the_patient_are_not_told(command, tmp_path, action, damage):
+    told = {"PatientName": "Wu^Li", "PatientID": "47110815"}
+    series(tmp_path / "scan", slices=3, **STUDY, **told)
+    first = min((tmp_path / "scan").iterdir())
+    content = first.read_bytes()
+    first.unlink()
+    # Cut in the pixels, cut in the patient's name itself, or whole beside an image of another kind.
+    end = {"pixels": -10, "header": content.index(b"Wu^Li") + 2, "other": len(content)}[damage]
+    (tmp_path / "scan" / "WU_LI_001.dcm").write_bytes(content[:end])
+    if damage == "other":
+        save(classic(Modality="CT", **STUDY, **told), tmp_path / "scan" / "wu.li.dcm")
+    done = command(action, tmp_path / "scan", *(["--scale", 2] if action == "restore" else []))
+    assert done.code == 4
+    assert "patient-" in done.err, done.err
+    assert re.findall(r"wu|(?<![a-z])li(?![a-z])", done.err.casefold()) == []

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+import kfine
+
 USAGE = [
     ([], "got neither"),
     (["--scale", 2, "--matrix", "32x24"], "got both"),
@@ -249,3 +251,29 @@ def test_control_characters_in_names_are_not_printed(command, tmp_path):
     done = command("restore", tmp_path / name, "--scale", 2, "-o", tmp_path / f"no\n/{name}")
     assert done.code == 2
     assert "\x1b" not in done.err
+
+
+def test_results_of_kfine_are_refused(command, low, tmp_path, files):
+    """By the header wherever the file went; by the record beside it where another program wrote the header."""
+    simple = ["--scale", 2, "--method", "zero-filling"]
+    assert command("restore", low, *simple).code == 0
+    result = tmp_path / "low_kfine.nii.gz"
+    renamed, rewritten = tmp_path / "other.nii.gz", tmp_path / "stripped.nii.gz"
+    renamed.write_bytes(result.read_bytes())
+    kfine.write(kfine.read(result), rewritten)
+    (tmp_path / "stripped.json").write_bytes((tmp_path / "low_kfine.json").read_bytes())
+    before = files()
+    for again in (result, renamed, rewritten):
+        done = command("restore", again, "-o", tmp_path / "twice.nii.gz", *simple)
+        assert (done.code, "result of kfine" in done.err, "--force" in done.err) == (4, True, True)
+        assert files() == before
+    assert command("restore", result, "-o", tmp_path / "twice.nii.gz", *simple, "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    "record", ["{", "[]", '{"software": {"kfine": "1"}, "matrix": {"restored": [7, 7]}}', '"kfine"']
+)
+def test_what_only_looks_like_a_record_refuses_nothing(command, low, tmp_path, record):
+    low.with_name("low.json").write_text(record)
+    done = command("restore", low, "--scale", 2, "--method", "zero-filling")
+    assert (done.code, (tmp_path / "low_kfine.nii.gz").is_file()) == (0, True)

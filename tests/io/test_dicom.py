@@ -184,14 +184,14 @@ def test_a_series_is_chosen_by_number_or_uid(tmp_path: Path) -> None:
     assert read(tmp_path, series="12").slices == 2
     assert read(tmp_path, series=3).slices == 3
     assert read(tmp_path, series="1.2.3.4").slices == 2
-    first, second = find_series(tmp_path)
+    (first, second), _ = find_series(tmp_path)
     assert [(file.series_number, file.matrix, file.modality) for file in first] == 3 * [(3, (6, 8), "MR")]
     assert [(file.series_number, file.description) for file in second] == 2 * [(12, "x[2Jy")]
 
 
 def test_a_description_with_the_patients_name_is_not_shown(tmp_path: Path) -> None:
     series(tmp_path, slices=2, SeriesDescription="brain SECRETOVA")
-    assert [file.description for (file, *_) in find_series(tmp_path)] == [""]
+    assert [file.description for (file, *_) in find_series(tmp_path)[0]] == [""]
 
 
 def test_other_files_are_skipped_and_counted(tmp_path: Path) -> None:

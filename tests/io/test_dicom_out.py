@@ -446,3 +446,33 @@ def test_every_keyword_that_is_kept_exists() -> None:
     assert [keyword for keyword in keywords if pydicom.datadict.tag_for_keyword(keyword) is None] == []
     assert len(set(keywords)) == len(keywords)
     assert set(EMPTY_IF_UNKNOWN) <= set(PATIENT_AND_STUDY)
+
+
+@KINDS
+def test_burnt_in_text_stays_said(tmp_path: Path, kind: str) -> None:
+    """One image of the source that says so is enough: all restored ones may come from it."""
+    cine(tmp_path / "in", frames=5, **HEADER)
+    first = min((tmp_path / "in").iterdir())
+    dataset = pydicom.dcmread(first)
+    dataset.BurnedInAnnotation = "YES"
+    dataset.save_as(first)
+    case = made(tmp_path / "in")
+    images = case.write(tmp_path / "out", std=case.std, enhanced=kind == "enhanced")
+    images.append(pydicom.dcmread(tmp_path / "out_std.dcm"))
+    assert {image.BurnedInAnnotation for image in images} == {"YES"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@KINDS
+def test_what_a_terminal_obeys_is_not_written_anew(tmp_path: Path, kind: str) -> None:
+    told = {
+        "SeriesDescription": "sax\x1b]0;x\x07 cine\u202e",
+        "ImageType": ["ORIGINAL", "PRIMARY", "M\x1b[2J"],
+    }
+    cine(tmp_path / "in", frames=5, **(HEADER | {"SpecificCharacterSet": "ISO_IR 192"} | told))
+    case = made(tmp_path / "in")
+    images = case.write(tmp_path / "out", std=case.std, enhanced=kind == "enhanced")
+    images.append(pydicom.dcmread(tmp_path / "out_std.dcm"))
+    written = [str(text) for image in images for text in (image.SeriesDescription, *image.ImageType)]
+    assert [text for text in written if not text.isprintable()] == []
+    assert all(image.SeriesDescription.startswith("sax]0;x cine kfine ") for image in images)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from kfine.batch.discretion import Discretion
 from kfine.errors import InputError, KfineError
+from kfine.io.discretion import Discretion
 
 RESULT = "results of kfine"  # why they are left out
 

@@ -12,13 +12,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kfine.batch.cases import RESULT, Case, Search, matches, printable
-from kfine.batch.discretion import Discretion
 from kfine.batch.walking import files_below
 from kfine.errors import InputError, KfineError
 from kfine.io.checks import clean_text
 from kfine.io.dicom import is_derived
 from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
+from kfine.io.discretion import Discretion
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
+from kfine.io.results import says_restored
 from kfine.names import stem_of
 
 
@@ -68,7 +69,7 @@ def find_cases(
         except KfineError as error:
             failures.append((path, error))
     # From here on all names of patients are known.
-    results = {path for path in files if stem_of(path).endswith(("_kfine", "_kfine_std")) and not force}
+    results = {path for path in files if not force and _is_result(path)}
     left += [(path, f"{RESULT}; --force restores them") for path in sorted(results)]
     search.left_out = [(printable(_hidden(path, top, search)), why) for path, why in left]
     cases = [_file_case(path, top, search) for path in files if path not in results]
@@ -105,6 +106,10 @@ def _kind(path: Path) -> str | None:
     if kind == "bart" and path.suffix.lower() == ".hdr" and path.with_suffix(".cfl").is_file():
         return None  # the half with the data stands for both
     return kind if kind != "kspace" or _is_complex(path) else None
+
+
+def _is_result(path: Path) -> bool:
+    return stem_of(path).endswith(("_kfine", "_kfine_std")) or says_restored(path)
 
 
 def _is_complex(path: Path) -> bool:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from kfine.batch.bids import find_bids_cases, is_dataset
 from kfine.batch.cases import Case
-from kfine.batch.discretion import Discretion
 from kfine.batch.finding import find_cases
 from kfine.errors import InputError
 from kfine.image import Image
 from kfine.io import read
 from kfine.io.dicom import read_series
 from kfine.io.dicom_header import read_file
+from kfine.io.discretion import Discretion
 from kfine.io.reading import kind_of, reading_errors
 from kfine.names import stem_of
 from kfine.training.data import subject_of

@@ -150,8 +150,8 @@ Force = Annotated[
     typer.Option(
         "--force",
         metavar=FLAG,
-        help="Restore derived DICOM images (ImageType DERIVED) too, which restore refuses and batch leaves out; in a "
-        "batch also results of kfine.",
+        help="Restore derived DICOM images (ImageType DERIVED) and results of kfine too, which restore refuses and "
+        "batch leaves out.",
     ),
 ]
 

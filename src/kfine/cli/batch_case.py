@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import kfine
 from kfine.batch.bids import BidsName, resolution_label
 from kfine.batch.cases import Case, printable
-from kfine.batch.discretion import Discretion
 from kfine.batch.sidecars import bids_sidecar, said_to_be_stripped
 from kfine.batch.stamps import (
     State,
@@ -36,6 +35,7 @@ from kfine.errors import InputError, UsageError
 from kfine.io import read
 from kfine.io.dicom import read_series
 from kfine.io.dicom_header import DicomFile, read_file
+from kfine.io.discretion import Discretion
 from kfine.io.reading import NPY, RAW, kind_of, reading_errors
 from kfine.locks import held
 
@@ -168,7 +168,7 @@ class Worker:
             code, message = verdict(error)
             if code == 1:  # its text may hold anything
                 message = f"unexpected {type(error).__name__}, a fault of kfine: please report it"
-            said = clean(literal(message)).removeprefix(f"{printable(case.paths[0].name)}: ")
+            said = literal(clean(message)).removeprefix(f"{printable(case.paths[0].name)}: ")
             done = Outcome(case.label, FAILED, said, exit_code=code)
         return done and replace(
             done, seconds=time.perf_counter() - began, notes=[clean(note) for note in notes]

@@ -79,7 +79,7 @@ class Run:
     def work(self) -> None:
         """Do all cases; those that other processes are at come last, when these have let go of them."""
         for label, error in self.search.failures:
-            said = self.plan.discretion.clean(literal(error)).removeprefix(f"{label.rsplit('/')[-1]}: ")
+            said = literal(self.plan.discretion.clean(str(error))).removeprefix(f"{label.rsplit('/')[-1]}: ")
             self._add(Outcome(label, FAILED, said, exit_code=error.exit_code))
         with bars("cases", "restoring", quiet=self.quiet) as (whole, bar):
             worker = Worker(self.plan, bar)

@@ -49,6 +49,11 @@ def ready(asked: Asked, *, dicom: str | None) -> Model | None:
 
 def check_original(low: Image, *, force: bool) -> None:
     """Raise `InputError` if `low` was computed from other images, unless `force`."""
+    if low.source.derived and low.source.kind == "nifti" and not force:
+        raise InputError(
+            f"{low.source.name}: expected the scanner's image, got a result of kfine, whose k-space is not what was "
+            "measured; choose the image that it was made from, or add --force"
+        )
     if low.source.derived and not force:
         raise InputError(
             f"{low.source.name}: expected the scanner's images, got derived ones (ImageType DERIVED), whose k-space is "

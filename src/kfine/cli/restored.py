@@ -120,10 +120,11 @@ def write_restoration(
 def _write_nifti(result: Restoration, files: RestorationFiles, places: dict[Path, Path]) -> None:
     from kfine.image import magnitude
     from kfine.io import write
+    from kfine.io.results import RESTORED
 
-    write(magnitude(result.mean), places[files.mean])
+    write(magnitude(result.mean), places[files.mean], description=RESTORED)
     if result.std:
-        write(result.std, places[files.std])
+        write(result.std, places[files.std], description=RESTORED)
 
 
 def _write_dicom(

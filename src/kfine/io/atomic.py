@@ -62,6 +62,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         to_disk(temporary)
         check_target(path, overwrite=overwrite)  # another process may have written it meanwhile
         os.replace(temporary, path)
+        names_to_disk(path.parent)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ResourceError(

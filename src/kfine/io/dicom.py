@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.image import Image, Source
-from kfine.io.checks import check_memory, check_voxels, clean_text, display_name, human_size
+from kfine.io.checks import check_memory, check_voxels, clean_text, human_size
 from kfine.io.dicom_header import DicomFile, image_type, optional_number, pydicom_errors
 from kfine.io.dicom_plane import Plane
 from kfine.io.dicom_series import choose_series, find_series, series_digest, series_planes
@@ -27,7 +27,8 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
     Slices are sorted along the normal of the plane and frames by trigger time; `frame_times` (s) are the
     trigger times, their median over slices, and `period` (s) is the mean heart beat of a gated cine
     (`kfine.io.dicom_frames`).  Times that are missing or cannot be true are warned about, not made up.  Nothing
-    of the patient is kept: the source holds the name of the file or folder and a digest.
+    of the patient is kept: the source holds a digest and the name of the file or folder, or a stand-in for it where it
+    names the patient.
 
     Args:
         path: file or folder.
@@ -39,8 +40,8 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
         ResourceError: larger than the machine's memory.
         OSError: the system cannot read a file.
     """
-    name = display_name(path)
-    return read_series(choose_series(find_series(path), series, name=name), name=name)
+    groups, name = find_series(path)
+    return read_series(choose_series(groups, series, name=name), name=name)
 
 
 def read_series(files: list[DicomFile], *, name: str) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kfine.io.checks import clean_text
 from kfine.io.dicom_derivation import put
 from kfine.io.dicom_derived import Derived, joins_study
 from kfine.io.dicom_geometry import decimal_strings
@@ -67,7 +68,7 @@ def _classic(derived: Derived, rescale: Rescale, place: tuple[int, int]) -> Any:
 def _image_type(kept: Any, derived: Derived, place: tuple[int, int]) -> list[str]:
     """Return the values after the second; those of an enhanced image mean something else."""
     classic = str(derived.origin.nearest(*place).file.header.SOPClassUID) == MR
-    return (image_type(kept)[2:] if classic else []) or ["OTHER"]
+    return (list(map(clean_text, image_type(kept)[2:])) if classic else []) or ["OTHER"]
 
 
 def _geometry(dataset: Any, kept: Any, derived: Derived, slice_: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kfine.image import Image
+from kfine.io.checks import clean_text
 from kfine.io.dicom_derivation import Derivation, references, series_number, suffixed
 from kfine.io.dicom_geometry import PlaneGeometry, decimal_strings
 from kfine.io.dicom_header import one_text
@@ -61,6 +62,14 @@ class Derived:
         """Whether the matrix is another than the source's."""
         return self.image.matrix != self.origin.nearest(0, 0).file.matrix
 
+    @property
+    def burnt_in(self) -> bool:
+        """Whether an image of the source says that text is burnt into its pixels: the restored ones show it too."""
+        files = {plane.file.path: plane.file for planes in self.origin.stack.planes for plane in planes}
+        return any(
+            one_text(file.header.get("BurnedInAnnotation")).strip() == "YES" for file in files.values()
+        )
+
     def rescale(self) -> Rescale:
         """Return the scaling of the whole series."""
         return Rescale.of(self.image.voxels)
@@ -77,7 +86,7 @@ class Derived:
         return {
             "SeriesInstanceUID": self.derivation.uid(kind, "series"),
             "SeriesNumber": series_number(file.series_number, which=which),
-            "SeriesDescription": suffixed(one_text(file.header.get("SeriesDescription")), suffix),
+            "SeriesDescription": suffixed(clean_text(one_text(file.header.get("SeriesDescription"))), suffix),
         }
 
     def derivation_of(self, frame: int, slice_: int) -> dict[str, Any]:
@@ -89,10 +98,10 @@ class Derived:
         }
 
     def say_equipment(self, dataset: Any) -> None:
-        """Write into `dataset` this software, behind what made the source, and that no text is burnt in."""
+        """Write into `dataset` this software, behind what made the source, and whether text is burnt in."""
         former = list(dataset.get("ContributingEquipmentSequence") or [])
         dataset.ContributingEquipmentSequence = [*former, self.derivation.equipment()]
-        dataset.BurnedInAnnotation = "NO"
+        dataset.BurnedInAnnotation = "YES" if self.burnt_in else "NO"
 
     def all_references(self) -> list[Any]:
         """Return every source image once, in the order of the slices, for sequences that list them."""

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,10 @@ from pathlib import Path
 from kfine.errors import ResourceError, UsageError
 from kfine.io.atomic import names_to_disk, to_disk
 from kfine.io.checks import clean_text
+from kfine.locks import held
 
+_LOCK = ".lock"  # in a hidden folder: held as long as its process lives
+_HIDDEN = re.compile(r"\.[0-9a-f]{16}")
 _IMAGE = re.compile(r"IM[0-9]{5,}\.dcm")
 
 
@@ -59,21 +63,28 @@ def folder_to_disk(folder: Path) -> None:
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a hidden folder that moves to `path` when the block ends, and goes away when it raises.
 
+    What a killed process left beside `path` goes first; a former folder that it had moved away comes back.
+
     Raises:
         UsageError: see `check_folder`.
         ResourceError: the disk is full or the folder is read-only.
     """
     hidden = path.parent / f".{secrets.token_hex(8)}"
-    old = hidden / "old"
+    old = hidden / "old" / path.name
     try:
+        _clear_killed(path.parent)
         check_folder(path, overwrite=overwrite)
         hidden.mkdir()
-        partial = hidden / "new"
-        partial.mkdir()
-        yield partial
-        folder_to_disk(partial)
-        check_folder(path, overwrite=overwrite)  # another process may have written it meanwhile
-        _exchange(partial, path, old)
+        with held(hidden / _LOCK):
+            (hidden / _LOCK).write_text(socket.gethostname(), "utf-8")
+            partial = hidden / "new"
+            partial.mkdir()
+            old.parent.mkdir()
+            yield partial
+            folder_to_disk(partial)
+            check_folder(path, overwrite=overwrite)  # another process may have written it meanwhile
+            _exchange(partial, path, old)
+            names_to_disk(path.parent)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ResourceError(
@@ -82,6 +93,25 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     finally:
         if path.exists() or not old.exists():  # what was there and could not go back must not go
             shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _clear_killed(parent: Path) -> None:
+    """Remove from `parent` the hidden folders whose process is no more, and give back what these had moved away.
+
+    Those of other machines are left alone, since not every file system carries locks: the same command there clears
+    them.
+    """
+    for hidden in parent.iterdir() if parent.is_dir() else ():
+        # Without a lock file it is nobody's that we know: not ours, or its process is about to lock it.
+        if not (_HIDDEN.fullmatch(hidden.name) and (hidden / _LOCK).is_file()):
+            continue
+        with suppress(OSError), held(hidden / _LOCK, wait=False, sure=True) as mine:
+            if not mine or (hidden / _LOCK).read_text("utf-8") != socket.gethostname():
+                continue
+            for old in (hidden / "old").iterdir() if (hidden / "old").is_dir() else ():
+                if not os.path.lexists(parent / old.name):
+                    os.replace(old, parent / old.name)
+            shutil.rmtree(hidden)
 
 
 def _exchange(new: Path, path: Path, old: Path) -> None:

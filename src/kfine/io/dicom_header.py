@@ -12,6 +12,7 @@ from typing import Any
 
 from kfine.errors import InputError
 from kfine.io.checks import clean_text
+from kfine.io.patient_names import patient_words, tells
 
 MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 _LEGACY_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.4"
@@ -28,6 +29,7 @@ _TAGS: list[Any] = [
     "PatientName",
     "PatientID",
     "PatientIdentityRemoved",
+    "BurnedInAnnotation",
     "ImageType",
     "ComplexImageComponent",
     "Rows",
@@ -76,6 +78,7 @@ class DicomFile:
         modality: "MR", or what it is instead; "" where the file does not say.
         matrix: (rows, columns) of each frame.
         frames: how many.
+        shown: what messages call it, where its name tells the patient's; "" where it does not.
     """
 
     path: Path
@@ -87,11 +90,12 @@ class DicomFile:
     modality: str
     matrix: tuple[int, int]
     frames: int
+    shown: str = ""
 
     @property
     def name(self) -> str:
         """The file's name, fit for a message."""
-        return clean_text(self.path.name)
+        return self.shown or clean_text(self.path.name)
 
 
 @contextmanager
@@ -184,14 +188,7 @@ def image_type(header: Any) -> list[str]:
     return [str(item) for item in ([value] if isinstance(value, str) else value)]
 
 
-def patient_words(header: Any) -> list[str]:
-    """Return the parts of the patient's name and number, in lower case, that would tell who it is."""
-    patient = f"{header.get('PatientName') or ''}^{header.get('PatientID') or ''}"
-    parts = patient.replace("=", "^").replace(" ", "^").lower().split("^")
-    return [part for part in parts if len(part) > 2]
-
-
 def _description(header: Any) -> str:
     """Return the series description, "" where the operator typed the patient's name or number into it."""
     text = clean_text(one_text(header.get("SeriesDescription")))
-    return "" if any(word in text.lower() for word in patient_words(header)) else text
+    return "" if tells(text, patient_words(header)) else text

@@ -117,7 +117,8 @@ def source_series(image: Image, path: Path, *, series: str | int | None = None) 
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when the image was read
-        files = choose_series(find_series(path), series, name=name)
+        groups, name = find_series(path)
+        files = choose_series(groups, series, name=name)
     return series_of(image, files, name=name)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from kfine.errors import InputError
@@ -13,12 +14,15 @@ from kfine.io.checks import clean_text, digest_of, display_name, human_size
 from kfine.io.dicom_header import DicomFile, image_type, pydicom_errors, read_file
 from kfine.io.dicom_plane import Plane, planes
 from kfine.io.dicom_stream import most_bytes
+from kfine.io.discretion import Discretion
 
 _LISTED = 20
 
 
-def find_series(path: Path) -> list[list[DicomFile]]:
-    """Return the image files of each series under `path`, series by number and files by path.
+def find_series(path: Path) -> tuple[list[list[DicomFile]], str]:
+    """Return the image files of each series under `path`, series by number and files by path, and a name for `path`.
+
+    That name, and what the files are called, have stand-ins for names of patients: they go into messages and records.
 
     Args:
         path: DICOM file or folder, subfolders included.
@@ -31,11 +35,20 @@ def find_series(path: Path) -> list[list[DicomFile]]:
     """
     name = display_name(path)
     candidates = _files(path)
-    found = [file for file in map(read_file, candidates) if file is not None]
+    found, damaged = _read_files(candidates)
+    known = Discretion()
+    for file in found:
+        with pydicom_errors(file.name, "its identifiers"):
+            known.learn(file.header, [path.name or path.resolve().name, file.path.name])
+    for broken, error in damaged:
+        known.part(broken.name)
+        raise InputError(known.clean(str(error))) from None
     if not found:
         raise InputError(
             f"{name}: expected DICOM images, found none ({len(candidates)} looked at); check the path"
         )
+    name = clean_text(known.part(path.name or path.resolve().name))
+    found = [replace(file, shown=clean_text(known.part(file.path.name))) for file in found]
     skipped = len(candidates) - len(found)
     if skipped:
         what = "1 file that holds" if skipped == 1 else f"{skipped} files that hold"
@@ -43,7 +56,20 @@ def find_series(path: Path) -> list[list[DicomFile]]:
     groups: dict[str, list[DicomFile]] = defaultdict(list)
     for file in found:
         groups[file.series_uid].append(file)
-    return sorted(groups.values(), key=lambda files: (files[0].series_number or 0, files[0].series_uid))
+    return sorted(groups.values(), key=lambda files: (files[0].series_number or 0, files[0].series_uid)), name
+
+
+def _read_files(paths: list[Path]) -> tuple[list[DicomFile], list[tuple[Path, InputError]]]:
+    """Return the images among `paths`, and the damaged ones: the others tell whose names these may have."""
+    found, damaged = list[DicomFile](), list[tuple[Path, InputError]]()
+    for path in paths:
+        try:
+            file = read_file(path)
+        except InputError as error:
+            damaged.append((path, error))
+        else:
+            found += [] if file is None else [file]
+    return found, damaged
 
 
 def choose_series(groups: list[list[DicomFile]], series: str | int | None, *, name: str) -> list[DicomFile]:

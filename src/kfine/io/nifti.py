@@ -17,6 +17,7 @@ from kfine.geometry import Affine, through_plane_axis, voxel_sizes
 from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels, clean_text, digest_of, human_size
 from kfine.io.nifti_header import GZIP_MAGIC, NiftiHeader, frame_timing, read_header
+from kfine.io.results import is_restored
 
 _CHUNK = 1 << 20  # voxels converted at a time
 _SMALL = 1 << 28  # bytes
@@ -52,6 +53,7 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
     through, row, column = _axes(header, plane)
     order = (through, row, column)
     times, period = frame_timing(header, name)
+    matrix = (header.shape[row], header.shape[column])
     return Image(
         stored.transpose(3, *order),
         affine=_permuted(header.affine, order),
@@ -62,6 +64,7 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
             name=name,
             digest=digest_of(path),
             axis_order=(order.index(0), order.index(1), order.index(2)),
+            derived=is_restored(path, bytes(header.raw["descrip"].item()), matrix),
             space_code=header.space_code,
         ),
     )

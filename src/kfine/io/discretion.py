@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from kfine.io.checks import clean_text
-from kfine.io.dicom_header import patient_words
+from kfine.io.patient_names import patient_words, readings, tells
+from kfine.names import stem_of
+
+# A word of a message, with the apostrophes in it.
+_WORD = re.compile(r"[^\W_]+(?:['’‘ʼʻ`´][^\W_]+)*")
 
 
 class Discretion:
@@ -37,31 +43,42 @@ class Discretion:
         words = patient_words(header)
         study = str(header.get("StudyInstanceUID") or "")
         for word in words:
-            self._words[word] = min(study, self._words.get(word, study))
+            if len(word) > 1:  # a letter alone names nobody but in the path of the own image
+                self._words[word] = min(study, self._words.get(word, study))
         for part in parts:
-            if any(word in part.lower() for word in words):
+            if tells(part, words):
                 self._parts[part] = min(study, self._parts.get(part, study))
 
     def part(self, text: str) -> str:
-        """Return `text`, a part of a path, or what stands for it.
+        """Return `text`, a part of a path, or what stands for it; messages that name it are cleaned from then on.
 
         In the path of a patient's own image, the name may be inside a word; elsewhere it must be a word.
         """
-        studies = [self._parts[text]] if text in self._parts else []
-        words = re.split(r"[\W_]+", text.lower())
-        studies = studies or sorted(self._words[word] for word in words if word in self._words)
-        return _stand_in(studies[0], text) if studies else text
+        if text not in self._parts:
+            words = {word for one in readings(text) for word in (*one.split(), one.replace(" ", ""))}
+            studies = sorted(self._words[word] for word in words if word in self._words)
+            if not studies:
+                return text
+            self._parts[text] = studies[0]
+        return _stand_in(self._parts[text], text)
 
     def clean(self, text: str) -> str:
-        """Return a message with the stand-ins in it."""
+        """Return a message with the stand-ins in it.
+
+        Words of one or two letters are taken out with the path that they are in only: alone they may be any word.
+        """
+        text = unicodedata.normalize("NFC", text)
         for part in sorted(self._parts, key=len, reverse=True):
-            for shown in (part, clean_text(part)):
-                text = text.replace(shown, self.part(part))
-        if self._words:
-            words = "|".join(map(re.escape, sorted(self._words, key=len, reverse=True)))
-            whole = re.compile(rf"(?<![^\W_])({words})(?![^\W_])", re.IGNORECASE)
-            text = whole.sub(lambda match: _stand_in(self._words.get(match[0].lower(), ""), match[0]), text)
-        return text
+            shown = [part, clean_text(part), *([stem_of(Path(part))] if len(stem_of(Path(part))) > 2 else [])]
+            for said in (unicodedata.normalize("NFC", one) for one in shown):
+                if said in text:
+                    text = re.sub(rf"(?<![^\W_]){re.escape(said)}(?![^\W_])", self.part(part), text)
+        return _WORD.sub(self._word, text) if self._words else text
+
+    def _word(self, match: re.Match[str]) -> str:
+        words = {one.replace(" ", "") for one in readings(match[0])}
+        studies = sorted(self._words[word] for word in words if len(word) > 2 and word in self._words)
+        return _stand_in(studies[0], match[0]) if studies else match[0]
 
 
 def _stand_in(study: str, text: str) -> str:
