@@ -27,6 +27,8 @@ WAIT = 60.0
 
 def main() -> None:
     options = _options()
+    if not VIEWER.exists():
+        raise SystemExit(f"{VIEWER}: expected Orthanc's viewer, got nothing; install orthanc-webviewer")
     with tempfile.TemporaryDirectory() as folder, _orthanc(Path(folder)) as address:
         study = {}
         for path in sorted(
