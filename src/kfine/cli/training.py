@@ -10,10 +10,10 @@ import typer
 from kfine.cli.parameters import Cines, Features, TrainConfig
 from kfine.cli.sharing import takes
 from kfine.cli.training_run import Run
-from kfine.cli.training_stills import autoencoder, decoder, ldm, srgan, srresnet
+from kfine.cli.training_stills import autoencoder, core, decoder, ldm, srgan, srresnet
 
 train_app = typer.Typer(no_args_is_help=False)
-for _command in (srresnet, srgan, autoencoder, ldm, decoder):
+for _command in (core, srresnet, srgan, autoencoder, ldm, decoder):
     train_app.command()(_command)
 
 

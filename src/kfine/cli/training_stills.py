@@ -38,6 +38,28 @@ def srresnet(
 
 
 @takes(run=Run)
+def core(
+    config: TrainConfig,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder below which the config's sources lie.")],
+    run: Run,
+) -> None:
+    """Train the core network: the mean image of any scan, in one evaluation.
+
+    [bold]kfine train core --config configs/core.toml --data DATA --out runs/core[/bold]
+    """
+    run.check([data])
+
+    from kfine.training.config import read_training_config
+    from kfine.training.core_config import CoreTrainingConfig
+
+    settings = read_training_config(config, CoreTrainingConfig)
+
+    from kfine.training.core import CoreTask
+
+    run.train(CoreTask(settings, data))
+
+
+@takes(run=Run)
 def srgan(
     config: TrainConfig,
     data: Stills,

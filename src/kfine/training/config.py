@@ -96,7 +96,10 @@ class BaseOptimiserConfig(Section):
     Attributes:
         steps: number of updates.
         batch: items an update, over all devices together.
-        learning_rate: peak of the (diffusion) network's; linear warm-up, then a cosine down to a hundredth.
+        learning_rate: peak of the (diffusion) network's, after linear warm-up.
+        schedule: "cosine", down to a hundredth at `steps`; "constant", until the last `decay` updates, over which the
+            rate falls linearly to 0: such a run can go on from any checkpoint before them.
+        decay: see `schedule`.
         warmup: updates of linear warm-up.
         restarts: updates after which warm-up and cosine begin again, to go on with a finished run.
         clip: greatest norm of the gradient of the weights that learn at one rate.
@@ -109,6 +112,8 @@ class BaseOptimiserConfig(Section):
     steps: Positive
     batch: Positive = 8
     learning_rate: PositiveFloat = 4e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    decay: Annotated[int, Field(ge=0)] = 0
     warmup: Annotated[int, Field(ge=0)] = 200
     restarts: tuple[Positive, ...] = ()
     clip: PositiveFloat = 1.0

@@ -159,13 +159,23 @@ def _set_up(learners: dict[str, Learner], fabric: Any) -> tuple[dict[str, Any], 
 
 
 def _set_rates(optimiser: Any, learner: Learner, options: BaseOptimiserConfig, step: int) -> None:
+    rate = _rate(options, step)
+    for group, settings in zip(optimiser.param_groups, learner.groups, strict=True):
+        group["lr"] = settings.rate * rate
+
+
+def _rate(options: BaseOptimiserConfig, step: int) -> float:
+    """Return the learning rate of an update, as a part of its peak."""
+    if options.schedule == "constant":
+        # Warm up, stay, decay: Hu et al., MiniCPM (2024); Hagele et al., NeurIPS 2024.
+        left = (options.steps - step) / options.decay if options.decay else 1.0
+        return min(1.0, step / max(1, options.warmup), left)
     # Warm restarts: Loshchilov and Hutter, SGDR (ICLR 2017).
     first = max((after for after in options.restarts if after < step), default=0)
     last = min((after for after in options.restarts if after >= step), default=options.steps)
     warm = min(1.0, (step - first) / max(1, options.warmup))
     cosine = 0.505 + 0.495 * math.cos(math.pi * (step - first) / (last - first))
-    for group, settings in zip(optimiser.param_groups, learner.groups, strict=True):
-        group["lr"] = settings.rate * warm * cosine
+    return warm * cosine
 
 
 def _batches(task: Task, fabric: Any, *, first: int, workers: int) -> Iterator[Any]:

@@ -1,0 +1,186 @@
+"""The forward model of a scanner: from an object to the magnitude image that it delivers.
+
+    m = | Z W M (P F (x exp(i phi)) + n) |, rounded
+
+x is the object's magnitude, phi a smooth phase, F the Fourier transform, P the crop to the measured block, n complex
+white noise, M the samples that were measured (partial Fourier, elliptical corners), W the apodisation filter and Z the
+zero-filling to the displayed matrix, back in image space.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
+
+Matrix = tuple[int, int]
+
+HALF_FOURIER = 0.5
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How one plane is measured and reconstructed.
+
+    Attributes:
+        low: (rows, columns) of the measured block of k-space.
+        window: name of the apodisation filter, one of `WINDOWS`.
+        partial_fourier: measured part of the block along `partial_axis`, above 1/2 and up to 1; the rest is zero.
+        partial_axis: 0, rows, or 1, columns.
+        elliptical: whether the corners outside of the ellipse that the block encloses are not measured.
+        noise: standard deviation of the noise of each part of a complex voxel of the measured matrix, before the
+            filter; in the object's units.
+        displayed: (rows, columns) that the scanner fills up to with zeros; None: as measured.
+    """
+
+    low: Matrix
+    window: str = "none"
+    partial_fourier: float = 1.0
+    partial_axis: int = 0
+    elliptical: bool = False
+    noise: float = 0.0
+    displayed: Matrix | None = None
+
+    def __post_init__(self) -> None:
+        if self.window not in WINDOWS:
+            raise ValueError(f"window {self.window!r}: expected one of {', '.join(WINDOWS)}")
+        if not HALF_FOURIER < self.partial_fourier <= 1:
+            raise ValueError(f"partial_fourier {self.partial_fourier:g}: expected above 0.5 and up to 1")
+        if self.noise < 0:
+            raise ValueError(f"noise {self.noise:g}: expected at least 0")
+        if self.displayed is not None and any(d < n for d, n in zip(self.displayed, self.low, strict=True)):
+            raise ValueError(f"displayed {self.displayed}: expected at least the measured matrix {self.low}")
+
+    def sampled(self) -> Tensor:
+        """Return (*low) bool: the samples of the block that are measured."""
+        rows, columns = (_frequencies(n) for n in self.low)
+        mask = torch.ones(self.low, dtype=torch.bool)
+        if self.elliptical:
+            mask &= rows[:, None].square() + columns.square() <= 1
+        if self.partial_fourier < 1:
+            n = self.low[self.partial_axis]
+            measured = torch.arange(n) >= n - math.ceil(n * self.partial_fourier)
+            mask &= measured[:, None] if self.partial_axis == 0 else measured
+        return mask
+
+    def weights(self) -> Tensor:
+        """Return (*low) float32: the filter where samples are measured, 0 elsewhere."""
+        rows, columns = (_frequencies(n) for n in self.low)
+        return WINDOWS[self.window](rows[:, None], columns[None]) * self.sampled()
+
+
+def measured_kspace(x: Tensor, acquisition: Acquisition, *, noise: Tensor | None = None) -> Tensor:
+    """Return the filtered k-space (..., *low) of the object `x` (..., row, column), complex or real.
+
+    Scaled so that `ifft2c` of it has the grey values of `x`.
+
+    noise: complex white noise (..., *low) in image space, each part of standard deviation 1; None: no noise.
+    """
+    gain = math.sqrt(math.prod(acquisition.low) / math.prod(x.shape[-2:]))
+    y = centre_crop(fft2c(x), acquisition.low) * gain
+    if noise is not None and acquisition.noise:
+        y = y + acquisition.noise * fft2c(noise)
+    return y * acquisition.weights().to(y.device)
+
+
+def delivered(kspace: Tensor, acquisition: Acquisition) -> Tensor:
+    """Return the magnitude image (..., *displayed) of what `measured_kspace` returned; real, not negative."""
+    return displayed_image(kspace, acquisition.displayed or acquisition.low).abs()
+
+
+def displayed_image(kspace: Tensor, matrix: Matrix) -> Tensor:
+    """Return the complex image (..., *matrix) of `kspace` (..., *low) filled up with zeros, of the same grey values."""
+    gain = math.sqrt(math.prod(matrix) / math.prod(kspace.shape[-2:]))
+    return ifft2c(centre_pad(kspace, matrix)) * gain
+
+
+def rounded(magnitude: Tensor, step: float) -> Tensor:
+    """Return `magnitude` as integers times `step`: what a DICOM file of scale `step` holds."""
+    return (magnitude / step).round() * step
+
+
+def smooth_phase(matrix: Matrix, generator: torch.Generator, *, cycles: float = 0.5) -> Tensor:
+    """Return a smooth random phase (*matrix) in radians, of third order in the position.
+
+    A linear phase stands for a shifted echo, the higher orders for an uneven field and for coils.
+
+    cycles: standard deviation, over the field of view, of each term's range in turns of 2 pi.
+    """
+    rows, columns = (torch.linspace(-1, 1, n) for n in matrix)
+    phase = torch.zeros(matrix)
+    for i in range(4):
+        for j in range(4 - i):
+            weight = float(torch.randn((), generator=generator)) * cycles / (1 + max(0, i + j - 1))
+            phase += math.pi * weight * rows[:, None] ** i * columns**j
+    return phase
+
+
+def _frequencies(n: int) -> Tensor:
+    """Return the frequencies of an axis of `n` samples as parts of the block's half width, in [-1, 1]."""
+    return (torch.arange(n) - n // 2) / max(n / 2, 1)
+
+
+Filter = Callable[[Tensor, Tensor], Tensor]
+
+
+def _separable(of_axis: Callable[[Tensor], Tensor]) -> Filter:
+    return lambda rows, columns: of_axis(rows) * of_axis(columns)
+
+
+def _tukey(k: Tensor, *, taper: float = 0.5) -> Tensor:
+    """Return 1 up to |k| = 1 - taper, then a raised cosine down to 0 at the edge."""
+    inside = ((k.abs() - (1 - taper)) / taper).clamp(0, 1)
+    return 0.5 + 0.5 * torch.cos(math.pi * inside)
+
+
+def _fermi(rows: Tensor, columns: Tensor, *, radius: float = 0.9, width: float = 0.06) -> Tensor:
+    return torch.sigmoid((radius - (rows.square() + columns.square()).sqrt()) / width)
+
+
+# Apodisation of k-space: Bernstein, King and Zhou, Handbook of MRI Pulse Sequences (2004), section 13.1; the Hann and
+# Hamming windows of Harris, Proc. IEEE 66:51 (1978), along each axis; the Fermi filter is radial.
+WINDOWS: dict[str, Filter] = {
+    "none": lambda rows, columns: torch.ones(torch.broadcast_shapes(rows.shape, columns.shape)),
+    "hann": _separable(lambda k: 0.5 + 0.5 * torch.cos(math.pi * k)),
+    "hamming": _separable(lambda k: 0.54 + 0.46 * torch.cos(math.pi * k)),
+    "tukey": _separable(_tukey),
+    "fermi": _fermi,
+}
+
+
+def profiled(x: Tensor, count: int, *, axis: int, profile: str, width: float) -> Tensor:
+    """Return `count` samples along `axis` (-2 or -1) of real `x`, each an average over the slice profile.
+
+    The samples lie evenly over the field of view, sample count // 2 at position n // 2, periodic: n / count need not be
+    an integer.  y = D (h * x): the spectrum is weighted by the profile's transfer function, and frequencies beyond the
+    samples' own fold back.
+
+    Args:
+        x: (..., row, column).
+        count: samples, at most as many as `x` has along `axis`.
+        axis: -2 or -1.
+        profile: "gaussian" or "box".
+        width: of the profile, full width at half maximum, in spacings of the samples.
+    """
+    n = x.shape[axis]
+    moved = x.movedim(axis, -1)
+    spectrum = torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(moved, dim=-1)), dim=-1)
+    frequency = (torch.arange(n) - n // 2) / count  # cycles a spacing
+    spectrum = spectrum * PROFILES[profile](frequency * width)
+    place = (torch.arange(n) - n // 2 + count // 2) % count
+    folded = spectrum.new_zeros((*spectrum.shape[:-1], count)).index_add_(-1, place, spectrum)
+    samples = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(folded, dim=-1)), dim=-1).real
+    return (samples * (count / n)).movedim(-1, axis)
+
+
+# Transfer functions of slice profiles of full width at half maximum 1, by the frequency in cycles.
+PROFILES: dict[str, Callable[[Tensor], Tensor]] = {
+    # exp(-2 pi^2 s^2 f^2) with s = FWHM / sqrt(8 ln 2)
+    "gaussian": lambda f: torch.exp(-(math.pi**2) * f.square() / (4 * math.log(2))),
+    "box": torch.sinc,
+}
