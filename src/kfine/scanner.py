@@ -21,6 +21,7 @@ from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
 Matrix = tuple[int, int]
 
 HALF_FOURIER = 0.5
+PHASE_BLOCK = 0.5  # part of the measured block that a scan's phase is estimated from
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,14 @@ def smooth_phase(matrix: Matrix, generator: torch.Generator, *, cycles: float = 
             weight = float(torch.randn((), generator=generator)) * cycles / (1 + max(0, i + j - 1))
             phase += math.pi * weight * rows[:, None] ** i * columns**j
     return phase
+
+
+def phase_factor(kspace: Tensor, high: Matrix) -> Tensor:
+    """Return exp(i phi) (*high) of the smooth phase of a complex scan, from the middle of its k-space (*low)."""
+    rows, columns = (_frequencies(n) for n in kspace.shape)
+    window = [torch.cos(math.pi / 2 * (k / PHASE_BLOCK).clamp(-1, 1)).square() for k in (rows, columns)]
+    image = displayed_image(kspace * window[0][:, None] * window[1], high)
+    return torch.polar(torch.ones(high), image.angle())
 
 
 def _frequencies(n: int) -> Tensor:

@@ -102,6 +102,7 @@ class BaseOptimiserConfig(Section):
         decay: see `schedule`.
         warmup: updates of linear warm-up.
         restarts: updates after which warm-up and cosine begin again, to go on with a finished run.
+        kind: "adam", or "muon", whose filters take orthogonalised steps (`kfine.training.muon`), where the task can.
         clip: greatest norm of the gradient of the weights that learn at one rate.
         ema: decay of the running mean of the weights, reached gradually.
         precision: "float32" or "bfloat16" (autocast).
@@ -116,6 +117,7 @@ class BaseOptimiserConfig(Section):
     decay: Annotated[int, Field(ge=0)] = 0
     warmup: Annotated[int, Field(ge=0)] = 200
     restarts: tuple[Positive, ...] = ()
+    kind: Literal["adam", "muon"] = "adam"
     clip: PositiveFloat = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
     precision: Literal["float32", "bfloat16"] = "float32"

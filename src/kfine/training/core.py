@@ -24,6 +24,7 @@ from kfine.training.core_data import (
     load_volumes,
     magnitude_scan,
 )
+from kfine.training.muon import filters_of
 from kfine.training.task import Descent, Group, Learner, Objectives, Turn
 from kfine.training.validation import write_sheet
 
@@ -74,8 +75,15 @@ class CoreTask:
 
     def learners(self) -> dict[str, Learner]:
         """Return the one learner."""
-        groups = (Group(list(self.network.parameters()), self.config.optimiser.learning_rate),)
-        return {"network": Learner(self.network, CoreObjective(self.network), groups)}
+        network, rate = self.network, self.config.optimiser.learning_rate
+        filters: list[nn.Parameter] = []
+        if self.config.optimiser.kind == "muon":
+            filters = filters_of(network, without=[network.unet.stem, network.unet.head])
+        chosen = {id(p) for p in filters}
+        groups = [Group([p for p in network.parameters() if id(p) not in chosen], rate)]
+        if filters:
+            groups.append(Group(filters, rate, orthogonal=True))
+        return {"network": Learner(network, CoreObjective(network), tuple(groups))}
 
     def fixed(self) -> dict[str, nn.Module]:
         """Return nothing: the losses depend on the network alone."""

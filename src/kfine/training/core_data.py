@@ -29,6 +29,7 @@ from kfine.scanner import (
     Acquisition,
     displayed_image,
     measured_kspace,
+    phase_factor,
     profiled,
     rounded,
     smooth_phase,
@@ -44,7 +45,6 @@ TISSUE = 0.1  # of full intensity: brighter voxels are tissue
 LEAST_TISSUE = 0.03  # of a plane that is not empty
 LEAST_MATRIX = 32  # points of the shorter side of a plane
 UNEVEN = 2.2  # greatest ratio of a plane's voxel sides
-PHASE_BLOCK = 0.5  # part of the measured block that the phase of a complex scan is estimated from
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def random_scan(x: Tensor, config: ScanConfig, rng: Rng) -> Sample:
     clean = noise > 0 and rng.random() < config.denoise
     if rng.random() < config.one_axis:
         axis = int(rng.integers(2))
-        scale = math.exp(rng.uniform(*map(math.log, config.one_axis_scale)))
+        scale = _log_uniform(config.one_axis_scale, rng)
         count = max(2, round(high[axis] / scale))
         low = (count, high[1]) if axis == 0 else (high[0], count)
         if rng.random() < config.profiled:
@@ -325,11 +325,15 @@ def random_scan(x: Tensor, config: ScanConfig, rng: Rng) -> Sample:
 
 
 def _random_matrix(high: Matrix, config: ScanConfig, rng: Rng) -> Matrix:
-    first, second = (math.exp(-rng.uniform(*map(math.log, config.scale))) for _ in range(2))
+    first, second = (1 / _log_uniform(config.scale, rng) for _ in range(2))
     kind = rng.random()
     parts = (first, first) if kind < 0.65 else (first, second)
     rows, columns = (max(8, round(n * part)) for n, part in zip(high, parts, strict=True))
     return min(rows, high[0]), min(columns, high[1])
+
+
+def _log_uniform(bounds: tuple[float, float], rng: Rng) -> float:
+    return math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1])))
 
 
 def magnitude_scan(
@@ -384,14 +388,6 @@ def complex_scan(
     return _sample(zero_filled, target, low, facts, noise=_noise_std(noise), clean=clean)
 
 
-def phase_factor(kspace: Tensor, high: Matrix) -> Tensor:
-    """Return exp(i phi) (*high) of the smooth phase of a complex scan, from the middle of its k-space (*low)."""
-    rows, columns = (((torch.arange(n) - n // 2) / max(n / 2, 1)) for n in kspace.shape)
-    window = [torch.cos(math.pi / 2 * (k / PHASE_BLOCK).clamp(-1, 1)).square() for k in (rows, columns)]
-    image = displayed_image(kspace * window[0][:, None] * window[1], high)
-    return torch.polar(torch.ones(high), image.angle())
-
-
 def profile_scan(
     x: Tensor,
     count: int,
@@ -413,7 +409,8 @@ def profile_scan(
     zero_filled = displayed_image(fft2c(low), high).real
     target = x if clean or not noise else (x + displayed_image(fft2c(drawn), high)).abs()
     pair = (width, 0.0) if axis == 0 else (0.0, width)
-    facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]), **{profile: pair})
+    facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]))
+    facts = facts._replace(gaussian=pair) if profile == "gaussian" else facts._replace(box=pair)
     return _sample(zero_filled, target, low, facts, noise=noise, clean=clean)
 
 

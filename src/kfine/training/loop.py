@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from kfine.errors import KfineError, ResourceError, UsageError
 from kfine.training.config import BaseOptimiserConfig
+from kfine.training.muon import Muon
 from kfine.training.reports import CHECKPOINT, Reports
 from kfine.training.state import Ema, State
 from kfine.training.task import Descent, Learner, Task, Turn
@@ -153,8 +154,14 @@ def _set_up(learners: dict[str, Learner], fabric: Any) -> tuple[dict[str, Any], 
     objectives, optimisers = {}, {}
     for name, learner in learners.items():
         groups = [{"params": group.parameters, "lr": group.rate} for group in learner.groups]
-        adam = torch.optim.Adam(groups, betas=learner.betas, fused=True)
-        objectives[name], optimisers[name] = fabric.setup(learner.objective, adam)
+        optimiser: torch.optim.Optimizer
+        if any(group.orthogonal for group in learner.groups):
+            kinds = ({"orthogonal": group.orthogonal} for group in learner.groups)
+            marked = [group | kind for group, kind in zip(groups, kinds, strict=True)]
+            optimiser = Muon(marked, betas=learner.betas)
+        else:
+            optimiser = torch.optim.Adam(groups, betas=learner.betas, fused=True)
+        objectives[name], optimisers[name] = fabric.setup(learner.objective, optimiser)
     return objectives, optimisers
 
 

@@ -23,15 +23,17 @@ class Group:
     Attributes:
         parameters: of the learner's module.
         rate: their peak learning rate.
+        orthogonal: whether they are filters whose steps are orthogonalised (`kfine.training.muon`).
     """
 
     parameters: list[nn.Parameter]
     rate: float
+    orthogonal: bool = False
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A network that has an optimiser (Adam) of its own.
+    """A network that has an optimiser of its own: Adam, or Muon if a group wants it.
 
     Attributes:
         module: what the checkpoint holds: all its parameters and buffers.

@@ -1,0 +1,168 @@
+"""Method core: the core network's estimate of each plane, consistent with complex k-space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kfine.methods.base import Draws
+from kfine.methods.vdm import lowered
+from kfine.networks.core import CoreNet, Facts, detail_unit, noise_level
+from kfine.operators.fourier import centre_crop, fft2c
+from kfine.operators.kspace import KSpaceCrop, image_of
+from kfine.scanner import displayed_image, phase_factor
+
+MOST_NOISE = 3.0  # units of detail; the network knows no more
+# One extra evaluation a turn: the answers to the turned image, turned back, are averaged (Timofte, Rothe and Van Gool,
+# Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR 2016).
+TURNS = 4
+
+
+@dataclass(frozen=True)
+class CoreOptions:
+    """How the estimate is made.
+
+    Attributes:
+        turned: whether it is the mean over the four quarter turns of the scan.
+        strength: of scans with a sign (complex or real), the weight of the measured k-space in the result: 1 replaces
+            the estimate's measured frequencies by it.
+        noise: standard deviation of the noise in a voxel, in model units; None: estimated from the image.
+        denoise: whether the noise is removed; then nothing is projected onto the measurement.
+    """
+
+    turned: bool = True
+    strength: float = 1.0
+    noise: float | None = None
+    denoise: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the network sees of one plane.
+
+    Attributes:
+        image: (row, column), zero-filled, real, in model units.
+        unit: the scan's unit of detail.
+        facts: of the scan.
+        phase: (row, column), exp(i phi) of a complex scan; None for a real one.
+    """
+
+    image: Tensor
+    unit: float
+    facts: Facts
+    phase: Tensor | None
+
+
+def shown_of(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: bool) -> Shown:
+    """Return what the network sees of the measurement `y` (*low) of one plane.
+
+    signed: whether a real image has values of both signs, as the theory's scans do; magnitudes have none.
+    """
+    phase = None
+    if operator.real:
+        low = image_of(y, operator)
+        image = displayed_image(fft2c(low), operator.high).real
+    else:
+        # The phase of an MR image is smooth: without it what is left is real, up to noise.
+        phase = phase_factor(y, operator.high)
+        image = (operator.pseudo_inverse(y) * phase.conj()).real - 1
+        low = displayed_image(_block(image, operator.low), operator.low).real
+    fractions = tuple(n / big for n, big in zip(operator.low, operator.high, strict=True))
+    facts = Facts((fractions[0], fractions[1]), signed=float(signed or not operator.real))
+    unit = detail_unit(low, facts.measured)
+    noise = noise_level(low) if options.noise is None else options.noise
+    facts = facts._replace(noise=min(noise / unit, MOST_NOISE), denoise=float(options.denoise))
+    return Shown(image, unit, facts, phase)
+
+
+class CoreMethod:
+    """Restore planes with the core network.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        options: how.
+        signed: whether real images have values of both signs; else they are magnitudes, and the result has none below
+            air.
+        device: where the network runs.
+        precision: autocast type of the network; everything else stays float32.
+    """
+
+    name = "core"
+    samples = 1
+
+    def __init__(
+        self,
+        network: CoreNet,
+        options: CoreOptions,
+        *,
+        signed: bool,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.settings, self.signed = network, options, signed
+        self.device, self.precision = device, precision
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network a plane."""
+        return TURNS if self.settings.turned else 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings, JSON-ready."""
+        settings = self.settings
+        return {
+            "turned": settings.turned,
+            "strength": settings.strength,
+            "denoise": settings.denoise,
+            **({} if settings.noise is None else {"noise": settings.noise / 2}),
+        }
+
+    @torch.inference_mode()
+    def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
+        """Return the estimate for each measurement, see `PlaneMethod.restore`."""
+        planes = []
+        for part in y.split(draws.at_once):
+            shown = [shown_of(operator, plane, self.settings, signed=self.signed) for plane in part]
+            predicted = self._predicted(shown)
+            planes += [
+                self._consistent(operator, plane, of, x)
+                for plane, of, x in zip(part, shown, predicted, strict=True)
+            ]
+            draws.on_step(self.evaluations * len(part))
+        return torch.stack(planes)[:, None]
+
+    def _predicted(self, shown: list[Shown]) -> Tensor:
+        """Return the network's estimates (plane, row, column), model units, on the CPU."""
+        run = lowered(self.network, self.device, self.precision)
+        image = torch.stack([each.image for each in shown]).to(self.device)
+        unit = torch.tensor([each.unit for each in shown]).to(self.device)
+        answers = []
+        for turn in range(self.evaluations):
+            facts = [each.facts.turned() if turn % 2 else each.facts for each in shown]
+            known = torch.stack([fact.tensor() for fact in facts]).to(self.device)
+            answer = run(torch.rot90(image, turn, (-2, -1)), unit, known)
+            answers.append(torch.rot90(answer, -turn, (-2, -1)))
+        return torch.stack(answers).mean(0).cpu()
+
+    def _consistent(self, operator: KSpaceCrop, y: Tensor, shown: Shown, x: Tensor) -> Tensor:
+        """Return the estimate `x` (row, column) in the units of `y`: with sign and phase held to the measurement."""
+        if operator.real and not self.signed:
+            return x.clamp_min(-1)
+        if shown.phase is not None:
+            x = (x + 1) * shown.phase
+        if self.settings.denoise:
+            return x
+        return torch.lerp(x, operator.project_in_double(x, y), self.settings.strength)
+
+
+def _block(image: Tensor, low: tuple[int, int]) -> Tensor:
+    return centre_crop(fft2c(image), low) * (low[0] * low[1] / image.numel()) ** 0.5
+
+
+def denoising(options: CoreOptions, noise: float | None) -> CoreOptions:
+    """Return `options` that remove noise of standard deviation `noise` (of full intensity), or as estimated."""
+    return replace(options, denoise=True, noise=None if noise is None else 2 * noise)
