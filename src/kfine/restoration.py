@@ -33,6 +33,7 @@ from kfine.streaming import Watch, Work, measurements, stream
 
 # Planes a network call: about what keeps a processor's caches and a GPU's cores busy.
 PIXELS_A_CALL = {"cpu": 8 * 128 * 128, "cuda": 64 * 256 * 256, "mps": 16 * 128 * 128}
+SIGN = 1e-3  # of the greatest value: a lesser one below 0 comes of rounding
 NOTICE = "research software, not a medical device"
 
 
@@ -45,8 +46,8 @@ class Restoration:
         std: their standard deviation voxel by voxel (`kfine.diffusion.noise.spread`), same units; None for a single
             sample.
         samples: every sample, when they were asked for.
-        residual: ||A mean - y|| / ||y|| over all measured planes that are restored: how far the mean contradicts the
-            k-space.
+        residual: over all measured planes that are restored, how far the mean contradicts the scan:
+            ||A mean - y|| / ||y|| of its k-space y, or of a magnitude scan m, || |A mean| - m || / ||m||.
         provenance: what made it, JSON-ready.
     """
 
@@ -71,6 +72,7 @@ def restore(
     samples: int | None = None,
     strength: float = 1.0,
     noise: float | Literal["data"] = 0.0,
+    denoise: bool = False,
     sampler: str | None = None,
     start: float | None = None,
     conditioned: bool | None = None,
@@ -112,6 +114,8 @@ def restore(
         noise: standard deviation of the noise in a voxel of `image`, as a fraction of its full intensity;
             above 0 the result may differ from the measurement by about that much.  "data": as it was told from raw
             k-space.
+        denoise: whether "core" removes the noise, of the level `noise` or, where that is 0, as estimated from the
+            image; otherwise what was measured stays, noise included.
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
         start: noise level at which sampling starts.  Of "vdm" in model units, from the zero-filled image; inf starts
             from pure noise; None is inf where the network sees the scan, and else estimated from its spectrum.  Of
@@ -142,7 +146,7 @@ def restore(
     check_finite(image.voxels, name=image.source.name or "image")
     seed = index(seed)  # of numpy too, whose integers are no JSON
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
-    block, displayed = measured_block(image), image.matrix
+    block, displayed, signed = measured_block(image), image.matrix, has_sign(image)
     high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
     if block != displayed:
         warnings.warn(
@@ -151,12 +155,12 @@ def restore(
             stacklevel=2,
         )
         image = without_filling(image, block)
-    scan = Scan(_crop(image, high), timing)
+    scan = Scan(_crop(image, high), timing, signed=signed)
     scaling = Scaling.of(image.voxels)
     chosen = choose_method(
         Choice(
             method=method, model=model, time_method=time_method, steps=steps, samples=samples, strength=strength,
-            noise=_noise_of(image, scaling) if noise == "data" else noise,
+            noise=_noise_of(image, scaling) if noise == "data" else noise, denoise=denoise,
             sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
         ),
         measurements=lambda: measurements(image, scan, scaling),
@@ -176,8 +180,17 @@ def restore(
     at = timing.at if image.frame_times is not None else None
     images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
     drawn = tuple(part.with_frames(array, at) for array in voxels.get("samples", ()))
-    provenance = made_by | {"relative_kspace_residual": residual, "notice": NOTICE}
+    provenance = made_by | {f"relative_{'magnitude' if scan.magnitude else 'kspace'}_residual": residual}
+    provenance |= {"notice": NOTICE}
     return Restoration(images["mean"], images.get("std"), drawn, residual, provenance)
+
+
+def has_sign(image: Image) -> bool:
+    """Return whether a real image has values of both signs, as no scanner's magnitudes have."""
+    if image.measured:
+        return False
+    low, high = float(image.voxels.min()), float(image.voxels.max())
+    return low < -SIGN * max(high, -low)
 
 
 def _noise_of(image: Image, scaling: Scaling) -> float:

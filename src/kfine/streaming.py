@@ -14,10 +14,10 @@ from torch import Tensor
 from kfine.diffusion.noise import spread as spread_of
 from kfine.errors import ResourceError
 from kfine.image import Image
-from kfine.intensity import Scaling
+from kfine.intensity import AIR, Scaling
 from kfine.methods.base import Draws, Method
 from kfine.methods.scan import Scan
-from kfine.operators.kspace import measurement_of
+from kfine.operators.kspace import image_of, measurement_of
 from kfine.parts import Parts
 
 Arrays = dict[str, NDArray[Any]]
@@ -72,7 +72,7 @@ def stream(
 
     Returns:
         "mean" and "std" (frame, slice, row, column), "samples" (sample, frame, slice, row, column), the last two
-        only as far as they are there; and ||A mean - y|| / ||y|| over the kept frames.
+        only as far as they are there; and the relative residual (`Restoration.residual`) over the kept frames.
     """
     arrays = _empty(image, work)
     wrong = size = 0.0
@@ -117,10 +117,10 @@ def _restored(image: Image, work: Work, chunk: range, *, draws: Draws) -> list[A
     drawn = work.method.restore(work.scan, y, draws)
     mean, kept = drawn.mean(1), work.scan.kept(y)
     spread = spread_of(drawn) if work.method.samples > 1 else None
-    wrong = (work.scan.operator(mean) - kept).abs().square()
+    wrong, kept = _contradiction(work.scan, mean, kept)
     results = []
     for number in range(len(chunk)):
-        sums = [float(part[number].sum(dtype=torch.float64)) for part in (wrong, kept.abs().square())]
+        sums = [float(part[number].sum(dtype=torch.float64)) for part in (wrong, kept)]
         result: Arrays = {"sums": np.array(sums), "mean": _to_scanner(mean[number], work)}
         if spread is not None:
             result["std"] = work.scaling.spread_to_scanner(spread[number].numpy())
@@ -128,6 +128,18 @@ def _restored(image: Image, work: Work, chunk: range, *, draws: Draws) -> list[A
             result["samples"] = _to_scanner(drawn[number], work)
         results.append(result)
     return results
+
+
+def _contradiction(scan: Scan, mean: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return |A mean - y|^2 and |y|^2 of each sample of k-space; of magnitudes (| |A mean| - m |^2, m^2) of each voxel.
+
+    mean: (slice, restored frame, *high); y: (slice, frame at a restored time, *low).
+    """
+    answer = scan.operator(mean)
+    if not scan.magnitude:
+        return (answer - y).abs().square(), y.abs().square()
+    answered, measured = ((image_of(part, scan.crop) - AIR).abs() for part in (answer, y))
+    return (answered - measured).square(), measured.square()
 
 
 def _draws(work: Work, numbers: list[int], step: Callable[[int], None]) -> Draws:

@@ -58,13 +58,21 @@ Noise = Annotated[
         "raw k-space.",
     ),
 ]
+Denoise = Annotated[
+    bool,
+    typer.Option(
+        "--denoise",
+        metavar=FLAG,
+        help="Remove the noise (of the level --noise, or as estimated); what was measured stays as it is if left out.",
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(
         metavar="NAME",
         rich_help_panel=MODEL,
-        help="vdm or ldm; regression (the deterministic predictor of --model, brain-vdm if left out: fast, no "
-        "samples); srresnet, srgan, small-unet; for cines cine-ldm or cine-regression; or, without a model, "
+        help="core (one network, any contrast); vdm or ldm; regression (the deterministic predictor of --model, "
+        "brain-vdm if left out: fast, no samples); srresnet, srgan, small-unet; for cines cine-ldm or cine-regression; or, without a model, "
         "zero-filling, nearest, bilinear, bicubic.  auto goes by what IN is, and says why.",
     ),
 ]
@@ -166,6 +174,7 @@ class Asked:
     frames: int | None
     time_method: str | None
     noise: float | Literal["data"]
+    denoise: bool
     method: str
     model: str | Model | None
     samples: int | None
@@ -186,6 +195,7 @@ class Asked:
         scale: Scale = None,
         matrix: MatrixSize = None,
         noise: Noise = "0",
+        denoise: Denoise = False,
         frames_scale: FramesScale = None,
         frames: Frames = None,
         time_method: TimeMethod = None,
@@ -207,7 +217,7 @@ class Asked:
         asked = cls(
             scale=scale, matrix=options.parse_size(matrix, scale, needed=not in_time),
             frames_scale=frames_scale, frames=frames, time_method=time_method,
-            noise=options.parse_noise(noise), method=method, model=model, samples=samples, steps=steps,
+            noise=options.parse_noise(noise), denoise=denoise, method=method, model=model, samples=samples, steps=steps,
             strength=strength, sampler=sampler, start=start,
             conditioned=False if unconditional else None, seed=seed, device=device, precision=precision,
             force=force,

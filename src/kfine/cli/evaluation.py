@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import kfine
+
 from kfine.cli import options
 from kfine.cli.console import err, json_text, literal, out, plain_warnings, say, say_json
 from kfine.cli.outputs import check_inputs_kept, check_outputs, staged
-from kfine.cli.parameters import OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
+from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
 from kfine.names import stem_of
 
 if TYPE_CHECKING:
@@ -60,7 +62,30 @@ def degrade(
             metavar="PART", help="Noise (standard deviation) to add, as a part of the full intensity."
         ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the noise.")] = 0,
+    window: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Filter of k-space: none, hann, hamming, tukey or fermi."),
+    ] = "none",
+    partial_fourier: Annotated[
+        float,
+        typer.Option(metavar="PART", help="Measured part of the rows of k-space, such as 0.75; the rest is zero."),
+    ] = 1.0,
+    elliptical: Annotated[
+        bool, typer.Option("--elliptical", metavar=FLAG, help="Leave out the corners of k-space.")
+    ] = False,
+    zero_fill: Annotated[
+        str | None,
+        typer.Option(metavar="ROWSxCOLS", help="Matrix that the scanner fills up to with zeros."),
+    ] = None,
+    signed: Annotated[
+        bool,
+        typer.Option(
+            "--signed",
+            metavar=FLAG,
+            help="Write a real image of both signs, the linear measurement of theory; a scanner delivers magnitudes.",
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of noise and phase.")] = 0,
     slices: Slices = None,
     series: Series = None,
     coil_axis: CoilAxis = None,
@@ -70,15 +95,18 @@ def degrade(
 ) -> None:
     """Measure IN at a smaller matrix, in fewer frames, or both: what a faster, coarser scan would have given.
 
-    Crops the k-space; the field of view and the grey values stay.  A cine's time wraps round.
+    Crops the k-space and writes the magnitude, as a scanner does; the field of view and the grey values stay.  A
+    cine's time wraps round.  OUT.json records what was done.
 
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --matrix 64x64[/bold]
-    [bold]kfine degrade brain.nii.gz -o low.nii.gz --scale 2 --noise 0.02 --seed 1[/bold]
+    [bold]kfine degrade brain.nii.gz -o low.nii.gz --scale 2 --noise 0.02 --window hamming --seed 1[/bold]
     [bold]kfine degrade CINE_FOLDER -o low.nii.gz --keep-every 4 --matrix 128x128[/bold]
     """
     if output.suffix.lower() != ".npy":
         options.nifti_suffix(output)
-    check_outputs([output], overwrite=overwrite)
+    record = output.with_name(f"{stem_of(output)}.json")
+    check_outputs([output, record], overwrite=overwrite)
+    filled = None if zero_fill is None else options.parse_matrix(zero_fill, "--zero-fill")
     size = options.parse_size(matrix, scale, needed=keep_every is None and average_frames is None)
     options.parse_slices(slices)
     from kfine.degradation import degrade as degrade_image
@@ -94,11 +122,28 @@ def degrade(
             keep_every=keep_every,
             average=average_frames,
             noise=noise,
+            window=window,
+            partial_fourier=partial_fourier,
+            elliptical=elliptical,
+            zero_fill=filled,
+            signed=signed,
             seed=seed,
             slices=options.parse_slices(slices, whole.slices),
         )
-        with staged([output], overwrite=overwrite) as places:
+        how = {
+            "matrix": list(low.matrix if filled is None else low.source.acquired_matrix or low.matrix),
+            "keep_every": keep_every, "average_frames": average_frames, "noise": noise, "window": window,
+            "partial_fourier": partial_fourier, "elliptical": elliptical,
+            "zero_fill": list(filled) if filled else None, "signed": signed, "seed": seed, "slices": slices,
+        }  # fmt: skip
+        made_by = {
+            "software": {"kfine": kfine.__version__},
+            "input": {"kind": whole.source.kind, "name": whole.source.name, "sha256": whole.source.digest},
+            "degradation": how,
+        }
+        with staged([output, record], overwrite=overwrite) as places:
             write(low, places[output])
+            places[record].write_text(json_text(made_by) + "\n", "utf-8")
     if not quiet:
         sizes = f"{show(whole.matrix)} to {show(low.matrix)}"
         say(f"{sizes}, {whole.frames} to {low.frames} frames" if low.frames < whole.frames else sizes, output)

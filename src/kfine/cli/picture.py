@@ -114,6 +114,12 @@ def label(result: Restoration) -> str:
     return ", ".join(dict.fromkeys(part for part in (model["name"], how) if part))
 
 
+def residual_of(result: Restoration) -> str:
+    """Return in words how far a restoration contradicts the scan."""
+    of = "magnitude" if "relative_magnitude_residual" in result.provenance else "k-space"
+    return f"{of} residual {result.residual:.1e}"
+
+
 def _method(result: Restoration) -> str:
     """Return the name of the method, in space and, where that is another, in time."""
     names = [result.provenance[key] for key in ("method", "time_method") if key in result.provenance]
@@ -136,7 +142,7 @@ def _provenance(result: Restoration, low: Image, index: int) -> str:
         facts.append(f"{samples} of {made['steps']} network evaluations, seed {record['seed']}")
     else:
         facts.append(f"method {_method(result)}")
-    facts.append(f"k-space {record['kspace']}, residual {result.residual:.1e}")
+    facts.append(f"k-space {record['kspace']}, {residual_of(result)}")
     return " · ".join([*facts, f"kfine {record['software']['kfine']}", record["notice"]])
 
 

@@ -140,7 +140,7 @@ def _write_dicom(
 
 def summary(result: Restoration) -> str:
     """Return one line that says what was done."""
-    from kfine.cli.picture import label
+    from kfine.cli.picture import label, residual_of
 
     record = result.provenance
     measured, restored = ("x".join(map(str, record["matrix"][key])) for key in ("measured", "restored"))
@@ -148,6 +148,6 @@ def summary(result: Restoration) -> str:
     in_time = ""
     if frames["measured"] != frames["restored"]:
         in_time = f", {frames['measured']} to {frames['restored']} frames"
-    done = f"{measured} to {restored}{in_time} by {label(result)}; k-space residual {result.residual:.1e}"
+    done = f"{measured} to {restored}{in_time} by {label(result)}; {residual_of(result)}"
     why = record.get("method_chosen_for")
     return f"{done}; method {record['method']} chosen: {why}" if why else done

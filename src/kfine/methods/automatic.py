@@ -9,12 +9,12 @@ from kfine.methods.options import Choice, has_no_use
 from kfine.methods.ranges import Ranges, far
 
 # By what the image is: methods in the order in which they are tried.
-_CINE = ("cine-ldm", "ldm", "vdm")
-_STILL = ("vdm", "ldm")
-_FINE_STILL = ("ldm", "vdm")
+_CINE = ("cine-ldm", "core", "ldm", "vdm")
+_STILL = ("core", "vdm", "ldm")
+_FINE_STILL = ("core", "ldm", "vdm")
 _FINE = 1.4  # mm: the mean of finer brains is better by "ldm", of coarser ones by "vdm" (decision 12)
 # Where no model knows its like: first the one that was trained on most kinds of images.
-_OTHER = ("ldm", "vdm")
+_OTHER = ("core", "ldm", "vdm")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from kfine.devices import choose_device, choose_precision
 from kfine.errors import ModelError
 from kfine.methods.automatic import Facts, Packaged, pick
 from kfine.methods.base import Method, PlaneMethod
+from kfine.methods.core import CoreMethod, CoreOptions
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, check_time_method
 from kfine.methods.interpolation import KERNELS, Interpolation
 from kfine.methods.ldm import LDMMethod, LDMOptions
@@ -29,6 +30,7 @@ from kfine.methods.scan import Scan
 from kfine.methods.vdm import VDMMethod
 from kfine.methods.vdm_choice import mean_power, vdm_options
 from kfine.methods.zero_filling import ZeroFilling
+from kfine.networks.core import CoreNet
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.still_ldm import StillLDM
 from kfine.networks.vdm import VDM
@@ -41,6 +43,7 @@ DETERMINISTIC: dict[str, PlaneMethod] = {
 BEST_BASELINE = "zero-filling"
 # Which models serve a method, by the method in their config.json: the first half of a model serves as well.
 SERVED_BY = {
+    "core": ("core",),
     "vdm": ("vdm",),
     "ldm": ("ldm",),
     "srresnet": ("srresnet",),
@@ -51,7 +54,7 @@ SERVED_BY = {
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
 # Which take frames one by one.
-_ONE_BY_ONE = ("vdm", "ldm")
+_ONE_BY_ONE = ("core", "vdm", "ldm")
 # What "auto" makes of a model that is half-way to a method.
 HALF_WAY = {"vqgan": "cine-regression", "autoencoder": "regression"}
 
@@ -120,6 +123,9 @@ def choose_method(
             method = FrameByFrame(OneFrame(method, method.evaluations(scan) // method.samples), in_time)
         else:
             timed = {}
+    elif isinstance(network, CoreNet):
+        core = _core_method(network, model, choice, signed=scan.signed, device=device, precision=precision)
+        method = FrameByFrame(core, in_time)
     else:
         assert isinstance(network, VDM)
         plane = _plane_method(
@@ -212,6 +218,24 @@ def _ldm_method(
         last=own.last or defaults.last,
     )
     return LDMMethod(name, network, options, device=device, precision=precision)
+
+
+def _core_method(
+    network: CoreNet,
+    model: Model,
+    choice: Choice,
+    *,
+    signed: bool,
+    device: torch.device,
+    precision: torch.dtype,
+) -> CoreMethod:
+    options = CoreOptions(
+        turned=ModelSampling.of(model).turned,
+        strength=choice.strength,
+        noise=2 * choice.noise if choice.noise else None,
+        denoise=choice.denoise,
+    )
+    return CoreMethod(network, options, signed=signed, device=device, precision=precision)
 
 
 def _plane_method(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -161,8 +161,3 @@ class CoreMethod:
 
 def _block(image: Tensor, low: tuple[int, int]) -> Tensor:
     return centre_crop(fft2c(image), low) * (low[0] * low[1] / image.numel()) ** 0.5
-
-
-def denoising(options: CoreOptions, noise: float | None) -> CoreOptions:
-    """Return `options` that remove noise of standard deviation `noise` (of full intensity), or as estimated."""
-    return replace(options, denoise=True, noise=None if noise is None else 2 * noise)

@@ -16,16 +16,19 @@ BASELINES = ("zero-filling", *KERNELS)
 LDMS = ("ldm", "cine-ldm")
 STILL_NETWORKS = ("srresnet", "srgan", "small-unet")
 METHODS = (
-    "auto", "vdm", "ldm", "regression", *STILL_NETWORKS, "cine-ldm", "cine-regression", *BASELINES,
+    "auto", "core", "vdm", "ldm", "regression", *STILL_NETWORKS, "cine-ldm", "cine-regression", *BASELINES,
 )  # fmt: skip
 
-_SAMPLING = ("noise", "conditioned", "steps", "sampler", "start", "samples")
+_DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
+_SAMPLING = ("noise", "denoise", *_DRAWING)
 _NO_USE = {
     **{name: ("model", "strength", *_SAMPLING) for name in BASELINES},
     **{name: _SAMPLING for name in ("regression", *STILL_NETWORKS)},
+    "core": _DRAWING,
+    "vdm": ("denoise",),
     "cine-regression": (*_SAMPLING, "time_method"),
-    "cine-ldm": ("noise", "conditioned", "time_method"),
-    "ldm": ("noise", "conditioned"),
+    "cine-ldm": ("noise", "denoise", "conditioned", "time_method"),
+    "ldm": ("noise", "denoise", "conditioned"),
 }
 
 
@@ -40,6 +43,7 @@ class Choice:
     samples: int | None = None
     strength: float = 1.0
     noise: float = 0.0
+    denoise: bool = False
     sampler: str | None = None
     start: float | None = None
     conditioned: bool | None = None
@@ -81,6 +85,7 @@ def has_no_use(choice: Choice, method: str) -> list[str]:
         "time_method": choice.time_method,
         "strength": None if choice.strength == 1 else choice.strength,
         "noise": choice.noise or None,
+        "denoise": choice.denoise or None,
         "conditioned": choice.conditioned,
         "steps": choice.steps,
         "sampler": choice.sampler,

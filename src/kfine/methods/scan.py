@@ -56,10 +56,18 @@ class Scan:
     Attributes:
         crop: what was measured of each frame.
         timing: when.
+        signed: whether real images have values of both signs, as those of a signed degradation; else they are
+            magnitudes.
     """
 
     crop: KSpaceCrop
     timing: Timing
+    signed: bool = False
+
+    @property
+    def magnitude(self) -> bool:
+        """Whether magnitudes alone are known: |A x| = m."""
+        return self.crop.real and not self.signed
 
     @cached_property
     def operator(self) -> Operator:
