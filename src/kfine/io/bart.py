@@ -17,6 +17,10 @@ from kfine.io.raw_scan import RawScan
 # Of BART's 16 dimensions (its src/misc/mri.h), those that an image here has an axis for.
 _READ, _PHASE, _PARTITION, _COIL, _TIME, _SLICE = 0, 1, 2, 3, 10, 13
 _DIMENSIONS = 16
+_ACROSS = (
+    "cut the scan into slices across the readout with bart fft -u -i 1 IN IMAGES and bart slice 0 NUMBER IMAGES OUT, "
+    "and give OUT"
+)
 _LONGEST = 1 << 16  # bytes of a header
 
 
@@ -30,9 +34,10 @@ def is_bart(path: Path, start: bytes) -> bool:
 
 
 def bart_scan(path: Path) -> RawScan:
-    """Return the k-space in `path`, either file of the pair; its readout becomes the rows.
+    """Return the k-space in `path`, either file of the pair.
 
-    The pair holds no geometry, so voxels are taken as 1 mm.
+    Rows are the readout and columns the phases; where the readout has one sample (one slice across the readout of a
+    3-D scan), rows are the phases and columns the partitions.  The pair holds no geometry, so voxels are taken as 1 mm.
 
     Warns:
         UserWarning: that there is no voxel size.
@@ -62,10 +67,12 @@ def bart_scan(path: Path) -> RawScan:
             "choose one of each other dimension with bart slice"
         )
     stored = np.memmap(data, dtype="<c8", mode="r", shape=shape, order="F")
-    axes = (_TIME, _SLICE, _PARTITION, _COIL, _READ, _PHASE)
+    across = shape[_READ] == 1 < min(shape[_PHASE], shape[_PARTITION])
+    plane = (_READ, _PHASE, _PARTITION) if across else (_PARTITION, _READ, _PHASE)
+    axes = (_TIME, _SLICE, plane[0], _COIL, *plane[1:])
     kept = stored.transpose(*axes, *(axis for axis in range(_DIMENSIONS) if axis not in axes))
     kspace = kept.reshape(kept.shape[: len(axes)])
-    scan = RawScan.of_array(slices_of(kspace, name=name), name, digest_of(data))
+    scan = RawScan.of_array(slices_of(kspace, name=name, advice=_ACROSS), name, digest_of(data))
     warnings.warn(f"{name}: BART holds no voxel size: taken as 1 mm", UserWarning, stacklevel=2)
     return scan
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from kfine.errors import InputError
 from kfine.io.checks import check_memory
 
+_ACROSS = "write a file whose readout is transformed to slices and whose rows and columns are the two phase directions"
 
-def slices_of(kspace: NDArray[Any], *, name: str) -> NDArray[Any]:
+
+def slices_of(kspace: NDArray[Any], *, name: str, advice: str = _ACROSS) -> NDArray[Any]:
     """Return the k-space (frame, slice, coil, row, column) of slices; those of a slab are made of its partitions.
 
     The centred orthonormal transform over partitions takes a slab apart into planes that are restored one by one.  For
@@ -21,6 +23,7 @@ def slices_of(kspace: NDArray[Any], *, name: str) -> NDArray[Any]:
     Args:
         kspace: (frame, slice, partition, coil, row, column), with one slice where there are partitions.
         name: of the file.
+        advice: what to do where partitions were sampled differently.
 
     Raises:
         InputError: partitions that were sampled differently.
@@ -40,7 +43,7 @@ def slices_of(kspace: NDArray[Any], *, name: str) -> NDArray[Any]:
         if measured.any() and (sampled[measured] != sampled[measured][0]).any():
             raise InputError(
                 f"{name}: expected partitions sampled alike, got {len(sampled)} of which some lack samples that others "
-                "have; transform the k-space along the readout first, and restore planes across it"
+                f"have; {advice}"
             )
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where planes are read
         images = np.fft.ifft(np.fft.ifftshift(slab, 1).astype(np.complex64), axis=1, norm="ortho")
