@@ -32,6 +32,21 @@ LAYERS = [
     {"cli"},
     {"__main__"},
 ]
+LONGEST_FILE, LONGEST_FUNCTION = 600, 60
+
+# Functions that are longer, with their lengths: this list may only shrink.
+LONG_FUNCTIONS = {
+    "benchmark/running.py benchmark": 74,
+    "cli/batch.py batch": 118,
+    "cli/benchmarking.py benchmark": 105,
+    "cli/evaluation.py degrade": 82,
+    "cli/evaluation.py evaluate": 79,
+    "cli/restoration.py restore": 84,
+    "degradation.py degrade": 69,
+    "methods/choice.py choose_method": 76,
+    "restoration.py restore": 121,
+    "training/loop.py train": 69,
+}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
@@ -43,7 +58,7 @@ def run(code):
 
 
 def modules():
-    return sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT / "models")
+    return sorted(ROOT.rglob("*.py"))
 
 
 def part_of(path):
@@ -85,19 +100,32 @@ def test_every_way_to_import_is_seen(source, parts):
     assert list(imported(source)) == parts
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_down(path):
-    part = part_of(path)
-    if part == "__init__":
-        return  # the public names, loaded lazily
-    assert part in LEVEL, f"{part} has no layer: add it to LAYERS"
-    upward = [name for name in imported(path.read_text("utf-8")) if LEVEL[name] > LEVEL[part]]
-    assert upward == []
+def test_imports_point_down():
+    for path in modules():
+        part = part_of(path)
+        if part == "__init__":
+            continue  # the public names, loaded lazily
+        assert part in LEVEL, f"{part} has no layer: add it to LAYERS"
+        upward = [name for name in imported(path.read_text("utf-8")) if LEVEL[name] > LEVEL[part]]
+        assert upward == [], path
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_modules_stay_short(path):
-    assert len(path.read_text("utf-8").splitlines()) <= 300
+def test_files_stay_short():
+    lines = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in modules()}
+    assert {name: count for name, count in lines.items() if count > LONGEST_FILE} == {}
+
+
+def test_functions_stay_short():
+    """A long one may not grow, and its exception goes when it has become short."""
+    lengths = {
+        f"{path.relative_to(ROOT)} {node.name}": node.end_lineno - node.lineno + 1
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    long = {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION}
+    assert long.keys() == LONG_FUNCTIONS.keys()
+    assert {name: length for name, length in long.items() if length > LONG_FUNCTIONS[name]} == {}
 
 
 def test_import_is_light():

@@ -15,7 +15,6 @@ import kfine
 from kfine.checkpoint import load_model, packaged_models, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.training.cine_config import (
-    CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
     VQGANTrainingConfig,
@@ -32,13 +31,12 @@ from kfine.training.log import Log
 from kfine.training.loop import Devices, train
 from kfine.training.still_config import (
     AutoencoderTrainingConfig,
-    DecoderTrainingConfig,
-    LDMTrainingConfig,
     SRGANTrainingConfig,
     StillRegressionTrainingConfig,
 )
 from kfine.training.vdm import VDMTask
 from kfine.training.vdm_validation import Validation
+from tests.configurations import KINDS
 from tests.conftest import phantom
 
 CPU = Devices("cpu")
@@ -263,21 +261,6 @@ def test_bad_configurations_are_named(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
         read_training_config(path, TrainingConfig)
-
-
-KINDS = {
-    "brain-vdm": TrainingConfig,
-    "cine-regression": RegressionTrainingConfig,
-    "cine-vqgan": VQGANTrainingConfig,
-    "cine-ldm": CineLDMTrainingConfig,
-    "srresnet": StillRegressionTrainingConfig,
-    "small-unet": StillRegressionTrainingConfig,
-    "srgan": SRGANTrainingConfig,
-    "autoencoder": AutoencoderTrainingConfig,
-    "ldm": LDMTrainingConfig,
-    "decoder": DecoderTrainingConfig,
-    "cine-decoder": CineDecoderTrainingConfig,
-}
 
 
 @pytest.mark.parametrize(
