@@ -23,7 +23,7 @@ import kfine
 from kfine.batch.stamps import digest_of_json
 from kfine.cli import run
 from kfine.image import Image
-from kfine.parts import Parts
+from kfine.restoration.resume import Parts
 from kfine.training.config import read_training_config
 from tests.configurations import KINDS
 

@@ -20,7 +20,7 @@ from raw_files import (
 )
 
 from kfine.io import read
-from kfine.io.ismrmrd import _readouts as readouts_of
+from kfine.io.kspace.ismrmrd import _readouts as readouts_of
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")

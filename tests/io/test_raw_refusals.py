@@ -11,7 +11,7 @@ from test_raw_files import HEADER, acquisition, lines, write_mrd
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.io import read
-from kfine.io.raw_header import read_raw_header
+from kfine.io.kspace.mrd_header import read_raw_header
 
 h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

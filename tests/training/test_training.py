@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import kfine
-from kfine.checkpoint import load_model, packaged_models, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
+from kfine.models.checkpoint import load_model, packaged_models, read_tensors
 from kfine.training.cine_config import (
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
@@ -26,7 +26,7 @@ from kfine.training.config import (
     TrainingConfig,
     read_training_config,
 )
-from kfine.training.data import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
+from kfine.training.data.volumes import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
 from kfine.training.log import Log
 from kfine.training.loop import Devices, train
 from kfine.training.still_config import (
@@ -34,8 +34,8 @@ from kfine.training.still_config import (
     SRGANTrainingConfig,
     StillRegressionTrainingConfig,
 )
-from kfine.training.vdm import VDMTask
-from kfine.training.vdm_validation import Validation
+from kfine.training.tasks.vdm import VDMTask
+from kfine.training.validation.vdm import Validation
 from tests.configurations import KINDS
 from tests.conftest import phantom
 
@@ -144,7 +144,7 @@ def test_two_processes_see_the_batch_of_one(brains, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom kfine.training.loop import Devices, train\n"
-        "from kfine.training.config import TrainingConfig\nfrom kfine.training.vdm import VDMTask\n"
+        "from kfine.training.config import TrainingConfig\nfrom kfine.training.tasks.vdm import VDMTask\n"
         "settings = TrainingConfig.model_validate_json(sys.argv[1])\n"
         "train(VDMTask(settings, Path(sys.argv[2])), out=Path(sys.argv[3]), devices=Devices('cpu', 2))\n"
     )

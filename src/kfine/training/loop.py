@@ -17,7 +17,7 @@ from kfine.errors import KfineError, ResourceError, UsageError
 from kfine.training.config import BaseOptimiserConfig
 from kfine.training.reports import CHECKPOINT, Reports
 from kfine.training.state import Ema, State
-from kfine.training.task import Descent, Learner, Task, Turn
+from kfine.training.tasks.base import Descent, Learner, Task, Turn
 
 
 @dataclass(frozen=True)
