@@ -11,10 +11,10 @@ import argparse
 from pathlib import Path
 
 import kfine
-from kfine.evaluation.cine_animation import animate
-from kfine.evaluation.cine_figure import draw_cine
-from kfine.evaluation.figure import save
-from kfine.methods.scan import timing_of_image
+from kfine.acquisition.scan import timing_of_image
+from kfine.viz.animation import animate
+from kfine.viz.cine import draw_cine
+from kfine.viz.figure import save
 
 BASELINE = "zero filling, optical flow"
 

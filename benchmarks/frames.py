@@ -14,7 +14,7 @@ import numpy as np
 
 import kfine
 from kfine.image import Image
-from kfine.training.cine_data import is_of, read_frames
+from kfine.training.data.cines import is_of, read_frames
 
 VALIDATION = ("SC-N-11", "SC-HYP-38", "SC-HF-NI-33")
 AFFINE = np.diag((8.0, 1.3, 1.3, 1.0))

@@ -11,7 +11,7 @@ from pathlib import Path
 from common import references
 
 import kfine
-from kfine.evaluation.figure import draw, save
+from kfine.viz.figure import draw, save
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from kfine.checkpoint import load_model, save_model
 from kfine.image import Image
+from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.still_ldm import StillLDM
 from kfine.networks.vdm import VDM

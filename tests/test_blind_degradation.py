@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kfine.blind_degradation import blindly_degraded, on_kspace_grid
+from kfine.degradation.photographic import blindly_degraded, on_kspace_grid
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from tests.conftest import phantom
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kfine.checkpoint import load_model, packaged_models, save_model
 from kfine.errors import ModelError
+from kfine.models.checkpoint import load_model, packaged_models, save_model
 from kfine.networks.vdm import VDM
 from tests.conftest import TINY
 
@@ -142,7 +142,7 @@ def test_packaged_models_load_and_are_small(name):
     limit = 30e6 if name.startswith("cine") else 20e6
     model = load_model(name)
     assert model.config["method"] == model.method
-    from kfine.checkpoint import PACKAGED
+    from kfine.models.checkpoint import PACKAGED
 
     assert sum(f.stat().st_size for f in (PACKAGED / name).iterdir()) <= limit
     assert (PACKAGED / name / "README.md").stat().st_size > 1000

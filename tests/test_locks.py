@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kfine import locks
-from kfine.locks import held
+from kfine.files import locks
+from kfine.files.locks import held
 
 HOLDING = """
 import sys, time
 from pathlib import Path
-from kfine.locks import held
+from kfine.files.locks import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -107,7 +107,7 @@ def test_a_lock_of_another_user_is_only_readable(tmp_path, monkeypatch):
 
     with held(lock) as first:
         assert first
-        monkeypatch.setattr("kfine.locks.os.open", as_another)
+        monkeypatch.setattr("kfine.files.locks.os.open", as_another)
         with held(lock, wait=False) as second:
             assert not second
     lock.touch()  # left behind by a process that was killed

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kfine import restore
+from kfine.acquisition.zero_fill import measured_block, without_filling
 from kfine.image import Image, Source
-from kfine.measured_block import measured_block, without_filling
 from tests.conftest import scanned
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kfine.errors import ResourceError
-from kfine.parts import Parts
+from kfine.restoration.resume import Parts
 
 ARRAYS = {"mean": np.arange(6.0).reshape(2, 3), "sums": np.ones(2)}
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import kfine
-from kfine.checkpoint import packaged_models
 from kfine.cli import run
 from kfine.image import Image
+from kfine.models.checkpoint import packaged_models
 from kfine.phantom.cine import beating_heart
 from tests.conftest import phantom
 from tests.io.dicom_files import cine

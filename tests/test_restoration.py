@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import kfine
-from kfine.checkpoint import save_model
 from kfine.errors import InputError, ModelError, ResourceError, UsageError
 from kfine.image import Image
+from kfine.models.checkpoint import save_model
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from tests.conftest import phantom

@@ -165,7 +165,7 @@ def test_auto_takes_the_models_method_and_without_one_the_best_baseline(
     assert kfine.restore(cine, frames_scale=2, model=tiny_cine).provenance["method"] == "cine-ldm"
     still = replace(cine, voxels=cine.voxels[:1], frame_times=cine.frame_times[:1], period=None)
     assert kfine.restore(still, scale=2, model=tiny_model).provenance["method"] == "vdm"
-    monkeypatch.setattr("kfine.methods.choice.packaged_models", lambda: [])
+    monkeypatch.setattr("kfine.restoration.selection.packaged_models", lambda: [])
     with pytest.warns(UserWarning, match="no model for cines is packaged: zero-filling in space"):
         record = kfine.restore(cine, frames_scale=2).provenance
     assert (record["method"], record["time_method"]) == ("zero-filling", "optical-flow")
@@ -176,7 +176,7 @@ def test_auto_takes_the_cine_model_for_a_heart_beat_and_the_other_for_stills(
 ):
     for folder in (tiny_cine_folder, tiny_model_folder):
         shutil.copytree(folder, tmp_path / folder.name)
-    for module in ("kfine.checkpoint", "kfine.methods.choice"):
+    for module in ("kfine.models.checkpoint", "kfine.restoration.selection"):
         monkeypatch.setattr(f"{module}.PACKAGED", tmp_path)
     still = replace(cine, voxels=cine.voxels[:1], frame_times=cine.frame_times[:1])
     dynamic = replace(cine, period=None)

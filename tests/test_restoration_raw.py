@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kfine import restore
-from kfine.degradation import degrade
+from kfine.degradation.kspace import degrade
 from kfine.errors import InputError, UsageError
 from kfine.image import Image, Source, magnitude
 from kfine.intensity import Scaling

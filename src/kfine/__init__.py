@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kfine.checkpoint import load_model
-    from kfine.degradation import degrade
+    from kfine.degradation.kspace import degrade
     from kfine.image import Image
     from kfine.io import read, write
-    from kfine.restoration import Restoration, restore
+    from kfine.models.checkpoint import load_model
+    from kfine.restoration.restore import Restoration, restore
 
 __version__ = "0.1.0"
 __all__ = ["Image", "Restoration", "degrade", "load_model", "read", "restore", "write"]
@@ -24,11 +24,11 @@ __all__ = ["Image", "Restoration", "degrade", "load_model", "read", "restore", "
 # Loaded on first use: `import kfine` must not pay for torch.
 _HOMES = {
     "Image": "kfine.image",
-    "Restoration": "kfine.restoration",
-    "degrade": "kfine.degradation",
-    "load_model": "kfine.checkpoint",
+    "Restoration": "kfine.restoration.restore",
+    "degrade": "kfine.degradation.kspace",
+    "load_model": "kfine.models.checkpoint",
     "read": "kfine.io",
-    "restore": "kfine.restoration",
+    "restore": "kfine.restoration.restore",
     "write": "kfine.io",
 }
 

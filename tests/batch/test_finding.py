@@ -10,7 +10,7 @@ import pytest
 import kfine
 from kfine.batch.cases import matches
 from kfine.batch.finding import find_cases
-from kfine.batch.walking import files_below
+from kfine.files.walk import files_below
 from tests.io.dicom_files import classic, save, series
 from tests.io.raw_files import write_bart
 

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from kfine.benchmark.degradations import DEGRADATIONS, degraded, named, shrinking
-from kfine.degradation import degrade
+from kfine.degradation.kspace import degrade
 from kfine.errors import UsageError
 from kfine.image import Image
 from tests.conftest import phantom

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import kfine
-from kfine import locks
+from kfine.files import locks
 from kfine.image import Image
 from tests.conftest import phantom
 from tests.io.dicom_files import series

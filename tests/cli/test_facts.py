@@ -43,7 +43,7 @@ def test_info_of_dicom_names_no_patient(command, tmp_path):
 
 def test_info_tells_a_zero_filled_image(command, tmp_path, monkeypatch):
     series(tmp_path / "scan", slices=2)
-    monkeypatch.setattr("kfine.measured_block.measured_block", lambda image: (4, 5))
+    monkeypatch.setattr("kfine.acquisition.zero_fill.measured_block", lambda image: (4, 5))
     assert json.loads(command("info", tmp_path / "scan", "--json").out)["measured block"] == [4, 5]
 
 
@@ -89,13 +89,13 @@ def test_info_of_nothing_usable(command, tmp_path):
 
 
 def test_without_models_the_list_says_what_to_do(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("kfine.checkpoint.PACKAGED", tmp_path)
+    monkeypatch.setattr("kfine.models.checkpoint.PACKAGED", tmp_path)
     assert "kfine train vdm" in command("models").out
     assert json.loads(command("models", "--json").out) == {}
 
 
 def test_models_are_listed(command, tmp_path, monkeypatch, tiny_model_folder):
-    monkeypatch.setattr("kfine.checkpoint.PACKAGED", tmp_path)
+    monkeypatch.setattr("kfine.models.checkpoint.PACKAGED", tmp_path)
     shutil.copytree(tiny_model_folder, tmp_path / "brain[i]-vdm")
     config = tmp_path / "brain[i]-vdm" / "config.json"
     told = {"trained_on": "brains", "ranges": {"voxel_size": [0.8, 2.1], "matrix": [128, 256]}}

@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
-from kfine.cli.interruption import Terminated, end_on_signals, uninterrupted
+from kfine.files.signals import Terminated, end_on_signals, uninterrupted
 
 # A restoration that would take hours says "ready" when it is in the middle of the work ...
 WORKING = """
-import kfine.restoration as module
+import kfine.restoration.restore as module
 original = module.restore
 def restore(*images, on_progress, **options):
     def tell(done, total):
@@ -78,7 +78,7 @@ def test_a_signal_leaves_no_file(low, tiny_model_folder, files, where, steps, nu
 def test_a_keyboard_interrupt_in_process(command, low, tiny_model_folder, files, monkeypatch):
     before = files()
     call = ["restore", low, "--scale", 2, "--model", tiny_model_folder, "--figure", low.with_name("f.png")]
-    for place in ("kfine.io.read", "kfine.restoration.restore", "kfine.cli.picture.save"):
+    for place in ("kfine.io.read", "kfine.restoration.restore.restore", "kfine.viz.restoration.save"):
         with monkeypatch.context() as patch:
 
             def stop(*_, **__):

@@ -50,7 +50,7 @@ def test_frames_alone_and_the_way_between_them(command, cine_file, tmp_path):
 
 
 def test_without_a_model_for_cines_the_note_says_what_was_done(command, cine_file, monkeypatch):
-    monkeypatch.setattr("kfine.methods.choice.packaged_models", lambda: [])
+    monkeypatch.setattr("kfine.restoration.selection.packaged_models", lambda: [])
     done = command("restore", cine_file, "--scale", 2, "--frames-scale", 2)
     assert done.code == 0
     assert done.err.startswith(
@@ -61,7 +61,7 @@ def test_without_a_model_for_cines_the_note_says_what_was_done(command, cine_fil
 @pytest.fixture
 def interrupted(monkeypatch):
     """Let the restoration of slice 1 be interrupted by Ctrl-C, once."""
-    from kfine import restoration
+    import kfine.restoration.restore.restore as restoration
 
     original, calls = restoration.restore, []
 

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 import kfine
-from kfine.cli import options
+from kfine.cli import parsers
 from kfine.errors import UsageError
 from tests.io.dicom_files import ORIGIN, classic, save, series
 
@@ -106,7 +106,9 @@ def test_refusals(command, scan, tmp_path, files, monkeypatch, arguments, says):
 
 
 def test_what_is_no_study_is_refused_before_the_work(command, low, scan, tmp_path, files, monkeypatch):
-    monkeypatch.setattr("kfine.restoration.restore", lambda *_, **__: pytest.fail("has begun to work"))
+    monkeypatch.setattr(
+        "kfine.restoration.restore.restore", lambda *_, **__: pytest.fail("has begun to work")
+    )
     save(classic(), tmp_path / "lone" / "a.dcm")
     before = files()
     done = command("restore", low, "-o", tmp_path / "out", "--scale", 2)
@@ -145,7 +147,7 @@ def test_an_end_in_the_middle_leaves_what_was_there(
         raise ending
 
     with monkeypatch.context() as patch:
-        patch.setattr("kfine.io.dicom_writing.write_map", end)
+        patch.setattr("kfine.io.dicom.derived.writer.write_map", end)
         assert command(*call).code == (130 if ending is KeyboardInterrupt else 6)
     assert files() == before
 
@@ -162,7 +164,7 @@ def test_a_move_that_fails_brings_the_former_folder_back(command, scan, tmp_path
             raise OSError(5, "Input/output error", str(source), None, str(target))
         replace(source, target)
 
-    monkeypatch.setattr("kfine.cli.outputs.os.replace", refuse)
+    monkeypatch.setattr("kfine.files.outputs.os.replace", refuse)
     assert command(*call, "--matrix", "18x24").code == 2  # both sizes
     assert command(*call[:4], "--matrix", "18x24", "--method", "bicubic", "--overwrite").code == 6
     assert files() == before
@@ -170,11 +172,11 @@ def test_a_move_that_fails_brings_the_former_folder_back(command, scan, tmp_path
 
 def test_names_that_mean_a_folder(tmp_path):
     (tmp_path / "v1.2").mkdir()
-    assert options.dicom_kind(tmp_path / "v1.2", None) == "classic"
-    assert options.dicom_kind(tmp_path / "v1.3", None) is None
-    assert options.dicom_kind(tmp_path / "out.nii.gz", None) is None
+    assert parsers.dicom_kind(tmp_path / "v1.2", None) == "classic"
+    assert parsers.dicom_kind(tmp_path / "v1.3", None) is None
+    assert parsers.dicom_kind(tmp_path / "out.nii.gz", None) is None
     with pytest.raises(UsageError, match="folder"):
-        options.dicom_kind(tmp_path / "a.png", "classic")
+        parsers.dicom_kind(tmp_path / "a.png", "classic")
 
 
 @pytest.mark.parametrize("kind", [[], ["--dicom", "classic", "--resume"]], ids=["nifti", "dicom"])

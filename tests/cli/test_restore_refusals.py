@@ -210,7 +210,7 @@ def test_a_folder_that_takes_no_files_is_noticed_before_the_work(command, low, m
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("kfine.cli.outputs.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("kfine.files.outputs.tempfile.TemporaryFile", refuse)
     monkeypatch.setattr("kfine.io.read", lambda *_, **__: pytest.fail("worked before it looked"))
     done = command("restore", low, "--scale", 2, "--method", "bicubic")
     assert (done.code, "Permission denied" in done.err) == (6, True)
@@ -227,7 +227,7 @@ def test_too_little_memory_is_a_resource(command, low, monkeypatch):
         def fail(*_, error=error, **__):
             raise error
 
-        monkeypatch.setattr("kfine.restoration.restore", fail)
+        monkeypatch.setattr("kfine.restoration.restore.restore", fail)
         assert command("restore", low, "--scale", 2, "--method", "bicubic").code == 6
 
 
@@ -235,7 +235,7 @@ def test_a_fault_of_our_own_is_one_line_too(command, low, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("x\ny\x1b[31m")
 
-    monkeypatch.setattr("kfine.restoration.restore", fail)
+    monkeypatch.setattr("kfine.restoration.restore.restore", fail)
     done = command("restore", low, "--scale", 2, "--method", "bicubic")
     assert done.code == 1
     assert "unexpected ZeroDivisionError: x y" in done.err

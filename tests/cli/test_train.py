@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kfine.checkpoint import load_model
+from kfine.models.checkpoint import load_model
 from kfine.networks.perceptual import SqueezeNetFeatures
 from tests.conftest import phantom
 from tests.training.cines import write_cines

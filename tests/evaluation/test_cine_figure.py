@@ -7,12 +7,12 @@ import pytest
 from PIL import Image as Picture
 
 import kfine
+from kfine.acquisition.scan import timing_of_image
 from kfine.errors import InputError, UsageError
-from kfine.evaluation.cine_animation import animate
-from kfine.evaluation.cine_figure import draw_cine
-from kfine.evaluation.cine_scene import liveliest_slice, make_cine_scene
 from kfine.image import Image
-from kfine.methods.scan import timing_of_image
+from kfine.viz.animation import animate
+from kfine.viz.cine import draw_cine
+from kfine.viz.cine_view import liveliest_slice, make_cine_scene
 from tests.conftest import beating
 
 

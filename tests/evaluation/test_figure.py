@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
-from kfine.evaluation.figure import draw, save
 from kfine.evaluation.metrics import psnr, ssim
-from kfine.evaluation.scene import make_scene
 from kfine.image import Image, Source
 from kfine.operators.fourier import centre_pad, ifft2c
+from kfine.viz.figure import draw, save
+from kfine.viz.view import make_scene
 
 
 def panels(figure: Figure) -> dict:

@@ -25,7 +25,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pydicom.data import get_testdata_file
 
 from kfine.io import read
-from kfine.io.dicom_series import find_series
+from kfine.io.dicom.series import find_series
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 

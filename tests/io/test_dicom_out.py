@@ -15,13 +15,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from kfine.image import Image
 from kfine.io import read, write_dicom
-from kfine.io.dicom_kept import (
+from kfine.io.dicom.derived.attributes import (
     EMPTY_IF_UNKNOWN,
     IMAGE_AND_ACQUISITION,
     PATIENT_AND_STUDY,
     SERIES_AND_EQUIPMENT,
 )
-from kfine.io.dicom_pixels import Rescale
+from kfine.io.dicom.derived.rescale import Rescale
 
 pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
 KINDS = pytest.mark.parametrize("kind", ["classic", "enhanced"])

@@ -123,7 +123,9 @@ def test_a_full_disk_leaves_what_was_there(
     assert names(tmp_path) == left
 
 
-@pytest.mark.parametrize("where", ["kfine.io.dicom_writing._encoded", "kfine.io.dicom_folder.folder_to_disk"])
+@pytest.mark.parametrize(
+    "where", ["kfine.io.dicom.derived.writer._encoded", "kfine.files.folder.folder_to_disk"]
+)
 def test_an_interruption_leaves_nothing(
     tmp_path: Path, case: Made, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -9,10 +9,11 @@ import pytest
 from refusals import refused
 
 from kfine.errors import InputError, ResourceError, UsageError
+from kfine.files.atomic import atomic_file
 from kfine.image import Image
 from kfine.io import read, write
-from kfine.io.atomic import atomic_file
-from kfine.io.checks import check_voxels, clean_text
+from kfine.io.checks import check_voxels
+from kfine.text import clean_text
 
 IMAGE = Image(np.arange(24.0).reshape(1, 2, 3, 4))
 
@@ -52,7 +53,7 @@ def test_unreadable_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("kfine.io.nifti.digest_of", fail)
+    monkeypatch.setattr("kfine.io.nifti.reader.digest_of", fail)
     refused(InputError, "cannot be read (Input/output error)", read, tmp_path / "a.nii")
 
 
@@ -62,7 +63,7 @@ def test_memory_error_is_a_resource_error(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("kfine.io.nifti._read_voxels", fail)
+    monkeypatch.setattr("kfine.io.nifti.reader._read_voxels", fail)
     refused(ResourceError, "memory", read, tmp_path / "a.nii")
 
 
@@ -106,7 +107,7 @@ def test_interrupt_inside_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kfine.io.nifti_writing._write_parts", interrupt)
+    monkeypatch.setattr("kfine.io.nifti.writer._write_parts", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write(IMAGE, tmp_path / "a.nii.gz")
     assert names(tmp_path) == []

@@ -5,8 +5,8 @@ import unicodedata
 import pytest
 from pydicom.dataset import Dataset
 
-from kfine.io.discretion import Discretion
-from kfine.io.patient_names import patient_words, tells
+from kfine.io.dicom.patient_names import patient_words, tells
+from kfine.io.dicom.privacy import Discretion
 
 
 def header(name: str, number: str = "70011") -> Dataset:

@@ -11,7 +11,7 @@ from refusals import refused
 
 from kfine.errors import InputError, UsageError
 from kfine.io import read
-from kfine.io.raw_coils import coil_scan, sensitivities_of, whitened
+from kfine.io.kspace.coils import coil_scan, sensitivities_of, whitened
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 OBJECT = np.abs(thing()) > 0.5

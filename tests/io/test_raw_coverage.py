@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from raw_files import COLUMNS, ROWS, measured, noise, thing, to_kspace
 
 from kfine.io import read, write
-from kfine.io.raw_coverage import Reduction, full_centre, measured_block, reduced_mask
+from kfine.io.kspace.coverage import Reduction, full_centre, measured_block, reduced_mask
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -20,7 +20,7 @@ from raw_files import (
 )
 
 from kfine.io import read
-from kfine.io.ismrmrd import _readouts as readouts_of
+from kfine.io.kspace.ismrmrd import _readouts as readouts_of
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
@@ -85,6 +85,24 @@ def test_bart_in_time_and_in_three_dimensions(tmp_path: Path) -> None:
     slab = np.stack([thing() * (1 + s) for s in range(5)])
     array = np.moveaxis(to_kspace(slab, (0, 1, 2)), 0, -1)
     assert_allclose(read(write_bart(tmp_path / "b", array)).voxels[0], slab, atol=1e-4)
+
+
+def test_bart_slice_across_the_readout(tmp_path: Path) -> None:
+    """`bart slice 0` of a 3-D scan leaves one readout sample; phases and partitions are the plane."""
+    kspace = measured()
+    kspace[:, 1::2, 3] = 0  # sampled differently in the two phase directions, as no slab may be
+    path = write_bart(tmp_path / "a", kspace.transpose(1, 2, 0)[None])
+    np.save(tmp_path / "a.npy", kspace)
+    with pytest.warns(UserWarning, match="4 coils combined"):
+        image = read(path)
+    assert image.voxels.shape == (1, 1, ROWS, COLUMNS)
+    assert_allclose(image.voxels, read(tmp_path / "a.npy", coil_axis=0).voxels, atol=1e-6)
+
+
+def test_bart_slices_across_the_readout_in_time(tmp_path: Path) -> None:
+    frames = np.stack([thing() * (1 + f) for f in range(3)])
+    array = np.moveaxis(to_kspace(frames), 0, -1).reshape(1, ROWS, COLUMNS, *(1,) * 7, 3)
+    assert_allclose(read(write_bart(tmp_path / "a", array)).voxels[:, 0], frames, atol=1e-4)
 
 
 def acquisition(samples: np.ndarray, *, flags: int = 0, centre: int | None = None, **index: int):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import kfine
-from kfine.checkpoint import load_model, save_model
 from kfine.errors import ModelError
-from kfine.methods.automatic import Facts, Packaged, pick
-from kfine.methods.options import Choice
-from kfine.methods.ranges import Ranges
+from kfine.models.checkpoint import load_model, save_model
+from kfine.models.domain import Ranges
+from kfine.restoration.automatic import Facts, Packaged, pick
+from kfine.restoration.options import Choice
 from tests.conftest import beating, phantom
 
 BRAIN = Ranges(matrix=(100, 300), air=(0.5, 0.6))
@@ -69,8 +69,8 @@ def test_an_option_takes_the_method_that_has_a_use_for_it():
 @pytest.fixture
 def packaged(tmp_path, monkeypatch, tiny_model_folder):
     """The random tiny VDM as the only packaged model, trained on images of 20 to 40 rows."""
-    monkeypatch.setattr("kfine.checkpoint.PACKAGED", tmp_path)
-    monkeypatch.setattr("kfine.methods.choice.PACKAGED", tmp_path)
+    monkeypatch.setattr("kfine.models.checkpoint.PACKAGED", tmp_path)
+    monkeypatch.setattr("kfine.restoration.selection.PACKAGED", tmp_path)
     model = load_model(tiny_model_folder)
     save_model(tmp_path / "small", model.network, model.config | {"ranges": {"matrix": [20, 40]}})
 
@@ -114,6 +114,6 @@ def test_a_cine_without_a_model_for_cines_goes_frame_by_frame(packaged):
 
 
 def test_without_any_model_the_error_says_so(tmp_path, monkeypatch, image):
-    monkeypatch.setattr("kfine.checkpoint.PACKAGED", tmp_path / "none")
+    monkeypatch.setattr("kfine.models.checkpoint.PACKAGED", tmp_path / "none")
     with pytest.raises(ModelError, match="no model for it is packaged"):
         kfine.restore(image, scale=2)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kfine.acquisition.scan import Scan, Timing
 from kfine.intensity import AIR
 from kfine.methods.ldm_prediction import Projection
-from kfine.methods.scan import Scan, Timing
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from tests.conftest import phantom
 

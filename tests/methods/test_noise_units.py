@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import kfine
+from kfine.acquisition.scan import Scan, Timing
 from kfine.image import Image
 from kfine.intensity import Scaling
-from kfine.methods.choice import choose_method
-from kfine.methods.options import Choice
-from kfine.methods.scan import Scan, Timing
 from kfine.operators.kspace import KSpaceCrop, measurement_of
+from kfine.restoration.options import Choice
+from kfine.restoration.selection import choose_method
 from tests.conftest import phantom
 
 

@@ -6,7 +6,7 @@ import pytest
 from kfine.errors import ModelError
 from kfine.image import Image
 from kfine.intensity import Scaling
-from kfine.methods.ranges import Ranges, far, ranges_of
+from kfine.models.domain import Ranges, far, ranges_of
 
 MODEL = Ranges(
     voxel_size=(0.8, 2.0), matrix=(100, 300), scale=(1.0, 4.0), air=(0.5, 0.6), brightness=(0.4, 0.6)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kfine.acquisition.scan import Scan, Timing, timing_of
 from kfine.errors import InputError, UsageError
-from kfine.methods.scan import Scan, Timing, timing_of
 from kfine.operators.kspace import KSpaceCrop
 
 UNEVEN = [0.0, 0.1, 0.35, 0.5]

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from kfine.checkpoint import load_model, save_model
 from kfine.errors import ModelError
+from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.cine_ldm import CineLDM
 
 UNET = {"widths": [8, 16], "blocks": 1}

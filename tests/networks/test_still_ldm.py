@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from kfine.checkpoint import build_network
 from kfine.errors import ModelError
+from kfine.models.checkpoint import build_network
 from kfine.networks.still_ldm import StillLDM
 
 SRRESNET = {"kind": "srresnet", "width": 8, "blocks": 1}

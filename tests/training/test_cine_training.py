@@ -8,19 +8,19 @@ import torch
 from PIL import Image as Picture
 from torch.utils.data import default_collate
 
-from kfine.checkpoint import load_model, read_tensors, save_model
 from kfine.errors import InputError, ModelError
 from kfine.io import write
+from kfine.models.checkpoint import load_model, read_tensors, save_model
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.vdm import VDM
-from kfine.training.adversarial_objectives import Decoded
-from kfine.training.decoder import DecoderTask
-from kfine.training.ldm import LDMTask
 from kfine.training.loop import Devices, train
-from kfine.training.regression import RegressionTask
-from kfine.training.supply import supply_of
-from kfine.training.task import Turn
-from kfine.training.vqgan import VQGANTask
+from kfine.training.losses.adversarial import Decoded
+from kfine.training.tasks.base import Turn
+from kfine.training.tasks.decoder import DecoderTask
+from kfine.training.tasks.ldm import LDMTask
+from kfine.training.tasks.regression import RegressionTask
+from kfine.training.tasks.stage import supply_of
+from kfine.training.tasks.vqgan import VQGANTask
 from tests.conftest import TINY
 from tests.training.cines import (
     DATA,

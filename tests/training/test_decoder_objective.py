@@ -7,9 +7,9 @@ from kfine.methods.ldm import LDMOptions
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.training.cine_config import DecoderAdversaryConfig
-from kfine.training.decoder_objective import DecoderObjective
-from kfine.training.items import Item
-from kfine.training.ldm_objectives import FLOOR, held_to_scan, shown
+from kfine.training.data.patches import Item
+from kfine.training.losses.decoder import DecoderObjective
+from kfine.training.losses.ldm import FLOOR, held_to_scan, shown
 
 PARTS = {"widths": [8, 16], "blocks": 1}
 VQGAN = {"factor": 2, "channels": 2, "widths": [8], "blocks": 1, "codes": 16, "sees": True}

@@ -10,13 +10,13 @@ from kfine.errors import InputError
 from kfine.image import Image, Source
 from kfine.intensity import Scaling
 from kfine.io import read
-from kfine.training.degradation import Degradation
-from kfine.training.items import flat, seen_at
-from kfine.training.local_projection import low_pass
+from kfine.training.data.degradation import Degradation
+from kfine.training.data.patches import flat, seen_at
+from kfine.training.data.still_patches import StillDataset
+from kfine.training.data.stills import find_stills
+from kfine.training.losses.patch_projection import low_pass
 from kfine.training.still_config import StillDataConfig
-from kfine.training.still_data import find_stills
-from kfine.training.still_items import StillDataset
-from kfine.training.supply import supply_of
+from kfine.training.tasks.stage import supply_of
 from tests.conftest import phantom
 from tests.training.stills import DATA, REPORT, regression_config, write_stills
 

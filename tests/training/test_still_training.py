@@ -8,15 +8,15 @@ import torch
 from torch.utils.data import default_collate
 
 import kfine
-from kfine.checkpoint import load_model, read_tensors
 from kfine.errors import InputError, ModelError
-from kfine.training.decoder import DecoderTask
-from kfine.training.items import flat
-from kfine.training.ldm import LDMTask
+from kfine.models.checkpoint import load_model, read_tensors
+from kfine.training.data.patches import flat
 from kfine.training.loop import Devices, train
-from kfine.training.regression import RegressionTask
-from kfine.training.srgan import SRGANTask
-from kfine.training.vqgan import VQGANTask
+from kfine.training.tasks.decoder import DecoderTask
+from kfine.training.tasks.ldm import LDMTask
+from kfine.training.tasks.regression import RegressionTask
+from kfine.training.tasks.srgan import SRGANTask
+from kfine.training.tasks.vqgan import VQGANTask
 from tests.conftest import phantom
 from tests.networks.test_squeezenet import numbered_arrays
 from tests.training.stills import (

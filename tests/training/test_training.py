@@ -12,10 +12,9 @@ import pytest
 import torch
 
 import kfine
-from kfine.checkpoint import load_model, packaged_models, read_tensors
 from kfine.errors import InputError, ModelError, UsageError
+from kfine.models.checkpoint import load_model, packaged_models, read_tensors
 from kfine.training.cine_config import (
-    CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
     VQGANTrainingConfig,
@@ -27,18 +26,17 @@ from kfine.training.config import (
     TrainingConfig,
     read_training_config,
 )
-from kfine.training.data import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
+from kfine.training.data.volumes import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
 from kfine.training.log import Log
 from kfine.training.loop import Devices, train
 from kfine.training.still_config import (
     AutoencoderTrainingConfig,
-    DecoderTrainingConfig,
-    LDMTrainingConfig,
     SRGANTrainingConfig,
     StillRegressionTrainingConfig,
 )
-from kfine.training.vdm import VDMTask
-from kfine.training.vdm_validation import Validation
+from kfine.training.tasks.vdm import VDMTask
+from kfine.training.validation.vdm import Validation
+from tests.configurations import KINDS
 from tests.conftest import phantom
 
 CPU = Devices("cpu")
@@ -146,7 +144,7 @@ def test_two_processes_see_the_batch_of_one(brains, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom kfine.training.loop import Devices, train\n"
-        "from kfine.training.config import TrainingConfig\nfrom kfine.training.vdm import VDMTask\n"
+        "from kfine.training.config import TrainingConfig\nfrom kfine.training.tasks.vdm import VDMTask\n"
         "settings = TrainingConfig.model_validate_json(sys.argv[1])\n"
         "train(VDMTask(settings, Path(sys.argv[2])), out=Path(sys.argv[3]), devices=Devices('cpu', 2))\n"
     )
@@ -263,21 +261,6 @@ def test_bad_configurations_are_named(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
         read_training_config(path, TrainingConfig)
-
-
-KINDS = {
-    "brain-vdm": TrainingConfig,
-    "cine-regression": RegressionTrainingConfig,
-    "cine-vqgan": VQGANTrainingConfig,
-    "cine-ldm": CineLDMTrainingConfig,
-    "srresnet": StillRegressionTrainingConfig,
-    "small-unet": StillRegressionTrainingConfig,
-    "srgan": SRGANTrainingConfig,
-    "autoencoder": AutoencoderTrainingConfig,
-    "ldm": LDMTrainingConfig,
-    "decoder": DecoderTrainingConfig,
-    "cine-decoder": CineDecoderTrainingConfig,
-}
 
 
 @pytest.mark.parametrize(

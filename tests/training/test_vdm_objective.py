@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kfine.networks.vdm import VDM
-from kfine.training.vdm_objective import Objective
+from kfine.training.losses.vdm import Objective
 
 
 def losses_of(kept, *, centre, detail=0.05, predictor=()):

@@ -16,8 +16,8 @@ from typing import Any
 
 import kfine
 from kfine.batch.cases import RESULT, Case, Search, matches, printable
-from kfine.batch.walking import files_below
 from kfine.errors import InputError, UsageError
+from kfine.files.walk import files_below
 
 VERSION = "1.10.0"
 DESCRIPTION = "dataset_description.json"

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from kfine.errors import InputError, KfineError
-from kfine.io.discretion import Discretion
+from kfine.io.dicom.privacy import Discretion
 
 RESULT = "results of kfine"  # why they are left out
 

@@ -12,15 +12,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kfine.batch.cases import RESULT, Case, Search, matches, printable
-from kfine.batch.walking import files_below
 from kfine.errors import InputError, KfineError
-from kfine.io.checks import clean_text
-from kfine.io.dicom import is_derived
-from kfine.io.dicom_header import DicomFile, pydicom_errors, read_file
-from kfine.io.discretion import Discretion
+from kfine.files.names import stem_of
+from kfine.files.walk import files_below
+from kfine.io.dicom.header import DicomFile, pydicom_errors, read_file
+from kfine.io.dicom.privacy import Discretion
+from kfine.io.dicom.reader import is_derived
+from kfine.io.nifti.marker import says_restored
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
-from kfine.io.results import says_restored
-from kfine.names import stem_of
+from kfine.text import clean_text
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _is_complex(path: Path) -> bool:
         return True
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind == "c"
-    except Exception:  # see kfine.io.kspace
+    except Exception:  # see kfine.io.kspace.npy
         return True
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from kfine.batch.bids import source_uri
 from kfine.batch.cases import Case
 from kfine.image import Image
-from kfine.restoration import Restoration
+from kfine.restoration.restore import Restoration
 
 _MASKED = 0.7
 

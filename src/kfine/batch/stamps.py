@@ -9,8 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from kfine.checkpoint import PACKAGED, Model, packaged_models
 from kfine.io.checks import digest_of
+from kfine.models.checkpoint import PACKAGED, Model, packaged_models
 
 _STAMP = "stamp"
 

@@ -28,8 +28,8 @@ from kfine.evaluation.calibration import calibration
 from kfine.evaluation.comparison import check_same_grid
 from kfine.evaluation.perceptual import Distance
 from kfine.image import Image, magnitude
-from kfine.parts import Parts
-from kfine.streaming import Arrays
+from kfine.restoration.resume import Parts
+from kfine.restoration.streaming import Arrays
 
 SAMPLE = ", one sample"
 _LONGEST = 120  # bytes of a name of ours; file systems take 255

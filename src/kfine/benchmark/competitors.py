@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kfine.checkpoint import Model, load_model
-from kfine.devices import choose_device, choose_precision
+from kfine.acquisition.grid import Matrix
 from kfine.errors import UsageError
 from kfine.image import Image
-from kfine.methods.choice import packaged_for
-from kfine.methods.grids import Matrix
-from kfine.methods.options import BASELINES, METHODS
-from kfine.restoration import restore
+from kfine.models.checkpoint import Model, load_model
+from kfine.models.devices import choose_device, choose_precision
+from kfine.restoration.options import BASELINES, METHODS
+from kfine.restoration.restore import restore
+from kfine.restoration.selection import packaged_for
 
 # Methods for cines restore frames together; the benchmark's slices are single frames.
 _OF_FRAMES = tuple(name for name in METHODS if name != "auto" and not name.startswith("cine-"))
@@ -83,7 +83,7 @@ class Packaged:
 
     Attributes:
         name: for tables.
-        method: of `kfine.methods.options.METHODS`.
+        method: of `kfine.restoration.options.METHODS`.
         model: loaded; None where the method needs none.
         device: of `kfine.restore`.
     """

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kfine.degradation import degrade
+from kfine.acquisition.grid import Matrix
+from kfine.degradation.kspace import degrade
 from kfine.errors import UsageError
 from kfine.image import Image
-from kfine.methods.grids import Matrix
 from kfine.methods.interpolation import cubic
 
 

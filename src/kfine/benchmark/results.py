@@ -18,7 +18,7 @@ from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, METRICS
 from kfine.benchmark.statistics import Estimate, over_patients, paired
 from kfine.evaluation.calibration import Calibration
 from kfine.evaluation.metrics import mean_of_known
-from kfine.streaming import Arrays
+from kfine.restoration.streaming import Arrays
 
 # How much a method does: nothing learnt, a network without sampling, many samples.
 BASELINE, SINGLE, SAMPLED = range(len(KINDS))

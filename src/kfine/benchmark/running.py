@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import kfine
+from kfine.acquisition.grid import Matrix
 from kfine.benchmark import degradations as known
 from kfine.benchmark import poster
 from kfine.benchmark.cases import Case, make_case
@@ -27,8 +28,7 @@ from kfine.benchmark.volumes import volumes_below
 from kfine.benchmark.writing import results_csv, results_json
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.evaluation.perceptual import Distance
-from kfine.io.atomic import atomic_file
-from kfine.methods.grids import Matrix
+from kfine.files.atomic import atomic_file
 
 CSV, JSON, POSTER, REPORT, CASES = "results.csv", "results.json", "poster.md", "report.html", "cases"
 

@@ -10,16 +10,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from kfine.acquisition.grid import Matrix, show
+from kfine.acquisition.zero_fill import measured_block
 from kfine.benchmark.volumes import Found, Volume
-from kfine.degradation import degrade
+from kfine.degradation.kspace import degrade
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.comparison import range_of
 from kfine.evaluation.foreground import Mask, foreground
 from kfine.evaluation.sharpness import WHITE
 from kfine.image import Image, magnitude
-from kfine.measured_block import measured_block
-from kfine.methods.grids import Matrix, show
-from kfine.methods.ranges import LEAST_TISSUE, TISSUE
+from kfine.models.domain import LEAST_TISSUE, TISSUE
 
 
 @dataclass(frozen=True)

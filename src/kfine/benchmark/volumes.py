@@ -12,14 +12,14 @@ from kfine.batch.bids import find_bids_cases, is_dataset
 from kfine.batch.cases import Case
 from kfine.batch.finding import find_cases
 from kfine.errors import InputError
+from kfine.files.names import stem_of
 from kfine.image import Image
 from kfine.io import read
-from kfine.io.dicom import read_series
-from kfine.io.dicom_header import read_file
-from kfine.io.discretion import Discretion
+from kfine.io.dicom.header import read_file
+from kfine.io.dicom.privacy import Discretion
+from kfine.io.dicom.reader import read_series
 from kfine.io.reading import kind_of, reading_errors
-from kfine.names import stem_of
-from kfine.training.data import subject_of
+from kfine.training.data.volumes import subject_of
 
 _DERIVATIVES = "derivatives"
 _LISTED = 5  # of the images left out for one reason

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-from kfine.cli.interruption import Terminated, end_on_signals, ignore_interrupts
+from kfine.files.signals import Terminated, end_on_signals, ignore_interrupts
 
 SOME_FAILED = 3
 EXIT_CODES = {

@@ -8,13 +8,13 @@ import typer
 
 from kfine.cli import EXIT_CODES
 from kfine.cli.batch import batch
-from kfine.cli.benchmarking import benchmark
+from kfine.cli.benchmark import benchmark
 from kfine.cli.demo import demo
-from kfine.cli.evaluation import degrade, evaluate
-from kfine.cli.facts import info, models
+from kfine.cli.evaluate import degrade, evaluate
+from kfine.cli.info import info, models
 from kfine.cli.parameters import FLAG
-from kfine.cli.restoration import restore
-from kfine.cli.training import train_app
+from kfine.cli.restore import restore
+from kfine.cli.train import train_app
 
 _CODES = "\n".join(f"  {code:3} {meaning}" for code, meaning in EXIT_CODES.items())
 

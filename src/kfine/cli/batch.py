@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kfine.cli import SOME_FAILED, options
-from kfine.cli.asking import Asked
+from kfine.cli import SOME_FAILED, parsers
 from kfine.cli.console import plain_warnings, progress, say
-from kfine.cli.outputs import check_outputs, made_folder
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet
-from kfine.cli.sharing import takes
+from kfine.cli.restore_options import Asked
+from kfine.cli.takes import takes
 from kfine.errors import InputError, UsageError
+from kfine.files.outputs import check_outputs, made_folder
 
 if TYPE_CHECKING:
     from kfine.batch.cases import Search
@@ -99,8 +99,8 @@ def batch(
     [bold]kfine batch SCANS RESTORED --scale 2 --dicom classic --only "*cine*"[/bold]
     [bold]kfine batch SCANS RESTORED --scale 2 --num-parts 8 --part-id 0[/bold]
     """
-    options.check_dicom(dicom)
-    options.check_combine(combine)
+    parsers.check_dicom(dicom)
+    parsers.check_combine(combine)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, found none; check the path")
 
@@ -113,7 +113,7 @@ def batch(
     )
     from kfine.cli.batch_case import Plan
     from kfine.cli.batch_run import Part, Run, check_report, write_json
-    from kfine.cli.beforehand import ready
+    from kfine.cli.preflight import ready
 
     with plain_warnings(quiet=quiet):
         check_described(folder)

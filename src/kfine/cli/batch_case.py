@@ -23,26 +23,26 @@ from kfine.batch.stamps import (
     state_of,
     text_digest,
 )
-from kfine.checkpoint import Model
-from kfine.cli.asking import Asked
-from kfine.cli.beforehand import study_of_files
 from kfine.cli.case import Given, restore_case
 from kfine.cli.console import Bar, json_text, literal, plain_warnings
-from kfine.cli.outputs import made_folder
+from kfine.cli.preflight import study_of_files
+from kfine.cli.restore_options import Asked
 from kfine.cli.restored import RestorationFiles, Sidecars, summary
-from kfine.cli.staging import claim_of
 from kfine.errors import InputError, UsageError
+from kfine.files.locks import held
+from kfine.files.outputs import made_folder
+from kfine.files.staging import claim_of
 from kfine.io import read
-from kfine.io.dicom import read_series
-from kfine.io.dicom_header import DicomFile, read_file
-from kfine.io.discretion import Discretion
+from kfine.io.dicom.header import DicomFile, read_file
+from kfine.io.dicom.privacy import Discretion
+from kfine.io.dicom.reader import read_series
 from kfine.io.reading import NPY, RAW, kind_of, reading_errors
-from kfine.locks import held
+from kfine.models.checkpoint import Model
 
 if TYPE_CHECKING:
     from kfine.image import Image
-    from kfine.io.dicom_origin import SourceSeries
-    from kfine.restoration import Restoration
+    from kfine.io.dicom.derived.source import SourceSeries
+    from kfine.restoration.restore import Restoration
 
 RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"
 

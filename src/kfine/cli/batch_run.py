@@ -10,14 +10,14 @@ from typing import Any
 
 import kfine
 from kfine.batch.cases import Case, Search
-from kfine.checkpoint import Model
 from kfine.cli.batch_case import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
 from kfine.cli.console import bars, err, json_text, literal
-from kfine.cli.outputs import check_outputs, staged
-from kfine.cli.staging import clear_stages
 from kfine.errors import UsageError
 from kfine.evaluation.json_values import json_ready
-from kfine.restoration import NOTICE
+from kfine.files.outputs import check_outputs, staged
+from kfine.files.staging import clear_stages
+from kfine.models.checkpoint import Model
+from kfine.restoration.restore import NOTICE
 
 _KIND = "kfine batch"
 _LISTED = 10  # failures, in the summary

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfine.cli import options
-from kfine.cli.asking import Asked
-from kfine.cli.beforehand import check_drawable, check_original, check_room, study_of
+from kfine.cli import parsers
 from kfine.cli.console import Bar
-from kfine.cli.outputs import check_outputs
+from kfine.cli.preflight import check_drawable, check_original, check_room, study_of
+from kfine.cli.restore_options import Asked
 from kfine.cli.restored import RestorationFiles, Sidecars, write_restoration
+from kfine.files.outputs import check_outputs
 
 if TYPE_CHECKING:
     from kfine.image import Image
-    from kfine.io.dicom_origin import SourceSeries
-    from kfine.restoration import Restoration
+    from kfine.io.dicom.derived.source import SourceSeries
+    from kfine.restoration.restore import Restoration
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def restore_case(
         bar: shows how far the work is.
         sidecars: see `write_restoration`.
     """
-    from kfine.restoration import restore
+    from kfine.restoration.restore import restore
 
     low = given.read()
     check_original(low, force=asked.force)
     study = given.study(low) if files.dicom else None
-    taken = options.parse_slices(slices, low.slices)
+    taken = parsers.parse_slices(slices, low.slices)
     check_room(
         low, asked.matrix, asked.scale, taken=taken,
         frames_scale=asked.frames_scale, frames=asked.frames, method=asked.method,

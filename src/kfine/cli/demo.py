@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kfine.cli.console import plain_warnings, progress, say
-from kfine.cli.outputs import check_outputs, made_folder
 from kfine.cli.parameters import OUTPUT, Overwrite, Quiet
 from kfine.cli.restored import RestorationFiles, summary, write_restoration
+from kfine.files.outputs import check_outputs, made_folder
 
 if TYPE_CHECKING:
     from kfine.image import Image
@@ -67,7 +67,7 @@ def demo(
     assert moving is not None
     with made_folder(folder), plain_warnings(quiet=quiet):
         check_outputs([*files[STILL].all, *files[CINE].all, moving], overwrite=overwrite)
-        from kfine.restoration import restore
+        from kfine.restoration.restore import restore
 
         results = []
         for scene in _scenes(model, cine_model):

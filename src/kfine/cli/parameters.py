@@ -1,4 +1,4 @@
-"""The options that several commands share, and their panels in --help; those of a restoration are in `asking`."""
+"""Options that several commands share, and their panels in --help; those of a restoration: `restore_options`."""
 
 from __future__ import annotations
 

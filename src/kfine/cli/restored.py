@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfine.cli import options
+from kfine.cli import parsers
 from kfine.cli.console import json_text
-from kfine.cli.outputs import staged
+from kfine.files.outputs import staged
 
 if TYPE_CHECKING:
     from kfine.image import Image
-    from kfine.io.dicom_origin import SourceSeries
-    from kfine.restoration import Restoration
+    from kfine.io.dicom.derived.source import SourceSeries
+    from kfine.restoration.restore import Restoration
 
 
 # What the JSON files of a restoration say: from it, the input image, and where its other files are, whole, before
@@ -44,10 +44,10 @@ class RestorationFiles:
     @classmethod
     def of(cls, mean: Path, figure: Path | None, *, dicom: str | None = None) -> RestorationFiles:
         """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
-        kind = options.dicom_kind(mean, dicom)
-        suffix = ".dcm" if kind else options.nifti_suffix(mean, also=", or a folder for DICOM")
-        options.check_picture(figure)
-        return cls(mean, options.beside(mean, f"_std{suffix}"), options.beside(mean, ".json"), figure, kind)
+        kind = parsers.dicom_kind(mean, dicom)
+        suffix = ".dcm" if kind else parsers.nifti_suffix(mean, also=", or a folder for DICOM")
+        parsers.check_picture(figure)
+        return cls(mean, parsers.beside(mean, f"_std{suffix}"), parsers.beside(mean, ".json"), figure, kind)
 
     @property
     def folders(self) -> list[Path]:
@@ -108,7 +108,7 @@ def write_restoration(
         else:
             _write_nifti(result, files, places)
         if files.figure:
-            from kfine.cli.picture import draw_restoration
+            from kfine.viz.restoration import draw_restoration
 
             draw_restoration(result, low, places[files.figure], animation=places[moving] if moving else None)
         said = sidecars(result, low, places) if sidecars else {files.record: result.provenance}
@@ -120,7 +120,7 @@ def write_restoration(
 def _write_nifti(result: Restoration, files: RestorationFiles, places: dict[Path, Path]) -> None:
     from kfine.image import magnitude
     from kfine.io import write
-    from kfine.io.results import RESTORED
+    from kfine.io.nifti.marker import RESTORED
 
     write(magnitude(result.mean), places[files.mean], description=RESTORED)
     if result.std:
@@ -130,7 +130,7 @@ def _write_nifti(result: Restoration, files: RestorationFiles, places: dict[Path
 def _write_dicom(
     result: Restoration, files: RestorationFiles, places: dict[Path, Path], *, study: SourceSeries
 ) -> None:
-    from kfine.io.dicom_writing import write_map, write_series
+    from kfine.io.dicom.derived.writer import write_map, write_series
 
     made_by, enhanced = result.provenance, files.dicom == "enhanced"
     write_series(result.mean, places[files.mean], source=study, made_by=made_by, enhanced=enhanced)
@@ -140,7 +140,7 @@ def _write_dicom(
 
 def summary(result: Restoration) -> str:
     """Return one line that says what was done."""
-    from kfine.cli.picture import label, residual_of
+    from kfine.viz.restoration import label, residual_of
 
     record = result.provenance
     measured, restored = ("x".join(map(str, record["matrix"][key])) for key in ("measured", "restored"))

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kfine.blind_degradation import blindly_degraded, on_kspace_grid
-from kfine.degradation import degrade
+from kfine.degradation.kspace import degrade
+from kfine.degradation.photographic import blindly_degraded, on_kspace_grid
 from kfine.errors import InputError
 from kfine.evaluation.comparison import range_of
 from kfine.evaluation.sharpness import WHITE, eight_bit
@@ -81,7 +81,7 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
         acquired: bring the matrix back to what the header says was acquired (`Source.acquired_matrix`): where the
             scanner filled up with zeros from there, scale factors then count measured lines, and no empty k-space
             flatters a method.  Of scanners whose header says no more than how many lines were acquired (see
-            `kfine.measured_block`) this cuts off what was measured.
+            `kfine.acquisition.zero_fill`) this cuts off what was measured.
 
     Raises:
         InputError: fewer than two frames, a constant image, or `acquired` where the matrix is not known.

@@ -1,6 +1,6 @@
 """Files in and out: `read`, `write`, and `write_dicom` for a series that joins the study it comes from."""
 
-from kfine.io.dicom_writing import write_dicom
+from kfine.io.dicom.derived.writer import write_dicom
 from kfine.io.reading import read
 from kfine.io.writing import write
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.image import Image
-from kfine.io.checks import clean_text, display_name
+from kfine.text import clean_text, display_name
 
 # Of files that are images, or damaged ones.
 SUFFIXES = (".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")
@@ -123,38 +123,38 @@ def _read(
             f"{name}: --coil-axis is for .npy files, others say which axis holds the coils; leave it out"
         )
     if kind == "dicom":
-        from kfine.io.dicom import read_dicom
+        from kfine.io.dicom.reader import read_dicom
 
         return read_dicom(path, series=series)
     if kind == "nifti":
-        from kfine.io.nifti import read_nifti
+        from kfine.io.nifti.reader import read_nifti
 
         return read_nifti(path, plane=plane)
     return _read_raw(path, kind, raw)
 
 
 def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
-    from kfine.io.raw import image_of_scan
-    from kfine.io.raw_scan import SENSITIVITIES
+    from kfine.io.kspace.reconstruct import image_of_scan
+    from kfine.io.kspace.scan import SENSITIVITIES
 
     combine = raw.combine or SENSITIVITIES
     if kind == "kspace":
-        from kfine.io.kspace import read_kspace
+        from kfine.io.kspace.npy import read_kspace
 
         return read_kspace(path, coil_axis=raw.coil_axis, combine=combine)
     if kind == "bart":
-        from kfine.io.bart import bart_scan
+        from kfine.io.kspace.bart import bart_scan
 
         return image_of_scan(bart_scan(path), combine=combine)
-    from kfine.io.raw_hdf5 import hdf5_scan
+    from kfine.io.kspace.hdf5 import hdf5_scan
 
     with hdf5_scan(path) as scan:
         return image_of_scan(scan, combine=combine)
 
 
 def _kind(path: Path, name: str) -> str:
-    from kfine.io.bart import is_bart
-    from kfine.io.nifti_header import GZIP_MAGIC, is_nifti
+    from kfine.io.kspace.bart import is_bart
+    from kfine.io.nifti.header import GZIP_MAGIC, is_nifti
 
     with path.open("rb") as file:
         start = file.read(540)

@@ -6,9 +6,9 @@ from os import PathLike
 from pathlib import Path
 
 from kfine.errors import UsageError
+from kfine.files.atomic import atomic_file
 from kfine.image import Image
-from kfine.io.atomic import atomic_file
-from kfine.io.checks import clean_text
+from kfine.text import clean_text
 
 
 def write(
@@ -38,12 +38,12 @@ def write(
     path = Path(path)
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
-        from kfine.io.nifti_writing import write_nifti
+        from kfine.io.nifti.writer import write_nifti
 
         with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
             write_nifti(image, file, compressed=name.endswith(".gz"), description=description)
     elif name.endswith(".npy"):
-        from kfine.io.kspace import write_kspace
+        from kfine.io.kspace.npy import write_kspace
 
         with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
             write_kspace(image, file)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from kfine.methods.scan import Scan
+from kfine.acquisition.scan import Scan
 from kfine.operators.kspace import KSpaceCrop
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kfine.degradation.scanner import displayed_image, phase_factor
 from kfine.methods.base import Draws
 from kfine.methods.vdm import lowered
 from kfine.networks.core import CoreNet, Facts, detail_unit, noise_level
 from kfine.operators.fourier import centre_crop, fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
-from kfine.scanner import displayed_image, phase_factor
 
 MOST_NOISE = 3.0  # units of detail; the network knows no more
 # One extra evaluation a turn: the answers to the turned image, turned back, are averaged (Timofte, Rothe and Van Gool,

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from kfine.acquisition.scan import Scan, Timing
 from kfine.methods.base import Draws, PlaneMethod
 from kfine.methods.optical_flow import flow_interpolated
-from kfine.methods.scan import Scan, Timing
 from kfine.methods.time_interpolation import WEIGHTS, interpolated
 
 

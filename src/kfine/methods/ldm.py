@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kfine.acquisition.scan import Scan
 from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise
 from kfine.diffusion.schedules import uniform_in_gamma
 from kfine.methods.base import Draws
 from kfine.methods.ldm_prediction import Projection, predict
-from kfine.methods.scan import Scan
 from kfine.methods.vdm import lowered
 from kfine.networks.residual_ldm import ResidualLDM
 

@@ -8,9 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
 from kfine.methods.cine_guide import guide
-from kfine.methods.scan import Scan
 from kfine.methods.still_guide import still_guide, turned_guide
 from kfine.methods.time_interpolation import interpolated, linear
 from kfine.methods.vdm import lowered

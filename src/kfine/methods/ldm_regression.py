@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kfine.acquisition.scan import Scan
 from kfine.methods.base import Draws
 from kfine.methods.ldm_prediction import Projection, predict
-from kfine.methods.scan import Scan
 from kfine.networks.residual_ldm import ResidualLDM
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from kfine.acquisition.scan import Scan, Timing
 from kfine.methods.base import Draws, Method
-from kfine.methods.scan import Scan, Timing
 from kfine.operators.kspace import KSpaceCrop
 
 _ONE = Timing.unchanged((0.0,), None)

@@ -26,6 +26,11 @@ def group_norm(width: int, *, affine: bool = True) -> nn.Module:
     return nn.GroupNorm(8, width, affine=affine)
 
 
+def no_norm(width: int, *, affine: bool = True) -> nn.Module:
+    """Return the identity: the contrast of an image stays, as in EDSR (Lim et al., CVPRW 2017)."""
+    return nn.Identity()
+
+
 class ChannelNorm(nn.LayerNorm):
     """Normalise over the channels of each position alone, as NAFNet does (Chen et al., ECCV 2022).
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kfine.networks.blocks import blind_to_brightness
+from kfine.networks.blocks import blind_to_brightness, no_norm
 from kfine.networks.space_time import SpaceTimeUNet
 from kfine.operators.fourier import fft2c
 
@@ -65,7 +65,13 @@ class CoreNet(nn.Module):
     def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
         self.unet = SpaceTimeUNet(
-            inputs=2 + self.FACTS, outputs=1, widths=widths, blocks=blocks, levels=False, time=False
+            inputs=2 + self.FACTS,
+            outputs=1,
+            widths=widths,
+            blocks=blocks,
+            levels=False,
+            time=False,
+            norm=no_norm,
         )
         stem = self.unet.stem
         blind_to_brightness(stem.weight[:, :4])

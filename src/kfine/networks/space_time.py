@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kfine.networks.blocks import ChannelNorm, ResidualBlock, Stage
+from kfine.networks.blocks import ChannelNorm, Norm, ResidualBlock, Stage
 from kfine.networks.unet import UShape
 
 EMBEDDING = 128  # width of the embedding of a noise level
@@ -37,6 +37,7 @@ class SpaceTimeUNet(UShape):
         blocks: residual blocks a level, on the way down and again on the way up.
         levels: whether the network takes a noise level.
         time: whether frames see one another; without, the network is an ordinary U-Net for single images.
+        norm: what builds the normalisation before each convolution of the blocks.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class SpaceTimeUNet(UShape):
         blocks: int,
         levels: bool,
         time: bool = True,
+        norm: Norm = ChannelNorm,
     ) -> None:
         embedding = EMBEDDING if levels else None
 
         def block(width: int) -> ResidualBlock:
             between = TimeStep(width) if time else None
-            return ResidualBlock(width, norm=ChannelNorm, embedding=embedding, between=between)
+            return ResidualBlock(width, norm=norm, embedding=embedding, between=between)
 
         super().__init__(
             inputs=inputs,
@@ -61,7 +63,7 @@ class SpaceTimeUNet(UShape):
             widths=widths,
             stage=lambda width: Stage(block(width) for _ in range(blocks)),
             embedding=embedding,
-            norm=ChannelNorm,
+            norm=norm,
         )
         # Channels last in memory: a position's channels lie together, as ChannelNorm and TimeStep take them.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kfine.degradation.noise import thermal_noise
 from kfine.errors import UsageError
 from kfine.image import Image, Source
 from kfine.operators.fourier import ifft2c
 from kfine.phantom.anatomy import FAT, chest, heart
 from kfine.phantom.ellipses import transform_of
-from kfine.thermal_noise import thermal_noise
 
 FIELD_OF_VIEW = (320.0, 320.0)  # mm
 SPACING = 8.0  # mm from slice to slice

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kfine.checkpoint import replace_bytes
 from kfine.errors import ResourceError
+from kfine.models.checkpoint import replace_bytes
 
 
 class Log:

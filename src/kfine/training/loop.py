@@ -18,7 +18,7 @@ from kfine.training.config import BaseOptimiserConfig
 from kfine.training.muon import Muon
 from kfine.training.reports import CHECKPOINT, Reports
 from kfine.training.state import Ema, State
-from kfine.training.task import Descent, Learner, Task, Turn
+from kfine.training.tasks.base import Descent, Learner, Task, Turn
 
 
 @dataclass(frozen=True)

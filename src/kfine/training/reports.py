@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kfine.checkpoint import save_model
+from kfine.models.checkpoint import save_model
 from kfine.training.log import Log, Means
 from kfine.training.state import State
-from kfine.training.task import Task
+from kfine.training.tasks.base import Task
 
 LOG_EVERY = 25
 CHECKPOINT = "checkpoint.safetensors"

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kfine.checkpoint import read_tensors, replace_bytes
 from kfine.errors import ModelError
+from kfine.models.checkpoint import read_tensors, replace_bytes
 
 _STAGE = "model of the stage before"
 _FROZEN = {"features": "set of features"}  # what is not a stage's, by the name of its module

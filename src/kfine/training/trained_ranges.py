@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kfine.methods.ranges import Interval, Ranges
+from kfine.models.domain import Interval, Ranges
 
 
 def trained_ranges(seen: Iterable[Ranges], *, scale: float, brightness: float) -> dict[str, Any]:

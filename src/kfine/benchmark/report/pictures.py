@@ -12,12 +12,12 @@ from kfine.benchmark.cases import SAMPLE, volume_seed
 from kfine.benchmark.degradations import Degradation, degraded
 from kfine.benchmark.results import BASELINE, Record, Results
 from kfine.benchmark.truths import Truth
-from kfine.evaluation import rows
-from kfine.evaluation.panels import FAINT
-from kfine.evaluation.panels import INK as LIGHT
-from kfine.evaluation.scene import make_scene
-from kfine.evaluation.sheet import LOW, METHOD, PANEL, REFERENCE, SIDE_WITH_BAR, Column, Sheet, empty_sheet
 from kfine.image import Image
+from kfine.viz import rows
+from kfine.viz.drawing import FAINT
+from kfine.viz.drawing import INK as LIGHT
+from kfine.viz.layout import LOW, METHOD, PANEL, REFERENCE, SIDE_WITH_BAR, Column, Sheet, empty_sheet
+from kfine.viz.view import make_scene
 
 _MOST = 5  # methods side by side
 _DPI = 110

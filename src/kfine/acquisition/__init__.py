@@ -1,0 +1,1 @@
+"""What a scan measured and what is restored from it: block of k-space, times, grid."""

@@ -1,0 +1,120 @@
+"""kfine benchmark: every method on every subject of a folder, and a report to attach to a paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kfine.cli import SOME_FAILED, parsers
+from kfine.cli.console import err, literal, plain_warnings, progress, say
+from kfine.cli.parameters import MACHINE, MODEL, OUTPUT, Overwrite, Quiet
+from kfine.files.outputs import made_folder
+
+
+def benchmark(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="NIfTI files or folders of DICOM below it, one or more a subject: the true images.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            rich_help_panel=OUTPUT,
+            help="Folder for results.csv, results.json, poster.md (tables of sharpness) and report.html; made if "
+            "needed.  Finished cases stay in DIR/cases: the same command goes on there after an interruption.",
+        ),
+    ],
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME[=MODEL]",
+            rich_help_panel=MODEL,
+            help="A method of kfine restore, with the packaged model or model folder MODEL; repeat it for several.  "
+            "All that can run if left out.",
+        ),
+    ] = None,
+    degradations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--degradation",
+            metavar="NAME",
+            help="kspace-x2, kspace-x4, anisotropic (rows x2, columns x4), bicubic-x2, bicubic-x4 or noisy-x2 "
+            "(k-space x2, 3 % noise); repeat it for several.  All if left out.",
+        ),
+    ] = None,
+    subjects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subject",
+            metavar="NAME",
+            help="A patient: the first folder's name, or the file's up to _ or .; repeat it for several.  Leave out "
+            "those that a model was trained on.  All if left out.",
+        ),
+    ] = None,
+    slices: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Slices of each volume, evenly over the middle 80 % of those with tissue.",
+        ),
+    ] = 3,
+    matrix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWSxCOLS", help="Bring the true images to this matrix first; as stored if left out."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all noise.")] = 0,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", rich_help_panel=MACHINE, help="cpu, cuda, cuda:N or mps; auto is the best."
+        ),
+    ] = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare methods on the images of FOLDER: make them coarse, restore them, measure what is lost.
+
+    Six degradations, all seeded. Means over patients with bootstrap intervals,
+    differences to the best baseline within patients, which detail is real,
+    whether the uncertainty tells the error, time and memory. The report says
+    first where a simpler method is better, and by the paired t interval whether
+    that could be chance. It names patients as their folders or files are named.
+    A method of your own: see examples/own_method.py.
+
+    [bold]kfine benchmark BRAINS -o report[/bold]
+    [bold]kfine benchmark BRAINS -o report --subject sub-11 --subject sub-12 --slices 6[/bold]
+    [bold]kfine benchmark BRAINS -o report --method bicubic --method vdm=runs/mine/model[/bold]
+    """
+    size = parsers.parse_matrix(matrix)
+    from kfine.benchmark.running import CSV, JSON, POSTER, REPORT
+    from kfine.benchmark.running import benchmark as run
+
+    with made_folder(output), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
+
+        def on_case(done: int, total: int, what: str) -> None:
+            bar.name(literal(what))
+            bar(done, total)
+
+        results = run(
+            folder, output, methods=methods, degradations=degradations, subjects=subjects, slices=slices,
+            matrix=size, seed=seed, device=device, overwrite=overwrite, on_case=on_case,
+        )  # fmt: skip
+    for failure in results.failures:
+        what = f"failed: {failure.method}, {failure.degradation}, {failure.subject}: {failure.reason}"
+        err.print(literal(what), markup=False)
+    if not quiet:
+        say(*(output / name for name in (CSV, JSON, POSTER, REPORT)))
+    if results.failures:
+        raise typer.Exit(SOME_FAILED)

@@ -1,0 +1,256 @@
+"""kfine degrade and kfine evaluate: make a low-resolution scan, and measure how well it was restored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import kfine
+from kfine.cli import parsers
+from kfine.cli.console import err, json_text, literal, out, plain_warnings, say, say_json
+from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
+from kfine.files.names import stem_of
+from kfine.files.outputs import check_inputs_kept, check_outputs, staged
+
+if TYPE_CHECKING:
+    from kfine.evaluation.foreground import Mask
+    from kfine.image import Image
+
+STDOUT = Path("-")
+
+
+def degrade(
+    image: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or raw k-space (.h5, .cfl, .npy)."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            rich_help_panel=OUTPUT,
+            help="Where to write: .nii, .nii.gz, or .npy for complex k-space.",
+        ),
+    ],
+    matrix: Annotated[
+        str | None,
+        typer.Option(metavar="ROWSxCOLS", help="Matrix to measure, such as 64x64; or give --scale."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(metavar="FACTOR", help="Factor by which rows and columns shrink.")
+    ] = None,
+    keep_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="R", help="Keep frames 0, R, 2R, ... of a cine; every frame if left out."
+        ),
+    ] = None,
+    average_frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="R", help="Or average its frames in groups of R neighbours; none if left out."
+        ),
+    ] = None,
+    noise: Annotated[
+        float,
+        typer.Option(
+            metavar="PART", help="Noise (standard deviation) to add, as a part of the full intensity."
+        ),
+    ] = 0.0,
+    window: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Filter of k-space: none, hann, hamming, tukey or fermi."),
+    ] = "none",
+    partial_fourier: Annotated[
+        float,
+        typer.Option(
+            metavar="PART", help="Measured part of the rows of k-space, such as 0.75; the rest is zero."
+        ),
+    ] = 1.0,
+    elliptical: Annotated[
+        bool, typer.Option("--elliptical", metavar=FLAG, help="Leave out the corners of k-space.")
+    ] = False,
+    zero_fill: Annotated[
+        str | None,
+        typer.Option(metavar="ROWSxCOLS", help="Matrix that the scanner fills up to with zeros."),
+    ] = None,
+    signed: Annotated[
+        bool,
+        typer.Option(
+            "--signed",
+            metavar=FLAG,
+            help="Write a real image of both signs, the linear measurement of theory; a scanner delivers magnitudes.",
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of noise and phase.")] = 0,
+    slices: Slices = None,
+    series: Series = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure IN at a smaller matrix, in fewer frames, or both: what a faster, coarser scan would have given.
+
+    Crops the k-space and writes the magnitude, as a scanner does; the field of view and the grey values stay.  A
+    cine's time wraps round.  OUT.json records what was done.
+
+    [bold]kfine degrade brain.nii.gz -o low.nii.gz --matrix 64x64[/bold]
+    [bold]kfine degrade brain.nii.gz -o low.nii.gz --scale 2 --noise 0.02 --window hamming --seed 1[/bold]
+    [bold]kfine degrade CINE_FOLDER -o low.nii.gz --keep-every 4 --matrix 128x128[/bold]
+    """
+    if output.suffix.lower() != ".npy":
+        parsers.nifti_suffix(output)
+    record = output.with_name(f"{stem_of(output)}.json")
+    check_outputs([output, record], overwrite=overwrite)
+    filled = parsers.parse_matrix(zero_fill, "--zero-fill")
+    size = parsers.parse_size(matrix, scale, needed=keep_every is None and average_frames is None)
+    parsers.parse_slices(slices)
+    from kfine.acquisition.grid import show
+    from kfine.degradation.kspace import degrade as degrade_image
+    from kfine.io import read, write
+
+    with plain_warnings(quiet=quiet):
+        whole = read(image, series=series, coil_axis=coil_axis, combine=combine)
+        low = degrade_image(
+            whole,
+            matrix=size,
+            scale=scale,
+            keep_every=keep_every,
+            average=average_frames,
+            noise=noise,
+            window=window,
+            partial_fourier=partial_fourier,
+            elliptical=elliptical,
+            zero_fill=filled,
+            signed=signed,
+            seed=seed,
+            slices=parsers.parse_slices(slices, whole.slices),
+        )
+        how = {
+            "matrix": list(low.matrix if filled is None else low.source.acquired_matrix or low.matrix),
+            "keep_every": keep_every, "average_frames": average_frames, "noise": noise, "window": window,
+            "partial_fourier": partial_fourier, "elliptical": elliptical,
+            "zero_fill": list(filled) if filled else None, "signed": signed, "seed": seed, "slices": slices,
+        }  # fmt: skip
+        made_by = {
+            "software": {"kfine": kfine.__version__},
+            "input": {"kind": whole.source.kind, "name": whole.source.name, "sha256": whole.source.digest},
+            "degradation": how,
+        }
+        with staged([output, record], overwrite=overwrite) as places:
+            write(low, places[output])
+            places[record].write_text(json_text(made_by), "utf-8")
+    if not quiet:
+        sizes = f"{show(whole.matrix)} to {show(low.matrix)}"
+        say(f"{sizes}, {whole.frames} to {low.frames} frames" if low.frames < whole.frames else sizes, output)
+
+
+def evaluate(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The true image.")],
+    restored: Annotated[
+        list[Path], typer.Argument(metavar="RESTORED...", help="One or more images on its grid.")
+    ],
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="M", help="Image that is not 0 inside; Otsu's foreground of REFERENCE if left out."
+        ),
+    ] = None,
+    json_output: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="F.json",
+            rich_help_panel=OUTPUT,
+            help="Also write every figure, slice by slice; - prints it instead.",
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F.png",
+            rich_help_panel=OUTPUT,
+            help="Also draw images and errors (.png, .pdf, .svg, .jpg); of a cine also F.gif, which moves.",
+        ),
+    ] = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure RESTORED against REFERENCE: PSNR, SSIM, NRMSE, whole and inside a mask.
+
+    The options of raw k-space are for REFERENCE.
+
+    Of a cine every frame counts; its temporal error is that of the changes
+    from frame to frame.
+
+    [bold]kfine evaluate brain.nii.gz restored.nii.gz bicubic.nii.gz[/bold]
+    [bold]kfine evaluate brain.nii.gz out.nii.gz --json out.json --figure out.png[/bold]
+    """
+    record = None if json_output == STDOUT else json_output
+    parsers.check_json(record)
+    parsers.check_picture(figure)
+    paths = [path for path in (record, figure) if path]
+    check_inputs_kept(paths, [reference, *restored, *([mask] if mask else [])])
+    check_outputs(paths, overwrite=overwrite)
+    from kfine.evaluation.comparison import compare
+    from kfine.evaluation.tables import table
+    from kfine.io import read
+
+    with plain_warnings():
+        truth = read(reference, coil_axis=coil_axis, combine=combine)
+        moving = figure.with_suffix(".gif") if figure and truth.frames > 1 else None
+        if moving:
+            check_outputs([moving], overwrite=overwrite)
+            paths.append(moving)
+        inside = _mask(truth, read(mask)) if mask else None
+        images = {name: read(path) for name, path in _named(restored).items()}
+        comparisons = {name: compare(truth, image, mask=inside) for name, image in images.items()}
+        figures = {name: comparison.as_dict() for name, comparison in comparisons.items()}
+        if paths:
+            with staged(paths, overwrite=overwrite) as places:
+                if record:
+                    places[record].write_text(json_text(figures), "utf-8")
+                if figure:
+                    from kfine.viz.restoration import draw_evaluation
+
+                    still = places[figure]
+                    draw_evaluation(truth, images, still, animation=places[moving] if moving else None)
+    if json_output == STDOUT:
+        say_json(figures)
+    else:
+        out.print(
+            table({literal(name): comparison for name, comparison in comparisons.items()}), soft_wrap=False
+        )
+    for path in paths:
+        err.print(literal(path), markup=False)
+
+
+def _mask(truth: Image, region: Image) -> Mask:
+    """Return where `region` is not 0; one frame of mask serves every frame."""
+    from dataclasses import replace
+
+    from kfine.evaluation.comparison import check_same_grid
+
+    one = (
+        replace(truth, voxels=truth.voxels[:1], frame_times=None, period=None)
+        if region.frames == 1
+        else truth
+    )
+    check_same_grid(one, region)
+    return region.voxels != 0
+
+
+def _named(paths: list[Path]) -> dict[str, Path]:
+    """Return a short name for each path, its whole path where names repeat."""
+    unique = list(dict.fromkeys(paths))
+    names = [stem_of(path) for path in unique]
+    return {
+        name if name and names.count(name) == 1 else str(path): path
+        for name, path in zip(names, unique, strict=True)
+    }

@@ -1,0 +1,105 @@
+"""kfine restore: one low-resolution image in, the high-resolution one, its uncertainty and its provenance out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kfine.cli import parsers
+from kfine.cli.case import Given, restore_case
+from kfine.cli.console import plain_warnings, progress, say
+from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Period, Quiet, Series, Slices
+from kfine.cli.restore_options import Asked
+from kfine.cli.restored import RestorationFiles, summary
+from kfine.cli.takes import takes
+from kfine.files.outputs import check_inputs_kept, check_outputs, check_outside
+
+
+@takes(asked=Asked.of)
+def restore(
+    image: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or raw k-space (.h5, .cfl, .npy)."),
+    ],
+    asked: Asked,
+    slices: Slices = None,
+    series: Series = None,
+    coil_axis: CoilAxis = None,
+    combine: Combine = None,
+    period: Period = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            rich_help_panel=OUTPUT,
+            help="Where to write: .nii, .nii.gz, or a folder (a name without suffix) for DICOM from DICOM; "
+            "IN_kfine.nii.gz beside IN if left out.",
+        ),
+    ] = None,
+    dicom: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            rich_help_panel=OUTPUT,
+            help="Write DICOM, classic (a file a slice and time) or enhanced (one file), to the folder OUT; if left "
+            "out, NIfTI, or classic where OUT is a folder.",
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F.png",
+            rich_help_panel=OUTPUT,
+            help="Also draw a picture (.png, .pdf, .svg, .jpg); of a cine also F.gif, which moves.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar=FLAG,
+            rich_help_panel=OUTPUT,
+            help="Keep finished slices in a hidden folder beside OUT until all are done; the same command goes on "
+            "from there after an interruption.  Nothing is kept if left out.",
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Raise the in-plane resolution of IN, the number of its frames, or both.
+
+    Writes OUT, the mean of the samples; OUT_std, their standard deviation if there
+    are several (where they disagree, trust less); OUT.json, what was done.
+    DICOM images belong to the study of IN, OUT_std.dcm is a Parametric Map.
+    The measured k-space is kept: all new detail lies outside it.
+
+    [bold]kfine restore brain.nii.gz --scale 2[/bold]
+      writes brain_kfine.nii.gz, brain_kfine_std.nii.gz and brain_kfine.json
+    [bold]kfine restore DICOM_FOLDER -o out.nii.gz --matrix 256x256 --figure out.png[/bold]
+    [bold]kfine restore DICOM_FOLDER -o OUT_FOLDER --scale 2[/bold]
+    [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
+    [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
+    """
+    output = output or parsers.beside(image, "_kfine" if dicom else "_kfine.nii.gz")
+    files = RestorationFiles.of(output, figure, dicom=dicom)
+    check_outputs(files.all, overwrite=overwrite, folders=files.folders)
+    check_inputs_kept([path for path in files.all if path != files.mean], [image])
+    if files.dicom:
+        check_outside(files.mean, image)
+    parsers.parse_slices(slices)
+
+    parts = files.parts if resume else None
+    with plain_warnings(quiet=quiet), progress("restoring", quiet=quiet) as bar:
+        given = Given.at(image, series=series, coil_axis=coil_axis, combine=combine, period=period)
+        result, written = restore_case(
+            given, asked, files, overwrite=overwrite, slices=slices, parts=parts, bar=bar
+        )
+    # Also what an interrupted --resume left behind: OUT is there now.
+    shutil.rmtree(files.parts, ignore_errors=True)
+    if not quiet:
+        say(summary(result), *written)

@@ -1,0 +1,1 @@
+"""The forward direction: low-resolution scans made from high-resolution images."""

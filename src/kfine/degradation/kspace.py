@@ -1,0 +1,221 @@
+"""degrade(image): the low-resolution scan that a high-resolution image would have given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kfine.acquisition.grid import Matrix, low_matrix, show
+from kfine.degradation.noise import thermal_noise
+from kfine.degradation.scanner import WINDOWS, Acquisition, delivered, measured_kspace, smooth_phase
+from kfine.errors import InputError, UsageError
+from kfine.image import Image
+from kfine.intensity import Scaling
+from kfine.io.checks import check_finite
+from kfine.operators.fourier import centre_crop, fft2c, ifft2c
+from kfine.operators.frames import AverageFrames, KeepFrames, times_of
+from kfine.operators.kspace import KSpaceCrop, image_of
+
+
+def degrade(
+    image: Image,
+    *,
+    matrix: Matrix | None = None,
+    scale: float | None = None,
+    keep_every: int | None = None,
+    average: int | None = None,
+    noise: float = 0.0,
+    window: str = "none",
+    partial_fourier: float = 1.0,
+    elliptical: bool = False,
+    zero_fill: Matrix | None = None,
+    signed: bool = False,
+    seed: int = 0,
+    slices: tuple[int, int] | None = None,
+) -> Image:
+    """Return `image` measured at a smaller matrix, with fewer frames, or both, and with noise.
+
+    In space the centre of the k-space is measured, over the same field of view (`kfine.degradation.scanner`).  Of a
+    real image a magnitude image is returned, as scanners deliver it: each slice gets a smooth phase first, and with
+    noise the result is Rician.  In time `keep_every` or `average` leaves fewer frames, over the same period; at a whole
+    matrix, without noise and filter, voxels of the frames that stay are the same to the bit.
+
+    Args:
+        image: real (its Fourier transform stands in for k-space) or complex, which stays complex.
+        matrix: (rows, columns) to measure; each at most the image's.
+        scale: instead of `matrix`, the factor by which rows and columns shrink.
+        keep_every: r, to keep the frames 0, r, 2 r, ... as they are, at their times.
+        average: instead of `keep_every`, r, to average groups of r neighbouring frames, at their mean time.  If r
+            does not divide the number of frames, the last group goes on round the cycle when the image has a
+            period, to a mean time that may lie beyond the last frame's; without one, it is as short as it is.
+        noise: standard deviation of Gaussian noise in each voxel of the result, as a fraction of the image's
+            full intensity (`kfine.intensity.Scaling`), before the filter; of each part of complex images, and of
+            those behind magnitudes.  Samples of k-space that were not measured (`Image.coverage`) get none.
+        window: apodisation filter, a name of `kfine.degradation.scanner.WINDOWS`.
+        partial_fourier: measured part of the rows of k-space, above 0.5; the rest is zero.
+        elliptical: whether the corners of k-space are left out.
+        zero_fill: (rows, columns) that the scanner fills up to with zeros.
+        signed: whether the result of a real image is real with both signs, the theory's linear measurement, which
+            may dip below 0 by ringing and has Gaussian noise; no scanner delivers it.
+        seed: of noise and phase; a plane's noise depends on the seed, its slice and its (first) frame in `image`
+            alone, its phase on the seed and its slice.
+        slices: (first, stop) of the slices to return; they are those of the whole.
+
+    Raises:
+        UsageError: both of `matrix` and `scale`, or neither while all frames stay; both of `keep_every` and
+            `average`, or one below 1; a negative `noise` or `seed`.
+        InputError: a voxel that is not finite, a matrix larger than the image's, more frames to a step or group than
+            the image has, a single frame, or slices that it has not.
+    """
+    linear = signed or image.measured
+    _check(
+        image, window=window, partial_fourier=partial_fourier, zero_fill=zero_fill, signed=signed, seed=seed
+    )
+    check_finite(image.voxels, name=image.source.name or "image")
+    frames = _frame_operator(image, keep_every=keep_every, average=average)
+    if matrix is None and scale is None and (keep_every or average):
+        matrix = image.matrix
+    altered = noise > 0 or window != "none" or partial_fourier < 1 or elliptical or zero_fill is not None
+    low = low_matrix(image.matrix, matrix=matrix, scale=scale, noise=noise)
+    if zero_fill and any(n < m for n, m in zip(zero_fill, low, strict=True)):
+        raise UsageError(f"zero_fill {show(zero_fill)}: expected at least the measured matrix, {show(low)}")
+    full = Scaling.of(image.voxels).full if noise else 0.0
+    first, stop = slices or (0, image.slices)
+    image = image.take_slices(first, stop)
+    acquisition = Acquisition(
+        low,
+        window=window,
+        partial_fourier=partial_fourier,
+        elliptical=elliptical,
+        noise=noise * full,
+        displayed=zero_fill,
+    )
+    coverage = _coverage(image, acquisition)
+    result = np.empty((frames.range[0], image.slices, *(zero_fill or low)), image.voxels.dtype)
+    for index in range(image.slices):
+        kept = frames(torch.from_numpy(image.voxels[:, index].copy()))
+        if low == image.matrix and not altered:
+            result[:, index] = kept.numpy()  # to the last bit
+            continue
+        phase = _phase(image.matrix, seed, first + index)
+        seeds = [[seed, frame, first + index] for frame, *_ in frames.groups]
+        for place, (plane, drawn) in enumerate(zip(kept, seeds, strict=True)):
+            rng = np.random.default_rng(drawn)
+            result[place, index] = (
+                _linear(plane, acquisition, rng, coverage)
+                if linear
+                else _magnitude(plane * phase, acquisition, rng)
+            ).numpy()
+    times = image.frame_times
+    low_image = image.with_frames(result, times_of(frames.groups, times, image.period) if times else None)
+    # Other voxels than those of the file that the digest is of.
+    source = replace(
+        image.source,
+        digest="",
+        acquired_matrix=_acquired(image, low),
+        acquisition=_acquisition(image, low, average=average or 1, noise=noise * full),
+    )
+    return replace(low_image, source=source, coverage=coverage)
+
+
+def _check(
+    image: Image, *, window: str, partial_fourier: float, zero_fill: Matrix | None, signed: bool, seed: int
+) -> None:
+    """Raise `UsageError` for options that are out of range or contradict each other."""
+    if seed < 0:
+        raise UsageError(f"seed {seed}: expected a number of at least 0")
+    if window not in WINDOWS:
+        raise UsageError(f"window {window!r}: expected one of {', '.join(WINDOWS)}")
+    if not 0.5 < partial_fourier <= 1:
+        raise UsageError(f"partial_fourier {partial_fourier:g}: expected a number above 0.5 and up to 1")
+    if signed and not image.measured and partial_fourier < 1:
+        raise UsageError("partial_fourier of a signed image: its k-space is whole; leave one of them out")
+    if zero_fill and (signed or image.measured):
+        raise UsageError("zero_fill: expected a magnitude result; leave out signed, or give a real image")
+
+
+def _linear(
+    plane: Tensor, acquisition: Acquisition, rng: np.random.Generator, coverage: NDArray[np.bool_] | None
+) -> Tensor:
+    """Return the scan of a real or complex `plane`, real or complex as it is."""
+    low = acquisition.low
+    if low != tuple(plane.shape):
+        crop = KSpaceCrop((plane.shape[0], plane.shape[1]), low, real=not plane.is_complex())
+        plane = image_of(crop(plane), crop)
+    if acquisition.noise:
+        plane = plane + acquisition.noise * torch.from_numpy(thermal_noise(plane.numpy(), rng))
+    weights = acquisition.weights()
+    if coverage is not None:
+        weights = weights * torch.from_numpy(coverage)
+    if bool((weights == 1).all()):
+        return plane
+    filtered = ifft2c(fft2c(plane) * weights)
+    return filtered if plane.is_complex() else filtered.real
+
+
+def _magnitude(thing: Tensor, acquisition: Acquisition, rng: np.random.Generator) -> Tensor:
+    """Return the magnitude scan of a complex plane."""
+    low = np.empty(acquisition.low, np.complex64)
+    noise = torch.from_numpy(thermal_noise(low, rng).astype(np.complex64)) if acquisition.noise else None
+    return delivered(measured_kspace(thing, acquisition, noise=noise), acquisition)
+
+
+def _phase(matrix: Matrix, seed: int, index: int) -> Tensor:
+    """Return exp(i phi) (*matrix) of the phase of slice `index`."""
+    drawn = int(np.random.default_rng([seed, index]).integers(2**62))
+    phase = smooth_phase(matrix, torch.Generator().manual_seed(drawn))
+    return torch.polar(torch.ones(matrix), phase)
+
+
+def _acquired(image: Image, low: Matrix) -> Matrix | None:
+    """Return the part of `low` that the scanner had measured, None where that is all of it or not known."""
+    if image.source.acquired_matrix is None:
+        return None
+    rows, columns = (min(pair) for pair in zip(image.source.acquired_matrix, low, strict=True))
+    return None if (rows, columns) == low else (rows, columns)
+
+
+def _acquisition(image: Image, low: Matrix, *, average: int, noise: float) -> dict[str, Any] | None:
+    """Return what is known of the raw k-space, with the noise that voxels of `low` have after all."""
+    known = image.source.acquisition
+    if known is None:
+        return None
+    # Fewer samples of the same noise each, over the same grey values, and means of frames.
+    kept = math.sqrt(math.prod(low) / math.prod(image.matrix) / average)
+    return known | {"noise": math.hypot(known["noise"] * kept, noise)}
+
+
+def _coverage(image: Image, acquisition: Acquisition) -> NDArray[np.bool_] | None:
+    """Return which samples of the measured block of a complex image were measured, None where all were."""
+    if not image.measured:
+        return None
+    sampled = acquisition.sampled()
+    if image.coverage is not None:
+        sampled &= centre_crop(torch.from_numpy(image.coverage.copy()), acquisition.low)
+    return None if bool(sampled.all()) else sampled.numpy()
+
+
+def _frame_operator(
+    image: Image, *, keep_every: int | None, average: int | None
+) -> KeepFrames | AverageFrames:
+    """Return which frames of a slice (frame, row, column) are measured, and how; all of them if nothing is asked."""
+    if keep_every is not None and average is not None:
+        raise UsageError(f"expected either keep_every or average, got {keep_every} and {average}")
+    name, count = ("average", average) if average is not None else ("keep_every", keep_every)
+    if count is not None:
+        if count < 1:
+            raise UsageError(f"{name} {count}: expected a number of at least 1")
+        if image.frames == 1:
+            raise InputError(f"{name} {count}: expected several frames, the image has one; give a cine")
+        if count > image.frames:
+            raise InputError(f"{name} {count}: expected at most the image's {image.frames} frames")
+    domain = (image.frames, *image.matrix)
+    if average is not None:
+        return AverageFrames(domain, average, wrap=image.period is not None, real=not image.measured)
+    return KeepFrames(domain, keep_every or 1, real=not image.measured)

@@ -1,0 +1,1 @@
+"""Derived DICOM series: restored images in the study of their source."""

@@ -1,0 +1,129 @@
+"""What a derived image takes over from the header of the image that it comes from.
+
+A list of what stays true at another matrix and at other times, not of what does not: scanners' private tags repeat
+geometry and patient data, and what nobody thought of must not be repeated.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+from kfine.io.dicom.frame import Plane, group_value
+
+PATIENT_AND_STUDY = (
+    "SpecificCharacterSet", "TimezoneOffsetFromUTC",
+    "PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence",
+    "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDsSequence", "OtherPatientNames",
+    "EthnicGroup", "PatientComments", "PatientSpeciesDescription", "PatientSpeciesCodeSequence",
+    "PatientBreedDescription", "PatientBreedCodeSequence", "ResponsiblePerson", "ResponsiblePersonRole",
+    "ResponsibleOrganization", "QualityControlSubject", "PatientIdentityRemoved", "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence", "LongitudinalTemporalInformationModified",
+    "ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName", "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID",
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
+    "IssuerOfAccessionNumberSequence", "ReferringPhysicianName", "PhysiciansOfRecord", "ConsultingPhysicianName",
+    "NameOfPhysiciansReadingStudy", "ReferencedStudySequence", "ProcedureCodeSequence",
+    "AdmittingDiagnosesDescription", "PatientAge", "PatientSize", "PatientWeight", "Occupation",
+    "AdditionalPatientHistory", "PregnancyStatus", "SmokingStatus", "PatientSexNeutered", "AdmissionID",
+)  # fmt: skip
+
+SERIES_AND_EQUIPMENT = (
+    "Laterality", "ProtocolName", "BodyPartExamined", "PatientPosition", "PerformingPhysicianName",
+    "OperatorsName", "RequestAttributesSequence", "SeriesDate", "SeriesTime",
+    "FrameOfReferenceUID", "PositionReferenceIndicator",
+    "Manufacturer", "ManufacturerModelName", "InstitutionName", "InstitutionAddress", "StationName",
+    "InstitutionalDepartmentName", "DeviceSerialNumber", "SoftwareVersions", "ContributingEquipmentSequence",
+)  # fmt: skip
+
+IMAGE_AND_ACQUISITION = (
+    "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "AcquisitionNumber",
+    "AnatomicRegionSequence", "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+    "ContrastBolusAgent", "ContrastBolusRoute", "ContrastBolusVolume", "ContrastBolusStartTime",
+    "ContrastBolusTotalDose", "ContrastBolusIngredient", "ContrastBolusIngredientConcentration",
+    "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "SequenceName", "AngioFlag",
+    "RepetitionTime", "EchoTime", "EchoTrainLength", "InversionTime", "TriggerTime", "NumberOfAverages",
+    "ImagingFrequency", "ImagedNucleus", "EchoNumbers", "MagneticFieldStrength", "SliceThickness",
+    "NumberOfPhaseEncodingSteps", "PercentSampling", "PercentPhaseFieldOfView", "PixelBandwidth",
+    "NominalInterval", "BeatRejectionFlag", "LowRRValue", "HighRRValue", "IntervalsAcquired", "IntervalsRejected",
+    "HeartRate", "CardiacNumberOfImages", "TriggerWindow", "ReconstructionDiameter", "ReceiveCoilName",
+    "TransmitCoilName", "AcquisitionMatrix", "InPlanePhaseEncodingDirection", "FlipAngle", "VariableFlipAngleFlag",
+    "SAR", "dBdt", "ApplicableSafetyStandardAgency", "SliceLocation", "ComplexImageComponent", "ImageType",
+    "ImageComments",
+)  # fmt: skip
+
+_KEPT = (*PATIENT_AND_STUDY, *SERIES_AND_EQUIPMENT, *IMAGE_AND_ACQUISITION)
+
+# What the standard wants to be there, empty where it is not known (type 2).
+EMPTY_IF_UNKNOWN = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+
+# Where an enhanced image keeps what a classic one has at the top level.
+_MACROS = {
+    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+    "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    "EchoTrainLength": ("MRTimingAndRelatedParametersSequence", "EchoTrainLength"),
+    "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
+    "TriggerTime": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    "NominalInterval": ("CardiacSynchronizationSequence", "RRIntervalTimeNominal"),
+    "NumberOfAverages": ("MRAveragesSequence", "NumberOfAverages"),
+    "ImagingFrequency": ("MRImagingModifierSequence", "TransmitterFrequency"),
+    "PixelBandwidth": ("MRImagingModifierSequence", "PixelBandwidth"),
+    "PercentSampling": ("MRFOVGeometrySequence", "PercentSampling"),
+    "PercentPhaseFieldOfView": ("MRFOVGeometrySequence", "PercentPhaseFieldOfView"),
+    "ReceiveCoilName": ("MRReceiveCoilSequence", "ReceiveCoilName"),
+    "AnatomicRegionSequence": ("FrameAnatomySequence", "AnatomicRegionSequence"),
+}
+
+
+def kept_header(header: Any, plane: Plane) -> Any:
+    """Return a new data set with what a derived image keeps of `header`, flat as in a classic MR image.
+
+    Args:
+        header: the full data set of the plane's file, pixels left out.
+        plane: which of its frames.
+
+    Raises:
+        Exception: of almost any kind, over damaged values: call it within `pydicom_errors`.
+    """
+    from pydicom.dataset import Dataset
+    from pydicom.uid import generate_uid
+
+    kept = Dataset()
+    for keyword in _KEPT:
+        if not _is_empty(header.get(keyword)):
+            # As it is: values that break the rules are the scanner's, and identify.
+            # A copy, since pydicom sets values in place.
+            element = copy(header[keyword])
+            for item in element.value if element.VR == "SQ" else ():
+                list(item.iterall())  # decodes what lies in it: bytes may run the other way round
+            kept.add(element)
+    for keyword, (sequence, name) in _MACROS.items():
+        value = group_value(header, plane.index, (sequence, name))
+        if keyword not in kept and not _is_empty(value):
+            setattr(kept, keyword, _as_classic(keyword, value))
+    if "FrameOfReferenceUID" not in kept:
+        kept.FrameOfReferenceUID = generate_uid(
+            entropy_srcs=[str(header.SeriesInstanceUID), "frame of reference"]
+        )
+    if float(kept.get("InversionTime") or 0) == 0 and "InversionTime" in kept:
+        del kept.InversionTime  # some scanners write 0 where nothing is inverted
+    return kept
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (hasattr(value, "__len__") and len(value) == 0)
+
+
+def _as_classic(keyword: str, value: Any) -> Any:
+    """Return a float of a functional group as the decimal or integer string of a classic image."""
+    from pydicom.datadict import dictionary_VR
+    from pydicom.valuerep import DSfloat
+
+    kind = dictionary_VR(keyword)
+    if kind == "DS":
+        return DSfloat(float(value), auto_format=True)
+    return round(float(value)) if kind == "IS" else value

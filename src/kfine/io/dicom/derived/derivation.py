@@ -1,0 +1,157 @@
+"""What was done to a series, in the words of DICOM: identifiers, description, codes, references, equipment."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import kfine
+from kfine.io.dicom.frame import Plane
+
+_LONGEST = {"LO": 64, "ST": 1024}
+_SERIES = 100  # derived series of series n are 100 n + 1, 100 n + 2, ...
+_LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What made a series.
+
+    Attributes:
+        made_by: the provenance of a restoration (`kfine.restore`); {} where there is none.
+        content: a digest of the voxels.
+    """
+
+    made_by: dict[str, Any]
+    content: str
+
+    def uid(self, *parts: object) -> str:
+        """Return the identifier of `parts`: the same for the same input, model, options, seed, software and voxels.
+
+        Names of files do not count: a copy of the input gives the same series.
+        """
+        from pydicom.uid import generate_uid
+
+        recipe = dict(self.made_by)
+        recipe["input"] = {k: v for k, v in recipe.get("input", {}).items() if k != "name"}
+        text = json.dumps([recipe, self.content, *map(str, parts)], sort_keys=True, default=str)
+        return str(generate_uid(entropy_srcs=[text]))
+
+    @property
+    def description(self) -> str:
+        """Return one ASCII line that says what was done."""
+        made_by = self.made_by
+        said = [f"kfine {kfine.__version__} super-resolution"]
+        if "method" in made_by:
+            names = [str(made_by[key]) for key in ("method", "time_method") if key in made_by]
+            said.append(f"method {', '.join(names)}")
+        if made_by.get("model"):
+            model = made_by["model"]
+            said.append(f"model {model.get('name')} (SHA-256 {str(model.get('sha256'))[:12]})")
+        if "matrix" in made_by:
+            said.append(
+                "matrix {} to {}".format(*("x".join(map(str, m)) for m in made_by["matrix"].values()))
+            )
+        if "frames" in made_by and made_by["frames"]["restored"] > 1:
+            said.append("frames {measured} to {restored}".format(**made_by["frames"]))
+        if self.samples > 1:
+            said.append(f"mean of {self.samples} samples")
+        if "seed" in made_by:
+            said.append(f"seed {made_by['seed']}")
+        if "kspace" in made_by:
+            said.append(f"k-space {made_by['kspace']}")
+        return _fitting("; ".join([*said, "research software, not a medical device"]), "ST")
+
+    @property
+    def samples(self) -> int:
+        """Number of samples that were averaged."""
+        return int(self.made_by.get("options", {}).get("samples") or 1)
+
+    def codes(self, *, resampled: bool) -> list[Any]:
+        """Return the coded derivation (PS3.16, CID 7203)."""
+        from highdicom.sr import CodedConcept
+        from pydicom.sr.codedict import codes
+
+        dcm = codes.DCM
+        found = [dcm.SpatialResampling if resampled else dcm.UnspecifiedMethodOfCalculation]
+        found += [dcm.PixelByPixelMean] if self.samples > 1 else []
+        return [CodedConcept.from_code(code) for code in found]
+
+    def equipment(self) -> Any:
+        """Return this software as an item of ContributingEquipmentSequence."""
+        from highdicom import ContributingEquipment
+        from pydicom.sr.codedict import codes
+
+        return ContributingEquipment(
+            manufacturer="The kfine developers",
+            manufacturer_model_name="kfine",
+            software_versions=kfine.__version__,
+            purpose_of_reference=codes.DCM.ProcessingEquipment,
+            contribution_description="Super-resolution; research software, not a medical device",
+        )
+
+
+def references(planes: Iterable[Plane], *, plain: bool = False) -> list[Any]:
+    """Return `planes` as items of SourceImageSequence; frames of one file make one item.
+
+    `plain` leaves out what for, as sequences that list what others refer to have it.
+    """
+    from highdicom.sr import CodedConcept
+    from pydicom.sr.codedict import codes
+
+    purpose = codes.DCM.SourceImageForImageProcessingOperation
+    files: dict[str, list[Plane]] = defaultdict(list)
+    for plane in planes:
+        files[plane.uid].append(plane)
+    items = []
+    for uid, frames in files.items():
+        item = item_of(ReferencedSOPClassUID=frames[0].file.header.SOPClassUID, ReferencedSOPInstanceUID=uid)
+        if not plain:
+            item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+            if frames[0].file.frames > 1:
+                item.ReferencedFrameNumber = sorted({frame.index + 1 for frame in frames})
+        items.append(item)
+    return items
+
+
+def put(dataset: Any, **values: Any) -> None:
+    """Write `values` by keyword into `dataset`."""
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+
+
+def item_of(**values: Any) -> Any:
+    """Return a data set of `values` by keyword."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    put(item, **values)
+    return item
+
+
+def series_number(source: int | None, *, which: int) -> int:
+    """Return the number of the derived series `which` (1, 2, ...) of series `source`.
+
+    >>> series_number(4, which=1), series_number(None, which=2)
+    (401, 2)
+    """
+    number = _SERIES * max(source or 0, 0) + which
+    return number if number <= _LARGEST else which
+
+
+def suffixed(description: str, suffix: str) -> str:
+    """Return a series description with `suffix`, cut to what DICOM holds.
+
+    >>> suffixed("sax cine", "kfine std")
+    'sax cine kfine std'
+    """
+    room = _LONGEST["LO"] - len(suffix) - 1
+    return f"{description[:room].strip()} {suffix}".strip()
+
+
+def _fitting(text: str, kind: str) -> str:
+    plain = text.encode("ascii", "replace").decode()
+    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())[: _LONGEST[kind]]

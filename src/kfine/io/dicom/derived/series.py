@@ -1,0 +1,154 @@
+"""A derived image with all that its DICOM files say: what is common to classic and enhanced ones."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kfine.image import Image
+from kfine.io.dicom.derived.attributes import EMPTY_IF_UNKNOWN, PATIENT_AND_STUDY, SERIES_AND_EQUIPMENT
+from kfine.io.dicom.derived.cardiac import HeartTimes, heart_times
+from kfine.io.dicom.derived.derivation import Derivation, references, series_number, suffixed
+from kfine.io.dicom.derived.geometry import PlaneGeometry, decimal_strings
+from kfine.io.dicom.derived.rescale import Rescale
+from kfine.io.dicom.derived.source import Origin, SourceSeries
+from kfine.io.dicom.header import one_text
+from kfine.text import clean_text
+
+_MEAN, _STD = 1, 2  # which derived series
+_NO_DATE, _NO_TIME = "19000101", "000000"  # where the standard wants one and the source has none
+
+
+@dataclass(frozen=True)
+class Derived:
+    """An image and where it comes from.
+
+    Attributes:
+        image: real.
+        origin: the series that it comes from.
+        geometry: of its planes.
+        heart: when they were.
+        derivation: what made it.
+    """
+
+    image: Image
+    origin: Origin
+    geometry: PlaneGeometry
+    heart: HeartTimes
+    derivation: Derivation
+
+    @classmethod
+    def of(cls, image: Image, source: SourceSeries, *, made_by: dict[str, Any]) -> Derived:
+        """Return `image` as made from `source`; `made_by` is its provenance.
+
+        Raises:
+            UsageError: it does not lie on slices of `source`.
+        """
+        origin = source.place(image)
+        content = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes()).hexdigest()
+        return cls(
+            image,
+            origin,
+            PlaneGeometry.of(image),
+            heart_times(image, origin),
+            Derivation(made_by, content),
+        )
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the matrix is another than the source's."""
+        return self.image.matrix != self.origin.nearest(0, 0).file.matrix
+
+    @property
+    def burnt_in(self) -> bool:
+        """Whether an image of the source says that text is burnt into its pixels: the restored ones show it too."""
+        files = {plane.file.path: plane.file for planes in self.origin.stack.planes for plane in planes}
+        return any(
+            one_text(file.header.get("BurnedInAnnotation")).strip() == "YES" for file in files.values()
+        )
+
+    def rescale(self) -> Rescale:
+        """Return the scaling of the whole series."""
+        return Rescale.of(self.image.voxels)
+
+    def instance(self, frame: int, slice_: int) -> int:
+        """Return the instance number of a plane: the frames of a slice follow each other."""
+        return 1 + slice_ * self.image.frames + frame
+
+    def series_names(self, kind: str) -> dict[str, Any]:
+        """Return identifier, number and description of the series `kind` ("mean", "enhanced" or "std") by keyword."""
+        file = self.origin.nearest(0, 0).file
+        matrix = "x".join(map(str, self.image.matrix))
+        which, suffix = (_STD, "kfine std") if kind == "std" else (_MEAN, f"kfine {matrix}")
+        return {
+            "SeriesInstanceUID": self.derivation.uid(kind, "series"),
+            "SeriesNumber": series_number(file.series_number, which=which),
+            "SeriesDescription": suffixed(clean_text(one_text(file.header.get("SeriesDescription"))), suffix),
+        }
+
+    def derivation_of(self, frame: int, slice_: int) -> dict[str, Any]:
+        """Return what was done and from which images by keyword: of a classic image, or of a frame of another."""
+        return {
+            "DerivationDescription": self.derivation.description,
+            "DerivationCodeSequence": self.derivation.codes(resampled=self.resampled),
+            "SourceImageSequence": references(self.origin.sources(frame, slice_)),
+        }
+
+    def say_equipment(self, dataset: Any) -> None:
+        """Write into `dataset` this software, behind what made the source, and whether text is burnt in."""
+        former = list(dataset.get("ContributingEquipmentSequence") or [])
+        dataset.ContributingEquipmentSequence = [*former, self.derivation.equipment()]
+        dataset.BurnedInAnnotation = "YES" if self.burnt_in else "NO"
+
+    def all_references(self) -> list[Any]:
+        """Return every source image once, in the order of the slices, for sequences that list them."""
+        places = ((f, s) for s in range(self.image.slices) for f in range(self.image.frames))
+        return references((plane for place in places for plane in self.origin.sources(*place)), plain=True)
+
+    def pixel_measures(self, kept: Any) -> dict[str, Any]:
+        """Return PixelSpacing, SliceThickness and, where slices have one, SpacingBetweenSlices."""
+        measures = {
+            "PixelSpacing": decimal_strings(self.geometry.spacing),
+            "SliceThickness": kept.get("SliceThickness"),
+        }
+        if (
+            len(self.origin.stack.planes[0]) > 1
+            or self.origin.nearest(0, 0).spacing_between_slices is not None
+        ):
+            measures["SpacingBetweenSlices"] = decimal_strings((self.geometry.between,))[0]
+        return measures
+
+
+def joins_study(dataset: Any, kept: Any, *, scanner: bool = True) -> None:
+    """Write into `dataset` the patient and study of `kept`, as they are, and if `scanner` its series and equipment."""
+    series = SERIES_AND_EQUIPMENT if scanner else ("FrameOfReferenceUID", "BodyPartExamined", "Laterality")
+    for keyword in (*PATIENT_AND_STUDY, *series):
+        if keyword in kept:
+            dataset.add(kept[keyword])
+    empty = [
+        *EMPTY_IF_UNKNOWN,
+        "PositionReferenceIndicator",
+        *(("PatientPosition", "Manufacturer") if scanner else ()),
+    ]
+    if "BodyPartExamined" not in kept:
+        empty.append("Laterality")  # of a part of the body that is not paired it must not be there
+    for keyword in empty:
+        if keyword not in dataset:
+            setattr(dataset, keyword, None)
+
+
+def content_time(kept: Any) -> tuple[str, str]:
+    """Return a valid date and time for the content: the source's, so that the same work gives the same bytes."""
+    from pydicom.valuerep import DA, TM
+
+    for which in ("Content", "Acquisition", "Series", "Study"):
+        try:
+            date, time = (DA(kept.get(f"{which}Date")), TM(kept.get(f"{which}Time") or _NO_TIME))
+        except (ValueError, TypeError):
+            continue
+        if date is not None:
+            return str(date), str(time)
+    return _NO_DATE, _NO_TIME

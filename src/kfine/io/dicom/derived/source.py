@@ -1,0 +1,186 @@
+"""The DICOM series that a derived image came from, read again for its headers: which plane comes from which."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError, UsageError
+from kfine.image import Image
+from kfine.io.dicom.derived.attributes import kept_header
+from kfine.io.dicom.frame import Plane
+from kfine.io.dicom.header import DicomFile, pydicom_errors
+from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
+from kfine.io.dicom.stack import Stack, build_stack
+from kfine.text import display_name
+
+_ON_GRID = 0.01  # voxels
+_ON_FRAME = 1e-3  # of the frame spacing
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a frame of the derived image lies among the measured ones: after `before`, `part` of the way to `after`."""
+
+    before: int
+    after: int
+    part: float
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The measured frames that it comes from."""
+        return (self.before,) if self.part == 0 else (self.before, self.after)
+
+    @property
+    def nearest(self) -> int:
+        """The measured frame that is nearest in time."""
+        return self.before if self.part <= 0.5 else self.after
+
+
+@dataclass(frozen=True)
+class SourceSeries:
+    """The series on disk that an image was read from; `name` is for messages."""
+
+    stack: Stack
+    name: str
+
+    def place(self, image: Image) -> Origin:
+        """Return this series as what `image` came from.
+
+        Args:
+            image: over slices of this series that follow each other, the same field of view, any matrix and times.
+
+        Raises:
+            UsageError: `image` lies elsewhere.
+        """
+        first = _first_slice(image, self.stack, self.name)
+        return Origin(self.stack, first, tuple(_places(image, self.stack)))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source series and where a derived image lies in it.
+
+    Attributes:
+        stack: its planes, sorted.
+        first: which of its slices is the derived image's first.
+        places: of each frame of the derived image among the measured ones.
+    """
+
+    stack: Stack
+    first: int
+    places: tuple[Place, ...]
+    _headers: dict[Path, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def sources(self, frame: int, slice_: int) -> list[Plane]:
+        """Return the measured planes that a plane of the derived image comes from."""
+        return [self.stack.planes[f][self.first + slice_] for f in self.places[frame].frames]
+
+    def nearest(self, frame: int, slice_: int) -> Plane:
+        """Return the one of them that is nearest in time."""
+        return self.stack.planes[self.places[frame].nearest][self.first + slice_]
+
+    def header(self, frame: int, slice_: int) -> Any:
+        """Return a new data set with what a plane of the derived image keeps of the nearest measured one."""
+        from pydicom import dcmread
+
+        plane = self.nearest(frame, slice_)
+        with pydicom_errors(plane.file.name, "its header"):
+            if plane.file.path not in self._headers:
+                # one at a time: frames of a slice, or of an enhanced file, come one after another
+                self._headers.clear()
+                self._headers[plane.file.path] = dcmread(plane.file.path, stop_before_pixels=True)
+            return kept_header(self._headers[plane.file.path], plane)
+
+
+def source_series(image: Image, path: Path, *, series: str | int | None = None) -> SourceSeries:
+    """Return the series at `path`, which `image`, or what it was made from, was read from.
+
+    Args:
+        image: what `read(path, series=series)` returns, or made from it.
+        path: DICOM file or folder.
+        series: as in `read`.
+
+    Raises:
+        UsageError: `image` was not read from DICOM.
+        InputError: the series cannot be read, is another one now, or names no study to join.
+    """
+    name = display_name(path)
+    if image.source.kind != "dicom":
+        raise UsageError(
+            f"{name}: DICOM output joins the study of a DICOM input, and this is no DICOM; write a .nii.gz file"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when the image was read
+        groups, name = find_series(path)
+        files = choose_series(groups, series, name=name)
+    return series_of(image, files, name=name)
+
+
+def series_of(image: Image, files: list[DicomFile], *, name: str) -> SourceSeries:
+    """Return the series of `files`, which `image`, or what it was made from, was read from; see `source_series`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stack = build_stack(series_planes(files, name=name), name=name)
+    if series_digest(files) != image.source.digest:
+        raise InputError(
+            f"{name}: expected the files that the image was read from, they have changed; restore it again"
+        )
+    for file in files:
+        with pydicom_errors(file.name, "its identifiers"):
+            named = all(file.header.get(keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
+        if not named:
+            raise InputError(
+                f"{file.name}: expected StudyInstanceUID and SOPInstanceUID, without them there is no study to join; "
+                "write a .nii.gz file"
+            )
+    return SourceSeries(stack, name)
+
+
+def _first_slice(image: Image, stack: Stack, name: str) -> int:
+    rows, columns = stack.planes[0][0].file.matrix
+    centres = np.array([[0, n // 2, m // 2, 1] for n, m in (image.matrix, (rows, columns))], dtype=np.float64)
+    here = np.linalg.inv(stack.affine) @ image.affine @ centres[0] - [0, *centres[1][1:3], 1]
+    first = round(float(here[0]))
+    # The same field of view, up to the rounding of positions: see geometry.resized_affine.
+    sizes = np.diag([1, image.matrix[0] / rows, image.matrix[1] / columns])
+    steps = np.linalg.solve(stack.affine[:3, :3], image.affine[:3, :3]) @ sizes
+    off = max(abs(here[0] - first), *np.abs(here[1:3]), float(np.abs(steps - np.eye(3)).max()))
+    if off > _ON_GRID or first < 0 or first + image.slices > len(stack.planes[0]):
+        raise UsageError(
+            f"{name}: expected an image over slices and field of view of this series, got one that lies elsewhere; "
+            "write a .nii.gz file"
+        )
+    return first
+
+
+def _places(image: Image, stack: Stack) -> list[Place]:
+    """Return where the image's frames lie among the measured ones, by time, else evenly from the first to the last."""
+    measured, count = len(stack.planes), image.frames
+    times = stack.timing.times
+    if times is None or image.frame_times is None:
+        spots = np.linspace(0, measured - 1, count)
+    else:
+        spots = _positions(np.array(times), np.array(image.frame_times), stack.timing.period)
+    places = []
+    for spot in spots:
+        whole = round(float(spot))
+        part = 0.0 if abs(spot - whole) < _ON_FRAME else float(spot - np.floor(spot))
+        before = whole if part == 0 else int(np.floor(spot))
+        places.append(Place(before % measured, (before + 1) % measured, part))
+    return places
+
+
+def _positions(
+    times: NDArray[np.float64], wanted: NDArray[np.float64], period: float | None
+) -> NDArray[np.float64]:
+    """Return the frame numbers, with fractions, at which the `wanted` times lie among `times`."""
+    if period is None:
+        return np.interp(wanted, times, np.arange(len(times)))
+    known = np.append(times, times[0] + period)
+    return np.interp(times[0] + (wanted - times[0]) % period, known, np.arange(len(known)))

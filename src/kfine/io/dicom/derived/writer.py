@@ -1,0 +1,129 @@
+"""DICOM out: a derived MR series, or its uncertainty, into the study of the series that it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from kfine.errors import ResourceError
+from kfine.files.atomic import atomic_file
+from kfine.files.folder import atomic_folder, image_name
+from kfine.image import Image, magnitude
+from kfine.io.dicom.derived.series import Derived
+from kfine.io.dicom.derived.source import SourceSeries, source_series
+from kfine.io.dicom.header import pydicom_errors
+
+_IMPLEMENTATION = "KFINE"
+_WHAT = "its header, to be carried on,"
+
+
+def write_dicom(
+    image: Image,
+    folder: str | PathLike[str],
+    *,
+    source: str | PathLike[str],
+    series: str | int | None = None,
+    std: Image | None = None,
+    made_by: dict[str, Any] | None = None,
+    enhanced: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write `image` to the new `folder` as a derived MR series in the study of `source`; whole or not at all.
+
+    Geometry and times are those of `image` (no times where the source has none), intensities round to 16 bits of its
+    range.  Patient, study, frame of
+    reference and scanner are those of the source; what was done, with what and from which images is noted.  The same
+    image and provenance give the same bytes.
+
+    Args:
+        image: what `read(source)` returns, restored: the same field of view, any matrix and frames, all slices or
+            some.  The magnitude of a complex one is written.
+        folder: to make; with one classic MR image for each plane.
+        source: the DICOM file or folder that was read.
+        series: as in `read`.
+        std: the standard deviation of each voxel: a Parametric Map beside `folder`, named FOLDER_std.dcm.
+        made_by: the provenance of a `kfine.Restoration`.
+        enhanced: write one Enhanced MR image instead.
+        overwrite: replace a folder that such a call has made.
+
+    Raises:
+        UsageError: `image` was not read from DICOM, or lies elsewhere than `source`; the folder or the map cannot go
+            there.
+        InputError: the source cannot be read, has changed since or names no study; voxels that are not finite.
+        ResourceError: highdicom is missing (extra `dicom`), or the disk is full or read-only.
+    """
+    folder = Path(folder)
+    check_writer()
+    found = source_series(image, Path(source), series=series)
+    record = made_by or {}
+    with ExitStack() as stack:  # both are written before either is moved
+        if std is not None:
+            beside = folder.with_name(f"{folder.name}_std.dcm")
+            write_map(
+                std,
+                stack.enter_context(atomic_file(beside, overwrite=overwrite)),
+                source=found,
+                made_by=record,
+            )
+        partial = stack.enter_context(atomic_folder(folder, overwrite=overwrite))
+        write_series(image, partial, source=found, made_by=record, enhanced=enhanced)
+
+
+def check_writer() -> None:
+    """Raise `ResourceError` if the packages that DICOM output needs are not installed."""
+    try:
+        import highdicom  # noqa: F401
+    except ImportError:
+        raise ResourceError(
+            "DICOM output needs highdicom, which is not installed; install it with: pip install 'kfine[dicom]'"
+        ) from None
+
+
+def write_series(
+    image: Image, folder: Path, *, source: SourceSeries, made_by: dict[str, Any], enhanced: bool
+) -> None:
+    """Write `image` into the existing, empty `folder`; see `write_dicom`."""
+    derived = Derived.of(magnitude(image), source, made_by=made_by)
+    for number, content in enumerate(_images(derived, source, enhanced=enhanced), start=1):
+        (folder / image_name(number)).write_bytes(content)
+
+
+def write_map(std: Image, path: Path, *, source: SourceSeries, made_by: dict[str, Any]) -> None:
+    """Write the standard deviation `std` of a restoration to `path` as a Parametric Map; see `write_dicom`."""
+    from kfine.io.dicom.derived.parametric_map import parametric_map
+
+    derived = Derived.of(std, source, made_by=made_by)
+    with pydicom_errors(source.name, _WHAT):
+        content = _encoded(parametric_map(derived))
+    path.write_bytes(content)
+
+
+def _images(derived: Derived, source: SourceSeries, *, enhanced: bool) -> Iterator[bytes]:
+    from kfine.io.dicom.derived.classic import classic_images
+    from kfine.io.dicom.derived.enhanced import enhanced_image
+
+    with pydicom_errors(source.name, _WHAT):
+        for dataset in [enhanced_image(derived)] if enhanced else classic_images(derived):
+            yield _encoded(dataset)
+
+
+def _encoded(dataset: Any) -> bytes:
+    """Return the bytes of a DICOM file."""
+    from pydicom import dcmwrite
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    meta.ImplementationVersionName = _IMPLEMENTATION
+    dataset.file_meta = meta
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()

@@ -1,0 +1,185 @@
+"""Where and when each frame of a DICOM file lies, classic and enhanced alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from kfine.errors import InputError
+from kfine.io.dicom.header import DicomFile, image_type, one_text, optional_number, pydicom_errors
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice at one time.
+
+    Attributes:
+        file: where its pixels are.
+        index: which frame of that file it is, from 0.
+        uid: SOP instance UID of the file.
+        position: LPS+ mm of the centre of the first pixel.
+        orientation: unit vectors along a row (column index grows) and along a column (row index grows).
+        spacing: mm between rows and between columns.
+        spacing_between_slices, thickness: mm, None where the file does not say.
+        trigger_time: ms after the R wave, None where the file does not say.
+        nominal_interval: ms, the nominal heart beat, None where the file does not say or is not gated.
+        cardiac_number_of_images: a heart beat; heart_rate: beats a minute; None where the file does not say.
+        temporal_position, acquisition, instance: the file's counters, None where it does not say.
+        slope, intercept: voxel = slope * pixel + intercept.
+        echo: ms, None where the file does not say.  echo_number: EchoNumbers as text, "" where there are none.
+        component: "M", "P", "R", "I" or "" where the file does not say.
+    """
+
+    file: DicomFile
+    index: int
+    uid: str
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    spacing_between_slices: float | None
+    thickness: float | None
+    trigger_time: float | None
+    nominal_interval: float | None
+    cardiac_number_of_images: float | None
+    heart_rate: float | None
+    temporal_position: float | None
+    acquisition: float | None
+    instance: float | None
+    slope: float
+    intercept: float
+    echo: float | None
+    echo_number: str
+    component: str
+
+
+def planes(file: DicomFile) -> list[Plane]:
+    """Return the frames of `file` in its order: one for a classic image, many for an enhanced one.
+
+    Raises:
+        InputError: a frame without position, orientation or pixel spacing, or damaged ones.
+    """
+    with pydicom_errors(file.name, "its geometry"):
+        groups = len(file.header.get("PerFrameFunctionalGroupsSequence") or [])
+        if file.frames > 1 and groups != file.frames:
+            raise InputError(
+                f"{file.name}: expected a functional group for each of {file.frames} frames, got {groups}; "
+                "export the original MR series"
+            )
+        return [_plane(file, index) for index in range(file.frames)]
+
+
+def _plane(file: DicomFile, index: int) -> Plane:
+    header = file.header
+
+    def get(sequence: str, keyword: str) -> Any:
+        return group_value(header, index, (sequence, keyword))
+
+    def numbers(sequence: str, keyword: str, count: int) -> tuple[float, ...]:
+        return _numbers(get(sequence, keyword), count, keyword, file.name)
+
+    def number(sequence: str, keyword: str) -> float | None:
+        return optional_number(get(sequence, keyword))
+
+    orientation = numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    _check_orientation(orientation, file.name)
+    spacing = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
+    if min(spacing) <= 0:
+        raise InputError(
+            f"{file.name}: expected a positive PixelSpacing, got {spacing}; export the series again"
+        )
+    slope = number("PixelValueTransformationSequence", "RescaleSlope")
+    echo = number("MREchoSequence", "EffectiveEchoTime")
+    trigger = optional_number(header.get("TriggerTime"))
+    if trigger is None:
+        trigger = number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")
+    beat = optional_number(header.get("NominalInterval"))
+    if beat is None:
+        beat = number("CardiacSynchronizationSequence", "RRIntervalTimeNominal")
+    gated = str(header.get("CardiacSynchronizationTechnique") or "") not in ("NONE", "REALTIME")
+    acquisition = number("FrameContentSequence", "FrameAcquisitionNumber")
+    temporal = number("FrameContentSequence", "TemporalPositionIndex")
+    return Plane(
+        file=file,
+        index=index,
+        uid=str(header.get("SOPInstanceUID") or file.path),
+        position=numbers("PlanePositionSequence", "ImagePositionPatient", 3),
+        orientation=orientation,
+        spacing=spacing,
+        spacing_between_slices=number("PixelMeasuresSequence", "SpacingBetweenSlices"),
+        thickness=number("PixelMeasuresSequence", "SliceThickness"),
+        trigger_time=trigger,
+        nominal_interval=beat if gated else None,
+        cardiac_number_of_images=optional_number(header.get("CardiacNumberOfImages")) if gated else None,
+        heart_rate=optional_number(header.get("HeartRate")),
+        temporal_position=optional_number(header.get("TemporalPositionIdentifier"))
+        if temporal is None
+        else temporal,
+        acquisition=optional_number(header.get("AcquisitionNumber")) if acquisition is None else acquisition,
+        instance=index if file.frames > 1 else optional_number(header.get("InstanceNumber")),
+        slope=1.0 if slope is None else slope,
+        intercept=number("PixelValueTransformationSequence", "RescaleIntercept") or 0.0,
+        echo=optional_number(header.get("EchoTime")) if echo is None else echo,
+        echo_number=one_text(header.get("EchoNumbers")),
+        component=_component(get("MRImageFrameTypeSequence", "ComplexImageComponent"), image_type(header)),
+    )
+
+
+def group_value(header: Any, index: int, where: tuple[str, str]) -> Any:
+    """Return a value of frame `index` from its own functional group, the shared one or the top level, in this order.
+
+    Args:
+        header: a data set of pydicom.
+        index: from 0.
+        where: the keywords of the group's sequence and of the value in it.
+    """
+    sequence, keyword = where
+    for group in _groups(header, index):
+        items = group.get(sequence)
+        if items and items[0].get(keyword) is not None:
+            return items[0].get(keyword)
+    return header.get(keyword)
+
+
+def _groups(header: Any, index: int) -> list[Any]:
+    """Return the functional groups of frame `index`, its own first.  Classic files may carry an empty one."""
+    own, shared = header.get("PerFrameFunctionalGroupsSequence"), header.get("SharedFunctionalGroupsSequence")
+    return [*(own[index : index + 1] if own else []), *(shared[:1] if shared else [])]
+
+
+def _numbers(value: Any, count: int, keyword: str, name: str) -> tuple[float, ...]:
+    several = hasattr(value, "__iter__") and not isinstance(value, (str, bytes))
+    found = [optional_number(item) for item in value] if several else []
+    if len(found) != count or None in found:
+        got = "none" if value is None else "something else"
+        raise InputError(
+            f"{name}: expected {count} numbers in {keyword}, got {got}; export the original MR series, "
+            "not screenshots or reports"
+        )
+    return tuple(number for number in found if number is not None)
+
+
+def _check_orientation(orientation: tuple[float, ...], name: str) -> None:
+    row, column = orientation[:3], orientation[3:]
+    lengths = math.hypot(*row), math.hypot(*column)
+    skew = sum(a * b for a, b in zip(row, column, strict=True))
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(skew)) > 1e-3:
+        raise InputError(
+            f"{name}: expected two orthogonal unit vectors in ImageOrientationPatient, got others; "
+            "export the series again"
+        )
+
+
+def _component(component: Any, types: list[str]) -> str:
+    values = [str(component or ""), *types[2:]]
+    names = {
+        "MAGNITUDE": "M",
+        "PHASE": "P",
+        "REAL": "R",
+        "IMAGINARY": "I",
+        "M": "M",
+        "P": "P",
+        "R": "R",
+        "I": "I",
+    }
+    return next((names[value] for value in values if value in names), "")

@@ -1,0 +1,194 @@
+"""One DICOM file without its pixels: what it is."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfine.errors import InputError
+from kfine.io.dicom.patient_names import patient_words, tells
+from kfine.text import clean_text
+
+MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
+_LEGACY_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.4"
+_MR_CLASSES = {MR, ENHANCED_MR, _LEGACY_ENHANCED_MR}
+_DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"}
+_TAGS: list[Any] = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "Modality",
+    "PatientName",
+    "PatientID",
+    "PatientIdentityRemoved",
+    "BurnedInAnnotation",
+    "ImageType",
+    "ComplexImageComponent",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "TriggerTime",
+    "NominalCardiacTriggerDelayTime",
+    "NominalInterval",
+    "CardiacNumberOfImages",
+    "HeartRate",
+    "CardiacSynchronizationTechnique",
+    "TemporalPositionIdentifier",
+    "AcquisitionNumber",
+    "InstanceNumber",
+    "EchoTime",
+    "EchoNumbers",
+    "AcquisitionMatrix",
+    "InPlanePhaseEncodingDirection",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """One file with an image in it.
+
+    Attributes:
+        path: of the file.
+        header: pydicom's data set of what readers ask for, without pixels; it holds the patient, and nothing of that
+            goes into images, messages or names.
+        transfer_syntax: UID of how the pixels are stored, "" where the file does not say.
+        series_uid: SeriesInstanceUID, "" where the file does not say.
+        series_number: SeriesNumber, None where the file does not say.
+        description: of the series, one printable line, "" where it names the patient.
+        modality: "MR", or what it is instead; "" where the file does not say.
+        matrix: (rows, columns) of each frame.
+        frames: how many.
+        shown: what messages call it, where its name tells the patient's; "" where it does not.
+    """
+
+    path: Path
+    header: Any = field(repr=False)
+    transfer_syntax: str
+    series_uid: str
+    series_number: int | None
+    description: str
+    modality: str
+    matrix: tuple[int, int]
+    frames: int
+    shown: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name, fit for a message."""
+        return self.shown or clean_text(self.path.name)
+
+
+@contextmanager
+def pydicom_errors(name: str, what: str) -> Iterator[None]:
+    """Turn whatever pydicom raises into one line, and keep its warnings (one a tag and file) from the user.
+
+    pydicom converts values when they are asked for and damaged ones raise almost any exception; their text
+    may hold the value, and so a patient's name: only the line below goes on.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (InputError, MemoryError):
+        raise
+    except Exception:
+        raise InputError(
+            f"{name}: {what} cannot be read: truncated or damaged; export the file again"
+        ) from None
+
+
+def read_file(path: Path) -> DicomFile | None:
+    """Return the header of the file at `path`, or None if it is no DICOM file or holds no image.
+
+    Raises:
+        InputError: a DICOM image that is truncated or damaged.
+    """
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return None
+    name = clean_text(path.name)
+    with pydicom_errors(name, "its DICOM header"):
+        return _parse(path, name)
+
+
+def _parse(path: Path, name: str) -> DicomFile | None:
+    from pydicom import dcmread
+    from pydicom.filereader import read_file_meta_info
+
+    syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+    if syntax in _DEFLATED:  # pydicom would inflate all of it at once: a way in for decompression bombs
+        raise InputError(
+            f"{name}: deflated DICOM is not read; convert it, for example with dcmtk's dcmconv +te"
+        )
+    header = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+    if header.get("Rows") is None or header.get("Columns") is None:
+        if str(header.get("SOPClassUID", "")) in _MR_CLASSES:
+            raise InputError(
+                f"{name}: expected an MR image, its header is incomplete: truncated; export it again"
+            )
+        return None
+    matrix = int(header.Rows), int(header.Columns)
+    frames = int(header.get("NumberOfFrames") or 1)
+    if min(*matrix, frames) < 1:
+        raise InputError(
+            f"{name}: expected a positive matrix, got {matrix} x {frames} frames; export it again"
+        )
+    number = optional_number(header.get("SeriesNumber"))
+    return DicomFile(
+        path=path,
+        header=header,
+        transfer_syntax=syntax,
+        series_uid=str(header.get("SeriesInstanceUID") or ""),
+        series_number=None if number is None else int(number),
+        description=_description(header),
+        modality=clean_text(header.get("Modality") or ""),
+        matrix=matrix,
+        frames=frames,
+    )
+
+
+def optional_number(value: Any) -> float | None:
+    """Return `value` as a finite float, None if it is absent or none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def one_text(value: Any) -> str:
+    """Return `value` as one text; of one with backslashes in it, which separate values, pydicom makes a list."""
+    several = hasattr(value, "__iter__") and not isinstance(value, str)
+    return " ".join(map(str, value)) if several else str(value or "")
+
+
+def image_type(header: Any) -> list[str]:
+    """Return the values of ImageType; pydicom gives a single one as a text, none as None."""
+    value = header.get("ImageType") or []
+    return [str(item) for item in ([value] if isinstance(value, str) else value)]
+
+
+def _description(header: Any) -> str:
+    """Return the series description, "" where the operator typed the patient's name or number into it."""
+    text = clean_text(one_text(header.get("SeriesDescription")))
+    return "" if tells(text, patient_words(header)) else text

@@ -1,0 +1,182 @@
+"""DICOM in: a classic or enhanced MR series, from one file or a folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError
+from kfine.image import Image, Source
+from kfine.io.checks import check_memory, check_voxels
+from kfine.io.dicom.frame import Plane
+from kfine.io.dicom.header import DicomFile, image_type, optional_number, pydicom_errors
+from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
+from kfine.io.dicom.stack import Stack, build_stack
+from kfine.io.dicom.streams import check_streams
+from kfine.text import clean_text, human_size
+
+
+def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
+    """Return the MR series in `path`, a DICOM file or a folder of them (subfolders included).
+
+    Slices are sorted along the normal of the plane and frames by trigger time; `frame_times` (s) are the
+    trigger times, their median over slices, and `period` (s) is the mean heart beat of a gated cine
+    (`kfine.io.dicom.frame_order`).  Times that are missing or cannot be true are warned about, not made up.  Nothing
+    of the patient is kept: the source holds a digest and the name of the file or folder, or a stand-in for it where it
+    names the patient.
+
+    Args:
+        path: file or folder.
+        series: SeriesNumber or SeriesInstanceUID; needed where a folder holds several.
+
+    Raises:
+        InputError: no MR series, several, missing or duplicate slices, slices with differing numbers of frames,
+            mixed images, damage, missing codec.
+        ResourceError: larger than the machine's memory.
+        OSError: the system cannot read a file.
+    """
+    groups, name = find_series(path)
+    return read_series(choose_series(groups, series, name=name), name=name)
+
+
+def read_series(files: list[DicomFile], *, name: str) -> Image:
+    """Return the image of the `files` of one series; see `read_dicom`.  `name` is for messages and the provenance."""
+    for file in files:
+        _check_codec(file)
+    stack = build_stack(series_planes(files, name=name), name=name)
+    voxels = _read_voxels(stack, files, name)
+    check_voxels(voxels, name=name)
+    source = Source(
+        kind="dicom",
+        name=name,
+        digest=series_digest(files),
+        acquired_matrix=_acquired_matrix(files),
+        derived=any(is_derived(file) for file in files),
+    )
+    timing = stack.timing
+    return Image(voxels, affine=stack.affine, frame_times=timing.times, period=timing.period, source=source)
+
+
+def _read_voxels(stack: Stack, files: list[DicomFile], name: str) -> NDArray[np.float32]:
+    """Return (frame, slice, row, column): each file is opened once and holds its frames in any order."""
+    shape = (len(stack.planes), len(stack.planes[0]), *files[0].matrix)
+    check_memory(4 * int(np.prod(shape, dtype=object)), name=name)
+    voxels = np.empty(shape, dtype=np.float32)
+    places: dict[Path, dict[int, tuple[int, int, Plane]]] = defaultdict(dict)
+    for f, slices in enumerate(stack.planes):
+        for s, plane in enumerate(slices):
+            places[plane.file.path][plane.index] = f, s, plane
+    for file in files:
+        here = places[file.path]
+        for index, pixels in enumerate(_pixels(file)):
+            f, s, plane = here[index]
+            voxels[f, s] = pixels * plane.slope + plane.intercept
+    return voxels
+
+
+def _pixels(file: DicomFile) -> Iterator[NDArray[Any]]:
+    """Yield the stored pixels (row, column) of each frame of `file`."""
+    from pydicom import dcmread
+    from pydicom.pixels.utils import iter_pixels
+
+    count = 0
+    with pydicom_errors(file.name, "its pixel data"):
+        dataset = dcmread(file.path)
+        _check_pixel_data(file, dataset)
+        for pixels in islice(iter_pixels(dataset, raw=True), file.frames):
+            if pixels.shape != file.matrix:
+                break
+            count += 1
+            yield pixels
+    if count < file.frames:
+        raise InputError(
+            f"{file.name}: expected {file.frames} frames of {file.matrix[0]}x{file.matrix[1]} pixels, "
+            f"got {count}: truncated or damaged; export it again"
+        )
+
+
+def _check_pixel_data(file: DicomFile, dataset: Any) -> None:
+    data = dataset.get("PixelData")
+    if not data:
+        raise InputError(f"{file.name}: expected pixel data, got none: truncated; export it again")
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        check_streams(file, dataset)
+        return
+    expected = file.matrix[0] * file.matrix[1] * file.frames * int(dataset.BitsAllocated) // 8
+    if len(data) not in (expected, expected + expected % 2):
+        raise InputError(
+            f"{file.name}: expected {human_size(expected)} of pixel data from its matrix, got "
+            f"{human_size(len(data))}: truncated or damaged; export it again"
+        )
+
+
+def _check_codec(file: DicomFile) -> None:
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    syntax = clean_text(UID(file.transfer_syntax).name)
+    try:
+        decoder = get_decoder(file.transfer_syntax)
+    except NotImplementedError:
+        raise InputError(
+            f"{file.name}: pixels stored as {syntax or 'an unknown transfer syntax'} cannot be read; "
+            "convert the file to Explicit VR Little Endian"
+        ) from None
+    if not decoder.is_available:
+        raise InputError(
+            f"{file.name}: pixels compressed as {syntax} need a codec that is not installed; "
+            "install it with: pip install 'kfine[codecs]'"
+        )
+
+
+def is_derived(file: DicomFile) -> bool:
+    """Return whether the file says that it was computed from other images."""
+    with pydicom_errors(file.name, "its image type"):
+        return "DERIVED" in image_type(file.header)[:1]
+
+
+def _acquired_matrix(files: list[DicomFile]) -> tuple[int, int] | None:
+    """Return the (rows, columns) that were measured, where the scanner zero-filled all files alike."""
+    with pydicom_errors(files[0].name, "its acquisition matrix"):
+        found = {_acquisition_matrix(file) for file in files}
+    return found.pop() if len(found) == 1 else None
+
+
+def _acquisition_matrix(file: DicomFile) -> tuple[int, int] | None:
+    # The tag is (frequency rows, frequency columns, phase rows, phase columns), where "rows" means "encoded
+    # along a row": that count belongs to the columns of the image.  InPlanePhaseEncodingDirection ROW goes
+    # with (0, f, p, 0), and the phase direction of such scans is the horizontal one.
+    tag = file.header.get("AcquisitionMatrix")
+    if tag is None or len(tag) != 4:
+        return _enhanced_block(file)
+    counts = [int(optional_number(item) or 0) for item in tag]
+    along_row, along_column = (counts[0], counts[2]), (counts[1], counts[3])
+    if sum(n > 0 for n in along_row) != 1 or sum(n > 0 for n in along_column) != 1:
+        return None
+    return _smaller(max(along_column), max(along_row), file)
+
+
+def _enhanced_block(file: DicomFile) -> tuple[int, int] | None:
+    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in (file.header.get(keyword) or [])[:1]:
+            for item in (group.get("MRFOVGeometrySequence") or [])[:1]:
+                frequency = int(optional_number(item.get("MRAcquisitionFrequencyEncodingSteps")) or 0)
+                phase = int(optional_number(item.get("MRAcquisitionPhaseEncodingStepsInPlane")) or 0)
+                direction = item.get("InPlanePhaseEncodingDirection")
+                if direction == "ROW":
+                    return _smaller(frequency, phase, file)
+                if direction in ("COLUMN", "COL"):
+                    return _smaller(phase, frequency, file)
+    return None
+
+
+def _smaller(rows: int, columns: int, file: DicomFile) -> tuple[int, int] | None:
+    """Return (rows, columns) if that is a block within the file's matrix, not all of it."""
+    inside = 0 < rows <= file.matrix[0] and 0 < columns <= file.matrix[1]
+    return (rows, columns) if inside and (rows, columns) != file.matrix else None

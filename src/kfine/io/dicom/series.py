@@ -1,0 +1,229 @@
+"""Which files of a folder belong together, and which series is meant."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from kfine.errors import InputError
+from kfine.io.checks import digest_of
+from kfine.io.dicom.frame import Plane, planes
+from kfine.io.dicom.header import DicomFile, image_type, pydicom_errors, read_file
+from kfine.io.dicom.privacy import Discretion
+from kfine.io.dicom.streams import most_bytes
+from kfine.text import clean_text, display_name, human_size
+
+_LISTED = 20
+
+
+def find_series(path: Path) -> tuple[list[list[DicomFile]], str]:
+    """Return the image files of each series under `path`, series by number and files by path, and a name for `path`.
+
+    That name, and what the files are called, have stand-ins for names of patients: they go into messages and records.
+
+    Args:
+        path: DICOM file or folder, subfolders included.
+
+    Warns:
+        UserWarning: how many files hold no DICOM image.
+
+    Raises:
+        InputError: no DICOM image there, or a damaged one.
+    """
+    name = display_name(path)
+    candidates = _files(path)
+    found, damaged = _read_files(candidates)
+    known = Discretion()
+    for file in found:
+        with pydicom_errors(file.name, "its identifiers"):
+            known.learn(file.header, [path.name or path.resolve().name, file.path.name])
+    for broken, error in damaged:
+        known.part(broken.name)
+        raise InputError(known.clean(str(error))) from None
+    if not found:
+        raise InputError(
+            f"{name}: expected DICOM images, found none ({len(candidates)} looked at); check the path"
+        )
+    name = clean_text(known.part(path.name or path.resolve().name))
+    found = [replace(file, shown=clean_text(known.part(file.path.name))) for file in found]
+    skipped = len(candidates) - len(found)
+    if skipped:
+        what = "1 file that holds" if skipped == 1 else f"{skipped} files that hold"
+        warnings.warn(f"{name}: skipped {what} no DICOM image", UserWarning, stacklevel=2)
+    groups: dict[str, list[DicomFile]] = defaultdict(list)
+    for file in found:
+        groups[file.series_uid].append(file)
+    return sorted(groups.values(), key=lambda files: (files[0].series_number or 0, files[0].series_uid)), name
+
+
+def _read_files(paths: list[Path]) -> tuple[list[DicomFile], list[tuple[Path, InputError]]]:
+    """Return the images among `paths`, and the damaged ones: the others tell whose names these may have."""
+    found, damaged = list[DicomFile](), list[tuple[Path, InputError]]()
+    for path in paths:
+        try:
+            file = read_file(path)
+        except InputError as error:
+            damaged.append((path, error))
+        else:
+            found += [] if file is None else [file]
+    return found, damaged
+
+
+def choose_series(groups: list[list[DicomFile]], series: str | int | None, *, name: str) -> list[DicomFile]:
+    """Return the series that `series` names (number or UID), or the only one.
+
+    Raises:
+        InputError: none or several match; the message lists what there is.
+    """
+    wanted = groups
+    if series is not None:
+        asked = str(series).strip()
+        wanted = [
+            g
+            for g in groups
+            if asked == g[0].series_uid
+            or (g[0].series_number is not None and asked == str(g[0].series_number))
+        ]
+    if len(wanted) == 1:
+        return wanted[0]
+    if not wanted:
+        raise InputError(
+            f"{name}: no series {clean_text(series)}; choose with --series NUMBER: {_listed(groups)}"
+        )
+    if series is None:
+        raise InputError(
+            f"{name}: holds {len(groups)} series; choose one with --series NUMBER: {_listed(groups)}"
+        )
+    uids = ", ".join(clean_text(g[0].series_uid) for g in wanted)
+    raise InputError(
+        f"{name}: {len(wanted)} series have number {clean_text(series)}; choose by --series UID: {uids}"
+    )
+
+
+def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
+    """Return every frame of a series after checking that they are grey MR images of one kind and one plane.
+
+    Raises:
+        InputError: another modality, colour, a localiser, mixed matrices, echoes or components, truncation, different
+            files with one UID.
+    """
+    for file in files:
+        with pydicom_errors(file.name, "its image description"):
+            _check_kind(file)
+            _check_size(file)
+    with pydicom_errors(name, "its identifiers"):
+        _check_identifiers(files, name)
+    found = [plane for file in files for plane in planes(file)]
+    first = found[0]
+    matrices = sorted({f"{f.matrix[0]}x{f.matrix[1]}" for f in files})
+    if len(matrices) > 1:
+        raise InputError(
+            f"{name}: expected one matrix in the series, got {', '.join(matrices)}; separate the files"
+        )
+    if any(_differ(first.orientation, plane.orientation, 1e-3) for plane in found):
+        raise InputError(
+            f"{name}: expected parallel slices, got several orientations: a localiser? Choose another series"
+        )
+    if any(_differ(first.spacing, plane.spacing, 1e-3 * min(first.spacing)) for plane in found):
+        raise InputError(f"{name}: expected one pixel spacing in the series, got several; separate the files")
+    if len({plane.component for plane in found}) > 1:
+        raise InputError(
+            f"{name}: the series mixes magnitude with phase or other components; separate the files"
+        )
+    _check_echoes(found, name)
+    return found
+
+
+def series_digest(files: list[DicomFile]) -> str:
+    """Return one SHA-256 of the bytes of all `files`, that of the file itself where there is one.
+
+    It does not depend on names: a copy of the series has the same.
+    """
+    digests = sorted(digest_of(file.path) for file in files)
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if len(digests) > 1 else digests[0]
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(
+        file for folder, _, names in os.walk(path) for n in names if (file := Path(folder, n)).is_file()
+    )
+
+
+def _listed(groups: list[list[DicomFile]]) -> str:
+    more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
+    return "; ".join(map(_in_words, groups[:_LISTED])) + more
+
+
+def _in_words(files: list[DicomFile]) -> str:
+    """Return how a message lists a series: its number or identifier, description, and the matrix of most files."""
+    first = files[0]
+    rows, columns = Counter(file.matrix for file in files).most_common(1)[0][0]
+    text = f" '{first.description}'" if first.description else ""
+    what = f"{len(files)} file{'s' if len(files) > 1 else ''}, {rows}x{columns}"
+    return f"{first.series_number if first.series_number is not None else clean_text(first.series_uid)}{text} ({what})"
+
+
+def _check_kind(file: DicomFile) -> None:
+    header = file.header
+    if file.modality not in ("", "MR"):
+        raise InputError(
+            f"{file.name}: expected an MR image, got modality {file.modality}; choose another series"
+        )
+    photometric = clean_text(header.get("PhotometricInterpretation") or "MONOCHROME2")
+    if int(header.get("SamplesPerPixel") or 1) != 1 or photometric != "MONOCHROME2":
+        # MONOCHROME1 (dark is high) is no MR scanner's output: its grey values mean something else
+        raise InputError(
+            f"{file.name}: expected grey values (MONOCHROME2), got {photometric}; choose the original series"
+        )
+    if "MOSAIC" in image_type(header):
+        raise InputError(f"{file.name}: Siemens mosaic images are not read; convert the series with dcm2niix")
+
+
+def _check_size(file: DicomFile) -> None:
+    """Refuse a header that promises more pixels than the file can hold, before allocation."""
+    from pydicom.uid import UID
+
+    promised = (
+        file.matrix[0] * file.matrix[1] * file.frames * int(file.header.get("BitsAllocated") or 16) // 8
+    )
+    size = file.path.stat().st_size
+    if promised > most_bytes(UID(file.transfer_syntax), size):
+        raise InputError(
+            f"{file.name}: truncated: the header promises {human_size(promised)} of pixels, the file has "
+            f"{human_size(size)}; export it again"
+        )
+
+
+def _check_echoes(found: list[Plane], name: str) -> None:
+    echoes = {plane.echo for plane in found}
+    times = [echo for echo in echoes if echo is not None]
+    if times and (None in echoes or max(times) > 1.01 * min(times) + 0.01):
+        which = "with echo times and without" if None in echoes else f"of {len(echoes)} echo times"
+        raise InputError(f"{name}: the series mixes images {which}; separate the files by echo")
+    if len({plane.echo_number for plane in found}) > 1:  # times may be absent, or one for all echoes
+        raise InputError(
+            f"{name}: the series mixes images of several EchoNumbers; separate the files by echo"
+        )
+
+
+def _check_identifiers(files: list[DicomFile], name: str) -> None:
+    """Refuse different files under one SOP instance UID; copies are left to whoever sees them in one place."""
+    same: dict[str, list[DicomFile]] = defaultdict(list)
+    for file in files:
+        same[str(file.header.get("SOPInstanceUID") or file.path)].append(file)
+    for group in same.values():
+        if len(group) > 1 and len({digest_of(file.path) for file in group}) > 1:
+            raise InputError(
+                f"{name}: {len(group)} files with the same SOP Instance UID but different content "
+                f"({group[0].name}, {group[1].name}): keep the right one"
+            )
+
+
+def _differ(a: tuple[float, ...], b: tuple[float, ...], tolerance: float) -> bool:
+    return any(abs(x - y) > tolerance for x, y in zip(a, b, strict=True))

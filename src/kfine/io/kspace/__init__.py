@@ -1,0 +1,1 @@
+"""Raw k-space: fastMRI, ISMRMRD, BART and NumPy files."""

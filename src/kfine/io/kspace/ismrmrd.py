@@ -1,0 +1,211 @@
+"""ISMRMRD (MRD) HDF5 in: readouts that know their place, put into planes (Inati et al., Magn Reson Med 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError
+from kfine.io.checks import check_memory
+from kfine.io.kspace.hdf5 import dataset_of, text_of
+from kfine.io.kspace.ismrmrd_geometry import placed
+from kfine.io.kspace.mrd_header import RawHeader, read_raw_header
+from kfine.io.kspace.partitions import slices_of
+from kfine.io.kspace.scan import RawScan
+from kfine.text import clean_text
+
+# Flags are counted from 1 in ismrmrd.h.
+_NOISE, _CALIBRATION, _REVERSED = (1 << bit - 1 for bit in (19, 20, 22))
+# Navigator, phase correction, HP feedback, dummy scan, RT feedback, surface coil correction, phase stabilization's
+# reference, phase stabilization.
+_OTHER = sum(1 << bit - 1 for bit in (23, 24, 26, 27, 28, 29, 30, 31))
+_AT_ONCE = 256  # readouts
+_FIELDS = (
+    "flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample",
+    "encoding_space_ref", "position", "read_dir", "phase_dir", "slice_dir", "idx",
+)  # fmt: skip
+_LINE, _PARTITION = "kspace_encode_step_1", "kspace_encode_step_2"
+_INDEX = (_LINE, _PARTITION, "contrast", "set", "phase", "repetition", "slice")
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the imaging readouts go.
+
+    Attributes:
+        numbers: of the readouts in the file.
+        frame, slice, partition, row: of each.
+        shape: (frame, slice, partition, coil, row, column) of all of them.
+    """
+
+    numbers: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    slice: NDArray[np.int64]
+    partition: NDArray[np.int64]
+    row: NDArray[np.int64]
+    shape: tuple[int, ...]
+
+
+def ismrmrd_scan(group: Any, name: str, digest: str) -> RawScan:
+    """Return the scan in an open group with the datasets `xml` and `data`; rows are phase encoding, columns readout.
+
+    Averages are averaged; heart phases or repetitions are frames; noise scans tell the coils' noise; navigators, phase
+    corrections and the like are left out.
+
+    Raises:
+        InputError: not Cartesian, several contrasts or sets, lines outside the matrix, truncated readouts, or data kept
+            in other files.
+        ResourceError: larger than the machine's memory.
+    """
+    header = read_raw_header(text_of(group, "xml", name), name=name)
+    if header.trajectory != "cartesian":
+        raise InputError(
+            f"{name}: expected a Cartesian trajectory, got {clean_text(header.trajectory)}; grid the data first"
+        )
+    data = dataset_of(group, "data", name)
+    heads = _heads(data, name)
+    flags = heads["flags"]
+    imaging = ((flags & (_NOISE | _OTHER)) == 0) & (heads["encoding_space_ref"] == 0)
+    if not imaging.any():
+        raise InputError(
+            f"{name}: expected readouts of an image, got none among {len(heads)}; check the file"
+        )
+    places = _places(heads, np.flatnonzero(imaging), header, name)
+    kspace = _gathered(data, heads, places, name)
+    kspace = slices_of(kspace, name=name)
+    first = [int(places.numbers[places.slice == index][0]) for index in range(places.shape[1])]
+    affine, order = placed(heads[first], header, slices=kspace.shape[1], name=name)
+    if order is not None:
+        kspace = kspace[:, order]
+    scan = RawScan.of_array(kspace, name, digest)
+    noise = _noise(data, heads, np.flatnonzero((flags & _NOISE) != 0), scan.coils)
+    return replace(
+        scan, recon_matrix=(scan.matrix[0], header.recon_readout_samples), affine=affine, noise=noise
+    )
+
+
+def _heads(data: Any, name: str) -> NDArray[Any]:
+    """Return the heads of all readouts."""
+    parts = data.dtype.names or ()
+    head = (data.dtype["head"].names or ()) if {"head", "data"} <= set(parts) else ()
+    index = (data.dtype["head"]["idx"].names or ()) if "idx" in head else ()
+    if data.ndim != 1 or not set(_FIELDS) <= set(head) or not set(_INDEX) <= set(index):
+        raise InputError(
+            f"{name}: expected ISMRMRD's readouts with their heads in 'data', got {clean_text(data.dtype)}"
+        )
+    check_memory(data.size * data.dtype["head"].itemsize, name=name)
+    return data.fields("head")[()]  # type: ignore[no-any-return]
+
+
+def _places(heads: NDArray[Any], numbers: NDArray[np.int64], header: RawHeader, name: str) -> _Places:
+    """Return where the readouts `numbers` go; lines for calibration alone fill only what else would be empty."""
+    chosen = heads[numbers]
+    index = {key: chosen["idx"][key].astype(np.int64) for key in _INDEX}
+    for key in ("contrast", "set"):
+        if np.ptp(index[key]):
+            raise InputError(
+                f"{name}: expected one {key}, got {len(np.unique(index[key]))}; write a file of its own for each"
+            )
+    if np.ptp(index["phase"]) and np.ptp(index["repetition"]):
+        raise InputError(
+            f"{name}: expected heart phases or repetitions, got both; write a file for each repetition"
+        )
+    if np.ptp(chosen["active_channels"]) or not chosen["active_channels"][0]:
+        raise InputError(f"{name}: expected as many coils in every readout; write the raw data again")
+    columns, *lines = header.matrix
+    where = []
+    for key, count, centre in zip((_LINE, _PARTITION), lines, header.centres, strict=True):
+        where.append(index[key] - (count // 2 if centre is None else centre) + count // 2)
+        if where[-1].min() < 0 or where[-1].max() >= count:
+            raise InputError(
+                f"{name}: expected lines within the header's matrix of {count}, got numbers up to {index[key].max()} "
+                "with its centre elsewhere: header and data do not belong together; convert the raw data again"
+            )
+    frames, slices = (
+        np.unique(values, return_inverse=True)[1]
+        for values in (index["phase"] if np.ptp(index["phase"]) else index["repetition"], index["slice"])
+    )
+    shape = (
+        int(frames.max()) + 1,
+        int(slices.max()) + 1,
+        lines[1],
+        int(chosen["active_channels"][0]),
+        lines[0],
+        columns,
+    )
+    slots = np.ravel_multi_index((frames, slices, where[1], where[0]), (*shape[:3], shape[4]))
+    extra = (chosen["flags"] & _CALIBRATION) != 0
+    kept = ~(extra & np.isin(slots, slots[~extra]))
+    return _Places(numbers[kept], frames[kept], slices[kept], where[1][kept], where[0][kept], shape)
+
+
+def _gathered(data: Any, heads: NDArray[Any], places: _Places, name: str) -> NDArray[np.complex64]:
+    """Return the k-space in the shape of `places`; of readouts for one place, the mean."""
+    check_memory(3 * 8 * int(np.prod(places.shape, dtype=object)), name=name)
+    kspace = np.zeros(places.shape, np.complex64)
+    counts = np.zeros((*places.shape[:3], places.shape[4]), np.int64)
+    coils, columns = places.shape[3], places.shape[5]
+    where = zip(places.frame, places.slice, places.partition, places.row, strict=True)
+    for (number, samples), (f, s, p, row) in zip(_readouts(data, places.numbers), where, strict=True):
+        line, start = _line(heads[number], samples, coils, columns, name=name)
+        kspace[f, s, p, :, row, start : start + line.shape[1]] += line
+        counts[f, s, p, row] += 1
+    kspace /= np.maximum(counts, 1)[:, :, :, None, :, None]
+    return kspace
+
+
+def _readouts(data: Any, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the samples of the readouts `numbers`, increasing, some at a time."""
+    wanted = set(numbers.tolist())
+    samples = data.fields("data")
+    for start in (np.unique(numbers // _AT_ONCE) * _AT_ONCE).tolist():
+        for number, values in enumerate(samples[start : start + _AT_ONCE], start):
+            if number in wanted:
+                yield number, values
+
+
+def _line(
+    head: NDArray[Any], samples: NDArray[np.float32], coils: int, columns: int, *, name: str
+) -> tuple[NDArray[np.complex64], int]:
+    """Return a readout (coil, sample) without what is to be discarded, and the column of its first sample."""
+    n = int(head["number_of_samples"])
+    if samples.size != 2 * coils * n:
+        raise InputError(
+            f"{name}: expected {coils} coils of {n} samples in each readout, got {samples.size // 2} numbers in one: "
+            "truncated or damaged; copy it again"
+        )
+    line = np.ascontiguousarray(samples, np.float32).view(np.complex64).reshape(coils, n)
+    before, after = int(head["discard_pre"]), int(head["discard_post"])
+    line = line[:, before : n - after]
+    # A centre of 0 is one that nobody set.
+    centre = int(head["center_sample"]) - before if head["center_sample"] else columns // 2
+    if int(head["flags"]) & _REVERSED:
+        line = line[:, ::-1]
+        # Some writers note the centre as the readout was sampled, others as it is once mirrored.  Of a full line of
+        # even length only one of the two lies within the matrix.
+        if (centre, line.shape[1]) != (columns // 2, columns):
+            centre = line.shape[1] - 1 - centre
+    start = columns // 2 - centre
+    if start < 0 or start + line.shape[1] > columns or not line.shape[1]:
+        raise InputError(
+            f"{name}: expected readouts within the header's {columns} samples, got {line.shape[1]} about sample "
+            f"{centre}: header and data do not belong together; convert the raw data again"
+        )
+    return line, start
+
+
+def _noise(
+    data: Any, heads: NDArray[Any], numbers: NDArray[np.int64], coils: int
+) -> NDArray[np.complex64] | None:
+    """Return the noise (coil, sample) of at most some readouts; None without, or with other coils."""
+    numbers = numbers[heads["active_channels"][numbers] == coils][:_AT_ONCE]
+    found = [
+        np.ascontiguousarray(samples, np.float32).view(np.complex64).reshape(coils, -1)
+        for _, samples in _readouts(data, numbers)
+        if samples.size and samples.size % (2 * coils) == 0
+    ]
+    return np.concatenate(found, axis=1) if found else None

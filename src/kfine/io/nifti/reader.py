@@ -1,0 +1,158 @@
+"""NIfTI-1 and NIfTI-2 in: .nii and .nii.gz, 3-D and 4-D, streamed so that memory holds the voxels once."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError, UsageError
+from kfine.geometry import Affine, through_plane_axis, voxel_sizes
+from kfine.image import Image, Source
+from kfine.io.checks import check_memory, check_voxels, digest_of
+from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader, frame_timing, read_header
+from kfine.io.nifti.marker import is_restored
+from kfine.text import clean_text, human_size
+
+_CHUNK = 1 << 20  # voxels converted at a time
+_SMALL = 1 << 28  # bytes
+_MAX_RATIO = 1032  # deflate cannot do better
+_MAX_RATIO_LARGE = 100  # images reach 20; what expands further, and to more than _SMALL, is a bomb
+_SLACK = 1 << 16  # padding behind the voxels that is let pass
+
+
+def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
+    """Return the image in `path`, a .nii or .nii.gz file.
+
+    The axis that the header notes as the slice axis (dim_info) is through plane; without a note the one of
+    length 1, if there is one, else the odd one out of the three spacings.  Of the other two, the one that
+    comes first in the file is the column.  `plane` names the file's (row, column) axes otherwise, each 0, 1
+    or 2.
+
+    Frame times (s) are evenly spaced: pixdim[4] from toffset on.  The format has no field for the period of a
+    cine: it is read from files that kfine wrote, which note it in `descrip`, and None for others.
+
+    Raises:
+        UsageError: `plane` is not two different axes.
+        InputError: damaged, truncated, promising more than the file can hold, not finite, singular, constant.
+        ResourceError: larger than the machine's memory.
+        OSError: the system cannot read it.
+    """
+    name = clean_text(path.name)
+    size = path.stat().st_size
+    with _opened(path, name) as (file, compressed):
+        header = read_header(file, name)
+        _check_promise(header, name, size=size, compressed=compressed)
+        stored = _read_voxels(file, header, name)
+    check_voxels(stored, name=name)
+    through, row, column = _axes(header, plane)
+    order = (through, row, column)
+    times, period = frame_timing(header, name)
+    matrix = (header.shape[row], header.shape[column])
+    return Image(
+        stored.transpose(3, *order),
+        affine=_permuted(header.affine, order),
+        frame_times=times,
+        period=period,
+        source=Source(
+            kind="nifti",
+            name=name,
+            digest=digest_of(path),
+            axis_order=(order.index(0), order.index(1), order.index(2)),
+            derived=is_restored(path, bytes(header.raw["descrip"].item()), matrix),
+            space_code=header.space_code,
+        ),
+    )
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[tuple[BinaryIO, bool]]:
+    """Yield the decompressed stream and whether it was compressed; damage becomes one clear line."""
+    with path.open("rb") as raw:
+        compressed = raw.read(2) == GZIP_MAGIC
+        raw.seek(0)
+        try:
+            if not compressed:
+                yield raw, False
+                return
+            with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
+                yield cast(BinaryIO, stream), True
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            what = "truncated" if isinstance(error, EOFError) else "damaged"
+            raise InputError(
+                f"{name}: {what}: its compressed data cannot be read; copy the file again"
+            ) from None
+
+
+def _check_promise(header: NiftiHeader, name: str, *, size: int, compressed: bool) -> None:
+    """Refuse a header that promises more than the file can hold, before anything is allocated."""
+    ratio = _MAX_RATIO if header.promised <= _SMALL else _MAX_RATIO_LARGE
+    if header.promised > (size * ratio if compressed else size):
+        raise InputError(
+            f"{name}: truncated or damaged: the header promises {human_size(header.promised)}, "
+            f"{human_size(size)} on disk cannot hold that; copy the file again"
+        )
+    item = 8 if header.dtype.kind == "c" else 4
+    check_memory(header.voxels * item, name=name)
+
+
+def _read_voxels(file: BinaryIO, header: NiftiHeader, name: str) -> NDArray[Any]:
+    """Return the scaled voxels (i, j, k, t), float32 or complex64."""
+    kind: type[np.generic] = np.complex64 if header.dtype.kind == "c" else np.float32
+    _read_exactly(file, header.offset - header.size, name)
+    voxels = np.empty(header.voxels, dtype=kind)
+    scaled = (header.slope, header.intercept) != (1.0, 0.0)
+    for first in range(0, voxels.size, _CHUNK):
+        count = min(_CHUNK, voxels.size - first)
+        part = np.frombuffer(_read_exactly(file, count * header.dtype.itemsize, name), dtype=header.dtype)
+        # a float64 beyond float32 becomes Inf here and is refused by check_voxels
+        with np.errstate(over="ignore", invalid="ignore"):
+            voxels[first : first + count] = part * header.slope + header.intercept if scaled else part
+    # reading on to the end also lets gzip verify its checksum
+    if len(file.read(_SLACK + 1)) > _SLACK:
+        raise InputError(
+            f"{name}: the file goes on after the {human_size(header.promised)} that its header promises: "
+            "header and voxels do not belong together; write the file again"
+        )
+    return voxels.reshape(header.shape, order="F")
+
+
+def _read_exactly(file: BinaryIO, count: int, name: str) -> bytes | bytearray:
+    """Return `count` bytes; memory follows what the file really holds, not what it promises."""
+    data = bytearray()
+    while len(data) < count:
+        part = file.read(min(count - len(data), 1 << 24))
+        if not part:
+            raise InputError(f"{name}: truncated: voxels are missing at its end; copy the file again")
+        data += part
+    return data
+
+
+def _axes(header: NiftiHeader, plane: tuple[int, int] | None) -> tuple[int, int, int]:
+    """Return which file axis is (through plane, row, column)."""
+    if plane is not None:
+        if len(set(plane)) != 2 or not set(plane) <= {0, 1, 2}:
+            raise UsageError(f"plane: expected two different axes out of 0, 1 and 2, got {plane}")
+        return 3 - sum(plane), plane[0], plane[1]
+    spacings = voxel_sizes(header.affine)
+    single = [axis for axis in range(3) if header.shape[axis] == 1]
+    noted = header.raw.get_dim_info()[2]
+    if noted is not None:
+        through = int(noted)
+    elif single:
+        through = max(single, key=lambda axis: (spacings[axis], axis))
+    else:
+        through = through_plane_axis(spacings)
+    column, row = (axis for axis in range(3) if axis != through)
+    return through, row, column
+
+
+def _permuted(affine: Affine, order: tuple[int, int, int]) -> Affine:
+    """Return the affine of (slice, row, column) from that of the file's axes."""
+    return affine[:, [*order, 3]]

@@ -1,0 +1,199 @@
+"""Models on disk: a folder with `model.safetensors` and `config.json`, the weights' hash checked; never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kfine.errors import ModelError
+from kfine.files.atomic import atomic_file
+from kfine.io.checks import digest_of
+
+PACKAGED = Path(__file__).parent
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready for use, and what is known of it.
+
+    Attributes:
+        name: its folder's name.
+        method: which method it serves, for example "vdm".
+        network: the torch module, in evaluation mode, on the CPU, float32.
+        config: the whole config.json.
+        digest: SHA-256 of the weights file.
+    """
+
+    name: str
+    method: str
+    network: nn.Module
+    config: dict[str, Any]
+    digest: str
+
+
+def packaged_models() -> list[str]:
+    """Return the names of the models inside the package."""
+    return sorted(folder.parent.name for folder in PACKAGED.glob("*/config.json"))
+
+
+def load_model(model: str | os.PathLike[str]) -> Model:
+    """Load a packaged model by its name, or a folder that holds `model.safetensors` and `config.json`.
+
+    A folder that has a packaged model's name is given as "./NAME", or as a `Path`.
+
+    Raises:
+        ModelError: unknown name, missing, truncated, altered or foreign files, or a pickle.
+    """
+    folder = _folder_of(model)
+    config, weights = read_config(folder), folder / "model.safetensors"
+    if not weights.is_file():
+        others = sorted(
+            p.name for p in folder.iterdir() if p.suffix in {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
+        )
+        hint = f"; {others[0]} may be a pickle, which can run code and is not loaded" if others else ""
+        raise ModelError(f"model {folder.name}: expected model.safetensors in the folder{hint}")
+    digest = digest_of(weights)
+    if digest != config["sha256"]:
+        raise ModelError(
+            f"model {folder.name}: model.safetensors is not the file its config.json was made for "
+            f"(SHA-256 {digest[:12]}…, expected {str(config['sha256'])[:12]}…); copy the model again"
+        )
+    network = build_network(config)
+    _fill(network, read_tensors(weights), folder.name)
+    return Model(folder.name, config["method"], network.eval(), config, digest)
+
+
+def save_model(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
+    """Write `network` and `config` (method, network and whatever describes it) as a model folder, atomically.
+
+    Weights are stored in float16, half the size of float32: its rounding, 0.05 %, is far below what a weight's
+    value is worth.  Loading gives float32.
+    """
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    payload = save(
+        {
+            name: tensor.detach().to("cpu", torch.float16).contiguous()
+            for name, tensor in network.state_dict().items()
+        }
+    )
+    described = {"format": FORMAT, **config, "sha256": hashlib.sha256(payload).hexdigest()}
+    replace_bytes(folder / "model.safetensors", payload)
+    replace_bytes(folder / "config.json", (json.dumps(described, indent=2) + "\n").encode())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a model folder's config.json, checked for what loading needs."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"model {folder.name}: expected config.json in the folder, found none") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model {folder.name}: config.json cannot be read ({type(error).__name__})"
+        ) from None
+    needed = {"format": int, "method": str, "network": dict, "sha256": str}
+    wrong = [
+        key
+        for key, kind in needed.items()
+        if not isinstance(config, dict) or not isinstance(config.get(key), kind)
+    ]
+    if wrong:
+        raise ModelError(
+            f"model {folder.name}: not a kfine model, config.json lacks a valid {', '.join(wrong)}"
+        )
+    if not isinstance(config.get("sampling", {}), dict):
+        raise ModelError(f'model {folder.name}: config.json: expected a table under "sampling"')
+    if config["format"] != FORMAT:
+        raise ModelError(
+            f"model {folder.name}: format {config['format']}, this kfine reads {FORMAT}; upgrade kfine"
+        )
+    return config  # type: ignore[no-any-return]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, or raise `ModelError` when it is not one."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise ModelError(
+            f"{path.name}: expected a safetensors file, it is damaged or foreign ({reason})"
+        ) from None
+
+
+def build_network(config: dict[str, Any]) -> nn.Module:
+    """Return the untrained network that `config["method"]` and `config["network"]` describe."""
+    from kfine.networks.cine_ldm import CineLDM
+    from kfine.networks.core import CoreNet
+    from kfine.networks.still_ldm import StillLDM
+    from kfine.networks.vdm import VDM
+
+    # By method: the network, and those of its optional parts that the method cannot do without.
+    networks: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
+        "core": (CoreNet, ()),
+        "vdm": (VDM, ()),
+        "cine-regression": (CineLDM, ()),
+        "vqgan": (CineLDM, ("autoencoder",)),
+        "cine-ldm": (CineLDM, ("autoencoder", "denoiser")),
+        "srresnet": (StillLDM, ()),
+        "srgan": (StillLDM, ()),
+        "small-unet": (StillLDM, ()),
+        "autoencoder": (StillLDM, ("autoencoder",)),
+        "ldm": (StillLDM, ("autoencoder", "denoiser")),
+    }
+    if config["method"] not in networks:
+        raise ModelError(f"method {config['method']!r}: expected one of {', '.join(networks)}; upgrade kfine")
+    network, parts = networks[config["method"]]
+    try:
+        lacking = [part for part in parts if config["network"].get(part) is None]
+        if lacking:
+            raise ValueError(f"a {config['method']} needs its {' and '.join(lacking)}")
+        return network(**config["network"])
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"config.json describes no network that can be built ({reason})") from None
+
+
+def replace_bytes(path: Path, payload: bytes) -> None:
+    """Write `payload` to `path` so that a reader sees the old file or the new one, never a part."""
+    with atomic_file(path, overwrite=True) as partial:
+        partial.write_bytes(payload)
+
+
+def _folder_of(model: str | os.PathLike[str]) -> Path:
+    packaged = isinstance(model, str) and model in packaged_models()
+    folder = PACKAGED / model if packaged else Path(model)
+    if folder.name in {"", ".."}:  # "." and "..": the provenance wants the folder's own name
+        folder = folder.resolve()
+    if not folder.exists():
+        known = ", ".join(packaged_models()) or "none"
+        raise ModelError(f"model {model}: expected a packaged model ({known}) or a folder, found neither")
+    if not folder.is_dir():
+        raise ModelError(
+            f"model {folder.name}: expected a folder with model.safetensors and config.json, got a file"
+        )
+    return folder
+
+
+def _fill(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError:
+        raise ModelError(
+            f"model {name}: the weights do not fit the network that config.json describes"
+        ) from None
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ModelError(f"model {name}: the weights hold NaN or Inf: its training failed; use another model")

@@ -1,0 +1,179 @@
+"""Slices through a method, a few at a time, in bounded memory: mean, deviation and samples in scanner units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kfine.acquisition.scan import Scan
+from kfine.diffusion.noise import spread as spread_of
+from kfine.errors import ResourceError
+from kfine.image import Image
+from kfine.intensity import AIR, Scaling
+from kfine.methods.base import Draws, Method
+from kfine.operators.kspace import image_of, measurement_of
+from kfine.restoration.resume import Parts
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do, the same for every slice.
+
+    Attributes:
+        scan: what was measured of a slice, and which frames are asked for.
+        scaling: from scanner units to model units and back.
+        method: how slices are restored.
+        seed: of all noise.
+        at_once: greatest number of planes a network sees in one call.
+        keep: whether every sample is kept.
+    """
+
+    scan: Scan
+    scaling: Scaling
+    method: Method
+    seed: int
+    at_once: int
+    keep: bool
+
+    @property
+    def slices_at_once(self) -> int:
+        """How many slices go through the method together."""
+        planes = len(self.scan.timing.times) * self.method.samples
+        return max(1, self.at_once // planes)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of the progress: `steps` of (done, total) evaluations, `slices` of the (first, stop) now restored."""
+
+    steps: Callable[[int, int], None]
+    slices: Callable[[int, int], None]
+
+
+def stream(
+    image: Image, work: Work, *, first: int, watch: Watch, parts: Parts | None
+) -> tuple[Arrays, float]:
+    """Return the arrays "mean", "std" and "samples" of a whole image, and the relative residual of the mean.
+
+    Args:
+        image: the slices to restore.
+        work: how.
+        first: the number of the image's first slice in the whole one: a part of it gets the same voxels, to rounding.
+        watch: who is told.
+        parts: takes every finished slice, and gives those of an earlier run; None for neither.
+
+    Returns:
+        "mean" and "std" (frame, slice, row, column), "samples" (sample, frame, slice, row, column), the last two
+        only as far as they are there; and the relative residual (`Restoration.residual`) over the kept frames.
+    """
+    arrays = _empty(image, work)
+    wrong = size = 0.0
+    evaluations = work.method.evaluations(work.scan)
+    done, total = 0, image.slices * evaluations
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        watch.steps(done, total)
+
+    watch.steps(0, total)
+    for chunk in _chunks(image.slices, work.slices_at_once):
+        numbers = [first + index for index in chunk]
+        watch.slices(numbers[0], numbers[-1] + 1)
+        finished = [parts.load(number) if parts else None for number in numbers]
+        if any(part is None for part in finished):
+            # Together or not at all: a result's last bits depend on what it was computed with.
+            results = _restored(image, work, chunk, draws=_draws(work, numbers, step))
+            for number, result in zip(numbers, results, strict=True):
+                if parts:
+                    parts.save(number, result)
+        else:
+            results = [part for part in finished if part is not None]
+            step(len(chunk) * evaluations)
+        for index, result in zip(chunk, results, strict=True):
+            wrong, size = wrong + float(result["sums"][0]), size + float(result["sums"][1])
+            for name, array in arrays.items():
+                array[..., index, :, :] = result[name]
+    return arrays, (wrong / size) ** 0.5 if size else 0.0
+
+
+def measurements(image: Image, scan: Scan, scaling: Scaling) -> Iterator[Tensor]:
+    """Return y of every plane, one by one (*low)."""
+    for place in np.ndindex(image.frames, image.slices):
+        yield _measurement(image.voxels[place], scan, scaling)
+
+
+def _restored(image: Image, work: Work, chunk: range, *, draws: Draws) -> list[Arrays]:
+    """Return for each slice of `chunk` its arrays without the slice axis, and "sums": |A mean - y|^2 and |y|^2."""
+    y = torch.stack([_measurement(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
+    drawn = work.method.restore(work.scan, y, draws)
+    mean, kept = drawn.mean(1), work.scan.kept(y)
+    spread = spread_of(drawn) if work.method.samples > 1 else None
+    wrong, kept = _contradiction(work.scan, mean, kept)
+    results = []
+    for number in range(len(chunk)):
+        sums = [float(part[number].sum(dtype=torch.float64)) for part in (wrong, kept)]
+        result: Arrays = {"sums": np.array(sums), "mean": _to_scanner(mean[number], work)}
+        if spread is not None:
+            result["std"] = work.scaling.spread_to_scanner(spread[number].numpy())
+        if work.keep:
+            result["samples"] = _to_scanner(drawn[number], work)
+        results.append(result)
+    return results
+
+
+def _contradiction(scan: Scan, mean: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return |A mean - y|^2 and |y|^2 of each sample of k-space; of magnitudes (| |A mean| - m |^2, m^2) of each voxel.
+
+    mean: (slice, restored frame, *high); y: (slice, frame at a restored time, *low).
+    """
+    answer = scan.operator(mean)
+    if not scan.magnitude:
+        return (answer - y).abs().square(), y.abs().square()
+    answered, measured = ((image_of(part, scan.crop) - AIR).abs() for part in (answer, y))
+    return (answered - measured).square(), measured.square()
+
+
+def _draws(work: Work, numbers: list[int], step: Callable[[int], None]) -> Draws:
+    return Draws(tuple((work.seed, number) for number in numbers), at_once=work.at_once, on_step=step)
+
+
+def _measurement(planes: NDArray[Any], scan: Scan, scaling: Scaling) -> Tensor:
+    """Return y of low-resolution planes; complex ones keep 0 for air (see `methods.vdm.with_phase`)."""
+    units = scaling.to_model(planes) if scan.crop.real else planes * np.float32(2 / scaling.full)
+    return measurement_of(torch.from_numpy(np.asarray(units)), scan.crop)
+
+
+def _to_scanner(planes: Tensor, work: Work) -> NDArray[Any]:
+    array, scaling = planes.numpy(), work.scaling
+    return scaling.to_scanner(array) if work.scan.crop.real else array * np.float32(scaling.full / 2)  # type: ignore[no-any-return]
+
+
+def _empty(image: Image, work: Work) -> Arrays:
+    """Return the arrays to fill."""
+    shape = (len(work.scan.timing.at), image.slices, *work.scan.crop.high)
+    kind, count = image.voxels.dtype, work.method.samples
+    try:
+        arrays: Arrays = {"mean": np.empty(shape, kind)}
+        if count > 1:
+            arrays["std"] = np.empty(shape, np.float32)
+        if work.keep:
+            arrays["samples"] = np.empty((count, *shape), kind)
+    except MemoryError:
+        raise ResourceError(
+            f"too little memory for {'x'.join(map(str, shape))} voxels; use --slices A:B"
+        ) from None
+    return arrays
+
+
+def _chunks(count: int, size: int) -> Iterator[range]:
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))

@@ -1,0 +1,1 @@
+"""Training data: files, patches and random low-resolution scans of them."""

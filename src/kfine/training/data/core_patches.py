@@ -1,0 +1,475 @@
+"""Planes for the core network: images at their true resolution, random grey levels, random scans, pieces.
+
+Item number g is a pure function of (seed, g): a run that is resumed, or spread over several processes, sees the same
+pieces.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kfine.degradation.scanner import (
+    WINDOWS,
+    Acquisition,
+    displayed_image,
+    measured_kspace,
+    phase_factor,
+    profiled,
+    rounded,
+    smooth_phase,
+)
+from kfine.errors import InputError
+from kfine.intensity import AIR, Scaling
+from kfine.networks.core import Facts, detail_unit, noise_level
+from kfine.operators.fourier import centre_crop, fft2c
+from kfine.training.core_config import CoreDataConfig, ScanConfig, SourceConfig
+from kfine.training.data.cines import PICTURES, read_frames
+from kfine.training.data.volumes import NIFTI, find_volumes
+
+Rng = np.random.Generator
+Matrix = tuple[int, int]
+
+TISSUE = 0.1  # of full intensity: brighter voxels are tissue
+LEAST_TISSUE = 0.03  # of a plane that is not empty
+LEAST_MATRIX = 32  # points of the shorter side of a plane
+UNEVEN = 2.2  # greatest ratio of a plane's voxel sides
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image at its true resolution.
+
+    Attributes:
+        voxels: (slice, row, column), at full intensity 1.
+        spacing: mm along (slice, row, column).
+        reformats: the axes, out of these, along which slices may be taken.
+    """
+
+    voxels: NDArray[np.float32]
+    spacing: tuple[float, float, float]
+    reformats: tuple[int, ...]
+
+
+class Sample(NamedTuple):
+    """A scan and what is sought of it; of one plane, or collated pieces of several.
+
+    Attributes:
+        image: (row, column), the zero-filled scan in model units.
+        target: (row, column), what the network should make of it.
+        unit: the scan's unit of detail.
+        facts: (9,), see `kfine.networks.core.Facts`.
+        error: mean squared error of the zero-filled image over the tissue of its plane.
+    """
+
+    image: Tensor
+    target: Tensor
+    unit: Tensor
+    facts: Tensor
+    error: Tensor
+
+
+class Volumes(NamedTuple):
+    """The volumes of each source, the share of the pieces that the source has, and its name."""
+
+    groups: list[list[Volume]]
+    shares: list[float]
+    names: list[str]
+
+
+def load_volumes(root: Path, config: CoreDataConfig) -> tuple[Volumes, Volumes]:
+    """Return the (training, validation) volumes below `root`, all of them in memory.
+
+    Raises:
+        InputError: a source without files, or a pattern of validation images that fits none.
+    """
+    training, validation = Volumes([], [], []), Volumes([], [], [])
+    unused = set(config.validation)
+    for source in config.sources:
+        folder = root / source.folder
+        if not folder.is_dir():
+            raise InputError(
+                f"{source.folder}: expected a folder below {root.name}, found none; check data.sources"
+            )
+        groups: tuple[list[Volume], list[Volume]] = ([], [])
+        paths = [p for p in find_volumes(folder, files=(*NIFTI, *PICTURES)) if _named(p, root, source)]
+        if not paths:
+            raise InputError(f"{source.folder}: expected files like {source.files}, found none")
+        for path in paths:
+            patterns = {p for p in config.validation if _fits(path, root, p)}
+            unused -= patterns
+            groups[bool(patterns)].append(_volume(path, source))
+        for kind, group in zip((training, validation), groups, strict=True):
+            if group:
+                kind.groups.append(group)
+                kind.shares.append(source.share)
+                kind.names.append("-".join(re.findall(r"\w+", f"{source.folder} {source.files}")))
+    if unused:
+        raise InputError(
+            f"validation: expected files or folders like {', '.join(sorted(unused))}, found none"
+        )
+    if not training.groups:
+        raise InputError(f"{root.name}: every image is a validation image, none is left to train on")
+    return training, validation
+
+
+def _named(path: Path, root: Path, source: SourceConfig) -> bool:
+    return fnmatch(path.relative_to(root / source.folder).as_posix(), source.files)
+
+
+def _fits(path: Path, root: Path, pattern: str) -> bool:
+    """Return whether `path`, or a folder that it lies in, has the name `pattern` relative to `root`."""
+    relative = path.relative_to(root)
+    return any(fnmatch(part.as_posix(), pattern) for part in (relative, *relative.parents))
+
+
+def _volume(path: Path, source: SourceConfig) -> Volume:
+    image = read_frames(path)
+    voxels = np.abs(image.voxels)
+    frames, slices = voxels.shape[:2]
+    order = image.source.axis_order  # of the file's axes, which of (slice, row, column) each holds
+    true = [1.0, 1.0, 1.0]
+    for axis, part in zip(order, source.true, strict=True):
+        true[axis] = part
+    if image.source.acquired_matrix:
+        true[1:] = (min(1.0, m / n) for m, n in zip(image.source.acquired_matrix, image.matrix, strict=True))
+    if frames > 1 or slices == 1:
+        true[0] = 1.0
+    stack = torch.from_numpy(np.ascontiguousarray(voxels.reshape(-1, *voxels.shape[2:])))
+    stack = stack / Scaling.of(voxels).full
+    spacing = list(image.voxel_sizes)
+    for axis, part in enumerate(true):
+        n = stack.shape[axis]
+        count = max(1, round(n * part))
+        if count < n:
+            stack = _cropped(stack, count, axis)
+            spacing[axis] *= n / count
+    stack = _trimmed(stack.abs())
+    reformats = [0]
+    if not source.stored and frames == 1:
+        for axis in (1, 2):
+            sides = [n for i, n in enumerate(spacing) if i != axis]
+            counts = [n for i, n in enumerate(stack.shape) if i != axis]
+            if max(sides) <= UNEVEN * min(sides) and min(counts) >= 2 * LEAST_MATRIX:
+                reformats.append(axis)
+    return Volume(stack.numpy(), (spacing[0], spacing[1], spacing[2]), tuple(reformats))
+
+
+def _cropped(stack: Tensor, count: int, axis: int) -> Tensor:
+    """Return real `stack` with the central `count` frequencies of `axis`, at the same grey values."""
+    n = stack.shape[axis]
+    spectrum = torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(stack, dim=axis), dim=axis), dim=axis)
+    kept = spectrum.narrow(axis, n // 2 - count // 2, count)
+    image = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(kept, dim=axis), dim=axis), dim=axis)
+    return image.real * (count / n)
+
+
+def _trimmed(stack: Tensor) -> Tensor:
+    """Return `stack` (slice, row, column) without most of the empty margins in its planes."""
+    bright = stack > TISSUE
+    for axis in (1, 2):
+        hit = bright.any(2 if axis == 1 else 1).any(0).nonzero()
+        if len(hit):
+            n = stack.shape[axis]
+            margin = max(4, n // 16)
+            first, last = max(0, int(hit[0]) - margin), min(n, int(hit[-1]) + 1 + margin)
+            stack = stack.narrow(axis, first, last - first)
+            bright = bright.narrow(axis, first, last - first)
+    return stack.contiguous()
+
+
+class CoreDataset(Dataset[Sample]):
+    """Pieces of random scans of random planes.
+
+    Args:
+        volumes: to train on.
+        config: how to cut and scan.
+        seed: of everything.
+        length: number of pieces.
+    """
+
+    def __init__(self, volumes: Volumes, config: CoreDataConfig, *, seed: int, length: int) -> None:
+        self.volumes, self.config, self.seed, self.length = volumes, config, seed, length
+        self._shares = np.array(volumes.shares) / sum(volumes.shares)
+        self._last: tuple[int, Sample] | None = None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, g: int) -> Sample:
+        """Return piece number `g`."""
+        number = g // self.config.pieces
+        if self._last is None or self._last[0] != number:
+            self._last = number, self._plane(number)
+        return cut(self._last[1], self.config.patch, np.random.default_rng([self.seed, 2, g]))
+
+    def _plane(self, number: int) -> Sample:
+        rng = np.random.default_rng([self.seed, 1, number])
+        for _ in range(20):
+            group = self.volumes.groups[rng.choice(len(self._shares), p=self._shares)]
+            volume = group[rng.integers(len(group))]
+            axis = volume.reformats[rng.integers(len(volume.reformats))]
+            plane = np.take(volume.voxels, rng.integers(volume.voxels.shape[axis]), axis=axis)
+            if (plane > TISSUE).mean() > LEAST_TISSUE:
+                break
+        x = _turned(torch.from_numpy(plane), rng)
+        x = random_grey_levels(x, rng, curves=self.config.curves, bias=self.config.bias)
+        factor = rng.uniform(*self.config.resample)
+        high = _matrix(x, factor)
+        x = displayed_image(centre_crop(fft2c(x), high) * math.sqrt(math.prod(high) / x.numel()), high).abs()
+        return random_scan(x, self.config.scan, rng)
+
+
+def _turned(x: Tensor, rng: Rng) -> Tensor:
+    x = torch.rot90(x, int(rng.integers(4)))
+    return x.T if rng.integers(2) else x
+
+
+def _matrix(x: Tensor, factor: float) -> Matrix:
+    factor = max(factor, min(1.0, LEAST_MATRIX / min(x.shape)))
+    rows, columns = (max(1, round(n * factor)) for n in x.shape)
+    return rows, columns
+
+
+def random_grey_levels(x: Tensor, rng: Rng, *, curves: float, bias: float) -> Tensor:
+    """Return `x` (row, column), full intensity 1, with the contrast of another sequence and the shading of coils.
+
+    Half of the curves are monotone, four in ten are not, one in ten is inverted but for air, which stays dark.
+    """
+    if rng.random() < curves:
+        knots = np.array([0.0, 0.06, 0.25, 0.5, 0.75, 1.0])
+        kind = rng.random()
+        if kind < 0.5:
+            levels = np.cumsum(rng.uniform(0.1, 1.0, 5) * np.diff(knots))
+            levels *= rng.uniform(0.8, 1.0) / levels[-1]
+        elif kind < 0.9:
+            levels = rng.uniform(0.1, 1.0, 5)
+            levels[0] = rng.uniform(0.02, 0.1)
+        else:
+            levels = np.array([rng.uniform(0.5, 1.0), 0.9, 0.65, 0.4, rng.uniform(0.1, 0.3)])
+        table = np.interp(np.linspace(0, 1, 256), knots, [0.0, *levels]).astype(np.float32)
+        table = np.convolve(np.pad(table, 8, mode="edge"), np.ones(17, np.float32) / 17, "valid")
+        table -= table[0]
+        place = (x * 255).clamp(0, 254.999)
+        index = place.long()
+        lookup = torch.from_numpy(table.astype(np.float32))
+        x = torch.lerp(lookup[index], lookup[index + 1], place - index)
+    if rng.random() < 0.5 and bias:
+        rows, columns = (torch.linspace(-1, 1, n) for n in x.shape)
+        field = torch.zeros(x.shape)
+        for i in range(4):
+            for j in range(4 - i):
+                if i + j:
+                    field += float(rng.normal()) * rows[:, None] ** i * columns**j
+        x = x * (1 + bias * field / field.abs().max().clamp_min(1e-6))
+    return x * float(1.25 ** rng.uniform(-1, 1))
+
+
+def random_scan(x: Tensor, config: ScanConfig, rng: Rng) -> Sample:
+    """Return a random scan of the plane `x` (row, column), magnitudes at full intensity 1."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    high = x.shape[0], x.shape[1]
+    noise = config.noise * float(rng.random() ** 1.5) if rng.random() < config.noisy else 0.0
+    clean = noise > 0 and rng.random() < config.denoise
+    if rng.random() < config.one_axis:
+        axis = int(rng.integers(2))
+        scale = _log_uniform(config.one_axis_scale, rng)
+        count = max(2, round(high[axis] / scale))
+        low = (count, high[1]) if axis == 0 else (high[0], count)
+        if rng.random() < config.profiled:
+            profile = "gaussian" if rng.random() < 0.65 else "box"
+            width = rng.uniform(0.7, 1.2)
+            return profile_scan(
+                x,
+                count,
+                axis=axis,
+                profile=profile,
+                width=width,
+                noise=noise,
+                clean=clean,
+                generator=generator,
+            )
+    else:
+        low = _random_matrix(high, config, rng)
+    acquisition = Acquisition(
+        low,
+        window=str(rng.choice(list(WINDOWS)[1:])) if rng.random() < config.filtered else "none",
+        partial_fourier=rng.uniform(0.625, 0.875) if rng.random() < config.partial_fourier else 1.0,
+        partial_axis=int(rng.integers(2)),
+        elliptical=bool(rng.random() < config.elliptical),
+        noise=noise,
+    )
+    if rng.random() < config.complex:
+        return complex_scan(
+            x, acquisition, clean=clean, cycles=rng.choice([0.0, 0.3, 0.6]), generator=generator
+        )
+    noticed = True
+    if rng.random() < config.zero_filled:
+        factor = rng.uniform(1.0, 2.0)
+        rows, columns = (min(big, round(n * factor)) for n, big in zip(low, high, strict=True))
+        acquisition = replace(acquisition, displayed=(rows, columns))
+        noticed = bool(rng.random() >= config.unnoticed)
+    step = 1 / rng.choice([255.0, 1000.0, 4000.0])
+    return magnitude_scan(x, acquisition, clean=clean, noticed=noticed, step=step, generator=generator)
+
+
+def _random_matrix(high: Matrix, config: ScanConfig, rng: Rng) -> Matrix:
+    first, second = (1 / _log_uniform(config.scale, rng) for _ in range(2))
+    kind = rng.random()
+    parts = (first, first) if kind < 0.65 else (first, second)
+    rows, columns = (max(8, round(n * part)) for n, part in zip(high, parts, strict=True))
+    return min(rows, high[0]), min(columns, high[1])
+
+
+def _log_uniform(bounds: tuple[float, float], rng: Rng) -> float:
+    return math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1])))
+
+
+def magnitude_scan(
+    x: Tensor,
+    acquisition: Acquisition,
+    *,
+    generator: torch.Generator,
+    clean: bool = False,
+    noticed: bool = True,
+    step: float = 0.0,
+) -> Sample:
+    """Return the magnitude scan of `x` (row, column), full intensity 1.
+
+    Args:
+        x: the plane's magnitude.
+        acquisition: how it is measured.
+        generator: of phase and noise.
+        clean: whether the target is `x`; else it has the noise that was measured.
+        noticed: whether the measured block is known where the scanner fills up with zeros.
+        step: between grey levels; 0: no rounding.
+    """
+    high = x.shape[0], x.shape[1]
+    thing = torch.polar(x, smooth_phase(high, generator))
+    kspace, noise = _measured(thing, acquisition, generator)
+    shown = displayed_image(kspace, acquisition.displayed or acquisition.low).abs()
+    shown = rounded(shown, step) if step else shown
+    low, block = shown, acquisition.low if noticed else shown.shape
+    if tuple(block) != tuple(shown.shape):
+        low = displayed_image(_block(shown, acquisition.low), acquisition.low).real
+    target = x if clean else (thing + displayed_image(noise, high)).abs()
+    zero_filled = displayed_image(fft2c(low), high).real
+    facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]))
+    return _sample(zero_filled, target, low, facts, noise=_noise_std(noise), clean=clean)
+
+
+def complex_scan(
+    x: Tensor, acquisition: Acquisition, *, clean: bool, cycles: float, generator: torch.Generator
+) -> Sample:
+    """Return the complex scan of `x`, as the real part that is left when its smooth phase is taken out.
+
+    cycles: of the phase, see `smooth_phase`; 0: none, a signed real scan.
+    """
+    high = x.shape[0], x.shape[1]
+    thing = torch.polar(x, smooth_phase(high, generator, cycles=cycles)) if cycles else x.to(torch.complex64)
+    kspace, noise = _measured(thing, acquisition, generator)
+    filled, drawn = displayed_image(kspace, high), displayed_image(noise, high)
+    turn = phase_factor(kspace, high).conj() if cycles else torch.ones(())
+    zero_filled = (filled * turn).real
+    target = ((thing if clean else thing + drawn) * turn).real
+    low = displayed_image(_block(zero_filled, acquisition.low), acquisition.low).real
+    facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]), signed=1.0)
+    return _sample(zero_filled, target, low, facts, noise=_noise_std(noise), clean=clean)
+
+
+def profile_scan(
+    x: Tensor,
+    count: int,
+    *,
+    axis: int,
+    profile: str,
+    width: float,
+    noise: float,
+    clean: bool,
+    generator: torch.Generator,
+) -> Sample:
+    """Return the magnitudes of `count` slices of profile `profile` along `axis` (0, rows, or 1, columns) of `x`."""
+    high = x.shape[0], x.shape[1]
+    signal = profiled(x, count, axis=axis - 2, profile=profile, width=width)
+    drawn = (
+        noise * _white(signal.shape, generator) if noise else torch.zeros(signal.shape, dtype=torch.complex64)
+    )
+    low = (signal + drawn).abs()
+    zero_filled = displayed_image(fft2c(low), high).real
+    target = x if clean or not noise else (x + displayed_image(fft2c(drawn), high)).abs()
+    pair = (width, 0.0) if axis == 0 else (0.0, width)
+    facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]))
+    facts = facts._replace(gaussian=pair) if profile == "gaussian" else facts._replace(box=pair)
+    return _sample(zero_filled, target, low, facts, noise=noise, clean=clean)
+
+
+def _measured(thing: Tensor, acquisition: Acquisition, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the filtered k-space (*low) of a scan with noise, and its noise alone."""
+    kspace = measured_kspace(thing, acquisition)
+    if not acquisition.noise:
+        return kspace, torch.zeros_like(kspace)
+    noise = acquisition.noise * fft2c(_white(acquisition.low, generator)) * acquisition.weights()
+    return kspace + noise, noise
+
+
+def _white(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return complex noise, each part of standard deviation 1."""
+    return torch.complex(*(torch.randn(tuple(shape), generator=generator) for _ in range(2)))
+
+
+def _noise_std(noise: Tensor) -> float:
+    """Return the standard deviation of each part of the noise whose k-space is given, in a voxel."""
+    return float((noise.abs().square().mean() / 2).sqrt())
+
+
+def _block(image: Tensor, low: Matrix) -> Tensor:
+    """Return the central k-space (*low) of real `image`, at its grey values."""
+    return centre_crop(fft2c(image), low) * math.sqrt(math.prod(low) / image.numel())
+
+
+def _sample(
+    zero_filled: Tensor, target: Tensor, low: Tensor, facts: Facts, *, noise: float, clean: bool
+) -> Sample:
+    """Return the sample in model units; images come at full intensity 1."""
+    image, target, low = (2 * part - 1 for part in (zero_filled, target, low))
+    unit = detail_unit(low, facts.measured)
+    level = 2 * noise if clean else noise_level(low)
+    facts = facts._replace(noise=min(level / unit, 3.0), denoise=float(clean))
+    tissue = float((target > 2 * TISSUE - 1).float().mean())
+    error = (image - target).square().mean() / max(tissue, LEAST_TISSUE)
+    return Sample(image, target, torch.tensor(unit), facts.tensor(), error)
+
+
+def cut(plane: Sample, size: int, rng: Rng) -> Sample:
+    """Return a random piece (size, size) of `plane` over its tissue; air lies around a smaller plane."""
+    places = np.flatnonzero((plane.target > 2 * TISSUE - 1).numpy())
+    shape = plane.image.shape
+    centre = (
+        divmod(int(places[rng.integers(len(places))]), shape[1])
+        if len(places)
+        else (shape[0] // 2, shape[1] // 2)
+    )
+    into, of = [], []
+    for middle, n in zip(centre, shape, strict=True):
+        first = middle - size // 2 + int(rng.integers(-size // 4, size // 4 + 1))
+        first = min(max(0, first), n - size) if n >= size else (n - size) // 2
+        low, high = max(0, first), min(n, first + size)
+        into.append(slice(low - first, high - first))
+        of.append(slice(low, high))
+    pieces = []
+    for image in (plane.image, plane.target):
+        piece = torch.full((size, size), AIR)
+        piece[into[0], into[1]] = image[of[0], of[1]]
+        pieces.append(piece)
+    return Sample(pieces[0], pieces[1], plane.unit, plane.facts, plane.error)

@@ -1,0 +1,107 @@
+"""The random low-resolution scans of training: less of k-space, fewer frames, noise; or the photographic kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kfine.degradation.photographic import blindly_degraded, on_kspace_grid
+from kfine.operators.kspace import KSpaceCrop, measurement_of
+from kfine.training.piece_config import PieceConfig
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How one item is degraded.
+
+    Attributes:
+        every: one of so many frames is kept.
+        parts: the part of each k-space direction that is measured; 1 is all of it.
+        noise: standard deviation in model units.
+        photographic: 0, or the factor of a degradation by blur, resizing, noise and JPEG; `parts` are its inverse.
+    """
+
+    every: int
+    parts: tuple[float, float]
+    noise: float = 0.0
+    photographic: int = 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether the measured k-space is the image's own."""
+        return self.noise == 0 and not self.photographic
+
+    def of(self, matrix: tuple[int, int]) -> Degradation:
+        """Return this degradation of an image of `matrix`, with the parts that whole lines of its k-space make."""
+        if self.photographic:
+            low = matrix[0] // self.photographic, matrix[1] // self.photographic
+        else:
+            low = measured_matrix(matrix, self.parts)
+        return replace(self, parts=(low[0] / matrix[0], low[1] / matrix[1]))
+
+
+def drawn_degradation(
+    config: PieceConfig, rng: Rng, *, every: Sequence[int] = (), time_only: float = 0.0
+) -> Degradation:
+    """Return a random scan.
+
+    Args:
+        config: its ranges.
+        rng: decides everything.
+        every: of these numbers one is drawn, and one of so many frames is kept; none: every frame is.
+        time_only: part of the scans with fewer frames whose matrix is whole.
+    """
+    kept = int(rng.choice(every)) if every else 1
+    if rng.random() < config.photographic:
+        scale = config.photographic_scale
+        return Degradation(kept, (1 / scale, 1 / scale), photographic=scale)
+    low, high = (math.log(factor) for factor in config.scale)
+    first, second = (math.exp(-rng.uniform(low, high)) for _ in range(2))
+    parts = ((first, first), (first, first), (first, second), (first, 1.0), (1.0, first))[rng.integers(5)]
+    if kept > 1 and rng.random() < time_only:
+        parts = (1.0, 1.0)
+    noisy = config.noise > 0 and rng.integers(4) == 0
+    return Degradation(kept, parts, noise=config.noise * rng.uniform() if noisy else 0.0)
+
+
+def leaving_two(every: Sequence[int], *, frames: int) -> list[int]:
+    """Return those of `every` that keep two or more of so many `frames`: one of `every` frames is kept.
+
+    >>> leaving_two((1, 2, 4, 8), frames=10), leaving_two((1, 2), frames=1)
+    ([1, 2, 4], [1])
+    """
+    return [step for step in every if step == 1 or step <= frames // 2]
+
+
+def zero_filled(frames: Tensor, degradation: Degradation, rng: Rng) -> Tensor:
+    """Return what is left of the kept `frames` (frame, row, column), model units, back on their grid."""
+    high = frames.shape[-2], frames.shape[-1]
+    if degradation.photographic:
+        small = blindly_degraded(((frames + 1) / 2).numpy(), scale=degradation.photographic, rng=rng)
+        low = on_kspace_grid(torch.from_numpy(small), high) * 2 - 1
+        crop = KSpaceCrop(high, (low.shape[-2], low.shape[-1]), real=True)
+        return crop.pseudo_inverse(measurement_of(low, crop))
+    if min(degradation.parts) == 1 and not degradation.noise:
+        return frames
+    crop = KSpaceCrop(high, measured_matrix(high, degradation.parts), real=True)
+    if degradation.noise:
+        noise = rng.standard_normal(frames.shape, dtype=np.float32)
+        frames = frames + degradation.noise * torch.from_numpy(noise)
+    return crop.pseudo_inverse(crop(frames))
+
+
+def measured_matrix(high: tuple[int, int], parts: tuple[float, float]) -> tuple[int, int]:
+    """Return the matrix of a scan that measures these parts of an image of matrix `high`.
+
+    >>> measured_matrix((96, 64), (0.5, 1.0))
+    (48, 64)
+    """
+    rows, columns = (min(n, max(1, round(n * part))) for n, part in zip(high, parts, strict=True))
+    return rows, columns

@@ -1,0 +1,183 @@
+"""What autoencoder and SRGAN's generator minimise, against an adversary, and what that minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kfine.networks.discriminator import (
+    PatchDiscriminator,
+    VGGDiscriminator,
+    adaptive_weight,
+    adversarial_loss,
+    discriminator_loss,
+)
+from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.networks.quantiser import codebook_use
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.srresnet import SRResNet
+from kfine.networks.still_ldm import StillLDM
+from kfine.training.cine_config import JudgeConfig
+from kfine.training.data.patches import Item
+from kfine.training.losses.ldm import held_to_scan, shown
+from kfine.training.still_config import VGGAdversaryConfig
+
+# Mean distances in model units; as `FLOOR` of squared errors: what is lacking below them teaches little.
+FLOORS = {"l1": 1e-2, "features": 2e-2}
+
+
+class Decoded(NamedTuple):
+    """A step of the autoencoder: its loss, its figures, and the images (image, 1, row, column) that it was about."""
+
+    loss: Tensor
+    figures: dict[str, Tensor]
+    x: Tensor
+    seen: Tensor
+    decoded: Tensor
+
+
+class AutoencoderObjective(nn.Module):
+    """L1 + SqueezeNet feature distance + commitment + adaptively weighed hinge loss (Esser et al. 2021, section 3.1).
+
+    The distances of each image count relative to those of the prediction that the autoencoder is shown, as in
+    `RegressionObjective` and for the same reason.
+
+    Args:
+        network: its autoencoder learns; its regressor predicts what the autoencoder is shown.
+        features: of the feature distance, or None.
+        weights: of the parts.
+    """
+
+    def __init__(
+        self, network: ResidualLDM, features: SqueezeNetFeatures | None, weights: JudgeConfig
+    ) -> None:
+        super().__init__()
+        self.network, self.features, self.weights = network, features, weights
+
+    def forward(self, item: Item, chosen: Tensor, judge: PatchDiscriminator | None) -> Decoded:
+        """Return the loss for the frames `chosen` from all frames of all images; `judge` None: no adversary.
+
+        The judge's own gradients are its caller's affair.
+        """
+        autoencoder = self.network.autoencoder
+        assert autoencoder is not None
+        x, seen = (frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, shown(self.network, item)))
+        decoded, quantised = (result := autoencoder(x, seen)).x.float(), result.quantised
+        loss, figures = judged(
+            decoded, x, seen, judge, features=self.features, weights=self.weights, last=autoencoder.last_layer
+        )
+        figures = {
+            "loss": (loss := loss + quantised.commitment),
+            "commitment": quantised.commitment,
+        } | figures
+        if autoencoder.quantiser is not None:
+            use = codebook_use(quantised.codes, size=len(autoencoder.quantiser.codebook))
+            figures |= {"codes_used": x.new_tensor(use.used), "perplexity": x.new_tensor(use.perplexity)}
+        return Decoded(loss, figures, x, seen, decoded.detach())
+
+
+class GeneratorObjective(nn.Module):
+    """SRGAN's: L1 + SqueezeNet feature distance + adaptively weighed hinge loss, of the image held to the scan.
+
+    Ledig et al., CVPR 2017, equation 3.  Different: the content loss is of SqueezeNet's features, as VGG's
+    weights cannot be had, and of pixels, which keep grey values, each image's relative to those of the zero-filled
+    scan, as in `RegressionObjective` and for the same reason; the adversarial loss is weighed by gradients as the
+    autoencoder's is, not by 1e-3, which fits the scale of the paper's content loss.
+
+    Args:
+        network: its regressor learns.
+        features: of the feature distance, or None.
+        weights: of the parts.
+    """
+
+    def __init__(
+        self, network: StillLDM, features: SqueezeNetFeatures | None, weights: VGGAdversaryConfig
+    ) -> None:
+        super().__init__()
+        self.network, self.features, self.weights = network, features, weights
+
+    def forward(self, item: Item, judge: VGGDiscriminator) -> Decoded:
+        """Return the loss for stills, whose frames are one; the judge's own gradients are its caller's affair."""
+        generator = self.network.regressor
+        assert isinstance(generator, SRResNet)
+        made = held_to_scan(self.network.predict(item.guide, cyclic=False), item)
+        # The truth too: else what a piece's projection takes from made images and not from it gives them away.
+        x = held_to_scan(item.x, item)
+        before = self.network.blend(item.guide)
+        loss, figures = judged(
+            made,
+            x,
+            before,
+            judge,
+            features=self.features,
+            weights=self.weights,
+            last=generator.last_layer,
+        )
+        return Decoded(loss, {"loss": loss} | figures, x, before, made.detach())
+
+
+class DiscriminatorObjective(nn.Module):
+    """The discriminator's hinge loss."""
+
+    def __init__(self, judge: PatchDiscriminator | VGGDiscriminator) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, x: Tensor, decoded: Tensor, seen: Tensor) -> Tensor:
+        """Return the loss, a scalar, of telling `x` from `decoded`, all (image, 1, row, column)."""
+        return discriminator_loss(self.judge(x, seen), self.judge(decoded, seen))
+
+
+Parts = dict[str, Tensor]
+
+
+def judged(
+    made: Tensor,
+    x: Tensor,
+    before: Tensor,
+    judge: PatchDiscriminator | VGGDiscriminator | None,
+    *,
+    features: SqueezeNetFeatures | None,
+    weights: JudgeConfig | VGGAdversaryConfig,
+    last: Tensor,
+    drawn: Tensor | None = None,
+) -> tuple[Tensor, Parts]:
+    """Return the loss of images `made` for `x` (image, 1, row, column), relative to what `before` lacks, and its parts.
+
+    judge: the adversary; None: not yet.
+    last: the weight of the last layer that made them, by which the adversarial loss is weighed.
+    drawn: what is judged in place of `made`, by the same layers.
+    """
+    zero = x.new_zeros(())
+    parts, relative = _distances(made, x, before, features=features)
+    content = relative["l1"] + weights.features * relative.get("features", zero)
+    adversarial = weight = zero
+    if judge is not None:
+        adversarial = adversarial_loss(judge(made if drawn is None else drawn, before))
+        weight = adaptive_weight(content, adversarial, last=last)
+    figures = parts | {f"{name}_relative": part for name, part in relative.items()}
+    figures |= {"adversarial": adversarial, "adversarial_weight": weight}
+    return content + weights.weight * weight * adversarial, figures
+
+
+def _distances(
+    made: Tensor, x: Tensor, before: Tensor, *, features: SqueezeNetFeatures | None
+) -> tuple[Parts, Parts]:
+    """Return the mean distances "l1" and, where they can be had, "features" of `made` from `x`; and the relative ones.
+
+    Relative to those of `before`, what there was, image by image: 1 or less where nothing was made of it, and 0 where
+    nothing is lacking any more.  All are (image, 1, row, column).
+    """
+    measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "l1": lambda a, b: (a - b).abs().flatten(1).mean(1)
+    }
+    if features is not None:
+        measures["features"] = features.distance
+    parts = {name: measure(made, x) for name, measure in measures.items()}
+    with torch.no_grad():
+        lacking = {name: measure(before, x) for name, measure in measures.items()}
+    relative = {name: (part / (lacking[name] + FLOORS[name])).mean() for name, part in parts.items()}
+    return {name: part.mean() for name, part in parts.items()}, relative

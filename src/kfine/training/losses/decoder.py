@@ -1,0 +1,95 @@
+"""What the decoder of a latent diffusion model minimises, once the denoiser draws its latents."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kfine.methods.ldm import LDMOptions, drawn_latents
+from kfine.networks.discriminator import PatchDiscriminator
+from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.training.cine_config import DecoderAdversaryConfig
+from kfine.training.data.patches import Item, frames_of
+from kfine.training.losses.adversarial import Decoded, judged
+from kfine.training.losses.ldm import FLOOR, held_to_scan, shown
+from kfine.training.losses.texture import LEAST, detail, energy_divergence
+
+
+class DecoderObjective(nn.Module):
+    """Of true latents the content losses of the autoencoder; of drawn ones a judge's verdict and the energy of detail.
+
+    A drawn image is not the truth, so nothing compares the two point by point: it should look like a true one, and have
+    as much fine detail.  The mean of drawn images is compared.  Of two, d and d', drawn independently for a truth t,
+    E[(d - t) (d' - t)] is the squared error of their mean: what is the same in all has to be right, and how
+    much they differ is left alone.  Images of scans without noise are held to them, as all will be.
+
+    Args:
+        network: its decoder learns.
+        features: of the feature distance, or None.
+        weights: of the parts.
+        drawing: how latents are drawn.
+    """
+
+    def __init__(
+        self,
+        network: ResidualLDM,
+        features: SqueezeNetFeatures | None,
+        weights: DecoderAdversaryConfig,
+        drawing: LDMOptions,
+    ) -> None:
+        super().__init__()
+        self.network, self.features, self.weights, self.drawing = network, features, weights, drawing
+
+    def forward(self, item: Item, noise: Tensor, chosen: Tensor, judge: PatchDiscriminator) -> Decoded:
+        """Return the loss for the frames `chosen`; the judge's own gradients are its caller's affair.
+
+        Args:
+            item: whole clips, for the latents are drawn of whole clips.
+            noise: draws of standard normal noise, each of the shape of the latents: two if the mean counts, else one.
+            chosen: (clip, frame), numbers of frames that follow one another, among all frames of all images.
+            judge: the adversary.
+        """
+        network, clips = self.network, chosen.shape
+        assert network.autoencoder is not None
+        chosen = chosen.flatten()
+        with torch.no_grad():
+            seen = shown(network, item)
+            latents = [network.encode(item.x, seen), *self._drawn(item, seen, noise)]
+            latents = [z.transpose(1, 2).flatten(0, 1)[chosen][:, :, None] for z in latents]
+            seen = seen.flatten(0, 1)[chosen][:, None]
+        item = frames_of(item, chosen)
+        made, drawn, *others = (held_to_scan(network.decode(z, seen), item) for z in latents)
+        # The truth too: else what a piece's projection takes from drawn images and not from it gives them away.
+        x = held_to_scan(item.x, item)
+        loss, figures = judged(
+            made,
+            x,
+            seen,
+            judge,
+            features=self.features,
+            weights=self.weights,
+            last=network.autoencoder.last_layer,
+            drawn=drawn,
+        )
+        energy = energy_divergence(drawn[:, 0].unflatten(0, clips), x[:, 0].unflatten(0, clips))
+        loss = loss + self.weights.energy * energy
+        ratio = detail(drawn.detach())[0].mean() / detail(x)[0].mean().clamp_min(LEAST)
+        figures |= {"energy": energy, "energy_ratio": ratio}
+        for other in others:
+            lacking = (seen - x).square().flatten(1).mean(1) + FLOOR
+            # By symmetry the gradient through one of the two is half of it.  (Decoded without gradients, autocast
+            # would keep the decoder's weights without them too.)
+            mean = (((drawn - x) * (other.detach() - x)).flatten(1).mean(1) / lacking).mean()
+            loss = loss + self.weights.mean * mean
+            figures |= {"mean": mean}
+        return Decoded(loss, {"loss": loss} | figures, x, seen, drawn.detach())
+
+    def _drawn(self, item: Item, seen: Tensor, noise: Tensor) -> list[Tensor]:
+        network, cyclic = self.network, bool(item.cyclic)
+        condition, origin = network.condition(seen, item.guide), network.encode(seen, seen)
+
+        def denoise(z: Tensor, sigma: Tensor) -> Tensor:
+            return network.denoise(z, sigma, condition, cyclic=cyclic)
+
+        return [drawn_latents(denoise, origin, n, self.drawing, noise=torch.randn_like) for n in noise]

@@ -1,0 +1,1 @@
+"""Validation during training: figures and pictures."""

@@ -1,0 +1,150 @@
+"""What the training of a latent diffusion model shows of itself: validation slices, scanned and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kfine.acquisition.scan import Scan, Timing
+from kfine.image import Image
+from kfine.intensity import AIR
+from kfine.methods.base import Draws
+from kfine.methods.ldm import LDMMethod, LDMOptions
+from kfine.methods.ldm_prediction import Projection, predict
+from kfine.networks.quantiser import codebook_use
+from kfine.networks.residual_ldm import ResidualLDM
+from kfine.operators.kspace import KSpaceCrop
+from kfine.training.cine_config import CineReportConfig
+from kfine.training.data.degradation import measured_matrix
+from kfine.training.data.volumes import SliceRef, Volumes
+from kfine.training.still_config import StillReportConfig
+from kfine.training.validation.base import psnr, write_sheet
+
+
+@dataclass(frozen=True)
+class Case:
+    """One slice: the truth (frame, row, column), its measurement (kept frame, *low), and what its figures end in."""
+
+    x: Tensor
+    y: Tensor
+    scan: Scan
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class _Restored:
+    """What becomes of a case by each way the network knows, (frame, row, column) each; the codes of the truth."""
+
+    images: dict[str, Tensor]
+    codes: Tensor | None
+
+
+class LDMValidation:
+    """A few validation slices, restored again and again as training goes on.
+
+    Args:
+        cases: the slices.
+        sampling: how the denoiser's samples are drawn.
+        baseline: what the figures call the image that the regressor corrects.
+        frame: which frame of each slice a picture shows.
+    """
+
+    def __init__(self, cases: Sequence[Case], *, sampling: LDMOptions, baseline: str, frame: int = 0) -> None:
+        self.cases, self.sampling, self.baseline, self.frame = cases, sampling, baseline, frame
+
+    def figures(self, network: ResidualLDM, device: torch.device) -> dict[str, float]:
+        """Return PSNRs (dB, range 2, mean over frames and slices of one suffix) of whatever the network can do.
+
+        "psnr_" and the baseline's name is of the image that the regressor corrects, "psnr_prediction" of what it
+        makes of it, "psnr_codes" and "psnr_latents" what the autoencoder would give were its latents known, with
+        and without quantisation, "psnr_sample" and "psnr_mean" of one sample and of the mean of some; all but the
+        first projected onto the measured k-space.  "codes_used" and "perplexity" are of the true latents.
+        """
+        restored = [self._restored(network, number, device) for number in range(len(self.cases))]
+        each: dict[str, list[float]] = {}
+        for result, case in zip(restored, self.cases, strict=True):
+            for name, image in result.images.items():
+                each.setdefault(f"psnr_{name}{case.suffix}", []).append(psnr(image, case.x))
+        figures = {name: float(np.mean(values)) for name, values in each.items()}
+        codes = [r.codes.flatten() for r in restored if r.codes is not None]
+        if codes and network.autoencoder and network.autoencoder.quantiser:
+            use = codebook_use(torch.cat(codes), size=len(network.autoencoder.quantiser.codebook))
+            figures |= {"codes_used": use.used, "perplexity": use.perplexity}
+        return figures
+
+    def sheet(self, network: ResidualLDM, path: Path, device: torch.device) -> None:
+        """Write a PNG: of each slice the truth and every result, in one frame and, of several, along time."""
+        rows = []
+        for number, case in enumerate(self.cases):
+            images = {"truth": case.x} | self._restored(network, number, device).images
+            rows.append(torch.cat([x[self.frame] for x in images.values()], dim=1))
+            if len(case.x) > 1:
+                # A line through the middle, a frame below the other: an M-mode picture.
+                lines = [x[:, x.shape[1] // 2].repeat_interleave(2, 0) for x in images.values()]
+                rows.append(torch.cat(lines, dim=1))
+        width = max(row.shape[1] for row in rows)
+        sheet = torch.cat([F.pad(row, (0, width - row.shape[1]), value=AIR) for row in rows])
+        write_sheet(path, sheet.numpy())
+
+    @torch.inference_mode()
+    def _restored(self, network: ResidualLDM, number: int, device: torch.device) -> _Restored:
+        case = self.cases[number]
+        network.to(device)
+        project = Projection(case.scan, case.y)
+        predicted = predict(network, project, device=device, precision=torch.float32)
+        images = {
+            self.baseline: network.blend(predicted.guided[None])[0].cpu(),
+            "prediction": project.of_magnitudes(predicted.raw),
+        }
+        codes = None
+        if network.autoencoder is not None:
+            seen, x = predicted.held[None], case.x[None].to(device)
+            images["codes"] = project.of_magnitudes(network.decode(network.encode(x, seen), seen)[0])
+            z = network.autoencoder.encode(x[0][:, None], seen[0][:, None])
+            decoded = network.autoencoder.decode(z, seen[0][:, None])[:, 0].float()
+            images["latents"] = project.of_magnitudes(decoded)
+            codes = network.autoencoder.quantise(z).codes
+        if network.denoiser is not None:
+            method = LDMMethod("validation", network, self.sampling, device=device)
+            draws = Draws(((number,),), at_once=len(case.x))
+            samples = method.restore(case.scan, case.y[None], draws)[0]
+            images |= {"sample": samples[0], "mean": samples.mean(0)}
+        return _Restored(images, codes)
+
+
+def cine_case(volumes: Volumes, ref: SliceRef, report: CineReportConfig) -> Case:
+    """Return the middle of a slice, of whose frames a part is measured at a smaller matrix."""
+    x, image = _middle(volumes, ref, report.patch, frames=slice(None))
+    crop = _crop(x, report.scale)
+    at = image.frame_times or tuple(map(float, range(image.frames)))
+    kept = range(0, image.frames, report.every)
+    pairs = tuple((place, frame) for place, frame in enumerate(kept))
+    timing = Timing(tuple(at[frame] for frame in kept), at, image.period, pairs)
+    return Case(x, crop(x[list(kept)]), Scan(crop, timing))
+
+
+def still_cases(volumes: Volumes, ref: SliceRef, report: StillReportConfig) -> list[Case]:
+    """Return the middle of one frame, measured at each of the report's scales."""
+    x, _ = _middle(volumes, ref, report.patch, frames=slice(ref.frame, ref.frame + 1))
+    crops = {f"_x{scale:g}": _crop(x, scale) for scale in report.scales}
+    still = Timing.unchanged((0.0,), None)
+    return [Case(x, crop(x), Scan(crop, still), suffix) for suffix, crop in crops.items()]
+
+
+def _middle(volumes: Volumes, ref: SliceRef, patch: int, *, frames: slice) -> tuple[Tensor, Image]:
+    """Return some frames of the middle of a slice in model units (frame, row, column), and the image they are of."""
+    image, scaling = volumes.get(ref.path)
+    rows, columns = (slice(max(0, (n - patch) // 2), (n + patch) // 2) for n in image.matrix)
+    planes = np.abs(image.voxels[frames, ref.slice, rows, columns])
+    return scaling.to_model(torch.from_numpy(planes)), image
+
+
+def _crop(x: Tensor, scale: float) -> KSpaceCrop:
+    high = x.shape[-2], x.shape[-1]
+    return KSpaceCrop(high, measured_matrix(high, (1 / scale, 1 / scale)), real=True)

@@ -1,0 +1,1 @@
+"""Pictures: figures, animations and their parts."""

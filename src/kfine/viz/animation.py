@@ -1,0 +1,123 @@
+"""The moving picture of a cine: input, methods and reference side by side, looping at the heart's own pace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image as Picture
+
+from kfine.acquisition.scan import Timing
+from kfine.files.atomic import atomic_file
+from kfine.image import Image
+from kfine.viz import drawing
+from kfine.viz.cine import check_and_make_scene, columns_of
+from kfine.viz.cine_view import CineScene
+from kfine.viz.drawing import FAINT
+from kfine.viz.layout import LOW, PANEL, SIDE, empty_sheet
+
+_TICK = 10  # ms: what a GIF counts time in
+_FASTEST = 20  # ms: viewers slow faster frames down
+_SLOWEST = 200  # ms a frame: other series than cines may be minutes long
+_UNTIMED = 50  # ms a frame, of a cine without times
+_DPI = 130
+
+
+@dataclass(frozen=True)
+class Animation:
+    """Pictures and how long each is shown, ms."""
+
+    pictures: list[Picture.Image]
+    durations: list[int]
+
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write a GIF that loops for ever, whole or not at all.
+
+        Raises:
+            UsageError: the file exists and `overwrite` is not set.
+        """
+        with atomic_file(path, overwrite=overwrite) as partial:
+            self.pictures[0].save(
+                partial,
+                format="GIF",
+                save_all=True,
+                append_images=self.pictures[1:],
+                duration=self.durations,
+                loop=0,
+                disposal=1,
+            )
+
+
+def animate(
+    *,
+    low: Image | None,
+    restored: Mapping[str, Image],
+    timing: Timing,
+    reference: Image | None = None,
+    slice_index: int | None = None,
+) -> Animation:
+    """Return the moving picture of the region of one slice that moves most: see `draw_cine` for the arguments.
+
+    Loops in the time of one heart beat; frames that come faster than a GIF can show them are left out evenly.
+    """
+    guide = reference if reference is not None else list(restored.values())[-1]
+    scene = check_and_make_scene(guide, low, [*restored.values()], timing, slice_index=slice_index)
+    columns = columns_of(low, restored, reference)
+    height = PANEL * scene.still.zoom.height / scene.still.zoom.width
+    sheet = empty_sheet(
+        scene.still,
+        columns,
+        heights={"image": height},
+        places=len(columns),
+        margins=(SIDE, SIDE),
+        title="",
+        notes=[],
+    )
+    held, drawn = scene.held(), []
+    for number, column in enumerate(columns):
+        axes = drawing.axes_at(sheet.figure, f"image: {column.name}", sheet.place("image", number))
+        extent = scene.still.extent(column.image.matrix)
+        plane = scene.still.plane(column.image)
+        drawn.append(drawing.show(axes, plane, extent, window=scene.still.zoom, limits=scene.still.grey))
+        sheet.write_above(number, column.name)
+    bottom = sheet.tops["image"] + height
+    clock = drawing.text_at(sheet.figure, (SIDE, bottom + 0.17), "", fontsize=8.5, color=FAINT, ha="left")
+    canvas = FigureCanvasAgg(sheet.figure)
+    sheet.figure.set_dpi(_DPI)
+    frames, durations = _pace(scene)
+    pictures = []
+    for frame in frames:
+        for column, shown in zip(columns, drawn, strict=True):
+            shown.set_data(
+                scene.still.plane(column.image, frame=held[frame] if column.role == LOW else frame)
+            )
+        clock.set_text(scene.when(frame))
+        canvas.draw()
+        pictures.append(Picture.fromarray(np.array(canvas.buffer_rgba())[..., :3]))
+    return Animation(_with_one_palette(pictures), durations)
+
+
+def _pace(scene: CineScene) -> tuple[list[int], list[int]]:
+    """Return which frames are shown, and for how many ms each."""
+    timing = scene.timing
+    count, at = len(timing.at), np.asarray(timing.at)
+    if not scene.seconds or count == 1:
+        return list(range(count)), [_UNTIMED] * count
+    ends = np.append(at[1:], at[0] + timing.period if timing.period is not None else 2 * at[-1] - at[-2])
+    every = max(1, int(np.ceil(_FASTEST / (1000 * float((ends - at).mean())) - 1e-6)))
+    frames = list(range(0, count, every))
+    starts = 1000 * np.append(at[frames], ends[-1])
+    # Whole ticks that end where they should: their rounding must not add up.
+    durations = np.diff(_TICK * np.rint((starts - starts[0]) / _TICK)).astype(int).clip(_TICK, _SLOWEST)
+    return frames, durations.tolist()
+
+
+def _with_one_palette(pictures: list[Picture.Image]) -> list[Picture.Image]:
+    """Return the pictures in the 256 colours of all of them together, so that nothing flickers."""
+    every = max(1, len(pictures) // 8)
+    sample = Picture.fromarray(np.concatenate([np.asarray(p) for p in pictures[::every]]))
+    palette = sample.quantize(256, method=Picture.Quantize.MEDIANCUT)
+    return [picture.quantize(palette=palette, dither=Picture.Dither.NONE) for picture in pictures]

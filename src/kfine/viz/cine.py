@@ -1,0 +1,190 @@
+"""The figure of a cine: input, methods and reference, still, at times between frames, and along a line over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kfine.acquisition.scan import Timing
+from kfine.errors import UsageError
+from kfine.evaluation.comparison import check_same_grid, range_of
+from kfine.evaluation.metrics import psnr, ssim
+from kfine.image import Image, magnitude
+from kfine.viz import drawing
+from kfine.viz.cine_view import CineScene, make_cine_scene
+from kfine.viz.drawing import BLOCK, FAINT, OUTLINE, Box
+from kfine.viz.layout import LOW, METHOD, PANEL, REFERENCE, SIDE, SIDE_WITH_BAR, Column, Sheet, empty_sheet
+from kfine.viz.rows import UNCERTAINTY, grid_of
+from kfine.viz.view import check_low
+
+_FRAMES = 3
+_BEATS = 2  # of a cine with a period: the seam between the last frame and the first must be seen
+_STD = "std"
+_TALL = 0.8  # height to width of a line over time
+
+
+def draw_cine(
+    *,
+    low: Image | None,
+    restored: Mapping[str, Image],
+    timing: Timing,
+    reference: Image | None = None,
+    uncertainty: Image | None = None,
+    slice_index: int | None = None,
+    title: str = "",
+    provenance: str = "",
+) -> Figure:
+    """Return the figure of one slice of a cine: dark, upright, in the right proportions.
+
+    One column an image.  Rows: the first frame, with the region that moves most outlined; that region in three other
+    frames, invented ones if there are any; and the line drawn in the first row over time, twice round the heart beat.
+
+    Args:
+        low: the low-resolution input, or None; it is shown holding each frame until the next one.
+        restored: name -> cine, one column each in this order, all on one grid and at `timing.at`; without a
+            reference the last one chooses slice, region, line and grey window.
+        timing: when the frames of `low` and of `restored` are.
+        reference: the truth on that grid, at the same times; adds the mean PSNR and SSIM of the slice's frames.
+        uncertainty: standard deviation on that grid, at the same times.
+        slice_index: counted from 0; by default the slice that changes most.
+        title, provenance: a line above, a paragraph below.
+
+    Raises:
+        UsageError: nothing to draw.
+        InputError: images on different grids or a slice that does not exist.
+    """
+    if not restored:
+        raise UsageError("figure: expected at least one restored cine, got none")
+    guide = reference if reference is not None else list(restored.values())[-1]
+    scene = check_and_make_scene(guide, low, [*restored.values()], timing, slice_index=slice_index)
+    columns = columns_of(low, restored, reference)
+    columns += [] if uncertainty is None else [Column(UNCERTAINTY, uncertainty, _STD)]
+    square = PANEL * scene.still.zoom.height / scene.still.zoom.width
+    frames = scene.chosen(_FRAMES)
+    heights = {"image": PANEL * scene.still.window.height / scene.still.window.width}
+    heights |= {f"frame {frame}": square for frame in frames} | {"line": PANEL * _TALL}
+    sheet = empty_sheet(
+        scene.still, columns, heights=heights, places=len(columns),
+        margins=(SIDE, SIDE if uncertainty is None else SIDE_WITH_BAR), title=title,
+        notes=[_facts(scene, guide, with_low=low is not None, scored=reference is not None), provenance],
+    )  # fmt: skip
+    for number, column in enumerate(columns):
+        below = f"{grid_of(column.image)} · {column.image.frames} frames"
+        if column.role == _STD:
+            below = "% of range"
+        elif column.role == METHOD and reference is not None:
+            below = _scores(scene, column.image, reference)
+        _draw_column(sheet, scene, number, column, frames=frames, data_range=range_of(guide), below=below)
+    said = scene.said if low is not None else scene.when
+    for row, words in {
+        "image": scene.when(0), **{f"frame {frame}": said(frame) for frame in frames},
+        "line": "line over time",
+    }.items():  # fmt: skip
+        top, height = sheet.tops[row], sheet.heights[row]
+        drawing.text_at(sheet.figure, (0.2, top + height / 2), words, fontsize=8, color=FAINT, rotation=90)
+    return sheet.figure
+
+
+def check_and_make_scene(
+    guide: Image, low: Image | None, others: list[Image], timing: Timing, *, slice_index: int | None
+) -> CineScene:
+    """Return the scene of `guide`, or raise `InputError` if an image is on another grid."""
+    for image in others:
+        check_same_grid(guide, image)
+    if low is not None:
+        check_low(low, guide)
+    return make_cine_scene(guide, timing, slice_index=slice_index, seconds=guide.frame_times is not None)
+
+
+def columns_of(low: Image | None, restored: Mapping[str, Image], reference: Image | None) -> list[Column]:
+    """Return the columns in their order: input, methods, reference."""
+    columns = [] if low is None else [Column("low resolution", low, LOW)]
+    columns += [Column(name, image, METHOD) for name, image in restored.items()]
+    return columns + ([] if reference is None else [Column("reference", reference, REFERENCE)])
+
+
+def _scores(scene: CineScene, image: Image, reference: Image) -> str:
+    """Return PSNR and SSIM of the slice, their means over the frames."""
+    data_range = range_of(reference)
+    pairs = [
+        (scene.still.plane(reference, frame=frame), scene.still.plane(image, frame=frame))
+        for frame in range(reference.frames)
+    ]
+    decibels, likeness = (
+        float(np.mean([score(*pair, data_range=data_range) for pair in pairs])) for score in (psnr, ssim)
+    )
+    return f"{decibels:.2f} dB · SSIM {likeness:.4f}"
+
+
+def _draw_column(
+    sheet: Sheet,
+    scene: CineScene,
+    number: int,
+    column: Column,
+    *,
+    frames: list[int],
+    data_range: float,
+    below: str,
+) -> None:
+    """Draw every row of one column, and the line `below` its first image."""
+    still, image, std = scene.still, column.image, column.role == _STD
+    held = scene.held() if column.role == LOW else list(range(image.frames))
+    factor = 100 / data_range if std else 1.0
+    limits, colours = still.grey, "gray"
+    if std:
+        top = float(np.percentile(magnitude(image).voxels[:, still.index], 99.5)) * factor
+        limits, colours = (0.0, drawing.nice_ceiling(top)), "viridis"
+    extent = still.extent(image.matrix)
+
+    def show(row: str, frame: int, window: Box) -> Axes:
+        axes = drawing.axes_at(sheet.figure, f"{row}: {column.name}", sheet.place(row, number))
+        plane = factor * still.plane(image, frame=held[frame])
+        drawing.show(axes, plane, extent, window=window, limits=limits, colours=colours)
+        return axes
+
+    axes = show("image", 0, still.window)
+    sheet.write_above(number, column.name)
+    sheet.write_below(number, below)
+    drawing.outline(axes, still.zoom, colour=OUTLINE)
+    _mark(axes, scene)
+    if number == 0:
+        drawing.scale_bar(axes, still.window)
+        drawing.side_letter(axes, still.view.left)
+    for frame in frames:
+        drawing.frame(show(f"frame {frame}", frame, still.zoom), colour=OUTLINE)
+    over_time = factor * scene.along_line(image)[:, held]
+    over_time = np.tile(over_time, _BEATS if scene.timing.period is not None else 1)
+    box = Box(0, over_time.shape[1], over_time.shape[0], 0)
+    axes = drawing.axes_at(sheet.figure, f"line: {column.name}", sheet.place("line", number))
+    drawn = drawing.show(axes, over_time, box, window=box, limits=limits, colours=colours)
+    drawing.frame(axes, colour=BLOCK)
+    if std:
+        left, top_, width, height = sheet.place("image", number)
+        bar = left + width + 0.08, top_ + 0.2 * height, 0.08, 0.6 * height
+        drawing.colourbar(sheet.figure, "scale: uncertainty", drawn, place=bar)
+
+
+def _mark(axes: Axes, scene: CineScene) -> None:
+    """Draw the line whose course over time is shown."""
+    line = scene.line
+    ends, place = (line.first, line.last), (line.place, line.place)
+    across, down = (ends, place) if line.across else (place, ends)
+    axes.plot(across, down, color=BLOCK, linewidth=0.9, solid_capstyle="butt")
+
+
+def _facts(scene: CineScene, guide: Image, *, with_low: bool, scored: bool) -> str:
+    """Return what a reader must know to read the pictures."""
+    still, timing = scene.still, scene.timing
+    facts = [f"slice {still.index} of 0-{guide.slices - 1}"] if guide.slices > 1 else []
+    facts.append(f"grey {still.grey[0]:.4g} to {still.grey[1]:.4g}")
+    if scored:
+        facts.append(f"PSNR and SSIM: means over the slice's frames, range {range_of(guide):.4g}")
+    facts.append("times from the first frame on")
+    beat = f", {_BEATS} heart beats of {1000 * timing.period:.0f} ms" if timing.period is not None else ""
+    facts.append(f"line over time: left to right{beat}")
+    if with_low:
+        facts[-1] += "; the input holds each frame until the next"
+    return " · ".join(facts)

@@ -1,0 +1,107 @@
+"""The figure people look at: input, methods and reference; detail; error and uncertainty; k-space.
+
+Rows and columns without data are left out.  Importing this module loads matplotlib, so commands import it
+only when a figure is asked for; nothing here touches pyplot or global style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kfine.errors import InputError, UsageError
+from kfine.evaluation.comparison import check_same_grid, range_of
+from kfine.files.atomic import atomic_file
+from kfine.files.names import PICTURES
+from kfine.image import Image
+from kfine.viz import rows
+from kfine.viz.layout import LOW, METHOD, REFERENCE, Column, lay_out
+from kfine.viz.view import Scene, check_low, make_scene
+
+
+def draw(
+    *,
+    low: Image | None,
+    restored: Mapping[str, Image],
+    reference: Image | None = None,
+    uncertainty: Image | None = None,
+    slice_index: int | None = None,
+    measured: tuple[int, int] | None = None,
+    zoom: bool = True,
+    title: str = "",
+    provenance: str = "",
+) -> Figure:
+    """Return the figure of one slice of frame 0: dark, upright, in the right proportions.
+
+    Args:
+        low: the low-resolution input, or None.
+        measured: (rows, columns) of its k-space that were measured, outlined in k-space; its matrix if left out.
+        restored: name -> image, one column each in this order, all on one grid; up to five stay legible.
+            Without a reference the last is the one that guides: its detail, its grey window, its range.
+        reference: the truth on that grid; adds the errors, and PSNR and SSIM of the shown slice.
+        uncertainty: standard deviation on that grid, in the images' units.
+        slice_index: counted from 0; by default the slice with the largest signal.
+        zoom: whether to enlarge the region with the most detail.
+        title, provenance: a line above, a paragraph below.
+
+    Raises:
+        UsageError: nothing to draw.
+        InputError: the images lie on different grids or are not finite, or the slice does not exist.
+    """
+    if not restored:
+        raise UsageError("figure: expected at least one restored image, got none")
+    guide = reference if reference is not None else list(restored.values())[-1]
+    _check(guide, low, [*restored.values(), *([] if uncertainty is None else [uncertainty])])
+    scene = make_scene(guide, slice_index=slice_index)
+    columns = [] if low is None else [Column("low resolution", low, LOW)]
+    columns += [Column(name, image, METHOD) for name, image in restored.items()]
+    columns += [] if reference is None else [Column("reference", reference, REFERENCE)]
+    with_range = reference is not None or uncertainty is not None
+    notes = [_facts(scene, guide, scored=reference is not None, with_range=with_range), provenance]
+    sheet = lay_out(scene, columns, uncertainty=uncertainty is not None, zoom=zoom, title=title, notes=notes)
+    rows.images(sheet, reference)
+    if reference is not None:
+        rows.errors(sheet, reference, data_range=range_of(reference))
+    if uncertainty is not None:
+        rows.uncertainty(sheet, uncertainty, data_range=range_of(guide))
+    rows.kspaces(sheet, guide, None if low is None else measured or low.matrix)
+    return sheet.figure
+
+
+def save(figure: Figure, path: Path, *, overwrite: bool = False, dpi: int = 200) -> None:
+    """Write the figure in the format that the suffix of `path` names, whole or not at all.
+
+    Raises:
+        UsageError: the suffix names no format for pictures, or the file exists and `overwrite` is not set.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in PICTURES:
+        raise UsageError(f"{path}: expected a picture's suffix ({', '.join(PICTURES)}), got '{path.suffix}'")
+    with atomic_file(path, overwrite=overwrite) as partial:
+        figure.savefig(partial, format=suffix.removeprefix("."), dpi=dpi, facecolor=figure.get_facecolor())
+
+
+def _check(guide: Image, low: Image | None, others: list[Image]) -> None:
+    for image in others:
+        check_same_grid(guide, image)
+    if low is not None:
+        check_low(low, guide)
+    for image in [guide, *others, *([] if low is None else [low])]:
+        if not np.isfinite(image.voxels).all():
+            raise InputError(f"{image.source.name or 'image'}: expected finite voxels, got NaN or Inf")
+
+
+def _facts(scene: Scene, guide: Image, *, scored: bool, with_range: bool) -> str:
+    """Return what a reader must know to read the numbers."""
+    facts = [f"slice {scene.index} of 0-{guide.slices - 1}"] if guide.slices > 1 else []
+    facts += [f"frame 0 of 0-{guide.frames - 1}"] if guide.frames > 1 else []
+    facts.append(f"grey {scene.grey[0]:.4g} to {scene.grey[1]:.4g}")
+    if with_range:
+        whose = "reference" if scored else "restored"
+        facts.append(f"range {range_of(guide):.4g} (maximum - minimum of the {whose} volume)")
+    if scored:
+        facts.append("PSNR and SSIM of this slice over that range")
+    return " · ".join([*facts, "k-space: log magnitude"])
