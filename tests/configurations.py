@@ -7,6 +7,7 @@ from kfine.training.cine_config import (
     VQGANTrainingConfig,
 )
 from kfine.training.config import TrainingConfig
+from kfine.training.core_config import CoreTrainingConfig
 from kfine.training.still_config import (
     AutoencoderTrainingConfig,
     DecoderTrainingConfig,
@@ -17,6 +18,7 @@ from kfine.training.still_config import (
 
 KINDS = {
     "brain-vdm": TrainingConfig,
+    "core": CoreTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,

@@ -13,7 +13,7 @@ import pytest
 
 import kfine
 from kfine.benchmark import Outcome, benchmark
-from kfine.benchmark.cases import _file_name
+from kfine.benchmark.cases import _file_name, volume_seed
 from kfine.benchmark.competitors import available, chosen, code_of, seen_in_training
 from kfine.benchmark.meter import metered
 from kfine.benchmark.poster import markdown, poster_rows
@@ -69,7 +69,7 @@ def test_a_score_is_that_of_the_package_itself(found, folder):
     truth = record.case.truth
     volume = kfine.read(folder / truth.name)
     image = replace(volume, voxels=volume.voxels[:, list(truth.numbers)])
-    low = kfine.degrade(image, scale=2)
+    low = kfine.degrade(image, scale=2, seed=volume_seed(record.case.truth, 0))
     restored = kfine.restore(low, scale=2, method="zero-filling").mean.voxels[0, 0]
     span = float(np.ptp(image.voxels))
     expected = psnr(image.voxels[0, 0], restored, data_range=span, mask=truth.body[0])

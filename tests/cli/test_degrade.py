@@ -99,7 +99,7 @@ def test_coils_are_combined_first(command, tmp_path):
     np.save(tmp_path / "raw.npy", measured(4, 0.01))
     for out, options, given in (
         ("d.npy", ["--coil-axis", 0], {"coil_axis": 0}),
-        ("d.nii", ["--coil-axis", 0, "--combine", "rss"], {"coil_axis": 0, "combine": "rss"}),
+        ("rss.nii", ["--coil-axis", 0, "--combine", "rss"], {"coil_axis": 0, "combine": "rss"}),
     ):
         assert (
             command("degrade", tmp_path / "raw.npy", "-o", tmp_path / out, "--scale", 2, *options).code == 0

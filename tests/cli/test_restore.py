@@ -23,9 +23,9 @@ def test_mean_std_and_record_are_those_of_the_library(command, low, tiny_model_f
     assert record == json.loads(json.dumps(expected.provenance))
     assert record["input"]["name"] == "low.nii.gz"
     assert len(record["input"]["sha256"]) == len(record["model"]["sha256"]) == 64
-    assert record["relative_kspace_residual"] < 1e-5
+    assert record["relative_magnitude_residual"] < 1e-5
     assert done.err == ""
-    assert done.lines[0].startswith("16x12 to 32x30 by tiny, mean of 2; k-space residual ")
+    assert done.lines[0].startswith("16x12 to 32x30 by tiny, mean of 2; magnitude residual ")
     assert done.lines[1:] == [str(tmp_path / name) for name in ("out.nii.gz", "out_std.nii.gz", "out.json")]
 
 
@@ -163,7 +163,7 @@ def test_regression_is_drawn_under_its_name(command, low, tiny_model_folder, tmp
     call = ["restore", low, "--scale", 2, "--model", tiny_model_folder, "--method", "regression"]
     done = command(*call, "--figure", tmp_path / "f.png")
     assert done.code == 0
-    assert done.lines[0].startswith("16x12 to 32x24 by tiny, regression; k-space residual ")
+    assert done.lines[0].startswith("16x12 to 32x24 by tiny, regression; magnitude residual ")
     assert (tmp_path / "f.png").exists()
     image = kfine.read(low)
     result = kfine.restore(image, scale=2, model=tiny_model_folder, method="regression")

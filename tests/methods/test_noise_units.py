@@ -18,7 +18,7 @@ from tests.conftest import phantom
 def test_what_degrade_adds_is_what_guidance_expects(tiny_model, complex_):
     voxels = phantom((1, 6, 32, 32)) * (np.exp(0.4j) if complex_ else 1)
     image = Image(voxels)
-    clean, noisy = (kfine.degrade(image, matrix=(16, 12), noise=noise) for noise in (0.0, 0.05))
+    clean, noisy = (kfine.degrade(image, matrix=(16, 12), noise=noise, signed=True) for noise in (0.0, 0.05))
     operator = KSpaceCrop((40, 30), (16, 12), real=not complex_)
     choice = Choice(model=tiny_model, noise=0.05, start=1.0)
     scan = Scan(operator, Timing.unchanged([0.0], None))

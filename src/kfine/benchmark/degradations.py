@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,9 +24,12 @@ class Degradation:
         name: for options and files.
         title: for tables.
         scale: factors by which rows and columns shrink.
-        bicubic: shrink by antialiased bicubic interpolation, as picture libraries do; else crop the k-space.
-        noise: standard deviation of Gaussian noise in a voxel of the coarse image, as a fraction of full intensity
-            (`kfine.intensity.Scaling`).
+        bicubic: shrink by antialiased bicubic interpolation, as picture libraries do; else scan as a scanner does
+            (`kfine.degradation.kspace.degrade`).
+        noise: standard deviation of the noise in a voxel of the coarse image, as a fraction of full intensity
+            (`kfine.intensity.Scaling`); Rician in magnitudes.
+        window: apodisation filter of the scan.
+        signed: whether the scan of a real image is real with both signs, as in theory, and no magnitude.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Degradation:
     scale: tuple[float, float]
     bicubic: bool = False
     noise: float = 0.0
+    window: str = "none"
+    signed: bool = False
 
     def matrix(self, high: Matrix) -> Matrix:
         """Return the coarse (rows, columns) of an image of matrix `high`."""
@@ -47,9 +52,12 @@ DEGRADATIONS: dict[str, Degradation] = {
         Degradation("kspace-x2", "k-space ×2", (2, 2)),
         Degradation("kspace-x4", "k-space ×4", (4, 4)),
         Degradation("anisotropic", "k-space, rows ×2, columns ×4", (2, 4)),
+        Degradation("filtered-x2", "k-space ×2, Hamming filter", (2, 2), window="hamming"),
+        Degradation("noisy-x2", "k-space ×2, 3 % noise", (2, 2), noise=0.03),
         Degradation("bicubic-x2", "bicubic ×2", (2, 2), bicubic=True),
         Degradation("bicubic-x4", "bicubic ×4", (4, 4), bicubic=True),
-        Degradation("noisy-x2", "k-space ×2, 3 % noise", (2, 2), noise=0.03),
+        Degradation("signed-x2", "signed k-space ×2 (theory)", (2, 2), signed=True),
+        Degradation("signed-x4", "signed k-space ×4 (theory)", (4, 4), signed=True),
     )
 }
 
@@ -69,11 +77,22 @@ def named(names: Sequence[str] | None) -> list[Degradation]:
 def degraded(image: Image, degradation: Degradation, *, seed: int) -> Image:
     """Return the coarse image, over the same field of view.
 
-    seed: of the noise; a plane's noise depends on the seed and its slice.
+    seed: of noise and phase; a plane's depend on the seed and its slice.
     """
     matrix = degradation.matrix(image.matrix)
     low = shrunk(image, matrix) if degradation.bicubic else image
-    return degrade(low, matrix=matrix, noise=degradation.noise, seed=seed)
+    if degradation.bicubic and not image.measured:
+        low = replace(
+            low, voxels=np.maximum(low.voxels, min(0.0, float(image.voxels.min())))
+        )  # as pictures are
+    return degrade(
+        low,
+        matrix=matrix,
+        noise=degradation.noise,
+        window=degradation.window,
+        signed=degradation.signed,
+        seed=seed,
+    )
 
 
 def shrunk(image: Image, matrix: Matrix) -> Image:

@@ -47,8 +47,8 @@ def benchmark(
         typer.Option(
             "--degradation",
             metavar="NAME",
-            help="kspace-x2, kspace-x4, anisotropic (rows x2, columns x4), bicubic-x2, bicubic-x4 or noisy-x2 "
-            "(k-space x2, 3 % noise); repeat it for several.  All if left out.",
+            help="kspace-x2, kspace-x4, anisotropic (rows x2, columns x4), filtered-x2, noisy-x2, bicubic-x2, "
+            "bicubic-x4, signed-x2 or signed-x4; repeat it for several.  All if left out.",
         ),
     ] = None,
     subjects: Annotated[
