@@ -22,9 +22,9 @@ from contours import PoolAreas, area_errors, pool_area, read_contours
 
 import kfine
 from kfine.errors import KfineError, ModelError, ResourceError
-from kfine.evaluation.json_values import json_ready
 from kfine.evaluation.perceptual import feature_distance, lpips_distance
 from kfine.evaluation.temporal import check_same_times
+from kfine.text import json_ready
 
 # SPACE+TIME is a baseline, any other name a method of its own.
 BASELINES = tuple(

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-import kfine
+from kfine._version import __version__
 
 
 def machine() -> str:
     """Return the versions, the threads and the processor."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
-        f"kfine {kfine.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"kfine {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
         f"{platform.machine()}, {_processor()}{gpu}"
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import kfine
+from kfine._version import __version__
 from kfine.acquisition.grid import Matrix
 from kfine.benchmark import degradations as known
 from kfine.benchmark import poster
@@ -194,7 +194,7 @@ def _about(
         "seed": seed,
         "methods": {each.name: dict(each.settings) for each in competitors},
         "software": {
-            "kfine": kfine.__version__,
+            "kfine": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),

@@ -9,8 +9,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kfine.cli.console import literal, out, plain_warnings, say, say_json
+from kfine.cli.console import out, plain_warnings, say, say_json
 from kfine.cli.parameters import FLAG, CoilAxis, Combine, Series
+from kfine.text import literal
 
 if TYPE_CHECKING:
     from kfine.image import Image
@@ -103,7 +104,7 @@ def _machine() -> dict[str, Any]:
 
     import torch
 
-    from kfine import __version__
+    from kfine._version import __version__
     from kfine.models.checkpoint import packaged_models
     from kfine.models.devices import choose_device, choose_precision
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.io.checks import check_memory
-from kfine.io.kspace.hdf5 import dataset_of, text_of
+from kfine.io.kspace.hdf5_datasets import dataset_of, text_of
 from kfine.io.kspace.ismrmrd_geometry import placed
 from kfine.io.kspace.mrd_header import RawHeader, read_raw_header
 from kfine.io.kspace.partitions import slices_of

@@ -14,9 +14,10 @@ from kfine.errors import InputError
 from kfine.image import Image, Source
 from kfine.io import read
 from kfine.io.checks import check_voxels
+from kfine.io.discovery import NIFTI, find_volumes, subject_of
 from kfine.training.cine_config import CineDataConfig
 from kfine.training.data.patches import seen_at
-from kfine.training.data.volumes import NIFTI, SliceRef, Volumes, find_volumes, slices_with_tissue, subject_of
+from kfine.training.data.volumes import SliceRef, Volumes, slices_with_tissue
 
 PICTURES = (".png",)
 
