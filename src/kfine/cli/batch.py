@@ -14,7 +14,7 @@ from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet
 from kfine.cli.restore_options import Asked
 from kfine.cli.takes import takes
 from kfine.errors import SOME_FAILED, InputError, UsageError
-from kfine.files.outputs import check_outputs, made_folder
+from kfine.files.staging import check_outputs, made_folder
 
 if TYPE_CHECKING:
     from kfine.batch.cases import Search

@@ -30,8 +30,7 @@ from kfine.cli.restore_options import Asked
 from kfine.cli.restored import RestorationFiles, Sidecars, summary
 from kfine.errors import InputError, UsageError, verdict
 from kfine.files.locks import held
-from kfine.files.outputs import made_folder
-from kfine.files.staging import claim_of
+from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
 from kfine.io.dicom.header import DicomFile, read_file
 from kfine.io.dicom.privacy import Discretion

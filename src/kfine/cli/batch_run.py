@@ -13,8 +13,7 @@ from kfine.batch.cases import Case, Search
 from kfine.cli.batch_case import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
 from kfine.cli.console import bars, err
 from kfine.errors import UsageError
-from kfine.files.outputs import check_outputs, staged
-from kfine.files.staging import clear_stages
+from kfine.files.staging import check_outputs, clear_stages, staged
 from kfine.models.checkpoint import Model
 from kfine.restoration.restore import NOTICE
 from kfine.text import json_ready, json_text, literal

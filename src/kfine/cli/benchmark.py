@@ -11,7 +11,7 @@ from kfine.cli import parsers
 from kfine.cli.console import err, plain_warnings, progress, say
 from kfine.cli.parameters import MACHINE, MODEL, OUTPUT, Overwrite, Quiet
 from kfine.errors import SOME_FAILED
-from kfine.files.outputs import made_folder
+from kfine.files.staging import made_folder
 from kfine.text import literal
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfine.cli import parsers
-from kfine.files.outputs import staged
+from kfine.files.staging import staged
 from kfine.text import json_text
 
 if TYPE_CHECKING:
