@@ -28,8 +28,8 @@ from kfine.training.config import (
     read_training_config,
 )
 from kfine.training.data.volumes import PatchDataset, at_voxel_size, split_volumes
-from kfine.training.log import Log
 from kfine.training.loop import Devices, train
+from kfine.training.reports import Log
 from kfine.training.still_config import (
     AutoencoderTrainingConfig,
     SRGANTrainingConfig,

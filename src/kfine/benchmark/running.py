@@ -19,7 +19,7 @@ from kfine.benchmark import degradations as known
 from kfine.benchmark import poster
 from kfine.benchmark.cases import Case, make_case
 from kfine.benchmark.competitors import Competitor, Packaged, chosen, seen_in_training
-from kfine.benchmark.machine import machine
+from kfine.benchmark.meter import machine
 from kfine.benchmark.report.page import page
 from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual

@@ -9,9 +9,8 @@ import numpy as np
 from kfine._version import __version__
 from kfine.io.dicom.derived.attributes import EMPTY_IF_UNKNOWN
 from kfine.io.dicom.derived.derivation import item_of, put
-from kfine.io.dicom.derived.geometry import decimal_strings
 from kfine.io.dicom.derived.rescale import SHOWN
-from kfine.io.dicom.derived.series import Derived, content_time, joins_study
+from kfine.io.dicom.derived.series import Derived, content_time, decimal_strings, joins_study
 from kfine.io.dicom.header import MR
 
 _MANUFACTURER = "The kfine developers"
