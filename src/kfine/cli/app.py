@@ -8,9 +8,11 @@ import typer
 
 from kfine.cli.batch import batch
 from kfine.cli.benchmark import benchmark
+from kfine.cli.degrade import degrade
 from kfine.cli.demo import demo
-from kfine.cli.evaluate import degrade, evaluate
-from kfine.cli.info import info, models
+from kfine.cli.evaluate import evaluate
+from kfine.cli.info import info
+from kfine.cli.models import models
 from kfine.cli.parameters import FLAG
 from kfine.cli.restore import restore
 from kfine.cli.train import train_app
