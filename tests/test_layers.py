@@ -44,7 +44,7 @@ LONG_FUNCTIONS = {
     "benchmark/running.py benchmark": 74,
     "cli/batch.py batch": 118,
     "cli/benchmark.py benchmark": 105,
-    "cli/degrade.py degrade": 82,
+    "cli/evaluate.py degrade": 82,
     "cli/evaluate.py evaluate": 79,
     "cli/restore.py restore": 84,
     "degradation/kspace.py degrade": 69,

@@ -8,9 +8,8 @@ import typer
 
 from kfine.cli.batch import batch
 from kfine.cli.benchmark import benchmark
-from kfine.cli.degrade import degrade
 from kfine.cli.demo import demo
-from kfine.cli.evaluate import evaluate
+from kfine.cli.evaluate import degrade, evaluate
 from kfine.cli.info import info
 from kfine.cli.models import models
 from kfine.cli.parameters import FLAG
