@@ -3,7 +3,7 @@
 python benchmarks/cine.py --data CINES --subjects SCD0000401 --protocol kspace --contours CONTOURS \
     --squeezenet WEIGHTS [--model runs/cine-ldm/model] [--slices 2:8:2] [--json cine.json]
 
-CINES and CONTOURS hold one folder a subject. What a protocol does stands in kfine/evaluation/protocol.py.
+CINES and CONTOURS hold one folder a subject. What a protocol does stands in cine_protocol.py.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+from cine_protocol import PROTOCOLS, measured, truth_of
+from cine_scores import score_slice, summary
 from common import machine
+from contours import PoolAreas, area_errors, pool_area, read_contours
 
 import kfine
 from kfine.errors import KfineError, ModelError, ResourceError
-from kfine.evaluation.cine import score_slice, summary
-from kfine.evaluation.contours import PoolAreas, area_errors, pool_area, read_contours
-from kfine.evaluation.json_values import json_ready
 from kfine.evaluation.perceptual import feature_distance, lpips_distance
-from kfine.evaluation.protocol import PROTOCOLS, measured, truth_of
 from kfine.evaluation.temporal import check_same_times
+from kfine.text import json_ready
 
 # SPACE+TIME is a baseline, any other name a method of its own.
 BASELINES = tuple(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import kfine
-from kfine.benchmark.machine import machine
+from kfine.benchmark.meter import machine
 from kfine.benchmark.truths import spread_slices, take
 from kfine.image import Image
-from kfine.training.data.volumes import find_volumes, subject_of
+from kfine.io.discovery import find_volumes, subject_of
 
 __all__ = ["VALIDATION", "machine", "references"]
 

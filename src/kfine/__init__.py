@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kfine._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from kfine.degradation.kspace import degrade
     from kfine.image import Image
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from kfine.models.checkpoint import load_model
     from kfine.restoration.restore import Restoration, restore
 
-__version__ = "0.1.0"
 __all__ = ["Image", "Restoration", "degrade", "load_model", "read", "restore", "write"]
 
 # Loaded on first use: `import kfine` must not pay for torch.

@@ -1,9 +1,22 @@
-"""What can go wrong for a user, and the exit code that says so.
+"""Errors for the user, and their exit codes.
 
 Every message is one line: what was expected, what came, what to do.
 """
 
 from __future__ import annotations
+
+SOME_FAILED = 3
+EXIT_CODES = {
+    0: "done",
+    1: "a fault of kfine itself",
+    2: "usage: the call is wrong",
+    SOME_FAILED: "batch, benchmark: some cases failed, the others are done",
+    4: "bad input",
+    5: "model: missing, damaged or foreign",
+    6: "resources: memory, disk, device or an optional package",
+    130: "interrupted (143: terminated): nothing half-written",
+}
+TRACEBACK = "KFINE_TRACEBACK"
 
 
 class KfineError(Exception):
@@ -34,3 +47,39 @@ class ResourceError(KfineError):
     """The machine lacks memory, disk, a device or an optional package."""
 
     exit_code = 6
+
+
+class Terminated(BaseException):
+    """The process was asked to end by signal `number`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def verdict(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the message for what ended a command."""
+    if isinstance(error, KfineError):
+        return error.exit_code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted; nothing half-written"
+    if isinstance(error, Terminated):
+        return 128 + error.number, "terminated; nothing half-written"
+    if hasattr(error, "format_message"):  # click's usage errors, wherever this version of typer keeps them
+        context = getattr(error, "ctx", None)
+        help_of = context.command_path if context else "kfine"
+        return 2, f"{error.format_message().rstrip('. ')} (see {help_of} --help)"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+        return 6, "out of memory on the device; use --device cpu or fewer --samples"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return (
+            6,
+            "out of memory; restore fewer slices at a time with --slices A:B, or ask for fewer --samples",
+        )
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return 6, f"{where}the system refuses to go on ({error.strerror or type(error).__name__})"
+    return 1, (
+        f"unexpected {type(error).__name__}: {error}; a fault of kfine: please report it, "
+        f"{TRACEBACK}=1 in the environment shows where"
+    )

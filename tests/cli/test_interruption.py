@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from kfine.files.signals import Terminated, end_on_signals, uninterrupted
+from kfine.errors import Terminated
+from kfine.files.signals import end_on_signals, uninterrupted
 
 # A restoration that would take hours says "ready" when it is in the middle of the work ...
 WORKING = """

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from kfine.errors import ResourceError, UsageError
-from kfine.files.outputs import check_inputs_kept, check_outputs, made_folder, staged
+from kfine.files.staging import check_inputs_kept, check_outputs, made_folder, staged
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def test_a_move_that_fails_puts_everything_back(paths, tmp_path, monkeypatch, fa
     def no_links(*_, **__):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("kfine.files.outputs.os.replace", refuse)
+    monkeypatch.setattr("kfine.files.staging.os.replace", refuse)
     if not links:
-        monkeypatch.setattr("kfine.files.outputs.os.link", no_links)
+        monkeypatch.setattr("kfine.files.staging.os.link", no_links)
 
     def work():
         with staged(paths, overwrite=True, obsolete=[stale]) as places:

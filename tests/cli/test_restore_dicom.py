@@ -164,7 +164,7 @@ def test_a_move_that_fails_brings_the_former_folder_back(command, scan, tmp_path
             raise OSError(5, "Input/output error", str(source), None, str(target))
         replace(source, target)
 
-    monkeypatch.setattr("kfine.files.outputs.os.replace", refuse)
+    monkeypatch.setattr("kfine.files.staging.os.replace", refuse)
     assert command(*call, "--matrix", "18x24").code == 2  # both sizes
     assert command(*call[:4], "--matrix", "18x24", "--method", "bicubic", "--overwrite").code == 6
     assert files() == before

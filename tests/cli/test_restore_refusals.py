@@ -210,7 +210,7 @@ def test_a_folder_that_takes_no_files_is_noticed_before_the_work(command, low, m
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("kfine.files.outputs.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("kfine.files.staging.tempfile.TemporaryFile", refuse)
     monkeypatch.setattr("kfine.io.read", lambda *_, **__: pytest.fail("worked before it looked"))
     done = command("restore", low, "--scale", 2, "--method", "bicubic")
     assert (done.code, "Permission denied" in done.err) == (6, True)

@@ -7,15 +7,14 @@ import sys
 import pytest
 
 from kfine.files import locks
-from kfine.files.outputs import staged
-from kfine.files.staging import BEFORE, OBSOLETE, claim_of, clear_stages
+from kfine.files.staging import BEFORE, OBSOLETE, claim_of, clear_stages, staged
 
 pytestmark = pytest.mark.skipif(locks.flock is None, reason="a system without flock: nothing is cleared")
 # Killed in the middle of its moves, with the old folder out of the way and the new one not yet there.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import kfine.files.outputs as outputs
+import kfine.files.staging as outputs
 replace, stop = os.replace, int(sys.argv[2])
 def die(*arguments):
     global stop

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kfine.image import Image, Source
-from kfine.viz.orientation import View, view_of, view_of_image
+from kfine.viz.view import View, view_of, view_of_image
 
 # World positions of marks in one patient: right and left, front and back, top and bottom.
 MARKS = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kfine.files.atomic import atomic_file
-from kfine.files.folder import atomic_folder, folder_to_disk
+from kfine.files.staging import atomic_folder, folder_to_disk
 
 
 def test_systems_that_open_no_folders_and_flush_only_what_is_writable(
@@ -75,7 +75,7 @@ def test_what_a_killed_process_moved_away_comes_back(tmp_path: Path, moved: int)
     code = f"""
 import os, signal
 from pathlib import Path
-from kfine.files.folder import atomic_folder
+from kfine.files.staging import atomic_folder
 rename, calls = os.replace, []
 def killed(source, target):
     if len(calls) == {moved}:

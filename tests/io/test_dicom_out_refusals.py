@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_what_was_there(
 
 
 @pytest.mark.parametrize(
-    "where", ["kfine.io.dicom.derived.writer._encoded", "kfine.files.folder.folder_to_disk"]
+    "where", ["kfine.io.dicom.derived.writer._encoded", "kfine.files.staging.folder_to_disk"]
 )
 def test_an_interruption_leaves_nothing(
     tmp_path: Path, case: Made, monkeypatch: pytest.MonkeyPatch, where: str

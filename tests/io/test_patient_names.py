@@ -5,8 +5,7 @@ import unicodedata
 import pytest
 from pydicom.dataset import Dataset
 
-from kfine.io.dicom.patient_names import patient_words, tells
-from kfine.io.dicom.privacy import Discretion
+from kfine.io.dicom.privacy import Discretion, patient_words, tells
 
 
 def header(name: str, number: str = "70011") -> Dataset:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kfine.errors import InputError
-from kfine.methods.cine_guide import guide
+from kfine.methods.guide import guide
 from kfine.methods.optical_flow import flow_interpolated
 from kfine.operators.kspace import KSpaceCrop
 from tests.conftest import phantom

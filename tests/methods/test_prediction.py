@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kfine.methods.prediction import predict
+from kfine.methods.vdm import predict
 from kfine.networks.vdm import VDM
 
 

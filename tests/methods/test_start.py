@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kfine.methods.start import LARGEST, SMALLEST, start_sigma
+from kfine.methods.vdm import LARGEST, SMALLEST, start_sigma
 from kfine.operators.fourier import centre_crop
 
 

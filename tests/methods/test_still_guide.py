@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from kfine.methods.base import Draws
-from kfine.methods.ldm_regression import LDMRegression
-from kfine.methods.one_frame import OneFrame
-from kfine.methods.still_guide import still_guide, turned_guide
+from kfine.methods.frame_by_frame import OneFrame
+from kfine.methods.guide import still_guide, turned_guide
+from kfine.methods.regression import LDMRegression
 from kfine.networks.still_ldm import StillLDM
 from kfine.operators.kspace import KSpaceCrop
 

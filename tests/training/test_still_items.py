@@ -12,8 +12,7 @@ from kfine.intensity import Scaling
 from kfine.io import read
 from kfine.training.data.degradation import Degradation
 from kfine.training.data.patches import flat, seen_at
-from kfine.training.data.still_patches import StillDataset
-from kfine.training.data.stills import find_stills
+from kfine.training.data.stills import StillDataset, find_stills
 from kfine.training.losses.patch_projection import low_pass
 from kfine.training.still_config import StillDataConfig
 from kfine.training.tasks.stage import supply_of

@@ -13,6 +13,7 @@ import torch
 
 import kfine
 from kfine.errors import InputError, ModelError, UsageError
+from kfine.io.discovery import find_volumes, subject_of
 from kfine.models.checkpoint import load_model, packaged_models, read_tensors
 from kfine.training.cine_config import (
     CineLDMTrainingConfig,
@@ -26,9 +27,9 @@ from kfine.training.config import (
     TrainingConfig,
     read_training_config,
 )
-from kfine.training.data.volumes import PatchDataset, at_voxel_size, find_volumes, split_volumes, subject_of
-from kfine.training.log import Log
+from kfine.training.data.volumes import PatchDataset, at_voxel_size, split_volumes
 from kfine.training.loop import Devices, train
+from kfine.training.reports import Log
 from kfine.training.still_config import (
     AutoencoderTrainingConfig,
     SRGANTrainingConfig,

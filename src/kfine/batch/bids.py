@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import kfine
-from kfine.batch.cases import RESULT, Case, Search, matches, printable
+from kfine._version import __version__
+from kfine.batch.cases import RESULT, Case, Search, matches
 from kfine.errors import InputError, UsageError
 from kfine.files.walk import files_below
+from kfine.text import printable
 
 VERSION = "1.10.0"
 DESCRIPTION = "dataset_description.json"
@@ -204,7 +205,7 @@ def derivative_description(top: Path, out: Path) -> dict[str, Any]:
         "GeneratedBy": [
             {
                 "Name": "kfine",
-                "Version": kfine.__version__,
+                "Version": __version__,
                 "Description": "super-resolution of MR images with diffusion models; each image's JSON file has the "
                 "model and the options under kfine",
             }

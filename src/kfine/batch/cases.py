@@ -60,15 +60,6 @@ class Search:
         self.cases = list(first.values())
 
 
-def printable(path: PurePosixPath | str) -> str:
-    """Return a path on one line, without what a terminal would obey or cannot show.
-
-    >>> printable("a/b\\x1b[31m.nii")
-    'a/b?[31m.nii'
-    """
-    return "".join(c if c.isprintable() else "?" for c in str(path))
-
-
 def matches(label: str, only: Sequence[str]) -> bool:
     """Return whether a label matches one of the patterns, or there are none."""
     return not only or any(fnmatchcase(label, pattern) for pattern in only)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from kfine.batch.cases import RESULT, Case, Search, matches, printable
+from kfine.batch.cases import RESULT, Case, Search, matches
 from kfine.errors import InputError, KfineError
 from kfine.files.names import stem_of
 from kfine.files.walk import files_below
@@ -20,7 +20,7 @@ from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import is_derived
 from kfine.io.nifti.marker import says_restored
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
-from kfine.text import clean_text
+from kfine.text import clean_text, printable
 
 
 @dataclass(frozen=True)

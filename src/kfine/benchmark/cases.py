@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from kfine.benchmark.competitors import Competitor, Outcome, code_of
 from kfine.benchmark.degradations import Degradation, degraded
-from kfine.benchmark.machine import machine
-from kfine.benchmark.meter import metered
+from kfine.benchmark.meter import machine, metered
 from kfine.benchmark.scoring import METRICS, as_array, score
 from kfine.benchmark.truths import Truth
 from kfine.errors import InputError, ResourceError

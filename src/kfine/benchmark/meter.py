@@ -1,14 +1,19 @@
-"""Time and memory of a piece of work."""
+"""Time, memory and machine of a piece of work."""
 
 from __future__ import annotations
 
 import ctypes
 import math
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+
+from kfine._version import __version__
 
 _PROCESS = Path("/proc/self")
 _MIB = 2**20
@@ -68,3 +73,20 @@ def _resident(field: str) -> float:
     except OSError:
         return math.nan
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), math.nan)
+
+
+def machine() -> str:
+    """Return the versions, the threads and the processor."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"kfine {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{platform.machine()}, {_processor()}{gpu}"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-import kfine
+from kfine._version import __version__
 from kfine.acquisition.grid import Matrix
 from kfine.benchmark import degradations as known
 from kfine.benchmark import poster
 from kfine.benchmark.cases import Case, make_case
 from kfine.benchmark.competitors import Competitor, Packaged, chosen, seen_in_training
-from kfine.benchmark.machine import machine
+from kfine.benchmark.meter import machine
 from kfine.benchmark.report.page import page
 from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual
@@ -194,7 +194,7 @@ def _about(
         "seed": seed,
         "methods": {each.name: dict(each.settings) for each in competitors},
         "software": {
-            "kfine": kfine.__version__,
+            "kfine": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),

@@ -18,8 +18,8 @@ from kfine.io import read
 from kfine.io.dicom.header import read_file
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import read_series
+from kfine.io.discovery import subject_of
 from kfine.io.reading import kind_of, reading_errors
-from kfine.training.data.volumes import subject_of
 
 _DERIVATIVES = "derivatives"
 _LISTED = 5  # of the images left out for one reason

@@ -13,8 +13,8 @@ from kfine.benchmark.results import Record, Results
 from kfine.benchmark.scoring import METRICS
 from kfine.benchmark.statistics import LEVEL
 from kfine.benchmark.verdicts import wins
-from kfine.evaluation.json_values import json_ready
 from kfine.evaluation.rings import frequencies
+from kfine.text import json_ready
 
 _FIRST = ("degradation", "subject", "volume", "slice", "method")
 _LAST = ("seconds_a_slice", "memory_mib")

@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from kfine.cli import EXIT_CODES
 from kfine.cli.batch import batch
 from kfine.cli.benchmark import benchmark
 from kfine.cli.demo import demo
 from kfine.cli.evaluate import degrade, evaluate
-from kfine.cli.info import info, models
+from kfine.cli.info import info
+from kfine.cli.models import models
 from kfine.cli.parameters import FLAG
 from kfine.cli.restore import restore
 from kfine.cli.train import train_app
+from kfine.errors import EXIT_CODES
 
 _CODES = "\n".join(f"  {code:3} {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -37,7 +38,7 @@ app.add_typer(train_app, name="train")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from kfine import __version__
+        from kfine._version import __version__
 
         typer.echo(f"kfine {__version__}")
         raise typer.Exit

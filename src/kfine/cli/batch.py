@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kfine.cli import SOME_FAILED, parsers
+from kfine.cli import parsers
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet
 from kfine.cli.restore_options import Asked
 from kfine.cli.takes import takes
-from kfine.errors import InputError, UsageError
-from kfine.files.outputs import check_outputs, made_folder
+from kfine.errors import SOME_FAILED, InputError, UsageError
+from kfine.files.staging import check_outputs, made_folder
 
 if TYPE_CHECKING:
     from kfine.batch.cases import Search

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kfine
+from kfine._version import __version__
 from kfine.batch.bids import BidsName, resolution_label
-from kfine.batch.cases import Case, printable
+from kfine.batch.cases import Case
 from kfine.batch.sidecars import bids_sidecar, said_to_be_stripped
 from kfine.batch.stamps import (
     State,
@@ -24,20 +24,20 @@ from kfine.batch.stamps import (
     text_digest,
 )
 from kfine.cli.case import Given, restore_case
-from kfine.cli.console import Bar, json_text, literal, plain_warnings
+from kfine.cli.console import Bar, plain_warnings
 from kfine.cli.preflight import study_of_files
 from kfine.cli.restore_options import Asked
 from kfine.cli.restored import RestorationFiles, Sidecars, summary
-from kfine.errors import InputError, UsageError
+from kfine.errors import InputError, UsageError, verdict
 from kfine.files.locks import held
-from kfine.files.outputs import made_folder
-from kfine.files.staging import claim_of
+from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
 from kfine.io.dicom.header import DicomFile, read_file
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import read_series
 from kfine.io.reading import NPY, RAW, kind_of, reading_errors
 from kfine.models.checkpoint import Model
+from kfine.text import json_text, literal, printable
 
 if TYPE_CHECKING:
     from kfine.image import Image
@@ -107,7 +107,7 @@ class Plan:
         model = self.asked.model
         return digest_of_json(
             {
-                "kfine": kfine.__version__,
+                "kfine": __version__,
                 "case": case.label,
                 "input": input_digest(case.paths),
                 "model": model_digest(model if isinstance(model, Model) else None),
@@ -157,7 +157,6 @@ class Worker:
 
         Only what ends the whole batch is raised.
         """
-        from kfine.cli import verdict
 
         began, clean = time.perf_counter(), self.plan.discretion.clean
         notes: list[str] = []

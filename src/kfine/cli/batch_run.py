@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import kfine
+from kfine._version import __version__
 from kfine.batch.cases import Case, Search
 from kfine.cli.batch_case import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
-from kfine.cli.console import bars, err, json_text, literal
+from kfine.cli.console import bars, err
 from kfine.errors import UsageError
-from kfine.evaluation.json_values import json_ready
-from kfine.files.outputs import check_outputs, staged
-from kfine.files.staging import clear_stages
+from kfine.files.staging import check_outputs, clear_stages, staged
 from kfine.models.checkpoint import Model
 from kfine.restoration.restore import NOTICE
+from kfine.text import json_ready, json_text, literal
 
 _KIND = "kfine batch"
 _LISTED = 10  # failures, in the summary
@@ -130,7 +129,7 @@ class Run:
         named = {"name": model.name, "sha256": model.digest} if isinstance(model, Model) else None
         return {
             "report": _KIND,
-            "kfine": kfine.__version__,
+            "kfine": __version__,
             "asked": asked
             | {name: getattr(self.plan, name) for name in ("dicom", "bids", "coil_axis", "combine")}
             | {"model": named},

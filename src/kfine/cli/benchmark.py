@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from kfine.cli import SOME_FAILED, parsers
-from kfine.cli.console import err, literal, plain_warnings, progress, say
+from kfine.cli import parsers
+from kfine.cli.console import err, plain_warnings, progress, say
 from kfine.cli.parameters import MACHINE, MODEL, OUTPUT, Overwrite, Quiet
-from kfine.files.outputs import made_folder
+from kfine.errors import SOME_FAILED
+from kfine.files.staging import made_folder
+from kfine.text import literal
 
 
 def benchmark(

@@ -12,7 +12,7 @@ from kfine.cli.console import Bar
 from kfine.cli.preflight import check_drawable, check_original, check_room, study_of
 from kfine.cli.restore_options import Asked
 from kfine.cli.restored import RestorationFiles, Sidecars, write_restoration
-from kfine.files.outputs import check_outputs
+from kfine.files.staging import check_outputs
 
 if TYPE_CHECKING:
     from kfine.image import Image

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,20 +18,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from kfine.text import literal, to_json
+
 # No emoji: ":file:" in a name is a name.
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-
-
-def literal(text: object) -> str:
-    """Return `text` as one line that a terminal shows as it is: what cannot be printed becomes "?".
-
-    >>> literal("scan\\x1b[31m\\n.nii")
-    'scan?[31m?.nii'
-    """
-    kept = "".join(c if c.isprintable() else "?" for c in str(text))
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return kept.encode(encoding, "replace").decode(encoding)
 
 
 def say(*lines: object) -> None:
@@ -45,16 +34,6 @@ def say(*lines: object) -> None:
 def say_json(value: Any) -> None:
     """Print `value` as JSON on stdout."""
     out.print(to_json(value), markup=False)
-
-
-def to_json(value: Any) -> str:
-    """Return `value` as strict, indented JSON."""
-    return json.dumps(value, indent=2, allow_nan=False)
-
-
-def json_text(value: Any) -> str:
-    """Return what a JSON file of `value` holds."""
-    return to_json(value) + "\n"
 
 
 class Bar:

@@ -12,7 +12,7 @@ import typer
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.parameters import OUTPUT, Overwrite, Quiet
 from kfine.cli.restored import RestorationFiles, summary, write_restoration
-from kfine.files.outputs import check_outputs, made_folder
+from kfine.files.staging import check_outputs, made_folder
 
 if TYPE_CHECKING:
     from kfine.image import Image

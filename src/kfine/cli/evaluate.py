@@ -9,10 +9,11 @@ import typer
 
 import kfine
 from kfine.cli import parsers
-from kfine.cli.console import err, json_text, literal, out, plain_warnings, say, say_json
+from kfine.cli.console import err, out, plain_warnings, say, say_json
 from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
 from kfine.files.names import stem_of
-from kfine.files.outputs import check_inputs_kept, check_outputs, staged
+from kfine.files.staging import check_inputs_kept, check_outputs, staged
+from kfine.text import json_text, literal
 
 if TYPE_CHECKING:
     from kfine.evaluation.foreground import Mask

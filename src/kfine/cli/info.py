@@ -1,4 +1,4 @@
-"""kfine info and kfine models: what a file is, what this machine has, which models there are."""
+"""kfine info: an image, or this machine and installation."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kfine.cli.console import literal, out, plain_warnings, say, say_json
-from kfine.cli.parameters import FLAG, CoilAxis, Combine, Series
+from kfine.cli.console import out, plain_warnings, say_json
+from kfine.cli.parameters import AsJson, CoilAxis, Combine, Series
+from kfine.text import literal
 
 if TYPE_CHECKING:
     from kfine.image import Image
 
-AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of a table.")]
 _ROUNDED = 1.5e-3  # s: spacings that differ by less are even, in whole milliseconds
 
 
@@ -61,35 +61,6 @@ def info(
     out.print(table)
 
 
-def models(as_json: AsJson = False) -> None:
-    """List the packaged models, to be named by --model."""
-    from kfine.models.checkpoint import PACKAGED, packaged_models, read_config
-
-    configs = {name: read_config(PACKAGED / name) for name in packaged_models()}
-    if as_json:
-        say_json(configs)
-        return
-    if not configs:
-        say("no packaged models; kfine train vdm makes one, --model FOLDER uses it")
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("model", "method", "trained on", "ranges", "weights"):
-        table.add_column(column, overflow="fold")
-    for name, config in configs.items():
-        weights = PACKAGED / name / "model.safetensors"
-        size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.is_file() else "missing"
-        cells = (name, config["method"], config.get("trained_on", ""), _ranges(name, config), size)
-        table.add_row(*(Text(literal(cell)) for cell in cells))
-    out.print(table)
-
-
-def _ranges(name: str, config: dict[str, Any]) -> str:
-    """Return in words what a model was trained on, as far as its config.json says."""
-    from kfine.models.domain import Ranges
-
-    return ", ".join(Ranges.of(name, config).words().values())
-
-
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(part)}" for key, part in value.items())
@@ -103,7 +74,7 @@ def _machine() -> dict[str, Any]:
 
     import torch
 
-    from kfine import __version__
+    from kfine._version import __version__
     from kfine.models.checkpoint import packaged_models
     from kfine.models.devices import choose_device, choose_precision
 

@@ -90,3 +90,4 @@ Features = Annotated[
         "perceptual loss; none if left out.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of a table.")]

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfine.cli import parsers
+from kfine.cli.restore_options import NIFTI_LONGEST, Asked
 from kfine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from kfine.cli.restore_options import Asked
     from kfine.image import Image
     from kfine.io.dicom.derived.source import SourceSeries
     from kfine.io.dicom.header import DicomFile
     from kfine.models.checkpoint import Model
 
-NIFTI_LONGEST = 32767
 _SOME_NOISE = 0.01
 # Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
 # networks of cines, which see a whole slice, keep of it.

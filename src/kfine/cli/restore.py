@@ -15,7 +15,7 @@ from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Per
 from kfine.cli.restore_options import Asked
 from kfine.cli.restored import RestorationFiles, summary
 from kfine.cli.takes import takes
-from kfine.files.outputs import check_inputs_kept, check_outputs, check_outside
+from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
 
 
 @takes(asked=Asked.of)

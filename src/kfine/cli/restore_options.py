@@ -9,12 +9,12 @@ import typer
 
 from kfine.cli import parsers
 from kfine.cli.parameters import FLAG, MACHINE, MODEL, TIME
-from kfine.cli.preflight import NIFTI_LONGEST
 
 if TYPE_CHECKING:
     from kfine.models.checkpoint import Model
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
+NIFTI_LONGEST = 32767  # voxels along an axis
 
 Scale = Annotated[
     float | None,

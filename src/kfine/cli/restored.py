@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfine.cli import parsers
-from kfine.cli.console import json_text
-from kfine.files.outputs import staged
+from kfine.files.staging import staged
+from kfine.text import json_text
 
 if TYPE_CHECKING:
     from kfine.image import Image

@@ -13,7 +13,7 @@ import typer
 from kfine.cli.console import err, plain_warnings, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet
 from kfine.errors import InputError, UsageError
-from kfine.files.outputs import made_folder
+from kfine.files.staging import made_folder
 
 if TYPE_CHECKING:
     from kfine.training.tasks.base import Task

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.evaluation.foreground import Mask, foreground
-from kfine.evaluation.json_values import json_ready
 from kfine.evaluation.metrics import mean_of_known, mean_squared_error, mean_ssim, nrmse, psnr_of, ssim_map
 from kfine.evaluation.temporal import check_same_times, temporal_difference_error
 from kfine.geometry import Affine
 from kfine.image import Image, magnitude
+from kfine.text import json_ready
 
 FOREGROUND = "foreground (Otsu)"
 

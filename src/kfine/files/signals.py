@@ -8,16 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from kfine.errors import Terminated
+
 # SIGHUP: the terminal was closed.  Windows has none.
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class Terminated(BaseException):
-    """The process was asked to end by signal `number`."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def end_on_signals() -> None:

@@ -1,4 +1,7 @@
-"""The hidden folders that outputs wait in: one a command, and cleared by the next one if a command was killed."""
+"""Outputs that are written in hidden folders and moved into place together, or not at all.
+
+A command writes in a hidden folder beside its outputs; the next command clears what a killed one left there.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,17 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from kfine.errors import ResourceError, UsageError
+from kfine.files.atomic import names_to_disk, to_disk
 from kfine.files.locks import held
 from kfine.files.signals import uninterrupted
+from kfine.text import clean_text
 
 MOVING = ".kfine-moving"  # held while files are moved into the folder
 BEFORE = ".kfine-before"  # in a stage: what stood where the new files go, given back if they do not come
@@ -22,6 +29,164 @@ _LOCK = ".kfine-lock"  # in a stage: held as long as its process lives; says on 
 _STAGE = re.compile(r"\.kfine-[0-9a-f]{12}")
 _CLAIM = re.compile(r"\.kfine-[0-9a-f]{12}\.lock")
 _LONG = 24 * 3600  # s
+
+_IMAGE = re.compile(r"IM[0-9]{5,}\.dcm")
+
+
+def check_outputs(paths: Sequence[Path], *, overwrite: bool, folders: Sequence[Path] = ()) -> None:
+    """Raise unless all `paths` can be written: different ones, free or replaceable, in folders that take files.
+
+    Those that are in `folders` too become folders of DICOM images.
+
+    Raises:
+        UsageError: two outputs are one file; a folder is missing; a path is taken, or is no ordinary file.
+        ResourceError: a folder takes no files (permissions, read-only, full).
+    """
+    for number, path in enumerate(paths):
+        if any(_same(path, other) for other in paths[:number]):
+            raise UsageError(f"{path}: two outputs would go to this one file; choose different names")
+        try:
+            _check_place(path, overwrite=overwrite, folder=path in folders)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: not a usable file name ({_reason(error)})") from None
+    for folder in dict.fromkeys(path.parent for path in paths):
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ResourceError(f"{folder}: cannot write there ({_reason(error)})") from None
+
+
+def check_outside(folder: Path, source: Path) -> None:
+    """Raise `UsageError` if the output `folder` is the folder `source` or in it: its images would be read with it."""
+    inner, outer = Path(os.path.realpath(folder)), Path(os.path.realpath(source))
+    if inner == outer or outer in inner.parents:
+        raise UsageError(f"{folder}: lies in the input {source}; choose a folder beside it")
+
+
+def check_inputs_kept(paths: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raise `UsageError` if one of the outputs `paths` would replace an input."""
+    for path in paths:
+        if any(_same(path, source) for source in inputs):
+            raise UsageError(f"{path}: is an input and would be replaced; choose another name")
+
+
+def image_name(number: int) -> str:
+    """Return the file name of image `number`: nothing of the patient.
+
+    >>> image_name(7)
+    'IM00007.dcm'
+    """
+    return f"IM{number:05}.dcm"
+
+
+def check_folder(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `UsageError` if no folder of images can go to `path`.
+
+    An empty folder can be replaced, and with `overwrite` one that holds nothing but files named by `image_name`;
+    no other, so that a slip in a path deletes nothing.
+    """
+    name = clean_text(path.name)
+    if not path.parent.is_dir():
+        raise UsageError(f"{name}: its folder does not exist; make it first")
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir():
+        raise UsageError(f"{name}: expected a folder to write, a file or link has this name; choose another")
+    content = list(path.iterdir())
+    if content and not overwrite:
+        raise UsageError(f"{name}: exists already; add --overwrite or choose another name")
+    if not all(_IMAGE.fullmatch(file.name) and file.is_file() for file in content):
+        raise UsageError(
+            f"{name}: holds other files than the images of a former run, it is not replaced; choose another name"
+        )
+
+
+def folder_to_disk(folder: Path) -> None:
+    """Wait until the files in `folder` and their names are on disk."""
+    for file in folder.iterdir():
+        to_disk(file)
+    names_to_disk(folder)
+
+
+@contextmanager
+def staged(
+    paths: Sequence[Path],
+    *,
+    overwrite: bool = False,
+    obsolete: Sequence[Path] = (),
+    folders: Sequence[Path] = (),
+) -> Iterator[dict[Path, Path]]:
+    """Yield where to write each path first; all are moved into place at the end, or none is.
+
+    They are staged in a hidden folder beside their place, so that every move is a rename.  What stood there
+    comes back if a move fails.  Moves of several processes into one folder wait for each other.
+
+    Args:
+        paths: the files; the block writes every one of them.
+        overwrite: whether they may replace files.
+        obsolete: files of an earlier run that go when the new ones come.
+        folders: those of `paths` that are folders; they are there, empty, when the block begins.
+
+    Raises:
+        ResourceError: the system refuses (full, read-only).
+        UsageError: a file appeared in a place that was free, and `overwrite` is false.
+    """
+    parents = sorted({path.parent for path in (*paths, *obsolete)})
+    try:
+        with ExitStack() as cleaning:
+            stages = {parent: cleaning.enter_context(stage_in(parent)) for parent in parents}
+            places = {path: stages[path.parent] / path.name for path in paths}
+            for path in folders:
+                places[path].mkdir()
+            yield places
+            for place in places.values():
+                folder_to_disk(place) if place.is_dir() else to_disk(place)
+            with ExitStack() as alone:
+                for parent in parents:
+                    alone.enter_context(held(parent / MOVING))
+                with uninterrupted():
+                    for path in paths:
+                        _check_place(path, overwrite=overwrite, folder=path in folders)
+                    _move(places, obsolete, stages=stages)
+                    for parent in parents:
+                        names_to_disk(parent)
+    except OSError as error:
+        named = error.filename2 or error.filename or paths[0]
+        raise ResourceError(f"{Path(named).name}: cannot be written ({_reason(error)})") from error
+
+
+@contextmanager
+def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a hidden folder that moves to `path` when the block ends, and goes away when it raises.
+
+    Raises:
+        UsageError: see `check_folder`.
+        ResourceError: the disk is full or the folder is read-only.
+    """
+    clear_stages(path.parent)  # what a killed process had moved out of the way comes back before the check
+    check_folder(path, overwrite=overwrite)
+    with staged([path], overwrite=overwrite, folders=[path]) as places:
+        yield places[path]
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` and its parents if needed; those made go again when the block fails and leaves them empty."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{folder}: expected a folder, a file has this name; choose another") from None
+    except OSError as error:
+        raise ResourceError(f"{folder}: cannot be made ({_reason(error)})") from None
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 @contextmanager
@@ -98,3 +263,61 @@ def _elsewhere(lock: Path) -> bool:
         return False
     old = time.time() - lock.stat().st_mtime > _LONG
     return not old and lock.read_text("utf-8") not in ("", socket.gethostname())
+
+
+def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, stages: dict[Path, Path]) -> None:
+    """Move everything into place; put everything back if one move fails."""
+    moved: list[Path] = []
+    names = {path: BEFORE for path in places} | {path: OBSOLETE for path in obsolete}
+    kept = {
+        path: stages[path.parent] / name / path.name for path, name in names.items() if os.path.lexists(path)
+    }
+    try:
+        for path, backup in kept.items():
+            backup.parent.mkdir(exist_ok=True)
+            _keep(path, backup)
+        for path, place in places.items():
+            os.replace(place, path)
+            moved.append(path)
+        for path in obsolete:
+            path.unlink(missing_ok=True)
+    except BaseException:
+        for path in moved:
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path, backup in kept.items():
+            if os.path.lexists(backup):
+                with suppress(OSError):
+                    os.replace(backup, path)
+        raise
+
+
+def _keep(path: Path, backup: Path) -> None:
+    """Give the file at `path` a second name, so that it never vanishes; a folder, or without links: move it."""
+    try:
+        os.link(path, backup, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        os.replace(path, backup)
+
+
+def _check_place(path: Path, *, overwrite: bool, folder: bool = False) -> None:
+    if folder:
+        check_folder(path, overwrite=overwrite)
+        return
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: its folder does not exist; make it first")
+    if path.is_dir():
+        raise UsageError(f"{path}: expected a file name, it is a folder")
+    if os.path.lexists(path):
+        if not overwrite:
+            raise UsageError(f"{path}: exists already; add --overwrite or choose another name")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path}: expected an ordinary file to replace, it is a device or pipe")
+
+
+def _same(path: Path, other: Path) -> bool:
+    return os.path.normcase(os.path.realpath(path)) == os.path.normcase(os.path.realpath(other))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

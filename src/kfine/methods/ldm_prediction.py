@@ -10,8 +10,7 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
-from kfine.methods.cine_guide import guide
-from kfine.methods.still_guide import still_guide, turned_guide
+from kfine.methods.guide import guide, still_guide, turned_guide
 from kfine.methods.time_interpolation import interpolated, linear
 from kfine.methods.vdm import lowered
 from kfine.networks.residual_ldm import ResidualLDM

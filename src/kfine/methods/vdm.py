@@ -1,11 +1,14 @@
-"""Method vdm: samples of a learned prior of high-resolution images that never contradict the measured k-space.
+"""Method vdm: samples of a learned prior of high-resolution images, consistent with the measured k-space.
 
 Jiang, Gao and Sun, ISMRM 2023, 0163.  One unconditional model serves every low resolution.
+
+Late start: the noise of the start must cover the difference between the zero-filled image and the true one, and no
+more: less keeps blur, more discards what is known (Chung et al., Come-Closer-Diffuse-Faster, CVPR 2022).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -13,13 +16,159 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kfine.diffusion.samplers import Denoiser
+from kfine.diffusion.guidance import consistent, measured_state, noise_aware
+from kfine.diffusion.noise import SeededNoise
+from kfine.diffusion.samplers import SAMPLERS, Denoiser
 from kfine.diffusion.schedules import learned, uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.methods.prediction import predict
-from kfine.methods.sampling import Guidance, sample_planes
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
+
+SMALLEST, LARGEST = 0.02, 1.0
+
+
+def start_sigma(power: Tensor, high: tuple[int, int], factor: float) -> float:
+    """Return `factor` times the root mean square of the unmeasured signal, between `SMALLEST` and `LARGEST`.
+
+    That signal is extrapolated: MR spectra fall as a power of the spatial frequency, so log power against log
+    frequency is fitted by a straight line over the outer part of the measured block and summed over the rest of
+    the fine grid.
+
+    Args:
+        power: mean of |y|^2 over the planes, (rows, columns) of the measured block, in squared model units.
+        high: (rows, columns) of the fine grid.
+        factor: dimensionless.
+    """
+    low, power = power.shape, power.double()
+    frequency = _radius((low[0], low[1]))
+    outer = (frequency > 0.3 * frequency.max()) & (power > 0)
+    if int(outer.sum()) < 8:
+        return LARGEST
+    slope, level = _line(frequency[outer].log(), power[outer].log())
+    everywhere = _radius(high)
+    (row, rows), (column, columns) = ((big // 2 - n // 2, n) for big, n in zip(high, low, strict=True))
+    block = everywhere[row : row + rows, column : column + columns]
+    block[power > 0] = torch.inf  # where nothing is, nothing was measured
+    # exp of a mean of logarithms is below the mean: by exp(-0.5772) for one plane's exponential |k|^2, less for many.
+    missing = torch.exp(level + slope.clamp_max(-1) * everywhere.log()).sum()
+    return min(max(factor * float((missing / everywhere.numel()).sqrt()), SMALLEST), LARGEST)
+
+
+def _radius(matrix: tuple[int, int]) -> Tensor:
+    rows, columns = (torch.arange(n, dtype=torch.float64) - n // 2 for n in matrix)
+    return torch.hypot(rows[:, None], columns[None, :]).clamp_min(0.5)
+
+
+def _line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    centred = x - x.mean()
+    slope = (centred * y).sum() / centred.square().sum().clamp_min(1e-12)
+    return slope, y.mean() - slope * x.mean()
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How samples are drawn and held to the measurement.
+
+    Attributes:
+        sampler: a name of `kfine.diffusion.samplers.SAMPLERS`.
+        strength: lambda of the abstract, 0 (the measurement only chooses the start) to 1 (never contradicted).
+        noise: standard deviation of the measurement's noise in model units; 0 for exact agreement.
+        prior_std: standard deviation of a pixel of the prior in model units, for `noise` > 0.
+        state: whether the measurement replaces the state (the abstract's rule) also at strength 1.
+    """
+
+    sampler: str = "dpm-solver-2m"
+    strength: float = 1.0
+    noise: float = 0.0
+    prior_std: float = 0.5
+    state: bool = False
+
+
+def sample_planes(
+    denoiser: Denoiser,
+    operator: KSpaceCrop,
+    y: Tensor,
+    *,
+    sigmas: Tensor,
+    guidance: Guidance,
+    seeds: Sequence[Sequence[int]],
+    from_noise: bool = False,
+    on_step: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Draw one sample of x given y for each plane of the batch.
+
+    Args:
+        denoiser: (x_sigma, sigma) -> x for x (batch, *operator.high) in model units.
+        operator: A.
+        y: measurements (batch, *operator.low), complex, in model units.
+        sigmas: the schedule; its first value is where sampling starts.
+        guidance: sampler, strength and noise.
+        seeds: the integers that name each plane's noise, one sequence a plane; the last one is the sample's number
+            (see `SeededNoise`, with pairs).
+        from_noise: start from pure noise instead of the zero-filled image plus noise.
+        on_step: called after every evaluation of the denoiser.
+
+    Returns:
+        (batch, *operator.high), real when the operator's domain is.  At strength 1 without noise each sample
+        reproduces its y to floating-point accuracy.
+    """
+    noise = SeededNoise(seeds, pairs=True)
+
+    def counted(x: Tensor, sigma: Tensor) -> Tensor:
+        denoised = denoiser(x, sigma)
+        on_step()
+        return denoised
+
+    exact = guidance.strength == 1 and guidance.noise == 0
+    guided: Denoiser = counted
+    if exact:
+        guided = consistent(counted, operator, y)
+    elif guidance.strength == 1:
+        guided = noise_aware(counted, operator, y, noise_std=guidance.noise, prior_std=guidance.prior_std)
+    correct = None
+    if guidance.strength > 0 and (guidance.state or guidance.strength < 1):
+        correct = measured_state(operator, y, weight=guidance.strength, noise=noise)
+    zero_filled = operator.pseudo_inverse(y)
+    origin = torch.zeros_like(zero_filled) if from_noise else zero_filled
+    start = origin + sigmas[0] * noise(origin)
+    x = SAMPLERS[guidance.sampler](guided, start, sigmas, noise=noise, correct=correct)
+    return operator.project_in_double(x, y) if exact else x
+
+
+# Mirroring too would double the time for a seventh of the gain.
+TURNS = (0, 1, 2, 3)
+
+
+def predict(
+    network: VDM,
+    scan: Tensor,
+    *,
+    turned: bool,
+    at_once: int,
+    run: Callable[[Callable[..., Tensor]], Callable[..., Tensor]],
+) -> Tensor:
+    """Return the condition that diffusion starts from, of the shape of `scan` (plane, 1, row, column), model units.
+
+    A turned scan is as likely as the scan itself, but the network does not answer it exactly alike: the mean of the
+    answers, turned back, is nearer to the truth (Timofte, Rothe and Van Gool, Seven Ways to
+    Improve Example-Based Single Image Super Resolution, CVPR 2016).
+
+    Args:
+        network: in evaluation mode.
+        scan: zero-filled images.
+        turned: whether to average over the four quarter turns; else one evaluation.
+        at_once: greatest number of planes the network sees in one call.
+        run: gives the network its precision.
+    """
+    if network.predictor is None:
+        return scan
+    estimate = run(network.condition)
+    turns = TURNS if turned else TURNS[:1]
+    planes = []
+    for part in scan.split(at_once):
+        answers = [torch.rot90(estimate(torch.rot90(part, n, (-2, -1))), -n, (-2, -1)) for n in turns]
+        planes.append(torch.stack(answers).mean(0))
+    return torch.cat(planes)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-import kfine
+from kfine._version import __version__
 from kfine.acquisition.grid import Matrix, high_matrix, show
 from kfine.acquisition.scan import Scan, timing_of_image
 from kfine.acquisition.zero_fill import measured_block, without_filling
@@ -222,7 +222,7 @@ def _provenance(
     filled_up = {"displayed": list(displayed)} if displayed != crop.low else {}
     return {
         "software": {
-            "kfine": kfine.__version__,
+            "kfine": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),

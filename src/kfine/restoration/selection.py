@@ -1,4 +1,4 @@
-"""From what a user names (method, model, options) to the method object: the only place where names are looked up."""
+"""From method, model and options as the user gives them to the method object: the only place that looks up names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
-from kfine.errors import ModelError
+from kfine.errors import ModelError, UsageError
 from kfine.methods.base import Method, PlaneMethod
 from kfine.methods.core import CoreMethod, CoreOptions
-from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, check_time_method
+from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, OneFrame, check_time_method
 from kfine.methods.interpolation import KERNELS, Interpolation
 from kfine.methods.ldm import LDMMethod, LDMOptions
-from kfine.methods.ldm_regression import LDMRegression
-from kfine.methods.one_frame import OneFrame
-from kfine.methods.regression import Regression
-from kfine.methods.vdm import VDMMethod
+from kfine.methods.regression import LDMRegression, Regression
+from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.methods.zero_filling import ZeroFilling
 from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
@@ -34,7 +32,46 @@ from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 from kfine.restoration.automatic import Facts, Packaged, pick
 from kfine.restoration.options import BASELINES, LDMS, Choice, check_use, check_values
-from kfine.restoration.vdm_selection import mean_power, vdm_options
+
+
+def vdm_options(
+    choice: Choice, own: ModelSampling, *, power: Callable[[], Tensor], operator: KSpaceCrop
+) -> VDMOptions:
+    """Return the model's own settings with the user's in their place."""
+    defaults = VDMOptions()
+    if choice.conditioned and not own.conditioned:
+        raise UsageError("conditioned: expected a model that was trained on scans, this one never saw any")
+    conditioned = own.conditioned if choice.conditioned is None else choice.conditioned
+    start = choice.start or own.start
+    if start is None and conditioned:
+        start = math.inf  # what the network sees of the scan is a better start than the zero-filled image
+    elif start is None:
+        start = start_sigma(power(), operator.high, own.start_factor)
+    guidance = Guidance(
+        sampler=choice.sampler or own.sampler or defaults.guidance.sampler,
+        strength=choice.strength,
+        # A voxel's noise in model units, spread over the finer grid's orthonormal k-space.
+        noise=2 * choice.noise * math.sqrt(math.prod(operator.high) / math.prod(operator.low)),
+    )
+    return replace(
+        defaults,
+        steps=choice.steps or own.steps or defaults.steps,
+        samples=choice.samples or own.samples or defaults.samples,
+        # The abstract's sampler brings the abstract's own rule, on the state.
+        guidance=replace(guidance, state=guidance.sampler == "ancestral"),
+        start=None if math.isinf(start) else start,
+        conditioned=conditioned,
+        turned=own.turned,
+        last=own.last or defaults.last,
+    )
+
+
+def mean_power(measurements: Iterable[Tensor]) -> Tensor:
+    """Return the mean |y|^2 of the planes that hold at least a tenth of the strongest one's signal."""
+    powers = [y.abs().square() for y in measurements]
+    signals = [float(power.sum() - power.max()) for power in powers]
+    return torch.stack([p for p, s in zip(powers, signals, strict=True) if s >= 0.1 * max(signals)]).mean(0)
+
 
 DETERMINISTIC: dict[str, PlaneMethod] = {
     "zero-filling": ZeroFilling(),

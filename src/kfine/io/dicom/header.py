@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kfine.errors import InputError
-from kfine.io.dicom.patient_names import patient_words, tells
+from kfine.io.dicom.privacy import patient_words, tells
 from kfine.text import clean_text
 
 MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"

@@ -27,7 +27,7 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
 
     Slices are sorted along the normal of the plane and frames by trigger time; `frame_times` (s) are the
     trigger times, their median over slices, and `period` (s) is the mean heart beat of a gated cine
-    (`kfine.io.dicom.frame_order`).  Times that are missing or cannot be true are warned about, not made up.  Nothing
+    (`kfine.io.dicom.timing`).  Times that are missing or cannot be true are warned about, not made up.  Nothing
     of the patient is kept: the source holds a digest and the name of the file or folder, or a stand-in for it where it
     names the patient.
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from kfine.errors import InputError
 from kfine.geometry import LPS_TO_RAS, Affine
 from kfine.io.dicom.frame import Plane
-from kfine.io.dicom.frame_order import order_frames
-from kfine.io.dicom.timing import Timing
+from kfine.io.dicom.timing import Timing, order_frames
 
 _SAME = 0.01  # mm: positions nearer than this are one, DICOM strings are rounded
 _UNEVEN = 0.01  # of the spacing

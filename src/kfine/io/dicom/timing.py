@@ -1,13 +1,16 @@
-"""When the frames of a DICOM stack were: their times after the R wave, and the heart beat they begin again with."""
+"""Times of the frames of a DICOM stack, and their order where times cannot be trusted."""
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kfine.errors import InputError
 from kfine.io.dicom.frame import Plane
 
 _BEAT = (100.0, 3000.0)  # ms: a mouse's heart, and 20 beats a minute
@@ -102,3 +105,139 @@ def _per_beat(levels: list[list[Plane]]) -> int | None:
     found = {plane.cardiac_number_of_images for level in levels for plane in level}
     only = found.pop() if len(found) == 1 else None
     return None if only is None else int(only)
+
+
+_COUNTERS = {
+    "temporal_position": "TemporalPositionIdentifier",
+    "acquisition": "AcquisitionNumber",
+    "instance": "InstanceNumber",
+}
+_LATE = 2.0  # heart beats: times beyond this do not count from the R wave
+_FAST = 2.0  # ms: nothing is measured in less; frame numbers or seconds in the place of milliseconds
+
+
+def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> Timing:
+    """Sort each slice's frames by time, in place, and return when they were.
+
+    Trigger times order the frames unless they cannot be true: absent or negative somewhere, all equal or repeated
+    within a slice, less than 2 ms apart, later than two heart beats, or against TemporalPositionIdentifier.
+    Then, with a warning, the first counter that tells the frames of each slice apart orders them
+    (TemporalPositionIdentifier, AcquisitionNumber, InstanceNumber), and the nominal heart beat gives their times
+    where it can.
+
+    Args:
+        levels: `levels[slice][frame]`, sorted in place.
+        places: how a message names each slice.
+        name: of the series, for messages.
+
+    Raises:
+        InputError: duplicates, several sets of images in one, or slices that differ in their number of frames.
+    """
+    for level, place in zip(levels, places, strict=True):
+        if len({(plane.uid, plane.index) for plane in level}) < len(level):
+            raise _duplicates(place, name)
+    if all(len(level) == 1 for level in levels):
+        return Timing()
+    _refuse_repeated_sets(levels, places, name)
+    trouble = _trouble(levels, places)
+    key = _counter(levels) if trouble else "trigger_time"
+    for level, place in zip(levels, places, strict=True):
+        values = _distinct(level, key)
+        if len(level) > 1 and (None in values or len(values) < len(level)):
+            raise _duplicates(place, name)
+        level.sort(key=lambda plane: getattr(plane, key) or 0.0)
+    _check_counts(levels, places, name)
+    if not trouble:
+        return measured_timing(levels, name=name)
+    timing = spread_timing(levels)
+    known = (
+        f"times spread evenly over the heart beat of {1000 * timing.period:.0f} ms"
+        if timing.period
+        else "their times are unknown"
+    )
+    warnings.warn(
+        f"{name}: {len(levels[0])} frames without trigger times to rely on ({trouble}): in order of "
+        f"{_COUNTERS[key]}, {known}",
+        UserWarning,
+        stacklevel=2,
+    )
+    return timing
+
+
+def _refuse_repeated_sets(levels: list[list[Plane]], places: list[str], name: str) -> None:
+    """Refuse slices where every trigger time comes equally often: no cine, but several in one series."""
+    for level, place in zip(levels, places, strict=True):
+        times = Counter(plane.trigger_time for plane in level)
+        often = set(times.values())
+        if None not in times and len(times) > 1 and len(often) == 1 and often != {1}:
+            raise InputError(
+                f"{name}: {place} has {often.pop()} images of each trigger time: duplicates or several "
+                "reconstructions in one series; separate the files"
+            )
+
+
+def _trouble(levels: list[list[Plane]], places: list[str]) -> str:
+    """Return why the trigger times cannot be true, "" if they can."""
+    missing = sum(plane.trigger_time is None for level in levels for plane in level)
+    if missing:
+        total = sum(map(len, levels))
+        return "none given" if missing == total else f"not given in {missing} of {total} images"
+    beat = nominal_beat(levels)
+    for level, place in zip(levels, places, strict=True):
+        times = [plane.trigger_time or 0.0 for plane in level]
+        span = max(times) - min(times)
+        if min(times) < 0:
+            return f"negative in {place}"
+        if len(level) > 1 and span == 0:
+            return f"all equal in {place}"
+        if len(set(times)) < len(times):
+            return f"repeated in {place}"
+        if len(level) > 1 and span < _FAST * (len(level) - 1):
+            return f"{span / (len(level) - 1):.2g} ms apart in {place}"
+        if beat is not None and max(times) > _LATE * beat:
+            return f"up to {max(times):.0f} ms in {place}, a heart beat is {beat:.0f} ms"
+        if len(_distinct(level, "temporal_position") - {None}) == len(level) and not _follows(level):
+            return f"against TemporalPositionIdentifier in {place}"
+    return ""
+
+
+def _follows(level: list[Plane]) -> bool:
+    """Return whether the trigger times rise with the temporal positions."""
+    ordered = sorted(level, key=lambda plane: plane.temporal_position or 0)
+    return all((a.trigger_time or 0) < (b.trigger_time or 0) for a, b in pairwise(ordered))
+
+
+def _counter(levels: list[list[Plane]]) -> str:
+    """Return the counter to sort by: the first unique at each slice, the last if none is.
+
+    Temporal positions that vary but repeat are taken too: then there are duplicates, to be refused.
+    """
+    for key in _COUNTERS:
+        if any(None in _distinct(level, key) for level in levels):
+            continue
+        distinct = [len(_distinct(level, key)) for level in levels]
+        unique = all(n == len(level) for n, level in zip(distinct, levels, strict=True))
+        if unique or (key == "temporal_position" and max(distinct) > 1):
+            return key
+    return "instance"
+
+
+def _distinct(level: list[Plane], key: str) -> set[float | None]:
+    return {getattr(plane, key) for plane in level}
+
+
+def _check_counts(levels: list[list[Plane]], places: list[str], name: str) -> None:
+    counts = [len(level) for level in levels]
+    usual = max(counts, key=lambda n: (counts.count(n), n))
+    for count, place in zip(counts, places, strict=True):
+        if count != usual:
+            raise InputError(
+                f"{name}: {place} has {count} frame{'s' * (count != 1)}, others have {usual}: some are missing "
+                "or duplicated; export the series again"
+            )
+
+
+def _duplicates(place: str, name: str) -> InputError:
+    return InputError(
+        f"{name}: {place} has several images of one time, or copies: duplicates; remove the copies"
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from kfine.errors import InputError
 from kfine.io.checks import check_memory
-from kfine.io.kspace.hdf5 import dataset_of, hdf5_errors, text_of
+from kfine.io.kspace.hdf5_datasets import dataset_of, hdf5_errors, text_of
 from kfine.io.kspace.mrd_header import RawHeader, read_raw_header
 from kfine.io.kspace.scan import CoilPlane, RawScan
 

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kfine.errors import InputError, KfineError, ResourceError
+from kfine.errors import InputError, ResourceError
 from kfine.io.checks import digest_of
-from kfine.io.kspace.mrd_header import LONGEST
+from kfine.io.kspace.fastmri import fastmri_scan
+from kfine.io.kspace.hdf5_datasets import has_own, hdf5_errors
+from kfine.io.kspace.ismrmrd import ismrmrd_scan
 from kfine.io.kspace.scan import RawScan
 from kfine.text import clean_text
 
@@ -37,9 +39,6 @@ def hdf5_scan(path: Path) -> Iterator[RawScan]:
 
 
 def _scan(file: Any, name: str, digest: str) -> RawScan:
-    from kfine.io.kspace.fastmri import fastmri_scan
-    from kfine.io.kspace.ismrmrd import ismrmrd_scan
-
     with hdf5_errors(name):
         if "kspace" in list(file):
             return fastmri_scan(file, name, digest)
@@ -54,60 +53,3 @@ def _scan(file: Any, name: str, digest: str) -> RawScan:
         f"{name}: expected fastMRI's dataset 'kspace' or ISMRMRD's 'dataset/data' and 'dataset/xml', got neither; "
         "convert the raw data with ismrmrd's tools"
     )
-
-
-@contextmanager
-def hdf5_errors(name: str) -> Iterator[None]:
-    """Turn what h5py raises over a damaged file into `InputError`."""
-    try:
-        yield
-    except KfineError:
-        raise
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError):
-        raise InputError(
-            f"{name}: expected a whole HDF5 file, got one that is truncated, damaged or compressed in a way that is "
-            "not installed; copy it again"
-        ) from None
-
-
-def has_own(group: Any, key: str, kind: str) -> bool:
-    """Return whether `group` itself holds `key`, which is then a "group" or "dataset", and not a link to elsewhere.
-
-    Links are looked at, not followed: h5py's `in` would open the file that an external one names.
-    """
-    import h5py
-
-    link = group.get(key, getlink=True)
-    wanted = h5py.Group if kind == "group" else h5py.Dataset
-    return isinstance(link, h5py.HardLink) and isinstance(group[key], wanted)
-
-
-def dataset_of(group: Any, key: str, name: str) -> Any:
-    """Return the dataset `key` of `group`, whose data are in this file.
-
-    Raises:
-        InputError: a link, no dataset, or one whose data are in other files.
-    """
-    if not has_own(group, key, "dataset"):
-        raise InputError(
-            f"{name}: expected a dataset {key!r}, got a group or a link to elsewhere; copy the data into the file"
-        )
-    dataset = group[key]
-    if dataset.external or dataset.is_virtual:
-        raise InputError(
-            f"{name}: expected the data of {key!r} in the file itself, got references to other files; copy them in"
-        )
-    return dataset
-
-
-def text_of(group: Any, key: str, name: str) -> bytes:
-    """Return the text in the dataset `key` of `group`; `name` is the file's, for messages.
-
-    Raises:
-        InputError: no dataset of one string in this file, or a longer one than any header.
-    """
-    dataset = dataset_of(group, key, name)
-    if dataset.size != 1 or dataset.dtype.kind not in "OS" or dataset.dtype.itemsize > LONGEST:
-        raise InputError(f"{name}: expected one text in {key!r}, got {dataset.size} of {dataset.dtype}")
-    value = dataset[()] if dataset.shape == () else dataset[:].ravel()[0]
-    return value if isinstance(value, bytes) else str(value).encode()

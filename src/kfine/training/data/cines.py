@@ -1,4 +1,8 @@
-"""Where cines for training come from: folders of DICOM or NIfTI cines and of 2-D pictures, split by subject."""
+"""Training data of cines: folders of DICOM or NIfTI cines and of pictures, split by subject, and patches of them.
+
+Item number g is a pure function of (seed, g): a run that is resumed, or spread over several processes, sees the same
+patches.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,23 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from kfine.errors import InputError
 from kfine.image import Image, Source
 from kfine.io import read
 from kfine.io.checks import check_voxels
+from kfine.io.discovery import NIFTI, find_volumes, subject_of
+from kfine.methods.guide import guide, with_facts
+from kfine.methods.time_interpolation import neighbours
+from kfine.operators.kspace import KSpaceCrop
 from kfine.training.cine_config import CineDataConfig
-from kfine.training.data.patches import seen_at
-from kfine.training.data.volumes import NIFTI, SliceRef, Volumes, find_volumes, slices_with_tissue, subject_of
+from kfine.training.data.degradation import Degradation, drawn_degradation, leaving_two, zero_filled
+from kfine.training.data.patches import Item, Planes, Rng, drawn_cut, drawn_planes, seen_at
+from kfine.training.data.volumes import Order, SliceRef, Volumes, slices_with_tissue
 
 PICTURES = (".png",)
 
@@ -127,3 +139,139 @@ def read_frames(path: Path) -> Image:
 def _slices(refs: Sequence[SliceRef]) -> list[SliceRef]:
     """Return each slice of `refs` once."""
     return [SliceRef(refs[0].path, 0, number) for number in sorted({ref.slice for ref in refs})]
+
+
+class CineDataset(Dataset[Item]):
+    """Items of `config.frames` frames; all items of a batch are clips of one kind, or stills.
+
+    Args:
+        cines: the sources.
+        config: how to cut and degrade.
+        batch: items an update.
+        seed: of everything.
+        length: number of items.
+
+    Raises:
+        InputError: neither a clip nor a still to train on.
+    """
+
+    def __init__(self, cines: Cines, config: CineDataConfig, *, batch: int, seed: int, length: int) -> None:
+        self.config, self.batch, self.seed, self.length = config, batch, seed, length
+        self.volumes = cines.volumes
+        if not cines.clips and not cines.stills:
+            raise InputError(
+                f"training data: expected cines of at least {config.frames} frames or pictures, found none"
+            )
+        circles = [slices for slices in cines.clips if self._goes_round(slices[0])]
+        self.orders = {
+            kind: Order(slices, group=self.volumes.fitting(slices[0][0].path), seed=seed)
+            for kind, slices in (("clip", cines.clips), ("circle", circles), ("still", cines.stills))
+            if slices
+        }
+        _one_opencv_thread()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, g: int) -> Item:
+        """Return item number `g`, one image for each piece."""
+        kind = self.kind_of(g)
+        rng = np.random.default_rng([self.seed, 1, g])
+        if kind == "still":
+            count = self.config.frames
+            pieces = [self._still(self.orders[kind][g * count + k], rng) for k in range(count)]
+        else:
+            pieces = [self._clip(self.orders[kind][g], rng, circle=kind == "circle")]
+        x, guides, kept, hows = zip(*pieces, strict=True)
+        return Item(
+            torch.stack(x),
+            torch.stack(guides),
+            torch.stack(kept),
+            torch.tensor([how.parts for how in hows]),
+            torch.tensor([how.exact for how in hows]),
+            kind == "circle",
+        )
+
+    def kind_of(self, g: int) -> str:
+        """Return "clip", "circle" or "still": the same for all items of a batch."""
+        first, second = np.random.default_rng([self.seed, 2, g // self.batch]).random(2)
+        if "still" in self.orders and (first < self.config.stills or len(self.orders) == 1):
+            return "still"
+        return "circle" if "circle" in self.orders and second < self.config.circles else "clip"
+
+    def _goes_round(self, ref: SliceRef) -> bool:
+        image = self.volumes.get(ref.path)[0]
+        return image.period is not None and image.frames % self.config.frames == 0
+
+    def _clip(self, ref: SliceRef, rng: Rng, *, circle: bool) -> tuple[Tensor, Tensor, Tensor, Degradation]:
+        """Return x, guide, kept and the degradation of a clip: frames in a row, or all the way round."""
+        image = self.volumes.get(ref.path)[0]
+        count, wraps = self.config.frames, image.period is not None
+        # The frames that the scan chooses from, in the order and at the distance of this item.
+        steps = np.arange(0, image.frames, image.frames // count if circle else 1)
+        line = (steps + rng.integers(image.frames)) % image.frames if wraps else steps
+        line = line[::-1] if rng.integers(2) else line
+        how = self._scan(rng, frames=len(line))
+        times = np.arange(0, len(line), how.every)
+        start = 0 if circle else int(rng.integers(len(line) if wraps else len(line) - count + 1))
+        at = (start + np.arange(count)) % len(line)
+        period = float(len(line)) if wraps else None
+        before, after, _ = neighbours(times.tolist(), at.tolist(), period)
+        # Only what lies around the frames asked for is measured; between these nothing changes.
+        used = np.unique(np.concatenate([before, after]))
+        numbers, places = np.unique(np.concatenate([at, times[used]]), return_inverse=True)
+        planes = self._planes(ref, line[numbers], rng)
+        how = how.of((planes.shape[1], planes.shape[2]))
+        x = planes[places[:count]]
+        seen = zero_filled(torch.from_numpy(planes[places[count:]]), how, rng)
+        cut = drawn_cut(x, self.config.patch, rng)
+        around = _guide(cut.around(seen), times[used].tolist(), at.tolist(), period=period, parts=how.parts)
+        kept = torch.from_numpy(np.isin(at, times))
+        return cut.inside(cut.around(torch.from_numpy(x))), cut.guide(around, images=2), kept, how
+
+    def _still(self, ref: SliceRef, rng: Rng) -> tuple[Tensor, Tensor, Tensor, Degradation]:
+        how = self._scan(rng, frames=1)
+        planes = self._planes(ref, [ref.frame], rng)
+        how = how.of((planes.shape[1], planes.shape[2]))
+        seen = zero_filled(torch.from_numpy(planes), how, rng)
+        cut = drawn_cut(planes, self.config.patch, rng)
+        x, seen = (cut.around(frames) for frames in (torch.from_numpy(planes), seen))
+        around = with_facts(seen, seen, torch.zeros_like(seen), how.parts)
+        return cut.inside(x), cut.guide(around, images=2), torch.ones(1, dtype=torch.bool), how
+
+    def _scan(self, rng: Rng, *, frames: int) -> Degradation:
+        """Return a random scan of a clip of so many `frames` that keeps two of them or more."""
+        every = leaving_two(self.config.every, frames=frames)
+        return drawn_degradation(self.config, rng, every=every, time_only=self.config.time_only)
+
+    def _planes(self, ref: SliceRef, frames: Sequence[int] | NDArray[np.intp], rng: Rng) -> Planes:
+        """Return whole frames (frame, row, column) as an item has them, see `drawn_planes`."""
+        image, scaling = self.volumes.get(ref.path)
+        planes = np.abs(image.voxels[frames, ref.slice])
+        return drawn_planes(planes, image, scaling=scaling, config=self.config, rng=rng)
+
+
+def _guide(
+    seen: Tensor,
+    times: Sequence[float],
+    at: Sequence[float],
+    *,
+    period: float | None,
+    parts: tuple[float, float],
+) -> Tensor:
+    """Return the guide of zero-filled frames (kept frame, row, column): to it, they were measured as they are."""
+    matrix = seen.shape[-2], seen.shape[-1]
+    crop = KSpaceCrop(matrix, matrix, real=True)
+    return guide(crop(seen), crop, times, at, period=period, parts=parts)
+
+
+def _one_opencv_thread() -> None:
+    """Keep OpenCV, which estimates motion, to the thread that calls it.
+
+    Its pool of threads does not live on in a forked worker process, which would wait for it for ever.
+    """
+    try:
+        import cv2
+    except ImportError:
+        return  # whoever needs it says so
+    cv2.setNumThreads(0)

@@ -32,11 +32,11 @@ from kfine.degradation.scanner import (
 )
 from kfine.errors import InputError
 from kfine.intensity import AIR, Scaling
+from kfine.io.discovery import NIFTI, find_volumes
 from kfine.networks.core import Facts, detail_unit, noise_level
 from kfine.operators.fourier import centre_crop, fft2c
 from kfine.training.core_config import CoreDataConfig, ScanConfig, SourceConfig
 from kfine.training.data.cines import PICTURES, read_frames
-from kfine.training.data.volumes import NIFTI, find_volumes
 
 Rng = np.random.Generator
 Matrix = tuple[int, int]

@@ -22,11 +22,10 @@ from kfine.errors import InputError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io import read
+from kfine.io.discovery import find_volumes, subject_of
 from kfine.models.domain import LEAST_TISSUE, TISSUE, Ranges, ranges_of
 from kfine.operators.kspace import KSpaceCrop, image_of
 from kfine.training.config import DataConfig, FocusConfig
-
-NIFTI = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -36,31 +35,6 @@ class SliceRef:
     path: Path
     frame: int
     slice: int
-
-
-def find_volumes(root: Path, *, files: tuple[str, ...] = NIFTI) -> list[Path]:
-    """Return the files below `root` whose names end so, and the folders that hold DICOM files, sorted.
-
-    Raises:
-        InputError: none found.
-    """
-    found = [p for p in root.rglob("*") if p.name.endswith(files)]
-    dicom = {p.parent for p in root.rglob("*.dcm")}
-    if not found and not dicom:
-        raise InputError(
-            f"{root.name}: expected a folder with {', '.join(files)} or .dcm files below it, found none"
-        )
-    return sorted([*found, *dicom])
-
-
-def subject_of(path: Path, root: Path) -> str:
-    """Return the subject a volume belongs to: the first folder below `root`, or the name up to "_" or ".".
-
-    >>> subject_of(Path("data/sub-01_T1w.nii.gz"), Path("data"))
-    'sub-01'
-    """
-    first = path.relative_to(root).parts[0] if path != root else root.name
-    return first if (root / first).is_dir() else first.split("_")[0].split(".")[0]
 
 
 def split_volumes(root: Path, validation: Sequence[str]) -> tuple[list[Path], list[Path]]:

@@ -18,9 +18,8 @@ from kfine.training.cine_config import CineDecoderTrainingConfig
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.decoder import DecoderObjective
 from kfine.training.still_config import DecoderTrainingConfig
-from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
-from kfine.training.tasks.stage import kind_of, stage_before, supply_of
+from kfine.training.tasks.stage import AdversarialTask, kind_of, stage_before, supply_of
 
 
 class DecoderTask(AdversarialTask):

@@ -17,8 +17,7 @@ from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import DenoiserObjective, shown
 from kfine.training.still_config import LDMTrainingConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
-from kfine.training.tasks.stage import frozen, kind_of, stage_before, supply_of
-from kfine.training.tasks.supplied import SuppliedTask
+from kfine.training.tasks.stage import SuppliedTask, frozen, kind_of, stage_before, supply_of
 
 _INSIDE = 1e-4, 1 - 1e-4  # quantiles whose levels are finite
 

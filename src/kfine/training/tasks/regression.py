@@ -14,8 +14,7 @@ from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import RegressionObjective
 from kfine.training.still_config import StillRegressionTrainingConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
-from kfine.training.tasks.stage import kind_of, supply_of
-from kfine.training.tasks.supplied import SuppliedTask
+from kfine.training.tasks.stage import SuppliedTask, kind_of, supply_of
 
 
 class RegressionTask(SuppliedTask):

@@ -16,9 +16,8 @@ from kfine.networks.still_ldm import StillLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import GeneratorObjective
 from kfine.training.still_config import SRGANTrainingConfig
-from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
-from kfine.training.tasks.stage import kind_of, stage_before, supply_of
+from kfine.training.tasks.stage import AdversarialTask, kind_of, stage_before, supply_of
 
 
 class SRGANTask(AdversarialTask):

@@ -1,13 +1,13 @@
-"""What the stages of a latent diffusion model share: the data, the validation and the stages before."""
+"""Stages of a latent diffusion model: data, validation, earlier stages, and the tasks that share them."""
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -16,20 +16,22 @@ from torch.utils.data import Dataset
 from kfine.errors import ModelError
 from kfine.methods.ldm import LDMOptions
 from kfine.models.checkpoint import Model, load_model
+from kfine.models.domain import trained_ranges
 from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.discriminator import PatchDiscriminator, VGGDiscriminator
+from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.still_ldm import StillLDM
 from kfine.training.cine_config import CineDataConfig, CineReportConfig
 from kfine.training.config import RunConfig
-from kfine.training.data.cine_patches import CineDataset
-from kfine.training.data.cines import Cines, find_cines
+from kfine.training.data.cines import CineDataset, Cines, find_cines
 from kfine.training.data.patches import Item
-from kfine.training.data.still_patches import StillDataset
-from kfine.training.data.stills import Stills, find_stills
+from kfine.training.data.stills import StillDataset, Stills, find_stills
 from kfine.training.data.volumes import SliceRef, Volumes
+from kfine.training.losses.adversarial import Decoded, DiscriminatorObjective
 from kfine.training.piece_config import PieceConfig
 from kfine.training.still_config import StillDataConfig, StillReportConfig
-from kfine.training.trained_ranges import trained_ranges
+from kfine.training.tasks.base import Descent, Group, Learner, Objectives
 from kfine.training.validation.base import spread_over
 from kfine.training.validation.ldm import LDMValidation, cine_case, still_cases
 
@@ -215,3 +217,88 @@ def _of_stills(stills: Stills, report: StillReportConfig) -> LDMValidation:
 def _checked(network: nn.Module) -> ResidualLDM:
     assert isinstance(network, ResidualLDM)
     return network
+
+
+class SuppliedTask:
+    """A `kfine.training.tasks.base.Task` whose items and validation its supply gives, once `open` has made it."""
+
+    supply: Supply
+
+    def fixed(self) -> dict[str, nn.Module]:
+        """Return nothing: all is in the network."""
+        return {}
+
+    def dataset(self, length: int) -> Dataset[Item]:
+        """Return pieces of cines or of stills."""
+        return self.supply.dataset(length)
+
+    def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the PSNRs of the baseline and of what the network's parts can do so far."""
+        return self.supply.figures(network, device)
+
+    def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
+        """Write truth, baseline and results of the validation slices."""
+        self.supply.picture(network, path, device)
+
+    def described(
+        self,
+        config: PiecesRunConfig,
+        network: Mapping[str, Any],
+        *,
+        earlier: Model | None = None,
+        **training: Any,
+    ) -> dict[str, Any]:
+        """Return config.json's words on a run: the network's arguments, the stage before, and more on the training."""
+        learned = config.model_dump(mode="json", exclude={"network", "method", "report"})
+        told = {
+            "method": config.method,
+            "network": dict(network),
+            "ranges": self.supply.ranges,
+            "training": learned | training,
+        }
+        return told | ({"earlier": history(earlier)} if earlier else {})
+
+
+class AdversarialTask(SuppliedTask):
+    """A task of two learners, "network" and "discriminator", once `open` has made the judge and the distance.
+
+    Attributes:
+        judge: the discriminator.
+        distance: the features of the feature distance, or None.
+        judge_betas: Adam's for the discriminator.
+    """
+
+    judge: PatchDiscriminator | VGGDiscriminator
+    distance: SqueezeNetFeatures | None
+    judge_betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
+
+    def two_learners(
+        self, network: nn.Module, objective: nn.Module, group: Group, *, judge_rate: float
+    ) -> dict[str, Learner]:
+        """Return the learner of `group`, weights of `network`, and that of the judge."""
+        judge = Group(list(self.judge.parameters()), judge_rate)
+        return {
+            "network": Learner(network, objective, (group,)),
+            "discriminator": Learner(
+                self.judge, DiscriminatorObjective(self.judge), (judge,), betas=self.judge_betas
+            ),
+        }
+
+    def fixed(self) -> dict[str, nn.Module]:
+        """Return the features, if there are any."""
+        return {"features": self.distance} if self.distance is not None else {}
+
+    def content_loss(self) -> dict[str, Any]:
+        """Return what config.json says of the content loss: whether it has a feature distance."""
+        return {"feature_distance": self.distance is not None}
+
+    def duel(self, objectives: Objectives, *given: Any, begun: bool = True) -> Iterator[Descent]:
+        """Yield the network's loss of what it is `given`, then, if the adversary has begun, the discriminator's."""
+        # The discriminator learns in its own turn alone.
+        self.judge.requires_grad_(False)
+        result: Decoded = objectives["network"](*given, self.judge if begun else None)
+        yield Descent("network", result.loss, result.figures)
+        self.judge.requires_grad_(True)
+        if begun:
+            loss = objectives["discriminator"](result.x, result.decoded, result.seen)
+            yield Descent("discriminator", loss, {"discriminator": loss})

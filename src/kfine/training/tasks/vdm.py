@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kfine.diffusion.losses import antithetic_times
+from kfine.models.domain import trained_ranges
 from kfine.networks.vdm import VDM
 from kfine.training.config import TrainingConfig
 from kfine.training.data.volumes import PatchDataset, split_volumes
 from kfine.training.losses.vdm import Objective
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
-from kfine.training.trained_ranges import trained_ranges
 from kfine.training.validation.vdm import Validation, sample_sheet
 
 

@@ -16,9 +16,8 @@ from kfine.training.cine_config import VQGANTrainingConfig
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import AutoencoderObjective
 from kfine.training.still_config import AutoencoderTrainingConfig
-from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
-from kfine.training.tasks.stage import frozen, kind_of, stage_before, supply_of
+from kfine.training.tasks.stage import AdversarialTask, frozen, kind_of, stage_before, supply_of
 
 
 class VQGANTask(AdversarialTask):

@@ -7,9 +7,8 @@ from typing import Any
 
 from kfine.io.dicom.derived.attributes import IMAGE_AND_ACQUISITION
 from kfine.io.dicom.derived.derivation import put
-from kfine.io.dicom.derived.geometry import decimal_strings
 from kfine.io.dicom.derived.rescale import Rescale
-from kfine.io.dicom.derived.series import Derived, joins_study
+from kfine.io.dicom.derived.series import Derived, decimal_strings, joins_study
 from kfine.io.dicom.header import MR, image_type
 from kfine.text import clean_text
 

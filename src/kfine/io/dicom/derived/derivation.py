@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import kfine
+from kfine._version import __version__
 from kfine.io.dicom.frame import Plane
+from kfine.text import one_line
 
 _LONGEST = {"LO": 64, "ST": 1024}
 _SERIES = 100  # derived series of series n are 100 n + 1, 100 n + 2, ...
@@ -44,7 +45,7 @@ class Derivation:
     def description(self) -> str:
         """Return one ASCII line that says what was done."""
         made_by = self.made_by
-        said = [f"kfine {kfine.__version__} super-resolution"]
+        said = [f"kfine {__version__} super-resolution"]
         if "method" in made_by:
             names = [str(made_by[key]) for key in ("method", "time_method") if key in made_by]
             said.append(f"method {', '.join(names)}")
@@ -88,7 +89,7 @@ class Derivation:
         return ContributingEquipment(
             manufacturer="The kfine developers",
             manufacturer_model_name="kfine",
-            software_versions=kfine.__version__,
+            software_versions=__version__,
             purpose_of_reference=codes.DCM.ProcessingEquipment,
             contribution_description="Super-resolution; research software, not a medical device",
         )
@@ -154,4 +155,4 @@ def suffixed(description: str, suffix: str) -> str:
 
 def _fitting(text: str, kind: str) -> str:
     plain = text.encode("ascii", "replace").decode()
-    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())[: _LONGEST[kind]]
+    return one_line(plain)[: _LONGEST[kind]]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kfine.io.dicom.derived.derivation import item_of, put
-from kfine.io.dicom.derived.geometry import decimal_strings
 from kfine.io.dicom.derived.rescale import Rescale
-from kfine.io.dicom.derived.series import Derived, content_time, joins_study
+from kfine.io.dicom.derived.series import Derived, content_time, decimal_strings, joins_study
 from kfine.io.dicom.header import ENHANCED_MR
 
 _UNKNOWN = "UNKNOWN"

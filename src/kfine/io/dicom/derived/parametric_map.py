@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-import kfine
+from kfine._version import __version__
 from kfine.io.dicom.derived.attributes import EMPTY_IF_UNKNOWN
 from kfine.io.dicom.derived.derivation import item_of, put
-from kfine.io.dicom.derived.geometry import decimal_strings
 from kfine.io.dicom.derived.rescale import SHOWN
-from kfine.io.dicom.derived.series import Derived, content_time, joins_study
+from kfine.io.dicom.derived.series import Derived, content_time, decimal_strings, joins_study
 from kfine.io.dicom.header import MR
 
 _MANUFACTURER = "The kfine developers"
@@ -38,7 +37,7 @@ def parametric_map(derived: Derived) -> Any:
         instance_number=1,
         manufacturer=_MANUFACTURER,
         manufacturer_model_name="kfine",
-        software_versions=kfine.__version__,
+        software_versions=__version__,
         device_serial_number="none",
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[[_mapping(label, largest)] for label in _labels(derived)],

@@ -1,4 +1,4 @@
-"""A derived image with all that its DICOM files say: what is common to classic and enhanced ones."""
+"""A derived image with the content of its DICOM files: geometry, times and attributes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,106 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kfine.geometry import LPS_TO_RAS
 from kfine.image import Image
 from kfine.io.dicom.derived.attributes import EMPTY_IF_UNKNOWN, PATIENT_AND_STUDY, SERIES_AND_EQUIPMENT
-from kfine.io.dicom.derived.cardiac import HeartTimes, heart_times
 from kfine.io.dicom.derived.derivation import Derivation, references, series_number, suffixed
-from kfine.io.dicom.derived.geometry import PlaneGeometry, decimal_strings
 from kfine.io.dicom.derived.rescale import Rescale
 from kfine.io.dicom.derived.source import Origin, SourceSeries
 from kfine.io.dicom.header import one_text
 from kfine.text import clean_text
+
+
+@dataclass(frozen=True)
+class PlaneGeometry:
+    """Where the planes of an image lie, in DICOM's LPS+ millimetres.
+
+    Attributes:
+        orientation: unit vectors along a row (column index grows), then along a column (row index grows).
+        spacing: between rows, between columns.
+        positions: (slice, 3), the centre of each slice's first voxel.
+        between: of the slices' centres, along their normal.
+    """
+
+    orientation: NDArray[np.float64]
+    spacing: tuple[float, float]
+    positions: NDArray[np.float64]
+    between: float
+
+    @classmethod
+    def of(cls, image: Image) -> PlaneGeometry:
+        """Return the geometry of `image`: exactly that of its affine."""
+        axes, sizes = image.affine[:3, :3] * LPS_TO_RAS[:, None], image.voxel_sizes
+        along_row, along_column = axes[:, 2] / sizes[2], axes[:, 1] / sizes[1]
+        positions = image.affine[:3, 3] * LPS_TO_RAS + np.arange(image.slices)[:, None] * axes[:, 0]
+        between = abs(float(np.cross(along_row, along_column) @ axes[:, 0]))
+        return cls(np.concatenate([along_row, along_column]), (sizes[1], sizes[2]), positions, between)
+
+
+def decimal_strings(values: NDArray[np.float64] | tuple[float, ...]) -> list[str]:
+    """Return DICOM decimal strings, of at most 16 characters each, as near to `values` as these can be.
+
+    >>> decimal_strings((1 / 3, -12.0))
+    ['0.33333333333333', '-12.0']
+    """
+    from pydicom.valuerep import format_number_as_ds
+
+    return [format_number_as_ds(float(value) + 0.0) for value in values]
+
+
+_DIGITS = 3  # of a millisecond
+
+
+@dataclass(frozen=True)
+class HeartTimes:
+    """Milliseconds after the R wave of each (frame, slice), and each slice's nominal heart beat; None: not known."""
+
+    trigger: NDArray[np.float64] | None
+    beat: tuple[float | None, ...]
+
+
+def heart_times(image: Image, origin: Origin) -> HeartTimes:
+    """Return the trigger times of the derived `image`.
+
+    Slices breath-held one after another have clocks of their own (`kfine.io.dicom.timing`): a frame that was measured
+    keeps the trigger time of its slice, one in between gets the interpolated one.  Where the source's trigger times
+    were not believed, those of the image are the same for all slices; where it has none, none are written, also where
+    the image was given times since: they are nobody's trigger times.
+    """
+    slices = range(origin.first, origin.first + image.slices)
+    beats = tuple(origin.stack.planes[0][s].nominal_interval for s in slices)
+    times = origin.stack.timing.times
+    if image.frames == 1 or image.frame_times is None or times is None:
+        single = [[origin.stack.planes[p.nearest][s].trigger_time for s in slices] for p in origin.places]
+        known = image.frames == 1 and all(time is not None for row in single for time in row)
+        return HeartTimes(np.array(single, dtype=np.float64) if known else None, beats)
+    clocks = _clocks(origin, times)[:, list(slices)]
+    period = origin.stack.timing.period
+    rows = []
+    for place in origin.places:
+        later = clocks[place.after].copy()
+        if place.after < place.before:
+            own = [beat if beat else 1000 * (period or 0.0) for beat in beats]
+            later += np.where(clocks[0] + own > clocks[-1], own, 1000 * (period or 0.0))
+        exact = clocks[place.before] + place.part * (later - clocks[place.before])
+        rows.append(exact if place.part == 0 else exact.round(_DIGITS))
+    return HeartTimes(np.array(rows), beats)
+
+
+def _clocks(origin: Origin, times: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return the milliseconds of each measured (frame, slice): the files' own where the reader believed them.
+
+    times: seconds of the measured frames, as the reader has them.
+    """
+    common = 1000 * np.array(times)[:, None] * np.ones(len(origin.stack.planes[0]))
+    triggers = [[plane.trigger_time for plane in row] for row in origin.stack.planes]
+    if any(time is None for row in triggers for time in row):
+        return common
+    own = np.array(triggers, dtype=np.float64)
+    return own if np.allclose(np.median(own, axis=1), common[:, 0], rtol=0, atol=1e-6) else common
+
 
 _MEAN, _STD = 1, 2  # which derived series
 _NO_DATE, _NO_TIME = "19000101", "000000"  # where the standard wants one and the source has none

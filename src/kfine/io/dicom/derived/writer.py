@@ -11,7 +11,7 @@ from typing import Any
 
 from kfine.errors import ResourceError
 from kfine.files.atomic import atomic_file
-from kfine.files.folder import atomic_folder, image_name
+from kfine.files.staging import atomic_folder, image_name
 from kfine.image import Image, magnitude
 from kfine.io.dicom.derived.series import Derived
 from kfine.io.dicom.derived.source import SourceSeries, source_series

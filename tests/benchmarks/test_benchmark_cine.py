@@ -10,7 +10,7 @@ import pytest
 import kfine
 from kfine.phantom.cine import beating_heart
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cine_protocol import PROTOCOLS, measured, truth_of
+from cine_scores import score_slice, summary
 
 import kfine
 from kfine.errors import InputError
-from kfine.evaluation.cine import score_slice, summary
-from kfine.evaluation.protocol import PROTOCOLS, measured, truth_of
 from kfine.methods.interpolation import cubic, interpolation_matrix
 from kfine.phantom.cine import beating_heart
 

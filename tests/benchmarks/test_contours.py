@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from contours import Contour, PoolAreas, area_errors, pool_area, read_contours
 
 from kfine.errors import InputError
-from kfine.evaluation.contours import Contour, PoolAreas, area_errors, pool_area, read_contours
 from kfine.geometry import resized_affine
 from kfine.io import read
 from kfine.phantom.anatomy import left_ventricle
