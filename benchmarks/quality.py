@@ -1,10 +1,13 @@
-"""Every resolution by one checkpoint, every validation subject: the baselines, regression, mean image and one sample.
+"""What scanners deliver, of every contrast: gains over the better of zero filling and bicubic, by subject.
 
-Gains are given over whole slices and inside the head: part of what is gained outside is ringing taken off the air.
-The last column, spread / error, is the root mean square of the standard deviation over that of the mean image's error:
-1 where the spread says how wrong the image is on the whole, below 1 where it says too little.
+The references are the validation images of configs/core.toml, at their true resolution.  Each is scanned as a
+magnitude image with a random phase, and besides as theory has it (signed), as raw k-space with noise (complex, against
+a reference that shares the noise of its measured block), and with noise that stays or that is removed.
 
-python benchmarks/quality.py --data BRAINS [--model runs/brain-vdm/model] [--json quality.json]
+PSNR (dB) is pooled over the whole slices and, "head", over the body; SSIM is a mean over slices; both baselines are
+without negative values.  "gain" is over the better baseline: mean over subjects (least).
+
+python benchmarks/quality.py --data DATA [--config configs/core.toml] [--method core ...] [--model FOLDER] [--planes 4]
 """
 
 from __future__ import annotations
@@ -12,100 +15,193 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from common import VALIDATION, machine, references
+import torch
+from common import machine
 
 import kfine
+from kfine.degradation.scanner import smooth_phase
 from kfine.evaluation.comparison import compare
+from kfine.image import Image, magnitude
+from kfine.training.config import read_training_config
+from kfine.training.core_config import CoreTrainingConfig
+from kfine.training.data.core_patches import load_volumes
 
+BASELINES = ("zero-filling", "bicubic")
+GREY = 1000.0  # scanner units of full intensity
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table.
+
+    Attributes:
+        title: its name.
+        sources: folders of the configuration whose validation images are taken.
+        high: matrix of the reference's longer side; None: its true one.
+        scale: how many times smaller the scan's matrix is.
+        kind: "magnitude", "signed", "raw" (complex with noise), "noisy" or "denoise".
+        noise: standard deviation, of full intensity.
+    """
+
+    title: str
+    sources: tuple[str, ...]
+    high: int | None
+    scale: float
+    kind: str = "magnitude"
+    noise: float = 0.0
+
+
+T1, OTHERS = ("brain_t1w",), ("brain_ms_thick", "brain_whole_t1", "brain_whole_t2", "brain_stroke")
+HEADS = ("brain_ms_thick", "brain_whole_t1", "brain_whole_t2")
+HEARTS = ("heart_scout", "heart_frames/images", "cine_dicom")
 SETTINGS = [
-    ((32, 32), (128, 128)),
-    ((64, 64), (128, 128)),
-    ((48, 40), (128, 128)),
-    ((64, 128), (128, 128)),
-    ((128, 128), (256, 256)),
+    Setting("T1 brain, 64 to 128", T1, 128, 2),
+    Setting("T1 brain, 32 to 128", T1, 128, 4),
+    Setting("T1 brain, 128 to 256", T1, 256, 2),
+    *(Setting(f"FLAIR, T2, T1, skull on, x{scale}", OTHERS, None, scale) for scale in (2, 4)),
+    *(Setting(f"FLAIR slices, x{scale}", ("brain_flair_soop",), None, scale) for scale in (2, 4)),
+    *(Setting(f"hearts, x{scale}", HEARTS, None, scale) for scale in (2, 4)),
+    *(Setting(f"T1 brain, signed, x{scale}", T1, 128, scale, "signed") for scale in (2, 4)),
+    *(
+        Setting(f"raw k-space, {noise:.0%} noise, x{scale}", HEADS, None, scale, "raw", noise)
+        for scale in (2, 4)
+        for noise in (0.01, 0.03)
+    ),
+    Setting("3 % noise, x2, against the noisy reference", (*T1, *HEADS), None, 2, "noisy", 0.03),
+    Setting("3 % noise, x2, removed, against the clean one", (*T1, *HEADS), None, 2, "denoise", 0.03),
 ]
-
-GAINS = ("psnr", "ssim", "psnr_inside", "ssim_inside")
-NAMES = ("zero-filling", "bicubic", "regression", "vdm", "sample")
 
 
 def main() -> None:
     options = _options()
-    print(f"# {machine()}")
-    print(f"# {options.slices} slices a subject, seed 0, pooled PSNR (dB) and mean SSIM over whole slices")
+    warnings.simplefilter("ignore")
+    config = read_training_config(options.config, CoreTrainingConfig)
+    _, validation = load_volumes(options.data, config.data)
+    print(f"# {machine()}; {options.planes} planes a volume, seed 0; PSNR (dB) / SSIM, mean over volumes")
+    names = (*BASELINES, *options.method)
+    heads = (
+        "scan",
+        "volumes",
+        *names,
+        *(f"gain of {n}, whole" for n in options.method),
+        *(f"{n}, head" for n in options.method),
+    )
+    print("| " + " | ".join((*heads, "SSIM above both", "s a plane")) + " |")
+    print("| --- " * (len(heads) + 2) + "|")
     rows = []
-    for low, high in SETTINGS:
-        count = options.slices if high[0] <= 128 else max(1, options.slices // 2)
-        for subject, reference in references(options.data, options.subjects, high, count).items():
-            rows.append(_row(subject, reference, low, high, options))
-            print(_line(rows[-1]), flush=True)
-    print("\n".join(_table(rows)))
+    for setting in SETTINGS:
+        if options.only and not any(part in setting.title for part in options.only):
+            continue
+        found = [
+            _scores(setting, *pair, options)
+            for pair in references(setting, config, validation, options.planes)
+        ]
+        rows.append({"setting": setting.title, "volumes": found})
+        print(_line(setting, found, options.method), flush=True)
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
 
 
-def _row(subject, reference, low, high, options):
-    scan = kfine.degrade(reference, matrix=low)
-    row = {"subject": subject, "low": low, "high": high}
-    vdm = {"model": options.model, "samples": options.samples, "steps": options.steps}
-    regression = {"model": options.model}
-    for method, extra in (("zero-filling", {}), ("bicubic", {}), ("regression", regression), ("vdm", vdm)):
+def references(setting, config, validation, planes):
+    """Yield (name, reference) of each validation volume of the setting's sources; of pictures, all in one image."""
+    for name, group in zip(validation.names, validation.groups, strict=True):
+        source = next(s for s in config.data.sources if _name(s) == name)
+        if source.folder not in setting.sources:
+            continue
+        pictures = all(len(volume.voxels) == 1 for volume in group)
+        chosen = group[:: max(1, len(group) // planes)][:planes] if pictures else group[:4]
+        for number, volume in enumerate(chosen):
+            voxels, count = volume.voxels, 1 if pictures else planes
+            tissue = np.flatnonzero((voxels > 0.1).mean((1, 2)) > 0.05)
+            places = tissue[(np.linspace(0.25, 0.75, count) * (len(tissue) - 1)).round().astype(int)]
+            image = Image(voxels[None, np.unique(places)] * GREY, np.diag([*volume.spacing, 1.0]))
+            size = max(image.matrix)
+            if setting.high and setting.high < size:
+                matrix = tuple(round(n * setting.high / size) for n in image.matrix)
+                image = kfine.degrade(image, matrix=matrix)
+            yield f"{name} {number}", image
+
+
+def _name(source):
+    import re
+
+    return "-".join(re.findall(r"\w+", f"{source.folder} {source.files}"))
+
+
+def _scores(setting, name, reference, options):
+    low, reference = _scan(setting, reference)
+    row = {"volume": name}
+    for method in (*BASELINES, *options.method):
+        extra = {} if method in BASELINES else {"model": options.model} if options.model else {}
+        if setting.kind == "denoise" and method == "core":
+            extra |= {"denoise": True, "noise": setting.noise}
         began = time.perf_counter()
-        restored = kfine.restore(scan, matrix=high, method=method, keep_samples=method == "vdm", **extra)
+        restored = magnitude(kfine.restore(low, matrix=reference.matrix, method=method, **extra).mean)
         seconds = time.perf_counter() - began
-        result = compare(reference, restored.mean)
-        if restored.samples:
-            sample = compare(reference, restored.samples[0])
-            row["sample"] = {"psnr": sample.pooled_whole, "ssim": sample.whole.ssim}
-            row["spread"] = _root_mean_square(restored.std) / _root_mean_square(restored.mean, reference)
-        row[method] = {"psnr": result.pooled_whole, "ssim": result.whole.ssim}
-        row[method] |= {"psnr_inside": result.pooled_inside, "ssim_inside": result.inside.ssim}
-        row[method]["seconds_a_slice"] = seconds / reference.slices
-        row[method]["residual"] = restored.residual
-    # The gain that counts is over whichever baseline is better.
-    best = {key: max(row[name][key] for name in ("zero-filling", "bicubic")) for key in GAINS}
-    row["gain"] = {key: row["vdm"][key] - best[key] for key in best}
+        restored = replace(
+            restored, voxels=np.maximum(restored.voxels, 0 if setting.kind != "signed" else -1e9)
+        )
+        result = compare(magnitude(reference), restored)
+        row[method] = {"psnr": result.pooled_whole, "head": result.pooled_inside, "ssim": result.whole.ssim}
+        row[method]["seconds"] = seconds / reference.slices
     return row
 
 
-def _root_mean_square(image, other=None):
-    voxels = image.voxels if other is None else image.voxels - other.voxels
-    return float(np.sqrt(np.mean(np.square(voxels, dtype=np.float64))))
+def _scan(setting, reference):
+    """Return the scan, and the reference that shares its noise where it stays."""
+    scale = {"scale": setting.scale}
+    if setting.kind in ("magnitude", "signed"):
+        return kfine.degrade(reference, **scale, signed=setting.kind == "signed"), reference
+    rng = np.random.default_rng(0)
+    shape, full = reference.voxels.shape, np.quantile(reference.voxels, 0.999) / 0.9
+    phase = np.stack(
+        [smooth_phase(reference.matrix, torch.Generator().manual_seed(n)).numpy() for n in range(shape[1])]
+    )
+    thing = reference.voxels * np.exp(1j * phase[None])
+    # White noise over all of k-space, whose centre is the scan's; in a voxel of the coarse image `noise`.
+    noise = full * setting.noise * setting.scale
+    drawn = noise * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
+    noisy = reference.with_plane((thing + drawn).astype(np.complex64))
+    low = kfine.degrade(noisy, **scale)
+    if setting.kind == "raw":
+        return low, _with_noise_of(low, thing, noisy, reference)
+    target = (
+        reference if setting.kind == "denoise" else magnitude(_with_noise_of(low, thing, noisy, reference))
+    )
+    return magnitude(low), target
 
 
-def _line(row):
-    cells = "  ".join(f"{name} {row[name]['psnr']:6.2f} {row[name]['ssim']:.4f}" for name in NAMES)
-    sizes = f"{row['low'][0]}x{row['low'][1]} to {row['high'][0]}x{row['high'][1]}"
-    gain = f"gain {row['gain']['psnr']:+.2f} {row['gain']['ssim']:+.4f}"
-    gain += f" inside {row['gain']['psnr_inside']:+.2f} {row['gain']['ssim_inside']:+.4f}"
-    last = f"spread / error {row['spread']:.2f}  {row['vdm']['seconds_a_slice']:.1f} s/slice"
-    return f"{sizes:18} {row['subject']}  {cells}  {gain}  {last}"
+def _with_noise_of(low, thing, noisy, reference):
+    """Return the complex reference with the noise inside the measured block alone."""
+    clean = kfine.degrade(reference.with_plane(thing.astype(np.complex64)), matrix=low.matrix)
+    noise = low.with_plane(low.voxels - clean.voxels)
+    filled = kfine.restore(noise, matrix=reference.matrix, method="zero-filling").mean.voxels
+    return reference.with_plane((thing + filled).astype(np.complex64))
 
 
-def _table(rows):
-    """Return the lines of README's table: means over the subjects, and the range of the gains."""
-    names = ("zero filling", "bicubic", "regression", "mean image", "one sample")
-    heads = ("scan to image", *names, "gain of the mean", "inside the head", "spread / error")
-    yield "| " + " | ".join(heads) + " |"
-    yield "| --- " * len(heads) + "|"
-    for low, high in SETTINGS:
-        here = [row for row in rows if (row["low"], row["high"]) == (low, high)]
-        cells = [f"{low[0]}x{low[1]} to {high[0]}x{high[1]}"]
-        for name in NAMES:
-            psnr, ssim = (sum(row[name][key] for row in here) / len(here) for key in ("psnr", "ssim"))
-            cells.append(f"{psnr:.2f} / {ssim:.4f}")
-        least, most = ({key: pick(row["gain"][key] for row in here) for key in GAINS} for pick in (min, max))
-        for where in ("", "_inside"):
-            psnr, ssim = (
-                f"{least[key]:{form}} to {most[key]:{form}}"
-                for key, form in (("psnr" + where, "+.2f"), ("ssim" + where, "+.4f"))
-            )
-            cells.append(f"{psnr} dB, {ssim}")
-        cells.append(f"{sum(row['spread'] for row in here) / len(here):.2f}")
-        yield "| " + " | ".join(cells) + " |"
+def _line(setting, found, methods):
+    names = (*BASELINES, *methods)
+    cells = [setting.title, str(len(found))]
+    for name in names:
+        psnr, ssim = (np.mean([row[name][key] for row in found]) for key in ("psnr", "ssim"))
+        cells.append(f"{psnr:.2f} / {ssim:.3f}")
+    for key in ("psnr", "head"):
+        for name in methods:
+            gains = [row[name][key] - max(row[b][key] for b in BASELINES) for row in found]
+            cells.append(f"{np.mean(gains):+.2f} ({min(gains):+.2f})")
+    above = [
+        all(row[m]["ssim"] > max(row[b]["ssim"] for b in BASELINES) for m in methods[:1]) for row in found
+    ]
+    cells += [
+        f"{sum(above)} of {len(above)}",
+        f"{np.mean([row[methods[0]]['seconds'] for row in found]):.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
 
 
 def _options():
@@ -113,11 +209,11 @@ def _options():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", default=None)
-    parser.add_argument("--slices", type=int, default=6)
-    parser.add_argument("--samples", type=int, default=None)
-    parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--subjects", nargs="+", default=VALIDATION)
+    parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "core.toml")
+    parser.add_argument("--method", nargs="+", default=["core"])
+    parser.add_argument("--model")
+    parser.add_argument("--planes", type=int, default=4)
+    parser.add_argument("--only", nargs="+", help="parts of the titles of rows")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

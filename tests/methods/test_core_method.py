@@ -89,3 +89,47 @@ def test_options_without_a_use_are_refused(model, low):
             kfine.restore(low, scale=2, method="core", model=model, **option)
     with pytest.raises(kfine.errors.UsageError, match="has no use for denoise"):
         kfine.restore(low, scale=2, method="zero-filling", denoise=True)
+
+
+def test_a_calibrated_model_states_its_error(model, low):
+    table = {"measured": (0.25, 0.5), "constants": (2.0, 1.0), "subjects": 9}
+    own = replace(model, config=model.config | {"uncertainty": table})
+    plain, result = (kfine.restore(low, matrix=(32, 28), model=m) for m in (model, own))
+    assert plain.std is None
+    np.testing.assert_array_equal(result.mean.voxels, plain.mean.voxels)
+    assert result.std.voxels.shape == result.mean.voxels.shape
+    assert result.std.voxels.min() > 0
+    # It follows the contrast of the image, and the constants.
+    double = replace(low, voxels=2 * low.voxels)
+    np.testing.assert_allclose(
+        kfine.restore(double, matrix=(32, 28), model=own).std.voxels, 2 * result.std.voxels, rtol=1e-3
+    )
+    twice = replace(model, config=model.config | {"uncertainty": table | {"constants": (4.0, 2.0)}})
+    np.testing.assert_allclose(
+        kfine.restore(low, matrix=(32, 28), model=twice).std.voxels, 2 * result.std.voxels, rtol=1e-5
+    )
+
+
+def test_more_is_lacking_near_fine_detail():
+    from kfine.methods.uncertainty import error_scale
+
+    low = torch.full((32, 32), 0.0)
+    low[8:12, 8:12] += 0.2 * (torch.arange(4)[:, None] + torch.arange(4) % 2 * 2 - 2) % 2
+    scale = error_scale(low, (0.5, 0.5), (64, 64))
+    assert scale.shape == (64, 64)
+    assert scale[16:24, 16:24].mean() > 3 * scale[44:60, 44:60].mean()
+    assert scale.min() > 0
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"measured": (0.5, 0.25), "constants": (1.0, 1.0), "subjects": 1},
+        {"measured": (0.5,), "constants": (1.0, 1.0), "subjects": 1},
+        {"measured": (0.5,), "constants": (-1.0,), "subjects": 1},
+    ],
+)
+def test_a_nonsensical_calibration_is_refused(model, low, table):
+    own = replace(model, config=model.config | {"uncertainty": table})
+    with pytest.raises(kfine.errors.ModelError, match="uncertainty"):
+        kfine.restore(low, scale=2, model=own)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from kfine.degradation.scanner import displayed_image, phase_factor
 from kfine.methods.base import Draws
+from kfine.methods.uncertainty import error_scale
 from kfine.methods.vdm import lowered
+from kfine.models.calibration import Calibration
 from kfine.networks.core import CoreNet, Facts, detail_unit, noise_level
 from kfine.operators.fourier import centre_crop, fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
@@ -45,12 +47,14 @@ class Shown:
 
     Attributes:
         image: (row, column), zero-filled, real, in model units.
+        low: (*low), the scan's real image in model units.
         unit: the scan's unit of detail.
         facts: of the scan.
         phase: (row, column), exp(i phi) of a complex scan; None for a real one.
     """
 
     image: Tensor
+    low: Tensor
     unit: float
     facts: Facts
     phase: Tensor | None
@@ -75,7 +79,7 @@ def shown_of(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: b
     unit = detail_unit(low, facts.measured)
     noise = noise_level(low) if options.noise is None else options.noise
     facts = facts._replace(noise=min(noise / unit, MOST_NOISE), denoise=float(options.denoise))
-    return Shown(image, unit, facts, phase)
+    return Shown(image, low, unit, facts, phase)
 
 
 class CoreMethod:
@@ -86,6 +90,7 @@ class CoreMethod:
         options: how.
         signed: whether real images have values of both signs; else they are magnitudes, and the result has none below
             air.
+        calibration: of the error; None: its standard deviation is not known.
         device: where the network runs.
         precision: autocast type of the network; everything else stays float32.
     """
@@ -99,10 +104,12 @@ class CoreMethod:
         options: CoreOptions,
         *,
         signed: bool,
+        calibration: Calibration | None = None,
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
         self.network, self.settings, self.signed = network, options, signed
+        self.calibration = calibration
         self.device, self.precision = device, precision
 
     @property
@@ -134,6 +141,21 @@ class CoreMethod:
             ]
             draws.on_step(self.evaluations * len(part))
         return torch.stack(planes)[:, None]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the model states its error."""
+        return self.calibration is not None
+
+    def deviation(self, operator: KSpaceCrop, y: Tensor) -> Tensor:
+        """Return the standard deviation of the error of each plane (batch, *operator.high), model units."""
+        assert self.calibration is not None
+        planes = []
+        for plane in y:
+            shown = shown_of(operator, plane, self.settings, signed=self.signed)
+            scale = error_scale(shown.low, shown.facts.measured, operator.high)
+            planes.append(self.calibration.constant(shown.facts.measured) * scale)
+        return torch.stack(planes)
 
     def _predicted(self, shown: list[Shown]) -> Tensor:
         """Return the network's estimates (plane, row, column), model units, on the CPU."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from kfine.networks.blocks import blind_to_brightness, no_norm
 from kfine.networks.space_time import SpaceTimeUNet
-from kfine.operators.fourier import fft2c
+from kfine.operators.fourier import fft2c, ifft2c
 
 DARK = 0.05  # of full intensity; darker voxels are air
 LEAST_DETAIL = 4e-3  # the least unit of detail, in model units
@@ -105,14 +105,23 @@ def detail_unit(low: Tensor, fractions: tuple[float, float]) -> float:
         fractions: the part of each k-space direction that was measured.
     """
     kspace = fft2c(low + 1)
+    energy = float(kspace.abs().square()[_fine(low, fractions)].sum()) / low.numel()
+    tissue = float((low + 1 > 2 * DARK).float().mean())
+    return max(LEAST_DETAIL, (energy / max(tissue, 0.05)) ** 0.5)
+
+
+def finest_detail(low: Tensor, fractions: tuple[float, float]) -> Tensor:
+    """Return the image (row, column) of the frequencies that `detail_unit` measures, in model units."""
+    return ifft2c(fft2c(low + 1) * _fine(low, fractions)).real
+
+
+def _fine(low: Tensor, fractions: tuple[float, float]) -> Tensor:
+    """Return (row, column) bool: the outer half of the block along each direction that was measured in part."""
     partial = [part < 1 for part in fractions]
     if not any(partial):
         partial = [True, True]
     rows, columns = ((torch.arange(n) - n // 2).abs() > n / 4 for n in low.shape)
-    fine = (rows[:, None] & partial[0]) | (columns[None] & partial[1])
-    energy = float(kspace.abs().square()[fine].sum()) / low.numel()
-    tissue = float((low + 1 > 2 * DARK).float().mean())
-    return max(LEAST_DETAIL, (energy / max(tissue, 0.05)) ** 0.5)
+    return (rows[:, None] & partial[0]) | (columns[None] & partial[1])
 
 
 def noise_level(low: Tensor) -> float:

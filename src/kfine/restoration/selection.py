@@ -21,6 +21,7 @@ from kfine.methods.ldm import LDMMethod, LDMOptions
 from kfine.methods.regression import LDMRegression, Regression
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.methods.zero_filling import ZeroFilling
+from kfine.models.calibration import Calibration
 from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Ranges, far
@@ -272,7 +273,10 @@ def _core_method(
         noise=2 * choice.noise if choice.noise else None,
         denoise=choice.denoise,
     )
-    return CoreMethod(network, options, signed=signed, device=device, precision=precision)
+    calibration = Calibration.of(model.name, model.config)
+    return CoreMethod(
+        network, options, signed=signed, calibration=calibration, device=device, precision=precision
+    )
 
 
 def _plane_method(

@@ -16,7 +16,7 @@ from kfine.diffusion.noise import spread as spread_of
 from kfine.errors import ResourceError
 from kfine.image import Image
 from kfine.intensity import AIR, Scaling
-from kfine.methods.base import Draws, Method
+from kfine.methods.base import CalibratedInTime, Draws, Method
 from kfine.operators.kspace import image_of, measurement_of
 from kfine.restoration.resume import Parts
 
@@ -42,6 +42,11 @@ class Work:
     seed: int
     at_once: int
     keep: bool
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the method states its error without samples."""
+        return isinstance(self.method, CalibratedInTime) and self.method.calibrated(self.scan)
 
     @property
     def slices_at_once(self) -> int:
@@ -116,7 +121,12 @@ def _restored(image: Image, work: Work, chunk: range, *, draws: Draws) -> list[A
     y = torch.stack([_measurement(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
     drawn = work.method.restore(work.scan, y, draws)
     mean, kept = drawn.mean(1), work.scan.kept(y)
-    spread = spread_of(drawn) if work.method.samples > 1 else None
+    spread = None
+    if work.method.samples > 1:
+        spread = spread_of(drawn)
+    elif work.calibrated:
+        assert isinstance(work.method, CalibratedInTime)
+        spread = work.method.deviation(work.scan, y)
     wrong, kept = _contradiction(work.scan, mean, kept)
     results = []
     for number in range(len(chunk)):
@@ -163,7 +173,7 @@ def _empty(image: Image, work: Work) -> Arrays:
     kind, count = image.voxels.dtype, work.method.samples
     try:
         arrays: Arrays = {"mean": np.empty(shape, kind)}
-        if count > 1:
+        if count > 1 or work.calibrated:
             arrays["std"] = np.empty(shape, np.float32)
         if work.keep:
             arrays["samples"] = np.empty((count, *shape), kind)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kfine.degradation.scanner import Acquisition, displayed_image
+from kfine.models.domain import Ranges
 from kfine.networks.core import CoreNet
 from kfine.operators.fourier import centre_crop, fft2c
 from kfine.training.core_config import CoreReportConfig, CoreTrainingConfig
@@ -137,8 +138,20 @@ class CoreTask:
         return {
             "method": self.config.method,
             "network": self.config.network.model_dump(mode="json"),
+            "ranges": self._ranges().model_dump(mode="json", exclude_none=True),
             "training": learned,
         }
+
+    def _ranges(self) -> Ranges:
+        """Return the voxel sizes (mm, in plane) and scales of the training planes."""
+        data, sizes = self.config.data, []
+        for group in self.volumes.groups:
+            for volume in group:
+                for axis in volume.reformats:
+                    sizes += [mm for side, mm in enumerate(volume.spacing) if side != axis]
+        finest, coarsest = min(sizes) / data.resample[1], max(sizes) / data.resample[0]
+        most = max(data.scan.scale[1], data.scan.one_axis_scale[1])
+        return Ranges(voxel_size=(finest, coarsest), scale=(1.0, most))
 
     def _restored(self, network: nn.Module, case: Case, device: torch.device) -> Tensor:
         sample = case.sample
