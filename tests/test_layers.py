@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,11 @@ def test_help_loads_no_torch():
         f"import sys\nfrom kfine.cli import run\nrun(['restore', '--help'])\nprint({HEAVY}, file=sys.stderr)"
     )
     assert run(code).stderr == "[]\n"
+
+
+def test_the_version_is_of_the_project():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert kfine.__version__ == project["version"]
 
 
 def test_public_names_are_all_there():

@@ -36,8 +36,6 @@ class Cost:
 @contextmanager
 def metered() -> Iterator[Cost]:
     """Yield the cost of the block, filled in when it ends."""
-    import torch
-
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
