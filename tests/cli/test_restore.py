@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import kfine
+from kfine.methods.vdm import VDMMethod
+from kfine.restoration.forecast import Forecast
 from tests.io.dicom_files import series
 
 
@@ -20,6 +23,7 @@ def test_mean_std_and_record_are_those_of_the_library(command, low, tiny_model_f
     np.testing.assert_array_equal(std.voxels, expected.std.voxels)
     np.testing.assert_allclose(mean.affine, expected.mean.affine, atol=1e-5)
     record = json.loads((tmp_path / "out.json").read_text())
+    assert 0 < record.pop("wall_time_s") < 600
     assert record == json.loads(json.dumps(expected.provenance))
     assert record["input"]["name"] == "low.nii.gz"
     assert len(record["input"]["sha256"]) == len(record["model"]["sha256"]) == 64
@@ -43,6 +47,7 @@ def test_options_reach_the_library(command, low, tiny_model_folder, tmp_path, we
         kfine.read(low), scale=2, model=tiny_model_folder, samples=3, steps=4, sampler="ddim", **given,
         start=float("inf"), device="cpu", precision="float32", slices=(1, 3), seed=9,
     )  # fmt: skip
+    assert 0 < record.pop("wall_time_s") < 600
     assert record == json.loads(json.dumps(expected.provenance))
     assert kfine.read(tmp_path / "o.nii").voxels.shape == (1, 2, 32, 24)
     assert (tmp_path / "o_std.nii").exists()
@@ -203,3 +208,27 @@ def test_a_terminal_sees_a_bar(monkeypatch, capsys, low):
     with console.progress("restoring", quiet=True) as on_progress:
         on_progress(4, 4)
     assert capsys.readouterr().err == ""
+
+
+def test_a_long_restoration_says_first_how_long_it_takes(
+    command, low, tiny_model_folder, monkeypatch, tmp_path
+):
+    """And names a faster method; the time is that of the steps done."""
+    clock = {"now": 0.0}
+    monkeypatch.setattr(Forecast.__init__, "__defaults__", (lambda: clock["now"],))
+    monkeypatch.setattr("kfine.restoration.restore.PIXELS_A_CALL", {"cpu": 1})  # slice by slice
+    original = VDMMethod.restore
+
+    def slow(self, operator, y, draws):
+        clock["now"] += 0 if clock["now"] else 1  # loading and warming up
+
+        def step(evaluations):
+            clock["now"] += 2 * evaluations
+            draws.on_step(evaluations)
+
+        return original(self, operator, y, replace(draws, on_step=step))
+
+    monkeypatch.setattr(VDMMethod, "restore", slow)
+    call = ["restore", low, "-o", tmp_path / "o.nii", "--scale", 2, "--model", tiny_model_folder]
+    assert command(*call).err == "kfine: about 37 s on this machine by vdm; faster: --method regression\n"
+    assert command(*call, "--overwrite", "--quiet").err == ""
