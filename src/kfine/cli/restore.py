@@ -41,7 +41,7 @@ def restore(
             metavar="OUT",
             rich_help_panel=OUTPUT,
             help="Where to write: .nii, .nii.gz, or a folder (a name without suffix) for DICOM from DICOM; "
-            "IN_kfine.nii.gz beside IN if left out.",
+            "IN_x2_kfine.nii.gz beside IN if left out, with what --scale, --matrix, --frames and --method say.",
         ),
     ] = None,
     dicom: Annotated[
@@ -82,13 +82,13 @@ def restore(
     The measured k-space is kept: all new detail lies outside it.
 
     [bold]kfine restore brain.nii.gz --scale 2[/bold]
-      writes brain_kfine.nii.gz, brain_kfine_std.nii.gz and brain_kfine.json
+      writes brain_x2_kfine.nii.gz, brain_x2_kfine_std.nii.gz and brain_x2_kfine.json
     [bold]kfine restore DICOM_FOLDER -o out.nii.gz --matrix 256x256 --figure out.png[/bold]
     [bold]kfine restore DICOM_FOLDER -o OUT_FOLDER --scale 2[/bold]
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    output = output or parsers.beside(image, "_kfine" if dicom else "_kfine.nii.gz")
+    output = output or parsers.beside(image, f"{asked.label}_kfine{'' if dicom else '.nii.gz'}")
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])

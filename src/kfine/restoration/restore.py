@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from kfine._version import __version__
-from kfine.acquisition.grid import Matrix, high_matrix, show
+from kfine.acquisition.grid import Matrix, aspect_note, high_matrix, show
 from kfine.acquisition.scan import Scan, timing_of_image
 from kfine.acquisition.zero_fill import measured_block, without_filling
 from kfine.errors import UsageError
@@ -161,7 +161,7 @@ def restore(
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
     block, displayed, signed = measured_block(image), image.matrix, has_sign(image)
     high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
-    image = _without_filling(image, block)
+    image = _as_measured(image, block, high)
     scan = Scan(_crop(image, high), timing, signed=signed)
     scaling = Scaling.of(image.voxels)
     chosen = choose_method(
@@ -195,7 +195,10 @@ def restore(
     return Restoration(images["mean"], images.get("std"), drawn, residual, provenance, seconds)
 
 
-def _without_filling(image: Image, block: Matrix) -> Image:
+def _as_measured(image: Image, block: Matrix, high: Matrix) -> Image:
+    """Return the image without its scanner's zero filling; note that, and a matrix that makes voxels oblong."""
+    if note := aspect_note(image, high):
+        warnings.warn(note, UserWarning, stacklevel=3)
     if block == image.matrix:
         return image
     warnings.warn(
