@@ -269,3 +269,44 @@ def test_a_seed_of_numpy_is_a_seed(image, tiny_model):
 def test_a_scale_beyond_all_matrices_is_refused(image):
     with pytest.raises(UsageError, match=r"scale 1e\+308: expected at most \d+ for this matrix"):
         kfine.restore(image, scale=1e308, method="bicubic")
+
+
+def test_slices_of_air_cost_nothing_and_are_zero_filled(image, tiny_model):
+    """No network sees them, the others come out as without them, and they are not counted."""
+    voxels = image.voxels.copy()
+    top = float(np.abs(voxels).max())
+    voxels[:, 1] = 0.01 * top * np.random.default_rng(0).uniform(-1, 1, voxels[:, 1].shape)
+    dark = replace(image, voxels=voxels)
+    options = {"scale": 2, "model": tiny_model, "keep_samples": True, "planes_a_call": 1}
+    seen, named = [], []
+    result = kfine.restore(
+        dark,
+        **options,
+        on_progress=lambda *counts: seen.append(counts),
+        on_slices=lambda first, stop: named.append((first, stop)),
+    )
+    assert seen[-1] == (2 * 2 * 3, 2 * 2 * 3)
+    assert named == [(0, 1), (2, 3)]
+    plain = kfine.restore(dark, scale=2, method="zero-filling").mean
+    np.testing.assert_allclose(result.mean.voxels[:, 1], plain.voxels[:, 1], atol=1e-6 * top)
+    assert np.all(result.std.voxels[:, 1] == 0)
+    assert all(np.array_equal(sample.voxels[:, 1], result.mean.voxels[:, 1]) for sample in result.samples)
+    lit = voxels.copy()
+    lit[0, 1, 16, 16] = 0.1 * top
+    seen.clear()
+    kfine.restore(replace(image, voxels=lit), **options, on_progress=lambda *counts: seen.append(counts))
+    assert seen[-1][1] == 3 * 2 * 3
+
+
+def test_slices_of_air_alone(image, tiny_model):
+    voxels = image.voxels.copy()
+    voxels[:, 1] = 0
+    result = kfine.restore(replace(image, voxels=voxels), scale=2, model=tiny_model, slices=(1, 2))
+    assert np.abs(result.mean.voxels).max() < 1e-3 * np.abs(voxels).max()
+
+
+def test_the_wall_time_is_no_part_of_the_provenance(image, tiny_model):
+    first, second = (kfine.restore(image, scale=2, model=tiny_model) for _ in range(2))
+    assert first.provenance == second.provenance
+    assert 0 < first.seconds < 600
+    assert first.record == first.provenance | {"wall_time_s": round(first.seconds, 3)}

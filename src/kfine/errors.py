@@ -62,9 +62,10 @@ def verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KfineError):
         return error.exit_code, str(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted; nothing half-written"
+        return 130, "; ".join(["interrupted; nothing half-written", *getattr(error, "__notes__", ())])
     if isinstance(error, Terminated):
-        return 128 + error.number, "terminated; nothing half-written"
+        said = ["terminated; nothing half-written", *getattr(error, "__notes__", ())]
+        return 128 + error.number, "; ".join(said)
     if hasattr(error, "format_message"):  # click's usage errors, wherever this version of typer keeps them
         context = getattr(error, "ctx", None)
         help_of = context.command_path if context else "kfine"

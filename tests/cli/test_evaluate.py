@@ -189,3 +189,17 @@ def test_a_still_image_has_no_temporal_error(command, high, restored):
 def test_frames_at_other_times_are_refused(command, cines):
     done = command("evaluate", cines[0], cines[2])
     assert (done.code, "frame times" in done.err) == (4, True)
+
+
+def test_some_slices(command, high, restored, tmp_path):
+    """Of the whole images, and against a part as restore --slices writes it: the same figures."""
+    whole = kfine.read(restored[0])
+    part = tmp_path / "part.nii.gz"
+    kfine.write(whole.take_slices(1, 3), part)
+    truth = kfine.read(high)
+    expected = compare(truth.take_slices(1, 3), whole.take_slices(1, 3)).as_dict()
+    for image in (restored[0], part):
+        done = command("evaluate", high, image, "--slices", "1:3", "--json", "-")
+        assert list(json.loads(done.out).values()) == [json.loads(json.dumps(expected))]
+    assert command("evaluate", high, part, "--json", "-").code == 4
+    assert command("evaluate", high, part, "--slices", "3:1").code == 2

@@ -36,6 +36,9 @@ def write(*arguments, **options):
     return original(*arguments, **options)
 module.write = write
 """
+HOW_TO_GO_ON = (
+    "nothing half-written; with --resume, finished slices stay and the same command goes on from them\n"
+)
 PATIENCE = 300  # seconds: a machine may be slow, but a signal that is lost must fail
 # A test run in the background may have been told to ignore Ctrl-C, and a child inherits that.
 HEARING = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -56,9 +59,9 @@ def start(script, *arguments, **options):
 @pytest.mark.parametrize(
     ("where", "steps", "number", "code", "says"),
     [
-        (WORKING, 1_000_000, signal.SIGINT, 130, "kfine: interrupted; nothing half-written\n"),
-        (WRITING, 1, signal.SIGINT, 130, "kfine: interrupted; nothing half-written\n"),
-        (WRITING, 1, signal.SIGTERM, 143, "kfine: terminated; nothing half-written\n"),
+        (WORKING, 1_000_000, signal.SIGINT, 130, f"kfine: interrupted; {HOW_TO_GO_ON}"),
+        (WRITING, 1, signal.SIGINT, 130, f"kfine: interrupted; {HOW_TO_GO_ON}"),
+        (WRITING, 1, signal.SIGTERM, 143, f"kfine: terminated; {HOW_TO_GO_ON}"),
     ],
     ids=["ctrl-c-working", "ctrl-c-writing", "sigterm-writing"],
 )
@@ -87,7 +90,7 @@ def test_a_keyboard_interrupt_in_process(command, low, tiny_model_folder, files,
 
             patch.setattr(place, stop)
             done = command(*call)
-        assert (done.code, done.err) == (130, "kfine: interrupted; nothing half-written\n")
+        assert (done.code, done.err) == (130, f"kfine: interrupted; {HOW_TO_GO_ON}")
         assert files() == before
 
 

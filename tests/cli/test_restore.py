@@ -2,11 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import kfine
+from kfine.cli import run
+from kfine.image import Image
+from kfine.methods.vdm import VDMMethod
+from kfine.restoration.forecast import Forecast
 from tests.io.dicom_files import series
 
 
@@ -20,6 +25,7 @@ def test_mean_std_and_record_are_those_of_the_library(command, low, tiny_model_f
     np.testing.assert_array_equal(std.voxels, expected.std.voxels)
     np.testing.assert_allclose(mean.affine, expected.mean.affine, atol=1e-5)
     record = json.loads((tmp_path / "out.json").read_text())
+    assert 0 < record.pop("wall_time_s") < 600
     assert record == json.loads(json.dumps(expected.provenance))
     assert record["input"]["name"] == "low.nii.gz"
     assert len(record["input"]["sha256"]) == len(record["model"]["sha256"]) == 64
@@ -43,6 +49,7 @@ def test_options_reach_the_library(command, low, tiny_model_folder, tmp_path, we
         kfine.read(low), scale=2, model=tiny_model_folder, samples=3, steps=4, sampler="ddim", **given,
         start=float("inf"), device="cpu", precision="float32", slices=(1, 3), seed=9,
     )  # fmt: skip
+    assert 0 < record.pop("wall_time_s") < 600
     assert record == json.loads(json.dumps(expected.provenance))
     assert kfine.read(tmp_path / "o.nii").voxels.shape == (1, 2, 32, 24)
     assert (tmp_path / "o_std.nii").exists()
@@ -50,13 +57,15 @@ def test_options_reach_the_library(command, low, tiny_model_folder, tmp_path, we
 
 def test_without_a_name_the_files_lie_beside_the_input(command, low):
     assert command("restore", low, "--scale", 2, "--method", "bicubic").code == 0
-    assert {p.name for p in low.parent.glob("low_*")} == {"low_kfine.nii.gz", "low_kfine.json"}
+    assert {p.name for p in low.parent.glob("low_*")} == {
+        "low_x2_bicubic_kfine.nii.gz", "low_x2_bicubic_kfine.json"
+    }  # fmt: skip
 
 
 def test_a_dicom_folder_gives_a_file_beside_the_folder(command, tmp_path, monkeypatch):
     series(tmp_path / "scan", slices=3)
     assert command("restore", tmp_path / "scan", "--scale", 2, "--method", "zero-filling").code == 0
-    assert kfine.read(tmp_path / "scan_kfine.nii.gz").voxels.shape == (1, 3, 12, 16)
+    assert kfine.read(tmp_path / "scan_x2_zero-filling_kfine.nii.gz").voxels.shape == (1, 3, 12, 16)
     monkeypatch.chdir(tmp_path / "scan")
     assert command("restore", ".", "--scale", 2, "--method", "zero-filling", "--overwrite").code == 0
     assert command("restore", ".", "--scale", 2, "--method", "zero-filling").code == 2
@@ -68,10 +77,10 @@ def test_kspace_is_restored_to_a_magnitude_image(command, kspace, tiny_model_fol
     )
     assert done.code == 0
     assert done.err.startswith("kfine: note: raw.npy: .npy holds no voxel size")
-    mean = kfine.read(tmp_path / "raw_kfine.nii.gz")
+    mean = kfine.read(tmp_path / "raw_x2_kfine.nii.gz")
     assert mean.voxels.dtype == np.float32
     assert mean.voxels.min() >= 0
-    assert json.loads((tmp_path / "raw_kfine.json").read_text())["kspace"] == "measured"
+    assert json.loads((tmp_path / "raw_x2_kfine.json").read_text())["kspace"] == "measured"
 
 
 def test_one_sample_has_no_std_and_takes_a_former_one_away(command, low, tiny_model_folder, tmp_path):
@@ -203,3 +212,78 @@ def test_a_terminal_sees_a_bar(monkeypatch, capsys, low):
     with console.progress("restoring", quiet=True) as on_progress:
         on_progress(4, 4)
     assert capsys.readouterr().err == ""
+
+
+def test_a_long_restoration_says_first_how_long_it_takes(
+    command, low, tiny_model_folder, monkeypatch, tmp_path
+):
+    """And names a faster method; the time is that of the steps done."""
+    clock = {"now": 0.0}
+    monkeypatch.setattr(Forecast.__init__, "__defaults__", (lambda: clock["now"],))
+    monkeypatch.setattr("kfine.restoration.restore.PIXELS_A_CALL", {"cpu": 1})  # slice by slice
+    original = VDMMethod.restore
+
+    def slow(self, operator, y, draws):
+        clock["now"] += 0 if clock["now"] else 1  # loading and warming up
+
+        def step(evaluations):
+            clock["now"] += 2 * evaluations
+            draws.on_step(evaluations)
+
+        return original(self, operator, y, replace(draws, on_step=step))
+
+    monkeypatch.setattr(VDMMethod, "restore", slow)
+    call = ["restore", low, "-o", tmp_path / "o.nii", "--scale", 2, "--model", tiny_model_folder]
+    assert command(*call).err == "kfine: about 37 s on this machine by vdm; faster: --method regression\n"
+    assert command(*call, "--overwrite", "--quiet").err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--scale", 1.5, "--method", "bicubic"], "low_x1p5_bicubic_kfine"),
+        (["--matrix", "32x24", "--method", "zero-filling"], "low_32x24_zero-filling_kfine"),
+    ],
+)
+def test_default_names_differ_by_method_and_size(command, low, options, name):
+    assert command("restore", low, *options).code == 0
+    assert {path.name for path in low.parent.glob("low_*")} == {f"{name}.nii.gz", f"{name}.json"}
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("words", [[], ["restore"], ["train", "vdm"]])
+def test_help_has_a_short_name(command, option, words):
+    done = command(*words, option)
+    assert (done.code, "Usage" in done.out) == (0, True)
+
+
+def test_the_shell_completes_names_of_commands(monkeypatch, capsys):
+    monkeypatch.setenv("_KFINE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "kfine rest")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert run([]) == 0
+    assert capsys.readouterr().out.split() == ["restore"]
+
+
+def test_a_transposed_matrix_is_noticed(command, tmp_path):
+    """98 x 124 voxels in the file are 124 rows and 98 columns."""
+    image = Image(np.random.default_rng(0).uniform(1, 2, (1, 1, 31, 24)))
+    kfine.write(image, tmp_path / "a.nii.gz")
+    call = [
+        "restore",
+        tmp_path / "a.nii.gz",
+        "-o",
+        tmp_path / "o.nii.gz",
+        "--method",
+        "bicubic",
+        "--overwrite",
+    ]
+    done = command(*call, "--matrix", "48x62")
+    assert done.err == (
+        "kfine: note: matrix 48x62 (rows x columns) makes voxels of 1 x 1 mm into 0.646 x 0.387: the image has 31 rows "
+        "and 24 columns, rows are counted along axis 2 of the file, columns along axis 1; did you mean 62x48?\n"
+    )
+    assert command(*call, "--matrix", "62x48").err == ""
+    oblong = replace(image, affine=np.diag([1.0, 2.0, 1.0, 1.0]))
+    kfine.write(oblong, tmp_path / "a.nii.gz", overwrite=True)
+    assert command(*call, "--matrix", "62x24").err == ""  # oblong voxels become square

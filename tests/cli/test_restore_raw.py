@@ -36,9 +36,9 @@ def test_fastmri_keeps_its_geometry_and_its_patient(command, tmp_path):
         "restore", tmp_path / "scan.h5", "--matrix", "96x80", "--method", "bicubic", "--combine", "rss"
     )
     assert done.code == 0
-    out = kfine.read(tmp_path / "scan_kfine.nii.gz")
+    out = kfine.read(tmp_path / "scan_96x80_bicubic_kfine.nii.gz")
     assert out.voxel_sizes == pytest.approx((3, 1, 1.25))
-    record = (tmp_path / "scan_kfine.json").read_text()
+    record = (tmp_path / "scan_96x80_bicubic_kfine.json").read_text()
     assert json.loads(record)["kspace"] == "simulated from a real image"
     shown = command("info", tmp_path / "scan.h5", "--json")
     facts = json.loads(shown.out)

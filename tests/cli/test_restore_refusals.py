@@ -257,11 +257,11 @@ def test_results_of_kfine_are_refused(command, low, tmp_path, files):
     """By the header wherever the file went; by the record beside it where another program wrote the header."""
     simple = ["--scale", 2, "--method", "zero-filling"]
     assert command("restore", low, *simple).code == 0
-    result = tmp_path / "low_kfine.nii.gz"
+    result = tmp_path / "low_x2_zero-filling_kfine.nii.gz"
     renamed, rewritten = tmp_path / "other.nii.gz", tmp_path / "stripped.nii.gz"
     renamed.write_bytes(result.read_bytes())
     kfine.write(kfine.read(result), rewritten)
-    (tmp_path / "stripped.json").write_bytes((tmp_path / "low_kfine.json").read_bytes())
+    (tmp_path / "stripped.json").write_bytes((tmp_path / "low_x2_zero-filling_kfine.json").read_bytes())
     before = files()
     for again in (result, renamed, rewritten):
         done = command("restore", again, "-o", tmp_path / "twice.nii.gz", *simple)
@@ -276,4 +276,4 @@ def test_results_of_kfine_are_refused(command, low, tmp_path, files):
 def test_what_only_looks_like_a_record_refuses_nothing(command, low, tmp_path, record):
     low.with_name("low.json").write_text(record)
     done = command("restore", low, "--scale", 2, "--method", "zero-filling")
-    assert (done.code, (tmp_path / "low_kfine.nii.gz").is_file()) == (0, True)
+    assert (done.code, (tmp_path / "low_x2_zero-filling_kfine.nii.gz").is_file()) == (0, True)

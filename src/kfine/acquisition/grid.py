@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from kfine.errors import InputError, UsageError
+from kfine.image import Image
 
 Matrix = tuple[int, int]
+_ASPECT = 1.1
 _LONGEST = 2**31  # points a side; what a file or the memory takes is far less
 
 
@@ -49,6 +52,34 @@ def low_matrix(current: Matrix, *, matrix: Matrix | None, scale: float | None, n
             f"matrix {show(target)}: expected at most the image's {show(current)}; use kfine restore to enlarge"
         )
     return target
+
+
+def aspect_note(image: Image, high: Matrix) -> str | None:
+    """Return what there is to say of a matrix that changes the voxel's aspect by more than 10 %, None where it stays.
+
+    A matrix that makes oblong voxels square is what one asks for.
+    """
+    factors = [new / now for new, now in zip(high, image.matrix, strict=True)]
+    now, new = image.voxel_sizes[1:], [s / f for s, f in zip(image.voxel_sizes[1:], factors, strict=True)]
+    if max(factors) <= _ASPECT * min(factors) or max(new) <= _ASPECT * min(new):
+        return None
+    order = image.source.axis_order
+    lie = "rows lie one below the other, columns side by side"
+    if image.source.kind == "nifti" and order is not None:
+        rows, columns = (f"axis {order.index(place) + 1} of the file" for place in (1, 2))
+        lie = f"rows are counted along {rows}, columns along {columns}"
+    turned = (high[1], high[0])
+    swapped = [new / now for new, now in zip(turned, image.matrix, strict=True)]
+    better = min(swapped) >= 1 and max(swapped) <= _ASPECT * min(swapped)
+    meant = f"; did you mean {show(turned)}?" if better else ""
+    return (
+        f"matrix {show(high)} (rows x columns) makes voxels of {_millimetres(now)} mm into {_millimetres(new)}: "
+        f"the image has {image.matrix[0]} rows and {image.matrix[1]} columns, {lie}{meant}"
+    )
+
+
+def _millimetres(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{size:.3g}" for size in sizes)
 
 
 def show(matrix: Matrix) -> str:

@@ -13,13 +13,17 @@ from kfine.batch.cases import Case
 from kfine.image import Image
 from kfine.restoration.restore import Restoration
 
-_MASKED = 0.7
+_UNMASKED = 0.2  # of the voxels: less than a box around a brain has beside it
 
 
 def bids_sidecar(result: Restoration, low: Image, case: Case, *, of_std: bool = False) -> dict[str, Any]:
-    """Return what the JSON file of a restored image says, or that of its standard deviation."""
+    """Return what the JSON file of a restored image says, or that of its standard deviation.
+
+    SkullStripped is left out where it is not known.
+    """
     record = result.provenance
     image = result.mean
+    stripped = skull_stripped(low, case.paths[0])
     sizes = " x ".join(f"{size:.4g}" for size in image.voxel_sizes[1:])
     measured, restored = ("x".join(map(str, record["matrix"][key])) for key in ("measured", "restored"))
     what = "Standard deviation, voxel by voxel, of the samples of the" if of_std else "The"
@@ -29,7 +33,7 @@ def bids_sidecar(result: Restoration, low: Image, case: Case, *, of_std: bool = 
         "SpatialReference": source_uri(case),
         "Resolution": f"{sizes} mm in plane: matrix {restored}, of which the central {measured} of k-space is the "
         f"source's; slices {image.voxel_sizes[0]:.4g} mm apart as in the source",
-        "SkullStripped": skull_stripped(low, case.paths[0]),
+        **({} if stripped is None else {"SkullStripped": stripped}),
         "kfine": record,
     }
 
@@ -44,11 +48,13 @@ def said_to_be_stripped(path: Path) -> bool | None:
     return said if isinstance(said, bool) else None
 
 
-def skull_stripped(low: Image, path: Path) -> bool:
-    """Return whether the image `low` in `path` shows the brain alone.
+def skull_stripped(low: Image, path: Path) -> bool | None:
+    """Return whether the image `low` in `path` shows the brain alone, None where that is not known.
 
-    Its JSON file may say so.  If not, more than 70 % of the voxels are exactly 0: scanners leave noise in the air,
-    and a head fills more than that.
+    Its JSON file may say so.  If not, an image with few voxels of exactly 0 has its air and thus its skull; one with
+    many may be a brain, or a head whose air was masked.
     """
     said = said_to_be_stripped(path)
-    return float(np.mean(low.voxels == 0)) > _MASKED if said is None else said
+    if said is not None:
+        return said
+    return False if float(np.mean(low.voxels == 0)) < _UNMASKED else None

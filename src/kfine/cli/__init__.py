@@ -10,6 +10,8 @@ from kfine.errors import TRACEBACK, Terminated, verdict
 from kfine.files.signals import end_on_signals, ignore_interrupts
 from kfine.text import one_line
 
+COMPLETE = "_KFINE_COMPLETE"
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with one of `kfine.errors.EXIT_CODES`."""
@@ -50,6 +52,8 @@ def _run(arguments: list[str]) -> int:
     from kfine.cli.app import app
 
     command = typer.main.get_command(app)
+    if COMPLETE in os.environ:  # the shell asks what could follow
+        command.main(arguments, prog_name="kfine", complete_var=COMPLETE)
     try:
         # Not command.main(): that one catches Ctrl-C and broken pipes in ways of its own.
         with command.make_context("kfine", list(arguments)) as context:

@@ -20,7 +20,7 @@ from kfine.errors import EXIT_CODES
 _CODES = "\n".join(f"  {code:3} {meaning}" for code, meaning in EXIT_CODES.items())
 
 app = typer.Typer(
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     epilog=f"Exit codes:\n{_CODES}\n\nResearch software, not a medical device.",

@@ -13,6 +13,9 @@ from kfine.cli.preflight import check_drawable, check_original, check_room, stud
 from kfine.cli.restore_options import Asked
 from kfine.cli.restored import RestorationFiles, Sidecars, write_restoration
 from kfine.files.staging import check_outputs
+from kfine.restoration.forecast import FASTER, FASTEST, Forecast, duration
+
+_WORTH = 5.0  # seconds left that are worth a line
 
 if TYPE_CHECKING:
     from kfine.image import Image
@@ -62,6 +65,7 @@ def restore_case(
     parts: Path | None = None,
     bar: Bar,
     sidecars: Sidecars | None = None,
+    announce: bool = False,
 ) -> tuple[Restoration, list[Path]]:
     """Read, check, restore and write one image; return the restoration and the files it has.
 
@@ -74,6 +78,7 @@ def restore_case(
         parts: folder for finished slices, see `kfine.restore`; None for none.
         bar: shows how far the work is.
         sidecars: see `write_restoration`.
+        announce: whether a line says how long the work takes, once that is known.
     """
     from kfine.restoration.restore import restore
 
@@ -89,15 +94,49 @@ def restore_case(
         check_drawable(low, taken)
     if files.animation and low.frames > 1:
         check_outputs([files.animation], overwrite=overwrite)
+    watcher = _Watcher(bar, low.slices, announce=announce)
     result = restore(
         low,
         **asked.of_restore,
         slices=taken,
         parts=parts,
-        on_progress=bar,
-        on_slices=lambda first, stop: bar.name(_named(first, stop, low.slices)),
+        on_progress=watcher.step,
+        on_slices=watcher.group,
+        on_method=watcher.method,
     )
     return result, write_restoration(result, low, files, overwrite=overwrite, study=study, sidecars=sidecars)
+
+
+class _Watcher:
+    """Shows what a restoration does, and says once how long it takes."""
+
+    def __init__(self, bar: Bar, slices: int, *, announce: bool) -> None:
+        self._bar, self._slices, self._announce = bar, slices, announce
+        self._name = ""
+
+    def method(self, name: str) -> None:
+        self._name = name
+        self._bar.name("restoring")
+
+    def group(self, first: int, stop: int) -> None:
+        self._bar.group(_named(first, stop, self._slices))
+
+    def step(self, done: int, total: int) -> None:
+        self._bar(done, total)
+        if self._announce and self._bar.forecast.certain:
+            self._announce = False
+            if (self._bar.forecast.left or 0.0) >= _WORTH:
+                self._bar.say(forecast_line(self._bar.forecast, self._name))
+
+
+def forecast_line(forecast: Forecast, method: str) -> str:
+    """Return what there is to say before a long wait."""
+    from kfine.restoration.options import BASELINES
+
+    seconds = forecast.seconds or 0.0
+    faster = FASTER.get(method, FASTEST)
+    instead = "" if method in BASELINES else f"; faster: --method {faster}"
+    return f"about {duration(seconds)} on this machine by {method}{instead}"
 
 
 def _named(first: int, stop: int, count: int) -> str:

@@ -1,25 +1,22 @@
-"""What the command line says while it works: progress and notes on stderr, results on stdout."""
+"""The output of a command: progress and notes on stderr, results on stdout."""
 
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
+from kfine.restoration.forecast import Forecast, duration
 from kfine.text import literal, to_json
 
+EVERY = 30.0  # seconds between lines of progress
 # No emoji: ":file:" in a name is a name.
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -37,23 +34,78 @@ def say_json(value: Any) -> None:
 
 
 class Bar:
-    """A bar for a piece of work: called with (done, total), named by what is being done."""
+    """A bar for a piece of work: called with (done, total), named by what is being done.
 
-    def __init__(self, bar: Progress, text: str) -> None:
-        self._bar, self._task = bar, bar.add_task(text, total=None)
+    Where stderr is no terminal, a line every `EVERY` seconds stands for it.
+    """
+
+    def __init__(self, shown: Progress, text: str, *, quiet: bool) -> None:
+        self._shown, self._text, self._quiet = shown, text, quiet
+        self._lines = not quiet and not err.is_terminal
+        self._task = shown.add_task(text, total=None, forecast=None)
+        self._percent: float | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.forecast, self._began = Forecast(), time.monotonic()
+        self._told = self._began
 
     def __call__(self, done: int, total: int) -> None:
-        """Show how far the work is."""
-        self._bar.update(self._task, completed=done, total=total)
+        """Show how far the work is; what is done at first was done before."""
+        if done == 0:
+            self._begin()
+        self.forecast(done, total)
+        self._percent = 100 * done / total if total else None
+        # None: a bar without end, until there is something to count.
+        self._shown.update(self._task, completed=done, total=total or None, forecast=self.forecast)
+        self._tell()
 
     def name(self, text: str) -> None:
         """Say `text` before the bar from now on."""
-        self._bar.update(self._task, description=text)
+        self._text = text
+        self._shown.update(self._task, description=text)
+
+    def group(self, text: str) -> None:
+        """Say `text` from now on, where a group of slices begins."""
+        self.forecast.group()
+        self.name(text)
+
+    def say(self, line: str) -> None:
+        """Print a line of its own above the bar."""
+        if not self._quiet:
+            err.print(literal(f"kfine: {line}"), markup=False)
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if not self._lines or now - self._told < EVERY:
+            return
+        self._told = now
+        parts = [f"{self._percent:.0f} % done"] if self._percent is not None else []
+        parts += [f"{duration(now - self._began)} so far"]
+        left = self.forecast.left
+        parts += [f"about {duration(left)} left"] if left is not None else []
+        self.say(f"{self._text}: {', '.join(parts)}")
+
+
+class _Done(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.percentage:3.0f} % done" if task.total else "")
+
+
+class _Elapsed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{duration(task.elapsed or 0)} so far")
+
+
+class _Left(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        left = task.fields["forecast"] and task.fields["forecast"].left
+        return Text("" if left is None or task.finished else f"about {duration(left)} left")
 
 
 @contextmanager
 def progress(text: str, *, quiet: bool) -> Iterator[Bar]:
-    """Show a bar for a piece of work, named `text` at first.  Nothing where stderr is no terminal."""
+    """Show a bar for a piece of work, named `text` at first; lines where stderr is no terminal."""
     with bars(text, quiet=quiet) as (bar,):
         yield bar
 
@@ -64,15 +116,15 @@ def bars(*texts: str, quiet: bool) -> Iterator[tuple[Bar, ...]]:
     shown = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _Done(),
+        _Elapsed(),
+        _Left(),
         console=err,
         disable=quiet or not err.is_terminal,
         transient=True,
     )
     with shown:
-        yield tuple(Bar(shown, text) for text in texts)
+        yield tuple(Bar(shown, text, quiet=quiet) for text in texts)
 
 
 @contextmanager

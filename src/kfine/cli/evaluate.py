@@ -179,13 +179,15 @@ def evaluate(
             help="Also draw images and errors (.png, .pdf, .svg, .jpg); of a cine also F.gif, which moves.",
         ),
     ] = None,
+    slices: Slices = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure RESTORED against REFERENCE: PSNR, SSIM, NRMSE, whole and inside a mask.
 
-    The options of raw k-space are for REFERENCE.
+    The options of raw k-space are for REFERENCE.  --slices counts its slices; an image
+    that has only those, as restore --slices writes it, is compared whole.
 
     Of a cine every frame counts; its temporal error is that of the changes
     from frame to frame.
@@ -196,6 +198,7 @@ def evaluate(
     record = None if json_output == STDOUT else json_output
     parsers.check_json(record)
     parsers.check_picture(figure)
+    parsers.parse_slices(slices)
     paths = [path for path in (record, figure) if path]
     check_inputs_kept(paths, [reference, *restored, *([mask] if mask else [])])
     check_outputs(paths, overwrite=overwrite)
@@ -209,8 +212,10 @@ def evaluate(
         if moving:
             check_outputs([moving], overwrite=overwrite)
             paths.append(moving)
-        inside = _mask(truth, read(mask)) if mask else None
-        images = {name: read(path) for name, path in _named(restored).items()}
+        taken = parsers.parse_slices(slices, truth.slices)
+        whole, truth = truth.slices, _of(truth, taken, truth.slices)
+        inside = _mask(truth, _of(read(mask), taken, whole)) if mask else None
+        images = {name: _of(read(path), taken, whole) for name, path in _named(restored).items()}
         comparisons = {name: compare(truth, image, mask=inside) for name, image in images.items()}
         figures = {name: comparison.as_dict() for name, comparison in comparisons.items()}
         if paths:
@@ -230,6 +235,11 @@ def evaluate(
         )
     for path in paths:
         err.print(literal(path), markup=False)
+
+
+def _of(image: Image, taken: tuple[int, int] | None, whole: int) -> Image:
+    """Return the slices `taken` of an image that has the `whole` number of slices; another one as it is."""
+    return image.take_slices(*taken) if taken and image.slices == whole else image
 
 
 def _mask(truth: Image, region: Image) -> Mask:

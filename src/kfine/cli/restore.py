@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Per
 from kfine.cli.restore_options import Asked
 from kfine.cli.restored import RestorationFiles, summary
 from kfine.cli.takes import takes
+from kfine.errors import Terminated
 from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
 
 
@@ -38,7 +41,7 @@ def restore(
             metavar="OUT",
             rich_help_panel=OUTPUT,
             help="Where to write: .nii, .nii.gz, or a folder (a name without suffix) for DICOM from DICOM; "
-            "IN_kfine.nii.gz beside IN if left out.",
+            "IN_x2_kfine.nii.gz beside IN if left out, with what --scale, --matrix, --frames and --method say.",
         ),
     ] = None,
     dicom: Annotated[
@@ -79,13 +82,13 @@ def restore(
     The measured k-space is kept: all new detail lies outside it.
 
     [bold]kfine restore brain.nii.gz --scale 2[/bold]
-      writes brain_kfine.nii.gz, brain_kfine_std.nii.gz and brain_kfine.json
+      writes brain_x2_kfine.nii.gz, brain_x2_kfine_std.nii.gz and brain_x2_kfine.json
     [bold]kfine restore DICOM_FOLDER -o out.nii.gz --matrix 256x256 --figure out.png[/bold]
     [bold]kfine restore DICOM_FOLDER -o OUT_FOLDER --scale 2[/bold]
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    output = output or parsers.beside(image, "_kfine" if dicom else "_kfine.nii.gz")
+    output = output or parsers.beside(image, f"{asked.label}_kfine{'' if dicom else '.nii.gz'}")
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
@@ -94,12 +97,27 @@ def restore(
     parsers.parse_slices(slices)
 
     parts = files.parts if resume else None
-    with plain_warnings(quiet=quiet), progress("restoring", quiet=quiet) as bar:
+    with resumable(parts), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
         given = Given.at(image, series=series, coil_axis=coil_axis, combine=combine, period=period)
         result, written = restore_case(
-            given, asked, files, overwrite=overwrite, slices=slices, parts=parts, bar=bar
+            given, asked, files, overwrite=overwrite, slices=slices, parts=parts, bar=bar, announce=True
         )
     # Also what an interrupted --resume left behind: OUT is there now.
     shutil.rmtree(files.parts, ignore_errors=True)
     if not quiet:
         say(summary(result), *written)
+
+
+@contextmanager
+def resumable(parts: Path | None) -> Iterator[None]:
+    """Let an interruption say what an interrupted user can do; parts: where finished slices stay, None for nowhere."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as stop:
+        if parts is None:
+            stop.add_note("with --resume, finished slices stay and the same command goes on from them")
+        else:
+            count = len(list(parts.glob("slice-*.npz")))
+            finished = f"finished slices that stay: {count}" if count else "no slice was finished"
+            stop.add_note(f"{finished}; the same command goes on from there")
+        raise

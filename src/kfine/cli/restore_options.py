@@ -21,7 +21,12 @@ Scale = Annotated[
     typer.Option(metavar="FACTOR", help="Factor by which rows and columns grow; or give --matrix."),
 ]
 MatrixSize = Annotated[
-    str | None, typer.Option(metavar="ROWSxCOLS", help="Matrix to reach, such as 256x256.")
+    str | None,
+    typer.Option(
+        metavar="ROWSxCOLS",
+        help="Matrix to reach, such as 256x256. Of a NIfTI file 98x124x60 in axial slices, the columns are the first "
+        "axis: 248x196 doubles it.",
+    ),
 ]
 FramesScale = Annotated[
     int | None,
@@ -236,6 +241,16 @@ class Asked:
     def in_time(self) -> bool:
         """Whether other frames are asked for."""
         return self.frames is not None or self.frames_scale is not None
+
+    @property
+    def label(self) -> str:
+        """What tells the output's name from that of other options: "_x2", "_256x192_vdm", "_x2_20frames"."""
+        parts = [f"x{self.scale:g}".replace(".", "p")] if self.scale is not None else []
+        parts += [f"{self.matrix[0]}x{self.matrix[1]}"] if self.matrix is not None else []
+        parts += [f"{self.frames_scale}xframes"] if self.frames_scale is not None else []
+        parts += [f"{self.frames}frames"] if self.frames is not None else []
+        parts += [self.method] if self.method != "auto" else []
+        return "".join(f"_{part}" for part in parts)
 
     @property
     def of_restore(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def write_restoration(
             from kfine.viz.restoration import draw_restoration
 
             draw_restoration(result, low, places[files.figure], animation=places[moving] if moving else None)
-        said = sidecars(result, low, places) if sidecars else {files.record: result.provenance}
+        said = sidecars(result, low, places) if sidecars else {files.record: result.record}
         for path, content in said.items():
             places[path].write_text(json_text(content), "utf-8")
     return paths

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kfine.cli.console import err, plain_warnings, say
+from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet
 from kfine.errors import InputError, UsageError
 from kfine.files.staging import made_folder
@@ -84,19 +84,22 @@ class Run:
 
     def train(self, task: Task) -> None:
         """Run `task` with a bar of its progress, and print where its model is."""
-        from rich.progress import Progress
-
         from kfine.models.devices import choose_device
         from kfine.training.loop import Devices, train
 
         choose_device(self.accelerator)  # says it if there is none
         steps = task.config.optimiser.steps
-        bar = Progress(console=err, disable=self.quiet or not err.is_terminal, transient=True)
-        with made_folder(self.out), plain_warnings(quiet=self.quiet), bar:
-            shown = bar.add_task("training", total=steps)
+        speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # one process speaks for all
+        quiet = self.quiet or not speaks
+        with (
+            made_folder(self.out),
+            plain_warnings(quiet=self.quiet),
+            progress("reading", quiet=quiet) as bar,
+        ):
 
             def on_step(step: int, loss: float) -> None:
-                bar.update(shown, completed=step, description=f"step {step}/{steps} loss {loss:.4f}")
+                bar.name(f"step {step}/{steps} loss {loss:.4f}")
+                bar(step, steps)
 
             folder = train(
                 task,
@@ -106,5 +109,5 @@ class Run:
                 tensorboard=self.tensorboard,
                 on_step=on_step,
             )
-        if not self.quiet and os.environ.get("LOCAL_RANK", "0") == "0":  # one process speaks for all
+        if not quiet:
             say(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ import numpy as np
 import torch
 
 from kfine._version import __version__
-from kfine.acquisition.grid import Matrix, high_matrix, show
+from kfine.acquisition.grid import Matrix, aspect_note, high_matrix, show
 from kfine.acquisition.scan import Scan, timing_of_image
 from kfine.acquisition.zero_fill import measured_block, without_filling
 from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io.checks import check_finite
+from kfine.methods.frame_by_frame import FrameByFrame
+from kfine.methods.zero_filling import ZeroFilling
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.operators.kspace import KSpaceCrop
@@ -48,7 +51,8 @@ class Restoration:
         samples: every sample, when they were asked for.
         residual: over all measured planes that are restored, how far the mean contradicts the scan:
             ||A mean - y|| / ||y|| of its k-space y, or of a magnitude scan m, || |A mean| - m || / ||m||.
-        provenance: what made it, JSON-ready.
+        provenance: what made it, JSON-ready; the same for the same input, options and software.
+        seconds: wall time of the work.
     """
 
     mean: Image
@@ -56,6 +60,12 @@ class Restoration:
     samples: tuple[Image, ...]
     residual: float
     provenance: dict[str, Any]
+    seconds: float = 0.0
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The provenance and the wall time: what stands beside the result as JSON."""
+        return self.provenance | {"wall_time_s": round(self.seconds, 3)}
 
 
 def restore(
@@ -85,12 +95,13 @@ def restore(
     parts: str | os.PathLike[str] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_slices: Callable[[int, int], None] = lambda first, stop: None,
+    on_method: Callable[[str], None] = lambda name: None,
 ) -> Restoration:
     """Return `image` at a larger matrix over the same field of view, at more times, or both.
 
     The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.  Where
     the scanner filled up k-space with zeros, or left out a part of it, that is not measured either.  Of a cine, frames
-    at measured times keep theirs.
+    at measured times keep theirs.  Slices of nothing but air are zero-filled: no network sees them.
 
     Args:
         image: real (its Fourier transform stands in for k-space) or complex (measured k-space).
@@ -132,6 +143,7 @@ def restore(
             interrupted run of the same image and options are taken from there.  Whoever gives it removes it.
         on_progress: called with (done, total) evaluations.
         on_slices: called with (first, stop), the slices of `image` that are restored from now on.
+        on_method: called with the name of the method, once it is chosen.
 
     Warns:
         UserWarning: the image is far from what its model was trained on; the property is named.  Or the scanner had
@@ -143,18 +155,13 @@ def restore(
         ModelError: a model that cannot be found, read or trusted.
         ResourceError: a device that is not there, or too little memory.
     """
+    began = time.perf_counter()
     check_finite(image.voxels, name=image.source.name or "image")
     seed = index(seed)  # of numpy too, whose integers are no JSON
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
     block, displayed, signed = measured_block(image), image.matrix, has_sign(image)
     high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
-    if block != displayed:
-        warnings.warn(
-            f"the scanner filled up {show(block)} measured points to {show(displayed)}: the measured ones are restored",
-            UserWarning,
-            stacklevel=2,
-        )
-        image = without_filling(image, block)
+    image = _as_measured(image, block, high)
     scan = Scan(_crop(image, high), timing, signed=signed)
     scaling = Scaling.of(image.voxels)
     chosen = choose_method(
@@ -172,7 +179,9 @@ def restore(
     first = slices[0] if slices else 0
     part = image.take_slices(*slices) if slices else image
     at_once = planes_a_call or max(1, PIXELS_A_CALL[chosen.device.type] // (high[0] * high[1]))
-    work = Work(scan, scaling, chosen.method, seed=seed, at_once=at_once, keep=keep_samples)
+    on_method(chosen.method.name)
+    air = FrameByFrame(ZeroFilling(), "nearest") if chosen.description["model"] else None
+    work = Work(scan, scaling, chosen.method, seed=seed, at_once=at_once, keep=keep_samples, air=air)
     asked = {"frames_scale": frames_scale, "frames": frames}
     made_by = _provenance(image, work, chosen.description, slices=slices, asked=asked, displayed=displayed)
     store = Parts(Path(parts), _recipe(image, work, made_by)) if parts is not None else None
@@ -182,7 +191,22 @@ def restore(
     drawn = tuple(part.with_frames(array, at) for array in voxels.get("samples", ()))
     provenance = made_by | {f"relative_{'magnitude' if scan.magnitude else 'kspace'}_residual": residual}
     provenance |= {"notice": NOTICE}
-    return Restoration(images["mean"], images.get("std"), drawn, residual, provenance)
+    seconds = time.perf_counter() - began
+    return Restoration(images["mean"], images.get("std"), drawn, residual, provenance, seconds)
+
+
+def _as_measured(image: Image, block: Matrix, high: Matrix) -> Image:
+    """Return the image without its scanner's zero filling; note that, and a matrix that makes voxels oblong."""
+    if note := aspect_note(image, high):
+        warnings.warn(note, UserWarning, stacklevel=3)
+    if block == image.matrix:
+        return image
+    warnings.warn(
+        f"the scanner filled up {show(block)} measured points to {show(image.matrix)}: the measured ones are restored",
+        UserWarning,
+        stacklevel=3,
+    )
+    return without_filling(image, block)
 
 
 def has_sign(image: Image) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from kfine.operators.kspace import image_of, measurement_of
 from kfine.restoration.resume import Parts
 
 Arrays = dict[str, NDArray[Any]]
+_AIR = 0.02  # of full intensity: a slice without anything brighter is air
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Work:
         seed: of all noise.
         at_once: greatest number of planes a network sees in one call.
         keep: whether every sample is kept.
+        air: how slices of nothing but air are restored; None for as the others.
     """
 
     scan: Scan
@@ -42,6 +44,7 @@ class Work:
     seed: int
     at_once: int
     keep: bool
+    air: Method | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -81,20 +84,31 @@ def stream(
     """
     arrays = _empty(image, work)
     wrong = size = 0.0
+    air = _air(image, work)
     evaluations = work.method.evaluations(work.scan)
-    done, total = 0, image.slices * evaluations
+    done, total = 0, (image.slices - len(air)) * evaluations
 
     def step(count: int) -> None:
         nonlocal done
         done += count
         watch.steps(done, total)
 
+    def put(chunk: Sequence[int], results: list[Arrays]) -> None:
+        nonlocal wrong, size
+        for index, result in zip(chunk, results, strict=True):
+            wrong, size = wrong + float(result["sums"][0]), size + float(result["sums"][1])
+            for name, array in arrays.items():
+                array[..., index, :, :] = result[name]
+
     watch.steps(0, total)
-    for chunk in _chunks(image.slices, work.slices_at_once):
+    for index in air:
+        draws = _draws(work, [first + index], lambda count: None)
+        put([index], _restored(image, work, [index], draws=draws, air=True))
+    for chunk in _chunks([index for index in range(image.slices) if index not in air], work.slices_at_once):
         numbers = [first + index for index in chunk]
-        watch.slices(numbers[0], numbers[-1] + 1)
         finished = [parts.load(number) if parts else None for number in numbers]
         if any(part is None for part in finished):
+            watch.slices(numbers[0], numbers[-1] + 1)
             # Together or not at all: a result's last bits depend on what it was computed with.
             results = _restored(image, work, chunk, draws=_draws(work, numbers, step))
             for number, result in zip(numbers, results, strict=True):
@@ -102,11 +116,9 @@ def stream(
                     parts.save(number, result)
         else:
             results = [part for part in finished if part is not None]
-            step(len(chunk) * evaluations)
-        for index, result in zip(chunk, results, strict=True):
-            wrong, size = wrong + float(result["sums"][0]), size + float(result["sums"][1])
-            for name, array in arrays.items():
-                array[..., index, :, :] = result[name]
+            total -= len(chunk) * evaluations
+            watch.steps(done, total)
+        put(chunk, results)
     return arrays, (wrong / size) ** 0.5 if size else 0.0
 
 
@@ -116,10 +128,25 @@ def measurements(image: Image, scan: Scan, scaling: Scaling) -> Iterator[Tensor]
         yield _measurement(image.voxels[place], scan, scaling)
 
 
-def _restored(image: Image, work: Work, chunk: range, *, draws: Draws) -> list[Arrays]:
-    """Return for each slice of `chunk` its arrays without the slice axis, and "sums": |A mean - y|^2 and |y|^2."""
+def _air(image: Image, work: Work) -> list[int]:
+    """Return which slices hold nothing but air and need not go through the method."""
+    if work.air is None:
+        return []
+    dark = work.scaling.full * _AIR
+    return [index for index in range(image.slices) if np.abs(image.voxels[:, index]).max() <= dark]
+
+
+def _restored(
+    image: Image, work: Work, chunk: Sequence[int], *, draws: Draws, air: bool = False
+) -> list[Arrays]:
+    """Return for each slice of `chunk` its arrays without the slice axis, and "sums": |A mean - y|^2 and |y|^2.
+
+    air: whether they are restored as air is.
+    """
     y = torch.stack([_measurement(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
-    drawn = work.method.restore(work.scan, y, draws)
+    method = work.air if air and work.air else work.method
+    drawn = method.restore(work.scan, y, draws)
+    drawn = drawn.expand(-1, work.method.samples, *drawn.shape[2:]) if air else drawn
     mean, kept = drawn.mean(1), work.scan.kept(y)
     spread = None
     if work.method.samples > 1:
@@ -184,6 +211,6 @@ def _empty(image: Image, work: Work) -> Arrays:
     return arrays
 
 
-def _chunks(count: int, size: int) -> Iterator[range]:
-    for start in range(0, count, size):
-        yield range(start, min(start + size, count))
+def _chunks(indices: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

@@ -61,7 +61,7 @@ def animate(
 ) -> Animation:
     """Return the moving picture of the region of one slice that moves most: see `draw_cine` for the arguments.
 
-    Loops in the time of one heart beat; frames that come faster than a GIF can show them are left out evenly.
+    Loops in the time of one heart beat, or slower where frames come faster than a GIF can show them: none is left out.
     """
     guide = reference if reference is not None else list(restored.values())[-1]
     scene = check_and_make_scene(guide, low, [*restored.values()], timing, slice_index=slice_index)
@@ -87,7 +87,7 @@ def animate(
     clock = drawing.text_at(sheet.figure, (SIDE, bottom + 0.17), "", fontsize=8.5, color=FAINT, ha="left")
     canvas = FigureCanvasAgg(sheet.figure)
     sheet.figure.set_dpi(_DPI)
-    frames, durations = _pace(scene)
+    frames, durations = range(len(timing.at)), _durations(scene)
     pictures = []
     for frame in frames:
         for column, shown in zip(columns, drawn, strict=True):
@@ -100,19 +100,18 @@ def animate(
     return Animation(_with_one_palette(pictures), durations)
 
 
-def _pace(scene: CineScene) -> tuple[list[int], list[int]]:
-    """Return which frames are shown, and for how many ms each."""
+def _durations(scene: CineScene) -> list[int]:
+    """Return for how many ms each frame is shown."""
     timing = scene.timing
     count, at = len(timing.at), np.asarray(timing.at)
     if not scene.seconds or count == 1:
-        return list(range(count)), [_UNTIMED] * count
+        return [_UNTIMED] * count
     ends = np.append(at[1:], at[0] + timing.period if timing.period is not None else 2 * at[-1] - at[-2])
-    every = max(1, int(np.ceil(_FASTEST / (1000 * float((ends - at).mean())) - 1e-6)))
-    frames = list(range(0, count, every))
-    starts = 1000 * np.append(at[frames], ends[-1])
+    slower = max(1.0, _FASTEST / (1000 * float((ends - at).mean())))
+    starts = 1000 * slower * np.append(at, ends[-1])
     # Whole ticks that end where they should: their rounding must not add up.
-    durations = np.diff(_TICK * np.rint((starts - starts[0]) / _TICK)).astype(int).clip(_TICK, _SLOWEST)
-    return frames, durations.tolist()
+    durations = np.diff(_TICK * np.rint((starts - starts[0]) / _TICK)).astype(int).clip(_FASTEST, _SLOWEST)
+    return durations.tolist()  # type: ignore[no-any-return]
 
 
 def _with_one_palette(pictures: list[Picture.Image]) -> list[Picture.Image]:
