@@ -26,6 +26,8 @@ class Source:
         acquired_matrix: (rows, columns) that the scanner measured when it zero-filled to a larger matrix.
         derived: whether the file says that it was computed from other images (DICOM's ImageType DERIVED), or kfine
             restored it.
+        component: "M", "P", "R" or "I", where the file says that the voxels are the magnitude, phase, real or imaginary
+            part of an image; "" where it does not say.
         acquisition: how raw k-space became the image (coils, coverage, noise), JSON-ready; None for other files.
         space_code: which space a NIfTI file's affine leads to (its sform_code or qform_code); 1: the scanner's.
     """
@@ -36,6 +38,7 @@ class Source:
     axis_order: tuple[int, int, int] = (2, 1, 0)
     acquired_matrix: tuple[int, int] | None = None
     derived: bool = False
+    component: str = ""
     acquisition: dict[str, Any] | None = None
     space_code: int = 1
 

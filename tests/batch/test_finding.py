@@ -11,7 +11,7 @@ import kfine
 from kfine.batch.cases import matches
 from kfine.batch.finding import find_cases
 from kfine.files.walk import files_below
-from tests.io.dicom_files import classic, save, series
+from tests.io.dicom_files import classic, pixels, save, series
 from tests.io.raw_files import write_bart
 
 
@@ -210,3 +210,22 @@ def test_results_are_known_by_their_headers(tmp_path, name):
     assert [case.label for case in search.cases] == ["a.nii", "low.nii.gz"]
     assert [label for label, _ in search.left_out] == [name]
     assert len(find_cases(tmp_path, out=tmp_path / "out", force=True).cases) == 3
+
+
+def test_phases_and_localisers_are_left_out(tmp_path):
+    series(tmp_path / "phase", slices=2, SeriesInstanceUID="1.2.1", ImageType=["ORIGINAL", "PRIMARY", "P"])
+    series(tmp_path / "t1", slices=2, SeriesInstanceUID="1.2.2", ImageType=["ORIGINAL", "PRIMARY", "M"])
+    for n, directions in enumerate(([1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1])):
+        image = classic(pixels(n), SeriesInstanceUID="1.2.3", ImageOrientationPatient=directions)
+        save(image, tmp_path / "scout" / str(n))
+    nifti(tmp_path / "gre_e1_ph.nii.gz")
+    search = find_cases(tmp_path, out=tmp_path / "out")
+    assert [case.label for case in search.cases] == ["t1"]
+    assert dict(search.left_out) == {
+        "gre_e1_ph.nii.gz": "phase images; --force restores them",
+        "phase": "phase images; --force restores them",
+        "scout": "slices of several orientations, as localisers have them",
+    }
+    assert not search.failures
+    forced = find_cases(tmp_path, out=tmp_path / "out", force=True)
+    assert [case.label for case in forced.cases] == ["gre_e1_ph.nii.gz", "phase", "t1"]

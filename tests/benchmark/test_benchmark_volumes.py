@@ -83,15 +83,23 @@ def test_a_folder_with_nothing_to_compare_says_what_it_has(tmp_path):
 
 
 def test_what_a_scanner_filled_up_with_zeros_is_no_truth(tmp_path):
-    voxels = (1000 * scanned((128, 128), (96, 80), sigma=0.001)[0, 0]).round().astype(np.uint16)
+    voxels = (1000 * scanned((128, 128), (128, 80), sigma=0.001)[0, 0]).round().astype(np.uint16)
     save(classic(voxels), tmp_path / "p" / "a" / "1.dcm")
     found = volumes_below(tmp_path, leave=tmp_path / "out")
     (truth,) = find_truths(found, subjects=None, slices=1, matrix=None)
-    assert 96 <= truth.image.matrix[0] < 106
-    assert 80 <= truth.image.matrix[1] < 90
+    assert truth.image.matrix[0] == 128
+    assert 80 <= truth.image.matrix[1] < 112  # nothing but the spectrum says where it ends
     assert truth.note.startswith("p/a/1: the scanner filled up ")
     (told,) = find_truths(found, subjects=None, slices=1, matrix=(128, 128))
     assert (told.image.matrix, told.note) == ((128, 128), "")
+
+
+def test_a_block_that_the_header_names_and_the_spectrum_bears_out_is_the_truth(tmp_path):
+    voxels = (1000 * scanned((128, 128), (96, 96), sigma=0.001)[0, 0]).round().astype(np.uint16)
+    save(classic(voxels, AcquisitionMatrix=[96, 0, 0, 96]), tmp_path / "p" / "a" / "1.dcm")
+    found = volumes_below(tmp_path, leave=tmp_path / "out")
+    (truth,) = find_truths(found, subjects=None, slices=1, matrix=None)
+    assert truth.image.matrix == (96, 96)
 
 
 def test_a_header_that_the_spectrum_does_not_bear_out_is_said(tmp_path):

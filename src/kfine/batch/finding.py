@@ -15,12 +15,16 @@ from kfine.batch.cases import RESULT, Case, Search, matches
 from kfine.errors import InputError, KfineError
 from kfine.files.names import stem_of
 from kfine.files.walk import files_below
+from kfine.io.dicom.contrast import contrast
+from kfine.io.dicom.frame import frame_orientations, several_planes
 from kfine.io.dicom.header import DicomFile, pydicom_errors, read_file
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import is_derived
-from kfine.io.nifti.marker import says_restored
+from kfine.io.nifti.marker import is_named_phase, says_restored
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
 from kfine.text import clean_text, printable
+
+PHASE = "phase images"  # why they are left out
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class _Member:
     number: int | None
     modality: str
     derived: bool
+    component: str
+    orientations: frozenset[tuple[float, ...]]
 
 
 def find_cases(
@@ -49,7 +55,7 @@ def find_cases(
         top: the input folder.
         out: the output folder, which is not looked into.
         only: patterns of labels such as "*_T1w.nii.gz"; images that match none are neither cases nor left out.
-        force: whether derived DICOM images and results of kfine are restored too.
+        force: whether derived DICOM images, phase images and results of kfine are restored too.
         discretion: what stands for the names of patients; learnt from all files if left out.
 
     Raises:
@@ -71,8 +77,10 @@ def find_cases(
     # From here on all names of patients are known.
     results = {path for path in files if not force and _is_result(path)}
     left += [(path, f"{RESULT}; --force restores them") for path in sorted(results)]
+    phases = {path for path in files if not force and path not in results and is_named_phase(path)}
+    left += [(path, f"{PHASE}; --force restores them") for path in sorted(phases)]
     search.left_out = [(printable(_hidden(path, top, search)), why) for path, why in left]
-    cases = [_file_case(path, top, search) for path in files if path not in results]
+    cases = [_file_case(path, top, search) for path in files if path not in results | phases]
     cases += _series_cases(members, top, search, force=force)
     wanted = [case for case in cases if matches(case.label, only)]
     search.left_out = [pair for pair in search.left_out if matches(pair[0], only)]
@@ -132,7 +140,9 @@ def _member(path: Path, top: Path, search: Search) -> list[_Member]:
     with pydicom_errors(name, "its identifiers"):
         search.discretion.learn(file.header, [top.resolve().name, *path.relative_to(top).parts])
         image, series = str(file.header.get("SOPInstanceUID") or path), _series_of(file)
-    return [_Member(path, series, image, file.series_number, file.modality, is_derived(file))]
+        component, orientations = contrast(file.header, 0).component, frame_orientations(file)
+    number, modality = file.series_number, file.modality
+    return [_Member(path, series, image, number, modality, is_derived(file), component, orientations)]
 
 
 def _series_of(file: DicomFile) -> tuple[str, str]:
@@ -193,6 +203,10 @@ def _unwanted(group: list[_Member], *, force: bool) -> str | None:
         return "no MR images"
     if any(member.derived for member in group) and not force:
         return "derived images (ImageType DERIVED); --force restores them"
+    if {member.component for member in group} == {"P"} and not force:
+        return f"{PHASE}; --force restores them"
+    if several_planes(orientation for member in group for orientation in member.orientations):
+        return "slices of several orientations, as localisers have them"
     return None
 
 

@@ -47,7 +47,7 @@ def ready(asked: Asked, *, dicom: str | None) -> Model | None:
 
 
 def check_original(low: Image, *, force: bool) -> None:
-    """Raise `InputError` if `low` was computed from other images, unless `force`."""
+    """Raise `InputError` if `low` was computed from other images or is a phase, unless `force`."""
     if low.source.derived and low.source.kind == "nifti" and not force:
         raise InputError(
             f"{low.source.name}: expected the scanner's image, got a result of kfine, whose k-space is not what was "
@@ -57,6 +57,11 @@ def check_original(low: Image, *, force: bool) -> None:
         raise InputError(
             f"{low.source.name}: expected the scanner's images, got derived ones (ImageType DERIVED), whose k-space is "
             "not what was measured; choose the original series, or add --force"
+        )
+    if low.source.component == "P" and not force:
+        raise InputError(
+            f"{low.source.name}: expected a magnitude image, got a phase image, whose wraps would be "
+            "restored as edges; choose the magnitude, or add --force"
         )
 
 

@@ -164,8 +164,8 @@ Force = Annotated[
     typer.Option(
         "--force",
         metavar=FLAG,
-        help="Restore derived DICOM images (ImageType DERIVED) and results of kfine too, which restore refuses and "
-        "batch leaves out.",
+        help="Restore derived DICOM images (ImageType DERIVED), phase images and results of kfine too, which restore "
+        "refuses and batch leaves out.",
     ),
 ]
 

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -29,6 +29,7 @@ from kfine.methods.zero_filling import ZeroFilling
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.operators.kspace import KSpaceCrop
+from kfine.restoration.inputs import Input, image_of
 from kfine.restoration.options import Choice
 from kfine.restoration.resume import Parts
 from kfine.restoration.selection import choose_method
@@ -69,8 +70,10 @@ class Restoration:
 
 
 def restore(
-    image: Image,
+    image: Input,
     *,
+    voxel_size: Sequence[float] | None = None,
+    axes: str | None = None,
     matrix: Matrix | None = None,
     scale: float | None = None,
     frames_scale: int | None = None,
@@ -104,7 +107,11 @@ def restore(
     at measured times keep theirs.  Slices of nothing but air are zero-filled: no network sees them.
 
     Args:
-        image: real (its Fourier transform stands in for k-space) or complex (measured k-space).
+        image: an image; a path, read by `kfine.read`; or a numpy array with `voxel_size` and `axes`.  Real (its Fourier
+            transform stands in for k-space) or complex (measured k-space).
+        voxel_size: of an array: mm between voxels, (row, column) or (slice, row, column).
+        axes: of an array: the names of its axes in their order, such as "slice,row,column", "row,column,slice" or
+            "frame,row,column"; an array of two axes is "row,column" if left out.
         matrix: (rows, columns) to restore to, each at least the image's.
         scale: instead of `matrix`, the factor by which rows and columns grow.  Both may be left out when frames are
             asked for: the matrix stays.
@@ -156,37 +163,38 @@ def restore(
         ResourceError: a device that is not there, or too little memory.
     """
     began = time.perf_counter()
-    check_finite(image.voxels, name=image.source.name or "image")
+    low = image_of(image, voxel_size=voxel_size, axes=axes)
+    check_finite(low.voxels, name=low.source.name or "image")
     seed = index(seed)  # of numpy too, whose integers are no JSON
-    timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
-    block, displayed, signed = measured_block(image), image.matrix, has_sign(image)
+    timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
+    block, displayed, signed = measured_block(low), low.matrix, has_sign(low)
     high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
-    image = _as_measured(image, block, high)
-    scan = Scan(_crop(image, high), timing, signed=signed)
-    scaling = Scaling.of(image.voxels)
+    low = _as_measured(low, block, high)
+    scan = Scan(_crop(low, high), timing, signed=signed)
+    scaling = Scaling.of(low.voxels)
     chosen = choose_method(
         Choice(
             method=method, model=model, time_method=time_method, steps=steps, samples=samples, strength=strength,
-            noise=_noise_of(image, scaling) if noise == "data" else noise, denoise=denoise,
+            noise=_noise_of(low, scaling) if noise == "data" else noise, denoise=denoise,
             sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
         ),
-        measurements=lambda: measurements(image, scan, scaling),
+        measurements=lambda: measurements(low, scan, scaling),
         scan=scan,
-        like=ranges_of(image, scaling, high=high),
+        like=ranges_of(low, scaling, high=high),
     )  # fmt: skip
     if planes_a_call is not None and planes_a_call < 1:
         raise UsageError(f"planes_a_call {planes_a_call}: expected at least 1")
     first = slices[0] if slices else 0
-    part = image.take_slices(*slices) if slices else image
+    part = low.take_slices(*slices) if slices else low
     at_once = planes_a_call or max(1, PIXELS_A_CALL[chosen.device.type] // (high[0] * high[1]))
     on_method(chosen.method.name)
     air = FrameByFrame(ZeroFilling(), "nearest") if chosen.description["model"] else None
     work = Work(scan, scaling, chosen.method, seed=seed, at_once=at_once, keep=keep_samples, air=air)
     asked = {"frames_scale": frames_scale, "frames": frames}
-    made_by = _provenance(image, work, chosen.description, slices=slices, asked=asked, displayed=displayed)
-    store = Parts(Path(parts), _recipe(image, work, made_by)) if parts is not None else None
+    made_by = _provenance(low, work, chosen.description, slices=slices, asked=asked, displayed=displayed)
+    store = Parts(Path(parts), _recipe(low, work, made_by)) if parts is not None else None
     voxels, residual = stream(part, work, first=first, watch=Watch(on_progress, on_slices), parts=store)
-    at = timing.at if image.frame_times is not None else None
+    at = timing.at if low.frame_times is not None else None
     images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
     drawn = tuple(part.with_frames(array, at) for array in voxels.get("samples", ()))
     provenance = made_by | {f"relative_{'magnitude' if scan.magnitude else 'kspace'}_residual": residual}

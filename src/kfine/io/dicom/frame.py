@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from kfine.errors import InputError
-from kfine.io.dicom.header import DicomFile, image_type, one_text, optional_number, pydicom_errors
+from kfine.io.dicom.contrast import Contrast, contrast
+from kfine.io.dicom.groups import group_value
+from kfine.io.dicom.header import DicomFile, one_text, optional_number, pydicom_errors
+
+_PARALLEL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Plane:
         temporal_position, acquisition, instance: the file's counters, None where it does not say.
         slope, intercept: voxel = slope * pixel + intercept.
         echo: ms, None where the file does not say.  echo_number: EchoNumbers as text, "" where there are none.
-        component: "M", "P", "R", "I" or "" where the file does not say.
+        contrast: what tells it apart from other images of its place.
     """
 
     file: DicomFile
@@ -50,7 +55,17 @@ class Plane:
     intercept: float
     echo: float | None
     echo_number: str
-    component: str
+    contrast: Contrast
+
+    @property
+    def b_value(self) -> float | None:
+        """The b-value in s/mm2, None where the file does not say."""
+        return self.contrast.b_value
+
+    @property
+    def dimensions(self) -> tuple[float, ...] | None:
+        """DimensionIndexValues but for those of the slice, None where the file has none."""
+        return self.contrast.dimensions
 
 
 def planes(file: DicomFile) -> list[Plane]:
@@ -121,30 +136,26 @@ def _plane(file: DicomFile, index: int) -> Plane:
         intercept=number("PixelValueTransformationSequence", "RescaleIntercept") or 0.0,
         echo=optional_number(header.get("EchoTime")) if echo is None else echo,
         echo_number=one_text(header.get("EchoNumbers")),
-        component=_component(get("MRImageFrameTypeSequence", "ComplexImageComponent"), image_type(header)),
+        contrast=contrast(header, index),
     )
 
 
-def group_value(header: Any, index: int, where: tuple[str, str]) -> Any:
-    """Return a value of frame `index` from its own functional group, the shared one or the top level, in this order.
-
-    Args:
-        header: a data set of pydicom.
-        index: from 0.
-        where: the keywords of the group's sequence and of the value in it.
-    """
-    sequence, keyword = where
-    for group in _groups(header, index):
-        items = group.get(sequence)
-        if items and items[0].get(keyword) is not None:
-            return items[0].get(keyword)
-    return header.get(keyword)
+def frame_orientations(file: DicomFile) -> frozenset[tuple[float, ...]]:
+    """Return the orientations of the frames of `file` that name one: unit vectors along a row and along a column."""
+    with pydicom_errors(file.name, "its geometry"):
+        found = {_orientation(file.header, index) for index in range(file.frames)}
+    return frozenset(orientation for orientation in found if len(orientation) == 6)
 
 
-def _groups(header: Any, index: int) -> list[Any]:
-    """Return the functional groups of frame `index`, its own first.  Classic files may carry an empty one."""
-    own, shared = header.get("PerFrameFunctionalGroupsSequence"), header.get("SharedFunctionalGroupsSequence")
-    return [*(own[index : index + 1] if own else []), *(shared[:1] if shared else [])]
+def _orientation(header: Any, index: int) -> tuple[float, ...]:
+    value = group_value(header, index, ("PlaneOrientationSequence", "ImageOrientationPatient"))
+    return tuple(number for item in value or () if (number := optional_number(item)) is not None)
+
+
+def several_planes(orientations: Iterable[tuple[float, ...]]) -> bool:
+    """Return whether `orientations` differ, by more than their rounding."""
+    first, *others = [*orientations] or [()]
+    return any(max(abs(a - b) for a, b in zip(first, other, strict=True)) > _PARALLEL for other in others)
 
 
 def _numbers(value: Any, count: int, keyword: str, name: str) -> tuple[float, ...]:
@@ -168,18 +179,3 @@ def _check_orientation(orientation: tuple[float, ...], name: str) -> None:
             f"{name}: expected two orthogonal unit vectors in ImageOrientationPatient, got others; "
             "export the series again"
         )
-
-
-def _component(component: Any, types: list[str]) -> str:
-    values = [str(component or ""), *types[2:]]
-    names = {
-        "MAGNITUDE": "M",
-        "PHASE": "P",
-        "REAL": "R",
-        "IMAGINARY": "I",
-        "M": "M",
-        "P": "P",
-        "R": "R",
-        "I": "I",
-    }
-    return next((names[value] for value in values if value in names), "")

@@ -58,6 +58,7 @@ def read_series(files: list[DicomFile], *, name: str) -> Image:
         digest=series_digest(files),
         acquired_matrix=_acquired_matrix(files),
         derived=any(is_derived(file) for file in files),
+        component=stack.planes[0][0].contrast.component,
     )
     timing = stack.timing
     return Image(voxels, affine=stack.affine, frame_times=timing.times, period=timing.period, source=source)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kfine.errors import InputError
 from kfine.io.checks import digest_of
-from kfine.io.dicom.frame import Plane, planes
+from kfine.io.dicom.frame import Plane, planes, several_planes
 from kfine.io.dicom.header import DicomFile, image_type, pydicom_errors, read_file
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.streams import most_bytes
@@ -124,13 +124,13 @@ def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
         raise InputError(
             f"{name}: expected one matrix in the series, got {', '.join(matrices)}; separate the files"
         )
-    if any(_differ(first.orientation, plane.orientation, 1e-3) for plane in found):
+    if several_planes(plane.orientation for plane in found):
         raise InputError(
             f"{name}: expected parallel slices, got several orientations: a localiser? Choose another series"
         )
     if any(_differ(first.spacing, plane.spacing, 1e-3 * min(first.spacing)) for plane in found):
         raise InputError(f"{name}: expected one pixel spacing in the series, got several; separate the files")
-    if len({plane.component for plane in found}) > 1:
+    if len({plane.contrast.component for plane in found}) > 1:
         raise InputError(
             f"{name}: the series mixes magnitude with phase or other components; separate the files"
         )

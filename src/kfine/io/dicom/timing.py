@@ -6,12 +6,14 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.io.dicom.frame import Plane
+from kfine.io.dicom.volumes import check_kinds, check_volumes
 
 _BEAT = (100.0, 3000.0)  # ms: a mouse's heart, and 20 beats a minute
 _EVEN = 0.05  # of the frame spacing
@@ -109,6 +111,8 @@ def _per_beat(levels: list[list[Plane]]) -> int | None:
 
 _COUNTERS = {
     "temporal_position": "TemporalPositionIdentifier",
+    "dimensions": "DimensionIndexValues",
+    "b_value": "DiffusionBValue",
     "acquisition": "AcquisitionNumber",
     "instance": "InstanceNumber",
 }
@@ -121,9 +125,9 @@ def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> 
 
     Trigger times order the frames unless they cannot be true: absent or negative somewhere, all equal or repeated
     within a slice, less than 2 ms apart, later than two heart beats, or against TemporalPositionIdentifier.
-    Then, with a warning, the first counter that tells the frames of each slice apart orders them
-    (TemporalPositionIdentifier, AcquisitionNumber, InstanceNumber), and the nominal heart beat gives their times
-    where it can.
+    Then, with a warning, the first value that tells the frames of each slice apart orders them
+    (TemporalPositionIdentifier, DimensionIndexValues, DiffusionBValue, AcquisitionNumber, InstanceNumber), and the
+    nominal heart beat gives their times where it can.
 
     Args:
         levels: `levels[slice][frame]`, sorted in place.
@@ -131,13 +135,14 @@ def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> 
         name: of the series, for messages.
 
     Raises:
-        InputError: duplicates, several sets of images in one, or slices that differ in their number of frames.
+        InputError: duplicates, several sets or kinds of images in one, or slices that differ in their frames.
     """
     for level, place in zip(levels, places, strict=True):
         if len({(plane.uid, plane.index) for plane in level}) < len(level):
             raise _duplicates(place, name)
     if all(len(level) == 1 for level in levels):
         return Timing()
+    check_kinds(levels, places, name=name)
     _refuse_repeated_sets(levels, places, name)
     trouble = _trouble(levels, places)
     key = _counter(levels) if trouble else "trigger_time"
@@ -145,8 +150,9 @@ def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> 
         values = _distinct(level, key)
         if len(level) > 1 and (None in values or len(values) < len(level)):
             raise _duplicates(place, name)
-        level.sort(key=lambda plane: getattr(plane, key) or 0.0)
+        level.sort(key=lambda plane: _sortable(plane, key))
     _check_counts(levels, places, name)
+    check_volumes(levels, places, key, name=name)
     if not trouble:
         return measured_timing(levels, name=name)
     timing = spread_timing(levels)
@@ -222,7 +228,12 @@ def _counter(levels: list[list[Plane]]) -> str:
     return "instance"
 
 
-def _distinct(level: list[Plane], key: str) -> set[float | None]:
+def _sortable(plane: Plane, key: str) -> tuple[float, ...]:
+    value = getattr(plane, key)
+    return value if isinstance(value, tuple) else (value or 0.0,)
+
+
+def _distinct(level: list[Plane], key: str) -> set[Any]:
     return {getattr(plane, key) for plane in level}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,19 @@ from kfine.io.nifti.header import GZIP_MAGIC
 RESTORED = "kfine restored"  # begins the header's `descrip`
 _DESCRIP = slice(148, 228)  # bytes of a NIfTI-1 header, which is what kfine writes
 _LARGEST_RECORD = 1 << 24  # bytes
+# As BIDS names the part of a complex image, and as converters from DICOM end the names of phase images.
+_PHASE = re.compile(r"_part-phase(_|$)|_(ph|phase[12]?|phasediff)$")
+
+
+def is_named_phase(path: Path) -> bool:
+    """Return whether the name of the NIfTI file at `path` says that it is a phase image: its header cannot.
+
+    >>> is_named_phase(Path("sub-1_part-phase_T2starw.nii.gz")), is_named_phase(Path("gre_e1_ph.nii"))
+    (True, True)
+    >>> is_named_phase(Path("sub-1_phase-in_T1w.nii"))
+    False
+    """
+    return bool(_PHASE.search(stem_of(path)))
 
 
 def is_restored(path: Path, descrip: bytes, matrix: tuple[int, int]) -> bool:

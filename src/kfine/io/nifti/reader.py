@@ -17,7 +17,7 @@ from kfine.geometry import Affine, through_plane_axis, voxel_sizes
 from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels, digest_of
 from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader, frame_timing, read_header
-from kfine.io.nifti.marker import is_restored
+from kfine.io.nifti.marker import is_named_phase, is_restored
 from kfine.text import clean_text, human_size
 
 _CHUNK = 1 << 20  # voxels converted at a time
@@ -66,6 +66,7 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
             digest=digest_of(path),
             axis_order=(order.index(0), order.index(1), order.index(2)),
             derived=is_restored(path, bytes(header.raw["descrip"].item()), matrix),
+            component="P" if is_named_phase(path) else "",
             space_code=header.space_code,
         ),
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-from kfine.io.dicom.frame import Plane, group_value
+from kfine.io.dicom.frame import Plane
+from kfine.io.dicom.groups import group_value
 
 PATIENT_AND_STUDY = (
     "SpecificCharacterSet", "TimezoneOffsetFromUTC",
