@@ -49,6 +49,8 @@ def validator():
 
 def test_the_derivative_of_a_dataset(batch, dataset, tiny_model_folder, validator):
     out = dataset / "derivatives" / "kfine"
+    for path in (dataset / FOLDER).glob("*.nii.gz"):  # a derivative must say it, and takes it from its source
+        path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"SkullStripped": false}')
     call = [dataset, out, "--scale", 2, "--model", tiny_model_folder]
     done = batch(*call)
     assert (done.code, done.lines) == (

@@ -77,7 +77,7 @@ def degrade(
     ] = False,
     zero_fill: Annotated[
         str | None,
-        typer.Option(metavar="ROWSxCOLS", help="Matrix that the scanner fills up to with zeros."),
+        typer.Option(metavar="ROWSxCOLS", help="Matrix that the scanner fills up to with zeros; none if left out."),
     ] = None,
     signed: Annotated[
         bool,
