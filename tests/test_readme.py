@@ -15,11 +15,13 @@ from kfine.phantom.cine import beating_heart
 from tests.conftest import phantom
 from tests.io.dicom_files import cine
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+CINES = (ROOT / "docs" / "cines.md").read_text("utf-8")
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+    return re.findall(rf"```{language}\n(.*?)```", README + CINES, flags=re.S)
 
 
 @pytest.mark.skipif(not packaged_models(), reason="no packaged model in this checkout")

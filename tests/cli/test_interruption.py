@@ -77,7 +77,9 @@ def test_a_signal_leaves_no_file(low, tiny_model_folder, files, where, steps, nu
         process.kill()
     *first, last = err.splitlines(keepends=True)
     assert (process.returncode, last) == (code, says)
-    assert all(line.startswith(("kfine: about ", "kfine: restoring ")) for line in first), first  # the forecast
+    assert all(line.startswith(("kfine: about ", "kfine: restoring ")) for line in first), (
+        first
+    )  # the forecast
     assert files() == before
 
 

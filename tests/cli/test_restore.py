@@ -17,9 +17,9 @@ from tests.io.dicom_files import series
 
 def test_mean_std_and_record_are_those_of_the_library(command, low, tiny_model_folder, tmp_path):
     out = tmp_path / "out.nii.gz"
-    done = command("restore", low, "-o", out, "--matrix", "32x30", "--model", tiny_model_folder, "--seed", 5)
+    done = command("restore", low, "-o", out, "--matrix", "32x26", "--model", tiny_model_folder, "--seed", 5)
     assert done.code == 0
-    expected = kfine.restore(kfine.read(low), matrix=(32, 30), model=tiny_model_folder, seed=5)
+    expected = kfine.restore(kfine.read(low), matrix=(32, 26), model=tiny_model_folder, seed=5)
     mean, std = kfine.read(out), kfine.read(tmp_path / "out_std.nii.gz")
     np.testing.assert_array_equal(mean.voxels, expected.mean.voxels)
     np.testing.assert_array_equal(std.voxels, expected.std.voxels)
@@ -31,7 +31,7 @@ def test_mean_std_and_record_are_those_of_the_library(command, low, tiny_model_f
     assert len(record["input"]["sha256"]) == len(record["model"]["sha256"]) == 64
     assert record["relative_magnitude_residual"] < 1e-5
     assert done.err == ""
-    assert done.lines[0].startswith("16x12 to 32x30 by tiny, mean of 2; magnitude residual ")
+    assert done.lines[0].startswith("16x12 to 32x26 by tiny, mean of 2; magnitude residual ")
     assert done.lines[1:] == [str(tmp_path / name) for name in ("out.nii.gz", "out_std.nii.gz", "out.json")]
 
 
@@ -281,7 +281,7 @@ def test_a_transposed_matrix_is_noticed(command, tmp_path):
     done = command(*call, "--matrix", "48x62")
     assert done.err == (
         "kfine: note: matrix 48x62 (rows x columns) makes voxels of 1 x 1 mm into 0.646 x 0.387: the image has 31 rows "
-        "and 24 columns, rows are counted along axis 2 of the file, columns along axis 1; did you mean 62x48?\n"
+        "and 24 columns, rows are counted along axis 2 of the file, columns along axis 1 of the file; did you mean 62x48?\n"
     )
     assert command(*call, "--matrix", "62x48").err == ""
     oblong = replace(image, affine=np.diag([1.0, 2.0, 1.0, 1.0]))

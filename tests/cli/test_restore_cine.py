@@ -38,7 +38,7 @@ def test_frames_and_timing_reach_the_file(command, cine_file, tiny_cine_folder, 
     assert 0 < record.pop("wall_time_s") < 600
     assert record == json.loads(json.dumps(expected.provenance))
     assert done.lines[0].startswith(
-        "16x14 to 32x28, 6 to 12 frames by tiny-cine, mean of 2; k-space residual"
+        "16x14 to 32x28, 6 to 12 frames by tiny-cine, mean of 2; magnitude residual"
     )
 
 

@@ -77,7 +77,9 @@ def degrade(
     ] = False,
     zero_fill: Annotated[
         str | None,
-        typer.Option(metavar="ROWSxCOLS", help="Matrix that the scanner fills up to with zeros; none if left out."),
+        typer.Option(
+            metavar="ROWSxCOLS", help="Matrix that the scanner fills up to with zeros; none if left out."
+        ),
     ] = None,
     signed: Annotated[
         bool,
