@@ -29,7 +29,7 @@ def main() -> None:
     config = read_training_config(options.config, CoreTrainingConfig)
     _, validation = load_volumes(options.data, config.data)
     figure, axes = plt.subplots(
-        len(ROWS), 4, figsize=(12, 3.2 * len(ROWS)), facecolor="black", layout="constrained"
+        len(ROWS), 4, figsize=(12, 2.7 * len(ROWS)), facecolor="black", layout="constrained"
     )
     for axis_row, (title, source) in zip(axes, ROWS, strict=True):
         setting = Setting("", ("brain_ms_thick",), None, options.scale)

@@ -281,7 +281,8 @@ def test_a_transposed_matrix_is_noticed(command, tmp_path):
     done = command(*call, "--matrix", "48x62")
     assert done.err == (
         "kfine: note: matrix 48x62 (rows x columns) makes voxels of 1 x 1 mm into 0.646 x 0.387: the image has 31 rows "
-        "and 24 columns, rows are counted along axis 2 of the file, columns along axis 1 of the file; did you mean 62x48?\n"
+        "and 24 columns, rows are counted along axis 2 of the file, columns along axis 1 of the file; "
+        "did you mean 62x48?\n"
     )
     assert command(*call, "--matrix", "62x48").err == ""
     oblong = replace(image, affine=np.diag([1.0, 2.0, 1.0, 1.0]))
