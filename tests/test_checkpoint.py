@@ -89,7 +89,7 @@ def damage(folder, what):
         ("config that is no JSON", "cannot be read"),
         ("config that is a list", "not a kfine model"),
         ("a newer format", "upgrade kfine"),
-        ("an unknown method", "expected one of vdm"),
+        ("an unknown method", "expected one of core, vdm"),
         ("another network", "do not fit"),
         ("an impossible network", "no network that can be built"),
         ("a network without levels", "no network that can be built"),
