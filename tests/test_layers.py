@@ -15,7 +15,8 @@ ROOT = Path(kfine.__file__).parent
 # From the ground up.  A module may import from its own part and from parts of layers before it.  A part is a module or
 # a folder, without the folders below it that are parts themselves.
 LAYERS = [
-    {"_version", "errors", "text"},
+    {"_version", "text"},
+    {"errors"},
     {"geometry"},
     {"image", "files"},
     {"intensity", "operators"},
@@ -27,9 +28,9 @@ LAYERS = [
     {"phantom", "networks"},
     {"diffusion", "models"},
     {"methods"},
-    {"restoration"},
     {"evaluation"},
     {"viz"},
+    {"restoration"},
     {"training"},
     {"batch"},
     {"benchmark"},

@@ -1,9 +1,8 @@
 """kfine ("k-space, finer"): low-resolution MR images in, high-resolution ones out, and how far to trust each voxel.
 
 >>> import kfine
->>> low = kfine.read("low.nii.gz")                      # doctest: +SKIP
->>> restored = kfine.restore(low, scale=2)              # doctest: +SKIP
->>> kfine.write(restored.mean, "high.nii.gz")           # doctest: +SKIP
+>>> restored = kfine.restore("low.nii.gz", scale=2)     # doctest: +SKIP
+>>> restored.save("high.nii.gz", figure="high.png")     # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -18,15 +17,18 @@ if TYPE_CHECKING:
     from kfine.image import Image
     from kfine.io import read, write
     from kfine.models.checkpoint import load_model
-    from kfine.restoration.restore import Restoration, restore
+    from kfine.restoration.facts import info
+    from kfine.restoration.restore import restore
+    from kfine.restoration.result import Restoration
 
-__all__ = ["Image", "Restoration", "degrade", "load_model", "read", "restore", "write"]
+__all__ = ["Image", "Restoration", "degrade", "info", "load_model", "read", "restore", "write"]
 
 # Loaded on first use: `import kfine` must not pay for torch.
 _HOMES = {
     "Image": "kfine.image",
-    "Restoration": "kfine.restoration.restore",
+    "Restoration": "kfine.restoration.result",
     "degrade": "kfine.degradation.kspace",
+    "info": "kfine.restoration.facts",
     "load_model": "kfine.models.checkpoint",
     "read": "kfine.io",
     "restore": "kfine.restoration.restore",

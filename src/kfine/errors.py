@@ -1,9 +1,17 @@
-"""Errors for the user, and their exit codes.
+"""Errors for the user with their exit codes, and warnings as notes.
 
 Every message is one line: what was expected, what came, what to do.
 """
 
 from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kfine.text import literal
 
 SOME_FAILED = 3
 EXIT_CODES = {
@@ -84,3 +92,32 @@ def verdict(error: BaseException) -> tuple[int, str]:
         f"unexpected {type(error).__name__}: {error}; a fault of kfine: please report it, "
         f"{TRACEBACK}=1 in the environment shows where"
     )
+
+
+@contextmanager
+def collected_notes(on_note: Callable[[str], None] = lambda note: None) -> Iterator[list[str]]:
+    """Collect kfine's own warnings as printable lines, each once; hide those of the libraries below.
+
+    Yields the list that these lines are added to.
+
+    Args:
+        on_note: called with each line.
+    """
+    notes: list[str] = []
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        line = literal(message)
+        if line not in notes:
+            notes.append(line)
+            on_note(line)
+
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # matplotlib logs that it builds its font cache
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", category=UserWarning, module=r"kfine\.")
+            warnings.showwarning = show
+            yield notes
+    finally:
+        logging.disable(disabled)

@@ -160,7 +160,7 @@ def test_an_interruption_writes_the_report(batch, scans, tmp_path, monkeypatch):
 
 
 def test_slices_are_kept_until_the_image_is_finished(batch, scans, tiny_model_folder, tmp_path, monkeypatch):
-    import kfine.cli.case as case_module
+    import kfine.restoration.pipeline as case_module
 
     def stop(*arguments, **options):
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kfine
+from kfine.errors import InputError
 from tests.io.dicom_files import cine, series
 
 
@@ -161,3 +162,21 @@ def test_help_teaches_every_option(command, name):
 def test_wrong_words_are_usage_errors(command, arguments, says):
     done = command(*arguments)
     assert (done.code, says in done.err) == (2, True), done.err
+
+
+def test_the_library_gives_what_the_command_prints(command, tmp_path):
+    """Of images, whatever their kind and with what is noted of them, and of this machine."""
+    cine(tmp_path / "scan", frames=5, NominalInterval=200)
+    kfine.write(kfine.Image(np.arange(48.0).reshape(3, 1, 4, 4)), tmp_path / "frames.nii")
+    for arguments in ((tmp_path / "scan",), (str(tmp_path / "frames.nii"),), ()):
+        assert kfine.info(*arguments) == json.loads(command("info", *arguments, "--json").out)
+    assert kfine.info(tmp_path / "frames.nii")["notes"][0].startswith("frames.nii: frames without times")
+    with pytest.raises(InputError, match="no such file"):
+        kfine.info(tmp_path / "none.nii")
+
+
+def test_the_library_shows_no_warning_of_what_it_notes(tmp_path, recwarn):
+    kfine.write(kfine.Image(np.arange(48.0).reshape(3, 1, 4, 4)), tmp_path / "frames.nii")
+    recwarn.clear()
+    assert kfine.info(tmp_path / "frames.nii")["notes"]
+    assert not recwarn.list

@@ -86,7 +86,7 @@ def test_a_signal_leaves_no_file(low, tiny_model_folder, files, where, steps, nu
 def test_a_keyboard_interrupt_in_process(command, low, tiny_model_folder, files, monkeypatch):
     before = files()
     call = ["restore", low, "--scale", 2, "--model", tiny_model_folder, "--figure", low.with_name("f.png")]
-    for place in ("kfine.io.read", "kfine.restoration.restore.restore", "kfine.viz.restoration.save"):
+    for place in ("kfine.io.read", "kfine.restoration.restore.restore", "kfine.restoration.pictures.save"):
         with monkeypatch.context() as patch:
 
             def stop(*_, **__):

@@ -148,7 +148,7 @@ def test_a_figure_is_drawn_on_request(command, low, tiny_model_folder, tmp_path,
 
 
 def test_the_figures_text(low, tiny_model_folder):
-    from kfine.viz.restoration import figure_of
+    from kfine.restoration.pictures import figure_of
 
     image = kfine.read(low)
     result = kfine.restore(image, scale=2, model=tiny_model_folder, slices=(1, 3), seed=4)
@@ -167,7 +167,7 @@ def test_the_figures_text(low, tiny_model_folder):
 
 def test_regression_is_drawn_under_its_name(command, low, tiny_model_folder, tmp_path):
     """It has a model and no samples."""
-    from kfine.viz.restoration import figure_of
+    from kfine.restoration.pictures import figure_of
 
     call = ["restore", low, "--scale", 2, "--model", tiny_model_folder, "--method", "regression"]
     done = command(*call, "--figure", tmp_path / "f.png")

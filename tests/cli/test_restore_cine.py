@@ -9,9 +9,9 @@ import pytest
 from PIL import Image as Picture
 
 import kfine
-from kfine.cli.restored import RestorationFiles
 from kfine.errors import InputError
 from kfine.image import Image
+from kfine.restoration.outputs import RestorationFiles
 from tests.conftest import beating
 
 

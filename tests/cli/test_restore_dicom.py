@@ -9,8 +9,8 @@ import pydicom
 import pytest
 
 import kfine
-from kfine.cli import parsers
 from kfine.errors import UsageError
+from kfine.files.names import dicom_kind
 from tests.io.dicom_files import ORIGIN, classic, save, series
 
 pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
@@ -173,11 +173,11 @@ def test_a_move_that_fails_brings_the_former_folder_back(command, scan, tmp_path
 
 def test_names_that_mean_a_folder(tmp_path):
     (tmp_path / "v1.2").mkdir()
-    assert parsers.dicom_kind(tmp_path / "v1.2", None) == "classic"
-    assert parsers.dicom_kind(tmp_path / "v1.3", None) is None
-    assert parsers.dicom_kind(tmp_path / "out.nii.gz", None) is None
+    assert dicom_kind(tmp_path / "v1.2", None) == "classic"
+    assert dicom_kind(tmp_path / "v1.3", None) is None
+    assert dicom_kind(tmp_path / "out.nii.gz", None) is None
     with pytest.raises(UsageError, match="folder"):
-        parsers.dicom_kind(tmp_path / "a.png", "classic")
+        dicom_kind(tmp_path / "a.png", "classic")
 
 
 @pytest.mark.parametrize("kind", [[], ["--dicom", "classic", "--resume"]], ids=["nifti", "dicom"])

@@ -9,9 +9,9 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 
 from kfine import read
-from kfine.cli.preflight import check_original
 from kfine.errors import InputError
 from kfine.io.dicom.contrast import contrast
+from kfine.restoration.checks import check_original
 from tests.io.dicom_files import classic, enhanced, pixels, position, save
 from tests.io.refusals import refused
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from kfine.errors import InputError, UsageError
@@ -78,6 +79,12 @@ class Scan:
     def kept(self, y: Tensor) -> Tensor:
         """Return the part of `y` (..., measured frame, *low) whose time is that of a restored frame."""
         return y[..., [measured for measured, _ in self.timing.pairs], :, :]
+
+
+def crop_of(image: Image, high: tuple[int, int]) -> KSpaceCrop:
+    """Return the operator from planes of the matrix `high` to what was measured of each plane of `image`."""
+    sampled = None if image.coverage is None else torch.from_numpy(image.coverage.copy())
+    return KSpaceCrop(high, image.matrix, real=not image.measured, sampled=sampled)
 
 
 def timing_of_image(image: Image, *, frames_scale: int | None, frames: int | None) -> Timing:

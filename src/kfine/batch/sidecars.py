@@ -11,12 +11,12 @@ import numpy as np
 from kfine.batch.bids import source_uri
 from kfine.batch.cases import Case
 from kfine.image import Image
-from kfine.restoration.restore import Restoration
+from kfine.restoration.labels import Restored
 
 _UNMASKED = 0.2  # of the voxels: less than a box around a brain has beside it
 
 
-def bids_sidecar(result: Restoration, low: Image, case: Case, *, of_std: bool = False) -> dict[str, Any]:
+def bids_sidecar(result: Restored, low: Image, case: Case, *, of_std: bool = False) -> dict[str, Any]:
     """Return what the JSON file of a restored image says, or that of its standard deviation.
 
     SkullStripped is left out where it is not known.

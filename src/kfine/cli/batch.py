@@ -11,16 +11,18 @@ import typer
 from kfine.cli import parsers
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet
-from kfine.cli.restore_options import Asked
+from kfine.cli.restore_options import settings_of
 from kfine.cli.takes import takes
 from kfine.errors import SOME_FAILED, InputError, UsageError
+from kfine.files.names import check_dicom
 from kfine.files.staging import check_outputs, made_folder
+from kfine.restoration.settings import Settings
 
 if TYPE_CHECKING:
     from kfine.batch.cases import Search
 
 
-@takes(asked=Asked.of)
+@takes(asked=settings_of)
 def batch(
     folder: Annotated[
         Path,
@@ -30,7 +32,7 @@ def batch(
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the results; made if needed.")],
-    asked: Asked,
+    asked: Settings,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,7 +101,7 @@ def batch(
     [bold]kfine batch SCANS RESTORED --scale 2 --dicom classic --only "*cine*"[/bold]
     [bold]kfine batch SCANS RESTORED --scale 2 --num-parts 8 --part-id 0[/bold]
     """
-    parsers.check_dicom(dicom)
+    check_dicom(dicom)
     parsers.check_combine(combine)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, found none; check the path")
@@ -113,7 +115,7 @@ def batch(
     )
     from kfine.cli.batch_case import Plan
     from kfine.cli.batch_run import Part, Run, check_report, write_json
-    from kfine.cli.preflight import ready
+    from kfine.restoration.checks import ready
 
     with plain_warnings(quiet=quiet):
         check_described(folder)
@@ -141,7 +143,7 @@ def batch(
         raise typer.Exit(SOME_FAILED)
 
 
-def _found(folder: Path, out: Path, *, only: list[str], bids: bool, asked: Asked) -> Search:
+def _found(folder: Path, out: Path, *, only: list[str], bids: bool, asked: Settings) -> Search:
     """Return what is below `folder`, or raise `InputError` if that is nothing."""
     if bids:
         from kfine.batch.bids import find_bids_cases, resolution_label

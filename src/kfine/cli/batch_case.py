@@ -23,11 +23,7 @@ from kfine.batch.stamps import (
     state_of,
     text_digest,
 )
-from kfine.cli.case import Given, restore_case
 from kfine.cli.console import Bar, plain_warnings
-from kfine.cli.preflight import study_of_files
-from kfine.cli.restore_options import Asked
-from kfine.cli.restored import RestorationFiles, Sidecars, summary
 from kfine.errors import InputError, UsageError, verdict
 from kfine.files.locks import held
 from kfine.files.staging import claim_of, made_folder
@@ -37,12 +33,16 @@ from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import read_series
 from kfine.io.reading import NPY, RAW, kind_of, reading_errors
 from kfine.models.checkpoint import Model
+from kfine.restoration.checks import study_of_files
+from kfine.restoration.labels import Restored, summary
+from kfine.restoration.outputs import RestorationFiles, Sidecars
+from kfine.restoration.pipeline import Given, restore_case
+from kfine.restoration.settings import Settings
 from kfine.text import json_text, literal, printable
 
 if TYPE_CHECKING:
     from kfine.image import Image
     from kfine.io.dicom.derived.source import SourceSeries
-    from kfine.restoration.restore import Restoration
 
 RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"
 
@@ -63,7 +63,7 @@ class Plan:
     """
 
     out: Path
-    asked: Asked
+    asked: Settings
     dicom: str | None
     bids: bool
     overwrite: bool
@@ -228,7 +228,7 @@ def _files_of(case: Case) -> list[DicomFile]:
 
 
 def _sidecars(case: Case, plan: Plan, files: RestorationFiles, *, key: str) -> Sidecars:
-    def content(result: Restoration, low: Image, places: Mapping[Path, Path]) -> dict[Path, Any]:
+    def content(result: Restored, low: Image, places: Mapping[Path, Path]) -> dict[Path, Any]:
         sidecars = (files.record, files.std_record)
         digests = {path.name: output_digest(place) for path, place in places.items() if path not in sidecars}
         said = {}

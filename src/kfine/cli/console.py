@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from kfine.errors import collected_notes
 from kfine.restoration.forecast import Forecast, duration
 from kfine.text import literal, to_json
 
@@ -133,23 +132,10 @@ def plain_warnings(*, quiet: bool = False) -> Iterator[list[str]]:
 
     Yields the list that these lines are added to; `quiet` keeps them from stderr only.
     """
-    seen: list[str] = []
 
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        line = literal(message)
-        if line in seen:
-            return
-        seen.append(line)
+    def show(line: str) -> None:
         if not quiet:
             err.print(f"kfine: note: {line}", markup=False)
 
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # matplotlib logs that it builds its font cache
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("always", category=UserWarning, module=r"kfine\.")
-            warnings.showwarning = show
-            yield seen
-    finally:
-        logging.disable(disabled)
+    with collected_notes(show) as notes:
+        yield notes

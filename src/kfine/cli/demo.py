@@ -11,8 +11,9 @@ import typer
 
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.parameters import OUTPUT, Overwrite, Quiet
-from kfine.cli.restored import RestorationFiles, summary, write_restoration
 from kfine.files.staging import check_outputs, made_folder
+from kfine.restoration.labels import summary
+from kfine.restoration.outputs import RestorationFiles, write_restoration
 
 if TYPE_CHECKING:
     from kfine.image import Image

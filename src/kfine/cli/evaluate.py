@@ -11,7 +11,7 @@ import kfine
 from kfine.cli import parsers
 from kfine.cli.console import err, out, plain_warnings, say, say_json
 from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
-from kfine.files.names import stem_of
+from kfine.files.names import nifti_suffix, stem_of
 from kfine.files.staging import check_inputs_kept, check_outputs, staged
 from kfine.text import json_text, literal
 
@@ -107,7 +107,7 @@ def degrade(
     [bold]kfine degrade CINE_FOLDER -o low.nii.gz --keep-every 4 --matrix 128x128[/bold]
     """
     if output.suffix.lower() != ".npy":
-        parsers.nifti_suffix(output)
+        nifti_suffix(output)
     record = output.with_name(f"{stem_of(output)}.json")
     check_outputs([output, record], overwrite=overwrite)
     filled = parsers.parse_matrix(zero_fill, "--zero-fill")
@@ -225,7 +225,7 @@ def evaluate(
                 if record:
                     places[record].write_text(json_text(figures), "utf-8")
                 if figure:
-                    from kfine.viz.restoration import draw_evaluation
+                    from kfine.viz.evaluation import draw_evaluation
 
                     still = places[figure]
                     draw_evaluation(truth, images, still, animation=places[moving] if moving else None)

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from kfine.errors import UsageError
-from kfine.files.names import NIFTI, PICTURES, stem_of
-
-DICOM = ("classic", "enhanced")
+from kfine.files.names import PICTURES, check_suffix
 
 Matrix = tuple[int, int]
 
@@ -77,52 +75,6 @@ def parse_slices(text: str | None, count: int | None = None) -> tuple[int, int] 
     return first, stop
 
 
-def beside(path: Path, ending: str) -> Path:
-    """Return the path next to the image file or folder `path` whose name is its stem and `ending`.
-
-    >>> beside(Path("out/brain.nii.gz"), "_std.nii.gz").name
-    'brain_std.nii.gz'
-    """
-    if path.name in {"", ".."}:  # "." and "..": the folder's own name
-        path = path.resolve()
-    if not path.name:
-        raise UsageError(f"{path}: has no name to derive the output's from; give -o")
-    return path.with_name(stem_of(path) + ending)
-
-
-def nifti_suffix(path: Path, *, also: str = "") -> str:
-    """Return ".nii" or ".nii.gz" of an output path, as it is written, or raise `UsageError`.
-
-    also: what else the message says could be written.
-    """
-    for suffix in NIFTI:
-        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
-            return path.name[-len(suffix) :]
-    raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz{also}")
-
-
-def dicom_kind(path: Path, asked: str | None) -> str | None:
-    """Return the kind of DICOM image to write to the folder `path`, None where it names a NIfTI file.
-
-    A name without suffix and an existing folder mean classic DICOM, unless another kind is asked for.
-
-    >>> dicom_kind(Path("out"), None), dicom_kind(Path("v1.2"), "enhanced"), dicom_kind(Path("a.nii"), None)
-    ('classic', 'enhanced', None)
-    """
-    check_dicom(asked)
-    if path.name.lower().endswith((*NIFTI, ".dcm", ".json", *PICTURES)):
-        if asked is not None:
-            raise UsageError(f"{path}: DICOM goes to a folder; expected a name without a file's suffix")
-        return None
-    return asked or ("classic" if path.suffix == "" or path.is_dir() else None)
-
-
-def check_dicom(asked: str | None) -> None:
-    """Raise `UsageError` unless `asked` is None or a kind of DICOM image."""
-    if asked is not None and asked not in DICOM:
-        raise UsageError(f"--dicom {asked}: expected {' or '.join(DICOM)}")
-
-
 def check_combine(asked: str | None) -> None:
     """Raise `UsageError` unless `asked` is None or a way to combine coils."""
     if asked is not None:
@@ -133,21 +85,15 @@ def check_combine(asked: str | None) -> None:
 
 def check_picture(path: Path | None) -> None:
     """Raise `UsageError` unless `path` is None or names a picture by its suffix."""
-    _check_suffix(path, "--figure", PICTURES)
+    check_suffix(path, "--figure", PICTURES)
 
 
 def check_json(path: Path | None) -> None:
     """Raise `UsageError` unless `path` is None or ends in .json."""
-    _check_suffix(path, "--json", (".json",))
+    check_suffix(path, "--json", (".json",))
 
 
 def check_at_most(option: str, value: int | None, most: int) -> None:
     """Raise `UsageError` if `value` is given and above `most`: a slip of the keyboard, not a wish."""
     if value is not None and value > most:
         raise UsageError(f"{option} {value}: expected at most {most}")
-
-
-def _check_suffix(path: Path | None, option: str, suffixes: tuple[str, ...]) -> None:
-    if path is not None and path.suffix.lower() not in suffixes:
-        expected = ", ".join(suffixes[:-1]) + " or " + suffixes[-1] if len(suffixes) > 1 else suffixes[0]
-        raise UsageError(f"{option} {path}: expected a name that ends in {expected}")

@@ -11,23 +11,26 @@ from typing import Annotated
 import typer
 
 from kfine.cli import parsers
-from kfine.cli.case import Given, restore_case
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Period, Quiet, Series, Slices
-from kfine.cli.restore_options import Asked
-from kfine.cli.restored import RestorationFiles, summary
+from kfine.cli.restore_options import settings_of
 from kfine.cli.takes import takes
 from kfine.errors import Terminated
+from kfine.files.names import beside
 from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
+from kfine.restoration.labels import summary
+from kfine.restoration.outputs import RestorationFiles
+from kfine.restoration.pipeline import Given, restore_case
+from kfine.restoration.settings import Settings
 
 
-@takes(asked=Asked.of)
+@takes(settings=settings_of)
 def restore(
     image: Annotated[
         Path,
         typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or raw k-space (.h5, .cfl, .npy)."),
     ],
-    asked: Asked,
+    settings: Settings,
     slices: Slices = None,
     series: Series = None,
     coil_axis: CoilAxis = None,
@@ -88,7 +91,7 @@ def restore(
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    output = output or parsers.beside(image, f"{asked.label}_kfine{'' if dicom else '.nii.gz'}")
+    output = output or beside(image, f"{settings.label}_kfine{'' if dicom else '.nii.gz'}")
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
@@ -100,7 +103,14 @@ def restore(
     with resumable(parts), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
         given = Given.at(image, series=series, coil_axis=coil_axis, combine=combine, period=period)
         result, written = restore_case(
-            given, asked, files, overwrite=overwrite, slices=slices, parts=parts, bar=bar, announce=True
+            given,
+            settings,
+            files,
+            overwrite=overwrite,
+            slices=lambda low: parsers.parse_slices(slices, low.slices),
+            parts=parts,
+            bar=bar,
+            announce=True,
         )
     # Also what an interrupted --resume left behind: OUT is there now.
     shutil.rmtree(files.parts, ignore_errors=True)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
 from kfine.cli import parsers
 from kfine.cli.parameters import FLAG, MACHINE, MODEL, TIME
-
-if TYPE_CHECKING:
-    from kfine.models.checkpoint import Model
+from kfine.restoration.checks import NIFTI_LONGEST
+from kfine.restoration.settings import Settings
 
 MOST_SAMPLES, MOST_STEPS = 10_000, 1_000_000
-NIFTI_LONGEST = 32767  # voxels along an axis
 
 Scale = Annotated[
     float | None,
@@ -170,89 +167,43 @@ Force = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a command line asks of a restoration: the options of `kfine.restore`, and `force`."""
-
-    scale: float | None
-    matrix: parsers.Matrix | None
-    frames_scale: int | None
-    frames: int | None
-    time_method: str | None
-    noise: float | Literal["data"]
-    denoise: bool
-    method: str
-    model: str | Model | None
-    samples: int | None
-    steps: int | None
-    strength: float
-    sampler: str | None
-    start: float | None
-    conditioned: bool | None
-    seed: int
-    device: str
-    precision: str
-    force: bool
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        scale: Scale = None,
-        matrix: MatrixSize = None,
-        noise: Noise = "0",
-        denoise: Denoise = False,
-        frames_scale: FramesScale = None,
-        frames: Frames = None,
-        time_method: TimeMethod = None,
-        method: Method = "auto",
-        model: ModelName = None,
-        samples: Samples = None,
-        steps: Steps = None,
-        strength: Strength = 1.0,
-        sampler: Sampler = None,
-        start: Start = None,
-        unconditional: Unconditional = False,
-        seed: Seed = 0,
-        device: Device = "auto",
-        precision: Precision = "auto",
-        force: Force = False,
-    ) -> Asked:
-        """Return what the options ask for, or raise `UsageError`: what needs no image is checked here."""
-        in_time = frames is not None or frames_scale is not None
-        asked = cls(
-            scale=scale, matrix=parsers.parse_size(matrix, scale, needed=not in_time),
-            frames_scale=frames_scale, frames=frames, time_method=time_method,
-            noise=parsers.parse_noise(noise), denoise=denoise, method=method, model=model, samples=samples, steps=steps,
-            strength=strength, sampler=sampler, start=start,
-            conditioned=False if unconditional else None, seed=seed, device=device, precision=precision,
-            force=force,
-        )  # fmt: skip
-        for name, value, most in (
-            ("--samples", samples, MOST_SAMPLES),
-            ("--steps", steps, MOST_STEPS),
-            ("--frames", frames, NIFTI_LONGEST),
-            ("--frames-scale", frames_scale, NIFTI_LONGEST),
-        ):
-            parsers.check_at_most(name, value, most)
-        return asked
-
-    @property
-    def in_time(self) -> bool:
-        """Whether other frames are asked for."""
-        return self.frames is not None or self.frames_scale is not None
-
-    @property
-    def label(self) -> str:
-        """What tells the output's name from that of other options: "_x2", "_256x192_vdm", "_x2_20frames"."""
-        parts = [f"x{self.scale:g}".replace(".", "p")] if self.scale is not None else []
-        parts += [f"{self.matrix[0]}x{self.matrix[1]}"] if self.matrix is not None else []
-        parts += [f"{self.frames_scale}xframes"] if self.frames_scale is not None else []
-        parts += [f"{self.frames}frames"] if self.frames is not None else []
-        parts += [self.method] if self.method != "auto" else []
-        return "".join(f"_{part}" for part in parts)
-
-    @property
-    def of_restore(self) -> dict[str, Any]:
-        """The arguments of `kfine.restore`."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "force"}
+def settings_of(
+    *,
+    scale: Scale = None,
+    matrix: MatrixSize = None,
+    noise: Noise = "0",
+    denoise: Denoise = False,
+    frames_scale: FramesScale = None,
+    frames: Frames = None,
+    time_method: TimeMethod = None,
+    method: Method = "auto",
+    model: ModelName = None,
+    samples: Samples = None,
+    steps: Steps = None,
+    strength: Strength = 1.0,
+    sampler: Sampler = None,
+    start: Start = None,
+    unconditional: Unconditional = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    force: Force = False,
+) -> Settings:
+    """Return the settings that the options name, or raise `UsageError`: what needs no image is checked here."""
+    in_time = frames is not None or frames_scale is not None
+    settings = Settings(
+        scale=scale, matrix=parsers.parse_size(matrix, scale, needed=not in_time),
+        frames_scale=frames_scale, frames=frames, time_method=time_method,
+        noise=parsers.parse_noise(noise), denoise=denoise, method=method, model=model, samples=samples, steps=steps,
+        strength=strength, sampler=sampler, start=start,
+        conditioned=False if unconditional else None, seed=seed, device=device, precision=precision,
+        force=force,
+    )  # fmt: skip
+    for name, value, most in (
+        ("--samples", samples, MOST_SAMPLES),
+        ("--steps", steps, MOST_STEPS),
+        ("--frames", frames, NIFTI_LONGEST),
+        ("--frames-scale", frames_scale, NIFTI_LONGEST),
+    ):
+        parsers.check_at_most(name, value, most)
+    return settings

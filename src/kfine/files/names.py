@@ -1,11 +1,14 @@
-"""File names of images."""
+"""File names of images and of what is written beside them."""
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
+
+from kfine.errors import UsageError
 
 NIFTI = (".nii.gz", ".nii")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
+DICOM = ("classic", "enhanced")
 
 
 def stem_of(path: PurePath) -> str:
@@ -18,3 +21,56 @@ def stem_of(path: PurePath) -> str:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[: -len(suffix)]
     return path.name
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return the path next to the image file or folder `path` whose name is its stem and `ending`.
+
+    >>> beside(Path("out/brain.nii.gz"), "_std.nii.gz").name
+    'brain_std.nii.gz'
+    """
+    if path.name in {"", ".."}:  # "." and "..": the folder's own name
+        path = path.resolve()
+    if not path.name:
+        raise UsageError(f"{path}: has no name to derive the output's from; give -o")
+    return path.with_name(stem_of(path) + ending)
+
+
+def nifti_suffix(path: Path, *, also: str = "") -> str:
+    """Return ".nii" or ".nii.gz" of an output path, as it is written, or raise `UsageError`.
+
+    also: what else the message says could be written.
+    """
+    for suffix in NIFTI:
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return path.name[-len(suffix) :]
+    raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz{also}")
+
+
+def dicom_kind(path: Path, asked: str | None) -> str | None:
+    """Return the kind of DICOM image to write to the folder `path`, None where it names a NIfTI file.
+
+    A name without suffix and an existing folder mean classic DICOM, unless another kind is asked for.
+
+    >>> dicom_kind(Path("out"), None), dicom_kind(Path("v1.2"), "enhanced"), dicom_kind(Path("a.nii"), None)
+    ('classic', 'enhanced', None)
+    """
+    check_dicom(asked)
+    if path.name.lower().endswith((*NIFTI, ".dcm", ".json", *PICTURES)):
+        if asked is not None:
+            raise UsageError(f"{path}: DICOM goes to a folder; expected a name without a file's suffix")
+        return None
+    return asked or ("classic" if path.suffix == "" or path.is_dir() else None)
+
+
+def check_dicom(asked: str | None) -> None:
+    """Raise `UsageError` unless `asked` is None or a kind of DICOM image."""
+    if asked is not None and asked not in DICOM:
+        raise UsageError(f"--dicom {asked}: expected {' or '.join(DICOM)}")
+
+
+def check_suffix(path: Path | None, option: str, suffixes: tuple[str, ...]) -> None:
+    """Raise `UsageError` unless `path` is None or ends in one of `suffixes`."""
+    if path is not None and path.suffix.lower() not in suffixes:
+        expected = ", ".join(suffixes[:-1]) + " or " + suffixes[-1] if len(suffixes) > 1 else suffixes[0]
+        raise UsageError(f"{option} {path}: expected a name that ends in {expected}")

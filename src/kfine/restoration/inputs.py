@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,11 @@ def image_of(given: Input, *, voxel_size: Sequence[float] | None = None, axes: s
     if isinstance(given, str | os.PathLike):
         return read(given)
     raise UsageError(f"image: expected an Image, a path or a numpy array, got {type(given).__name__}")
+
+
+def path_of(given: Input) -> Path | None:
+    """Return where an input was read from, None where that is not known."""
+    return Path(given) if isinstance(given, str | os.PathLike) else None
 
 
 def _image_of_array(array: NDArray[Any], *, voxel_size: Sequence[float] | None, axes: str | None) -> Image:

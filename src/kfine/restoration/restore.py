@@ -8,7 +8,6 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ import torch
 
 from kfine._version import __version__
 from kfine.acquisition.grid import Matrix, aspect_note, high_matrix, show
-from kfine.acquisition.scan import Scan, timing_of_image
+from kfine.acquisition.scan import Scan, crop_of, timing_of_image
 from kfine.acquisition.zero_fill import measured_block, without_filling
 from kfine.errors import UsageError
 from kfine.image import Image
@@ -28,9 +27,9 @@ from kfine.methods.frame_by_frame import FrameByFrame
 from kfine.methods.zero_filling import ZeroFilling
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
-from kfine.operators.kspace import KSpaceCrop
-from kfine.restoration.inputs import Input, image_of
+from kfine.restoration.inputs import Input, image_of, path_of
 from kfine.restoration.options import Choice
+from kfine.restoration.result import Restoration
 from kfine.restoration.resume import Parts
 from kfine.restoration.selection import choose_method
 from kfine.restoration.streaming import Watch, Work, measurements, stream
@@ -39,34 +38,6 @@ from kfine.restoration.streaming import Watch, Work, measurements, stream
 PIXELS_A_CALL = {"cpu": 8 * 128 * 128, "cuda": 64 * 256 * 256, "mps": 16 * 128 * 128}
 SIGN = 1e-3  # of the greatest value: a lesser one below 0 comes of rounding
 NOTICE = "research software, not a medical device"
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """A high-resolution image and how far it can be trusted.
-
-    Attributes:
-        mean: the mean of the samples, in the input's intensity units.
-        std: the standard deviation voxel by voxel, same units: of the samples (`kfine.diffusion.noise.spread`), or of
-            the error as a calibrated model states it (`kfine.models.calibration`); None where neither is known.
-        samples: every sample, when they were asked for.
-        residual: over all measured planes that are restored, how far the mean contradicts the scan:
-            ||A mean - y|| / ||y|| of its k-space y, or of a magnitude scan m, || |A mean| - m || / ||m||.
-        provenance: what made it, JSON-ready; the same for the same input, options and software.
-        seconds: wall time of the work.
-    """
-
-    mean: Image
-    std: Image | None
-    samples: tuple[Image, ...]
-    residual: float
-    provenance: dict[str, Any]
-    seconds: float = 0.0
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The provenance and the wall time: what stands beside the result as JSON."""
-        return self.provenance | {"wall_time_s": round(self.seconds, 3)}
 
 
 def restore(
@@ -163,14 +134,14 @@ def restore(
         ResourceError: a device that is not there, or too little memory.
     """
     began = time.perf_counter()
-    low = image_of(image, voxel_size=voxel_size, axes=axes)
+    low = whole = image_of(image, voxel_size=voxel_size, axes=axes)
     check_finite(low.voxels, name=low.source.name or "image")
     seed = index(seed)  # of numpy too, whose integers are no JSON
     timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
     block, displayed, signed = measured_block(low), low.matrix, has_sign(low)
     high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
     low = _as_measured(low, block, high)
-    scan = Scan(_crop(low, high), timing, signed=signed)
+    scan = Scan(crop_of(low, high), timing, signed=signed)
     scaling = Scaling.of(low.voxels)
     chosen = choose_method(
         Choice(
@@ -199,8 +170,10 @@ def restore(
     drawn = tuple(part.with_frames(array, at) for array in voxels.get("samples", ()))
     provenance = made_by | {f"relative_{'magnitude' if scan.magnitude else 'kspace'}_residual": residual}
     provenance |= {"notice": NOTICE}
-    seconds = time.perf_counter() - began
-    return Restoration(images["mean"], images.get("std"), drawn, residual, provenance, seconds)
+    return Restoration(
+        images["mean"], images.get("std"), drawn, residual, provenance,
+        seconds=time.perf_counter() - began, low=whole, path=path_of(image),
+    )  # fmt: skip
 
 
 def _as_measured(image: Image, block: Matrix, high: Matrix) -> Image:
@@ -232,12 +205,6 @@ def _noise_of(image: Image, scaling: Scaling) -> float:
             "noise data: expected raw k-space, whose noise was told from the data, got another image; give a number"
         )
     return float(image.source.acquisition["noise"]) / scaling.full
-
-
-def _crop(image: Image, high: Matrix) -> KSpaceCrop:
-    """Return what was measured of each plane."""
-    sampled = None if image.coverage is None else torch.from_numpy(image.coverage.copy())
-    return KSpaceCrop(high, image.matrix, real=not image.measured, sampled=sampled)
 
 
 def _provenance(

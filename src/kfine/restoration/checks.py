@@ -1,14 +1,14 @@
-"""What is checked before the work of a restoration: that it makes sense, and that its result has a place."""
+"""Checks before the work of a restoration: options, input, room for the result.  Loads nothing heavy by itself."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfine.cli import parsers
-from kfine.cli.restore_options import NIFTI_LONGEST, Asked
 from kfine.errors import InputError, UsageError
+from kfine.restoration.settings import Settings
 
 if TYPE_CHECKING:
     from kfine.image import Image
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from kfine.io.dicom.header import DicomFile
     from kfine.models.checkpoint import Model
 
+NIFTI_LONGEST = 32767  # voxels along an axis
 _SOME_NOISE = 0.01
 # Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
 # networks of cines, which see a whole slice, keep of it.
 _WORK, _CINE_WORK = 100, 600
 
 
-def ready(asked: Asked, *, dicom: str | None) -> Model | None:
-    """Return the model that is asked for, or raise what would be wrong with every image: before the first one.
+def ready(settings: Settings, *, dicom: str | None) -> Model | None:
+    """Return the model that is named, or raise what would be wrong with every image: before the first one.
 
     dicom: whether DICOM is written, and which kind.
     """
@@ -32,18 +33,19 @@ def ready(asked: Asked, *, dicom: str | None) -> Model | None:
     from kfine.restoration.options import Choice, check_use, check_values
 
     names = {field.name for field in fields(Choice)}
-    given = {name: value for name, value in asked.of_restore.items() if name in names}
+    given = {name: value for name, value in settings.of_restore.items() if name in names}
     # What raw k-space tells of its noise is a number above 0, known when it is read.
-    choice = Choice(**given | {"noise": _SOME_NOISE if asked.noise == "data" else asked.noise})
+    choice = Choice(**given | {"noise": _SOME_NOISE if settings.noise == "data" else settings.noise})
     check_values(choice)
     if choice.method != "auto":
-        check_use(choice, in_time=asked.in_time)
-    choose_device(asked.device)
+        check_use(choice, in_time=settings.in_time)
+    choose_device(settings.device)
     if dicom is not None:
         from kfine.io.dicom.derived.writer import check_writer
 
         check_writer()
-    return load_model(asked.model) if isinstance(asked.model, str) else asked.model
+    named = settings.model
+    return load_model(named) if isinstance(named, str | os.PathLike) else named
 
 
 def check_original(low: Image, *, force: bool) -> None:
@@ -76,7 +78,7 @@ def check_drawable(low: Image, taken: tuple[int, int] | None) -> None:
         )
 
 
-def study_of(low: Image, path: Path, series: str | None) -> SourceSeries:
+def study_of(low: Image, path: Path, series: str | int | None) -> SourceSeries:
     """Return the series whose study DICOM output joins: what is wrong with it is said before the work."""
     from kfine.io.dicom.derived.source import source_series
     from kfine.io.dicom.derived.writer import check_writer
@@ -98,7 +100,7 @@ def study_of_files(low: Image, files: list[DicomFile], *, name: str) -> SourceSe
 
 def check_room(
     low: Image,
-    matrix: parsers.Matrix | None,
+    matrix: tuple[int, int] | None,
     scale: float | None,
     *,
     taken: tuple[int, int] | None,

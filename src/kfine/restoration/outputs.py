@@ -1,4 +1,4 @@
-"""The files of one restoration, and the line that says what was done."""
+"""Files of a restoration: names, and writing them together."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfine.cli import parsers
+from kfine.files.names import PICTURES, beside, check_suffix, dicom_kind, nifti_suffix
 from kfine.files.staging import staged
+from kfine.restoration.labels import Restored
 from kfine.text import json_text
 
 if TYPE_CHECKING:
     from kfine.image import Image
     from kfine.io.dicom.derived.source import SourceSeries
-    from kfine.restoration.restore import Restoration
-
 
 # What the JSON files of a restoration say: from it, the input image, and where its other files are, whole, before
 # they are moved into place.
-Sidecars = Callable[["Restoration", "Image", Mapping[Path, Path]], dict[Path, Any]]
+Sidecars = Callable[[Restored, "Image", Mapping[Path, Path]], dict[Path, Any]]
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ class RestorationFiles:
     @classmethod
     def of(cls, mean: Path, figure: Path | None, *, dicom: str | None = None) -> RestorationFiles:
         """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
-        kind = parsers.dicom_kind(mean, dicom)
-        suffix = ".dcm" if kind else parsers.nifti_suffix(mean, also=", or a folder for DICOM")
-        parsers.check_picture(figure)
-        return cls(mean, parsers.beside(mean, f"_std{suffix}"), parsers.beside(mean, ".json"), figure, kind)
+        kind = dicom_kind(mean, dicom)
+        suffix = ".dcm" if kind else nifti_suffix(mean, also=", or a folder for DICOM")
+        check_suffix(figure, "--figure", PICTURES)
+        return cls(mean, beside(mean, f"_std{suffix}"), beside(mean, ".json"), figure, kind)
 
     @property
     def folders(self) -> list[Path]:
@@ -76,7 +75,7 @@ class RestorationFiles:
 
 
 def write_restoration(
-    result: Restoration,
+    result: Restored,
     low: Image,
     files: RestorationFiles,
     *,
@@ -108,7 +107,7 @@ def write_restoration(
         else:
             _write_nifti(result, files, places)
         if files.figure:
-            from kfine.viz.restoration import draw_restoration
+            from kfine.restoration.pictures import draw_restoration
 
             draw_restoration(result, low, places[files.figure], animation=places[moving] if moving else None)
         said = sidecars(result, low, places) if sidecars else {files.record: result.record}
@@ -117,7 +116,7 @@ def write_restoration(
     return paths
 
 
-def _write_nifti(result: Restoration, files: RestorationFiles, places: dict[Path, Path]) -> None:
+def _write_nifti(result: Restored, files: RestorationFiles, places: dict[Path, Path]) -> None:
     from kfine.image import magnitude
     from kfine.io import write
     from kfine.io.nifti.marker import RESTORED
@@ -128,7 +127,7 @@ def _write_nifti(result: Restoration, files: RestorationFiles, places: dict[Path
 
 
 def _write_dicom(
-    result: Restoration, files: RestorationFiles, places: dict[Path, Path], *, study: SourceSeries
+    result: Restored, files: RestorationFiles, places: dict[Path, Path], *, study: SourceSeries
 ) -> None:
     from kfine.io.dicom.derived.writer import write_map, write_series
 
@@ -136,18 +135,3 @@ def _write_dicom(
     write_series(result.mean, places[files.mean], source=study, made_by=made_by, enhanced=enhanced)
     if result.std:
         write_map(result.std, places[files.std], source=study, made_by=made_by)
-
-
-def summary(result: Restoration) -> str:
-    """Return one line that says what was done."""
-    from kfine.viz.restoration import label, residual_of
-
-    record = result.provenance
-    measured, restored = ("x".join(map(str, record["matrix"][key])) for key in ("measured", "restored"))
-    frames = record["frames"]
-    in_time = ""
-    if frames["measured"] != frames["restored"]:
-        in_time = f", {frames['measured']} to {frames['restored']} frames"
-    done = f"{measured} to {restored}{in_time} by {label(result)}; {residual_of(result)}"
-    why = record.get("method_chosen_for")
-    return f"{done}; method {record['method']} chosen: {why}" if why else done

@@ -1,26 +1,49 @@
-"""One image from reading to writing: what kfine restore does with its input, and kfine batch with each of many."""
+"""One image from reading to writing, for `kfine restore` and for each image of `kfine batch`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from kfine.cli import parsers
-from kfine.cli.console import Bar
-from kfine.cli.preflight import check_drawable, check_original, check_room, study_of
-from kfine.cli.restore_options import Asked
-from kfine.cli.restored import RestorationFiles, Sidecars, write_restoration
 from kfine.files.staging import check_outputs
+from kfine.restoration.checks import check_drawable, check_original, check_room, study_of
 from kfine.restoration.forecast import FASTER, FASTEST, Forecast, duration
+from kfine.restoration.outputs import RestorationFiles, Sidecars, write_restoration
+from kfine.restoration.settings import Settings
 
 _WORTH = 5.0  # seconds left that are worth a line
 
 if TYPE_CHECKING:
     from kfine.image import Image
     from kfine.io.dicom.derived.source import SourceSeries
-    from kfine.restoration.restore import Restoration
+    from kfine.restoration.result import Restoration
+
+
+class Progress(Protocol):
+    """A display of how far a piece of work is."""
+
+    @property
+    def forecast(self) -> Forecast:
+        """The time that the work takes."""
+        ...
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` evaluations are done."""
+        ...
+
+    def name(self, text: str) -> None:
+        """Show `text` as the name of the work from now on."""
+        ...
+
+    def group(self, text: str) -> None:
+        """Show `text` from now on, where a group of slices begins."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Print a line of its own."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,13 +80,13 @@ class Given:
 
 def restore_case(
     given: Given,
-    asked: Asked,
+    settings: Settings,
     files: RestorationFiles,
     *,
     overwrite: bool,
-    slices: str | None = None,
+    slices: Callable[[Image], tuple[int, int] | None] = lambda low: None,
     parts: Path | None = None,
-    bar: Bar,
+    bar: Progress,
     sidecars: Sidecars | None = None,
     announce: bool = False,
 ) -> tuple[Restoration, list[Path]]:
@@ -71,10 +94,10 @@ def restore_case(
 
     Args:
         given: what is read.
-        asked: what is done with it.
+        settings: what is done with it.
         files: where it goes; the caller has checked these places.
         overwrite: whether files there are replaced.
-        slices: "A:B", those to restore; None for all.
+        slices: takes the image and returns the (first, stop) of the slices to restore, None for all.
         parts: folder for finished slices, see `kfine.restore`; None for none.
         bar: shows how far the work is.
         sidecars: see `write_restoration`.
@@ -83,12 +106,12 @@ def restore_case(
     from kfine.restoration.restore import restore
 
     low = given.read()
-    check_original(low, force=asked.force)
+    check_original(low, force=settings.force)
     study = given.study(low) if files.dicom else None
-    taken = parsers.parse_slices(slices, low.slices)
+    taken = slices(low)
     check_room(
-        low, asked.matrix, asked.scale, taken=taken,
-        frames_scale=asked.frames_scale, frames=asked.frames, method=asked.method,
+        low, settings.matrix, settings.scale, taken=taken,
+        frames_scale=settings.frames_scale, frames=settings.frames, method=settings.method,
     )  # fmt: skip
     if files.figure:
         check_drawable(low, taken)
@@ -97,7 +120,7 @@ def restore_case(
     watcher = _Watcher(bar, low.slices, announce=announce)
     result = restore(
         low,
-        **asked.of_restore,
+        **settings.of_restore,
         slices=taken,
         parts=parts,
         on_progress=watcher.step,
@@ -110,7 +133,7 @@ def restore_case(
 class _Watcher:
     """Shows what a restoration does, and says once how long it takes."""
 
-    def __init__(self, bar: Bar, slices: int, *, announce: bool) -> None:
+    def __init__(self, bar: Progress, slices: int, *, announce: bool) -> None:
         self._bar, self._slices, self._announce = bar, slices, announce
         self._name = ""
 

@@ -1,0 +1,98 @@
+"""Result of a restoration, and how it is saved."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfine.errors import UsageError
+from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
+from kfine.image import Image
+from kfine.restoration.checks import check_drawable, study_of
+from kfine.restoration.outputs import RestorationFiles, write_restoration
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A high-resolution image and how far it can be trusted.
+
+    Attributes:
+        mean: the mean of the samples, in the input's intensity units.
+        std: the standard deviation voxel by voxel, same units: of the samples (`kfine.diffusion.noise.spread`), or of
+            the error as a calibrated model states it (`kfine.models.calibration`); None where neither is known.
+        samples: every sample, when they were asked for.
+        residual: over all measured planes that are restored, how far the mean contradicts the scan:
+            ||A mean - y|| / ||y|| of its k-space y, or of a magnitude scan m, || |A mean| - m || / ||m||.
+        provenance: what made it, JSON-ready; the same for the same input, options and software.
+        seconds: wall time of the work.
+        low: the whole input image; needed for figures and DICOM.
+        path: the file or folder that `kfine.restore` read it from, None where it got an image or an array.
+    """
+
+    mean: Image
+    std: Image | None
+    samples: tuple[Image, ...]
+    residual: float
+    provenance: dict[str, Any]
+    seconds: float = 0.0
+    low: Image | None = field(default=None, repr=False)
+    path: Path | None = field(default=None, repr=False)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The provenance and the wall time: what stands beside the result as JSON."""
+        return self.provenance | {"wall_time_s": round(self.seconds, 3)}
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dicom: str | None = None,
+        figure: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        source: str | os.PathLike[str] | None = None,
+        series: str | int | None = None,
+    ) -> list[Path]:
+        """Write the files that `kfine restore` writes, all of them or none, and return their paths.
+
+        They are the mean (the magnitude of a complex one) at `path`, beside it the standard deviation, where it is
+        known, and the provenance: OUT.nii.gz, OUT_std.nii.gz and OUT.json; or the folder OUT, OUT_std.dcm and OUT.json.
+
+        Args:
+            path: ends in .nii or .nii.gz; or a folder for DICOM (a name without suffix).
+            dicom: "classic" (a file a slice and time) or "enhanced" (one file): the kind of DICOM image; if left out,
+                classic where `path` is a folder.
+            figure: also draw a picture there (.png, .pdf, .svg, .jpg); of a cine also a moving one beside it, .gif.
+            overwrite: replace files that exist.
+            source: for DICOM, the file or folder that the input was read from, whose study the result joins; may be
+                left out where `kfine.restore` got its path.
+            series: for DICOM, as in `kfine.read`.
+
+        Raises:
+            UsageError: a name that names no format, a place that is taken, or no `source` for DICOM.
+            InputError: the source cannot be read or has changed; slices without contrast for a figure.
+            ResourceError: the disk is full or read-only, or a package is missing.
+        """
+        files = RestorationFiles.of(Path(path), None if figure is None else Path(figure), dicom=dicom)
+        low, origin = self.low, self.path if source is None else Path(source)
+        if (files.figure or files.dicom) and low is None:
+            raise UsageError("save: expected a restoration that holds its input (low), for DICOM and figures")
+        if files.dicom and origin is None:
+            raise UsageError(
+                f"{files.mean}: DICOM joins the study of the input; give its file or folder as source, or a name that "
+                "ends in .nii or .nii.gz"
+            )
+        moving = [files.animation] if files.animation and self.mean.frames > 1 else []
+        check_outputs([*files.all, *moving], overwrite=overwrite, folders=files.folders)
+        if origin is not None:
+            check_inputs_kept([path for path in files.all if path not in files.folders], [origin])
+        study = None
+        if files.dicom and low is not None and origin is not None:
+            check_outside(files.mean, origin)
+            study = study_of(low, origin, series)
+        if files.figure and low is not None:
+            taken = self.provenance.get("slices")
+            check_drawable(low, tuple(taken) if taken else None)
+        return write_restoration(self, low or self.mean, files, overwrite=overwrite, study=study)

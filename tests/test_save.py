@@ -1,0 +1,154 @@
+"""`Restoration.save` writes the files of `kfine restore`, to the byte."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import kfine
+from kfine.cli import run
+from kfine.errors import InputError, UsageError
+from kfine.image import Image
+from tests.conftest import beating, phantom
+from tests.io.dicom_files import series
+
+AFFINE = np.diag([4.0, 2.0, 2.0, 1.0])
+PLAIN = {"scale": 2, "method": "zero-filling"}
+STUDY = {"StudyInstanceUID": "1.2.826.0.1.3680043.8.498.20"}
+
+
+@pytest.fixture
+def low(tmp_path):
+    kfine.write(Image(phantom((1, 2, 16, 12)), AFFINE), tmp_path / "low.nii.gz")
+    return tmp_path / "low.nii.gz"
+
+
+@pytest.fixture
+def scan(tmp_path):
+    pytest.importorskip("highdicom")
+    series(tmp_path / "scan", slices=3, **STUDY)
+    return tmp_path / "scan"
+
+
+def tree(folder):
+    """Return what the files hold, wall times left out."""
+    return {
+        p.relative_to(folder).as_posix(): re.sub(rb'"wall_time_s": [0-9.]+', b"", p.read_bytes())
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def both(tmp_path):
+    """Return folders for the files of the command line and of the library."""
+    (tmp_path / "command").mkdir()
+    (tmp_path / "library").mkdir()
+    return tmp_path / "command", tmp_path / "library"
+
+
+def test_nifti_as_the_command_line(low, tiny_model_folder, tmp_path):
+    command, library = both(tmp_path)
+    call = ["restore", low, "-o", command / "out.nii.gz", "--scale", 2, "--model", tiny_model_folder]
+    assert run([*map(str, call), "--figure", str(command / "f.png")]) == 0
+    result = kfine.restore(low, scale=2, model=tiny_model_folder)
+    written = result.save(library / "out.nii.gz", figure=library / "f.png")
+    assert {path.name for path in written} == {"out.nii.gz", "out_std.nii.gz", "out.json", "f.png"}
+    assert tree(library) == tree(command)
+    assert json.loads((library / "out.json").read_text()) == json.loads(json.dumps(result.record))
+
+
+@pytest.mark.parametrize("kind", [None, "classic", "enhanced"])
+def test_dicom_as_the_command_line(scan, tmp_path, kind):
+    command, library = both(tmp_path)
+    call = ["restore", scan, "-o", command / "out", "--scale", 2, "--method", "zero-filling"]
+    assert run([*map(str, call), *(["--dicom", kind] if kind else [])]) == 0
+    kfine.restore(scan, **PLAIN).save(library / "out", dicom=kind)
+    assert tree(library) == tree(command)
+    assert len(list((library / "out").iterdir())) == (1 if kind == "enhanced" else 3)
+
+
+def test_dicom_of_an_image_needs_its_source(scan, tmp_path):
+    result = kfine.restore(kfine.read(scan), **PLAIN)
+    with pytest.raises(UsageError, match=r"out: DICOM joins the study of the input; give its .* source"):
+        result.save(tmp_path / "out")
+    result.save(tmp_path / "out", source=scan)
+    assert kfine.read(tmp_path / "out").matrix == (12, 16)
+
+
+def test_dicom_of_no_dicom_is_refused(low, tmp_path):
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match="DICOM"):
+        kfine.restore(low, **PLAIN).save(tmp_path / "out")
+    assert tree(tmp_path) == before
+
+
+def test_a_cine_also_moves(tmp_path):
+    result = kfine.restore(beating(4, slices=1, matrix=(16, 14)), frames_scale=2, **PLAIN)
+    written = result.save(tmp_path / "out.nii", figure=tmp_path / "f.png")
+    assert tmp_path / "f.gif" in written
+    assert (tmp_path / "f.gif").read_bytes().startswith(b"GIF")
+
+
+def test_nothing_is_replaced_unless_wished(low, tmp_path):
+    result = kfine.restore(low, **PLAIN)
+    result.save(tmp_path / "out.nii")
+    (tmp_path / "out.nii").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match="exists already"):
+        result.save(tmp_path / "out.nii")
+    assert tree(tmp_path) == before
+    result.save(tmp_path / "out.nii", overwrite=True)
+    assert kfine.read(tmp_path / "out.nii").matrix == (32, 24)
+
+
+def test_a_former_std_goes_with_what_replaces_it(low, tiny_model_folder, tmp_path):
+    kfine.restore(low, scale=2, model=tiny_model_folder).save(tmp_path / "out.nii")
+    assert (tmp_path / "out_std.nii").exists()
+    kfine.restore(low, **PLAIN).save(tmp_path / "out.nii", overwrite=True)
+    assert not (tmp_path / "out_std.nii").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "message"),
+    [
+        ("out.txt", {}, "ends in .nii or .nii.gz"),
+        ("none/out.nii", {}, "its folder does not exist"),
+        ("out.nii", {"figure": "f.txt"}, "--figure"),
+        ("out.nii", {"dicom": "classic"}, "DICOM goes to a folder"),
+        ("out", {"dicom": "modern"}, "expected classic or enhanced"),
+        ("low.json", {}, "ends in .nii"),
+    ],
+)
+def test_places_that_cannot_be(low, tmp_path, place, options, message):
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        kfine.restore(low, **PLAIN).save(tmp_path / place, **options)
+    assert tree(tmp_path) == before
+
+
+def test_the_input_is_not_replaced(low, tmp_path):
+    kfine.write(kfine.read(low), tmp_path / "a_std.nii")
+    with pytest.raises(UsageError, match="is an input"):
+        kfine.restore(tmp_path / "a_std.nii", **PLAIN).save(tmp_path / "a.nii", overwrite=True)
+
+
+def test_an_image_without_contrast_has_no_figure(tmp_path):
+    result = kfine.restore(Image(np.ones((1, 1, 8, 8))), **PLAIN)
+    with pytest.raises(InputError, match="some contrast for a figure"):
+        result.save(tmp_path / "out.nii", figure=tmp_path / "f.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_drawn_baselines_are_those_of_restore():
+    from kfine.restoration.baseline import interpolated
+
+    cine = beating(4, slices=1, matrix=(16, 14))
+    for image in (cine, Image(phantom((1, 1, 16, 14)) * np.complex64(1j), AFFINE)):
+        asked = {"frames_scale": 2} if image.frames > 1 else {}
+        for method in ("zero-filling", "bicubic"):
+            found = interpolated(image, method, matrix=(32, 28), **asked)
+            expected = kfine.restore(image, matrix=(32, 28), method=method, **asked).mean
+            np.testing.assert_array_equal(found.voxels, expected.voxels)
+            assert found.frame_times == expected.frame_times
+            np.testing.assert_array_equal(found.affine, expected.affine)
