@@ -37,8 +37,8 @@ def beating_heart(
     The object is a sum of ellipses whose Fourier transform is known exactly (`kfine.phantom.ellipses`), so every
     matrix is measured for itself and none is cropped from a finer picture; all share one field of view, 320 mm.
     `degrade(beating_heart(fine), matrix=coarse, signed=True)` is `beating_heart(coarse)` to rounding, for complex
-    images and odd matrices always, for real images and even ones as long as rows and columns both shrink: a real image holds
-    frequency -n/2 as the mean of -n/2 and n/2, and at a corner of both axes that mean depends on the order.
+    images and odd matrices always, for real images and even ones as long as rows and columns both shrink: a real image
+    holds frequency -n/2 as the mean of -n/2 and n/2, and at a corner of both axes that mean depends on the order.
 
     Args:
         matrix: (rows, columns).
