@@ -153,6 +153,7 @@ def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
 
 
 def _kind(path: Path, name: str) -> str:
+    from kfine.io.dicom.header import is_bare
     from kfine.io.kspace.bart import is_bart
     from kfine.io.nifti.header import GZIP_MAGIC, is_nifti
 
@@ -164,7 +165,7 @@ def _kind(path: Path, name: str) -> str:
         return "kspace"
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return "hdf5"
-    if start[128:132] == b"DICM":
+    if start[128:132] == b"DICM" or is_bare(start):
         return "dicom"
     if start.startswith(GZIP_MAGIC) or is_nifti(start):
         return "nifti"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from struct import unpack_from
 from typing import Any
 
 from kfine.errors import InputError
@@ -18,6 +19,12 @@ MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 _LEGACY_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.4"
 _MR_CLASSES = {MR, ENHANCED_MR, _LEGACY_ENHANCED_MR}
 _DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"}
+_FIRST = 64  # bytes: more, nothing that a data set begins with has
+_FIRST_TAGS = {
+    *((0x0008, element) for element in (0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0014, 0x0016, 0x0018)),
+    (0x0002, 0x0000),
+    (0x0002, 0x0001),
+}
 _TAGS: list[Any] = [
     "SOPClassUID",
     "SOPInstanceUID",
@@ -123,6 +130,14 @@ def pydicom_errors(name: str, what: str) -> Iterator[None]:
         ) from None
 
 
+class DamagedFile(InputError):
+    """A DICOM file that is truncated or damaged; `header` is what could be read of it, None if nothing could."""
+
+    def __init__(self, message: str, header: Any = None) -> None:
+        super().__init__(message)
+        self.header = header
+
+
 def read_file(path: Path) -> DicomFile | None:
     """Return the header of the file at `path`, or None if it is no DICOM file or holds no image.
 
@@ -130,27 +145,63 @@ def read_file(path: Path) -> DicomFile | None:
         InputError: a DICOM image that is truncated or damaged.
     """
     with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return None
+        start = file.read(132)
+    bare = is_bare(start)
+    if start[128:] != b"DICM" and not bare:
+        return None
     name = clean_text(path.name)
     with pydicom_errors(name, "its DICOM header"):
-        return _parse(path, name)
+        return _parse(path, name, bare=bare)
 
 
-def _parse(path: Path, name: str) -> DicomFile | None:
+def is_bare(start: bytes) -> bool:
+    """Return whether a file that starts so may be DICOM without the 128 bytes and the DICM before its elements."""
+    if start[128:132] == b"DICM" or len(start) < 132:
+        return False
+    group, element = unpack_from("<2H", start)
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    short = unpack_from("<I", start, 4)[0] <= _FIRST
+    return (group, element) in _FIRST_TAGS and (explicit or short)
+
+
+def open_dicom(path: Path, **options: Any) -> Any:
+    """Return pydicom's data set of the file at `path`, also of one without preamble, whose transfer syntax it finds.
+
+    options: of `pydicom.dcmread`.
+    """
     from pydicom import dcmread
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    with path.open("rb") as file:
+        bare = is_bare(file.read(132))
+    dataset = dcmread(path, force=bare, **options)
+    if bare and "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, _ = dataset.original_encoding
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset
+
+
+def _parse(path: Path, name: str, *, bare: bool) -> DicomFile | None:
     from pydicom.filereader import read_file_meta_info
 
-    syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+    meta = (
+        open_dicom(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
+        if bare
+        else read_file_meta_info(path)
+    )
+    syntax, stored = (str(meta.get(k, "")) for k in ("TransferSyntaxUID", "MediaStorageSOPClassUID"))
     if syntax in _DEFLATED:  # pydicom would inflate all of it at once: a way in for decompression bombs
+        if _is_no_image(stored):
+            return None
         raise InputError(
             f"{name}: deflated DICOM is not read; convert it, for example with dcmtk's dcmconv +te"
         )
-    header = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+    header = open_dicom(path, stop_before_pixels=True, specific_tags=_TAGS)
     if header.get("Rows") is None or header.get("Columns") is None:
-        if str(header.get("SOPClassUID", "")) in _MR_CLASSES:
-            raise InputError(
-                f"{name}: expected an MR image, its header is incomplete: truncated; export it again"
+        what = str(header.get("SOPClassUID", "")) or stored
+        if what in _MR_CLASSES or not (what or bare):
+            raise DamagedFile(
+                f"{name}: expected an MR image, its header is incomplete: truncated; export it again", header
             )
         return None
     matrix = int(header.Rows), int(header.Columns)
@@ -171,6 +222,14 @@ def _parse(path: Path, name: str) -> DicomFile | None:
         matrix=matrix,
         frames=frames,
     )
+
+
+def _is_no_image(sop_class: str) -> bool:
+    """Return whether a SOP class is known and none of images: a report, a presentation state, a directory."""
+    from pydicom.uid import UID
+
+    keyword = UID(sop_class).keyword
+    return bool(keyword) and "Image" not in keyword
 
 
 def optional_number(value: Any) -> float | None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +13,10 @@ from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels
 from kfine.io.dicom.frame import Plane
 from kfine.io.dicom.header import DicomFile, image_type, optional_number, pydicom_errors
+from kfine.io.dicom.pixels import frames_of
 from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
 from kfine.io.dicom.stack import Stack, build_stack
-from kfine.io.dicom.streams import check_streams
-from kfine.text import clean_text, human_size
+from kfine.text import clean_text
 
 
 def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
@@ -41,7 +38,7 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
         ResourceError: larger than the machine's memory.
         OSError: the system cannot read a file.
     """
-    groups, name = find_series(path)
+    groups, name = find_series(path, series)
     return read_series(choose_series(groups, series, name=name), name=name)
 
 
@@ -75,46 +72,10 @@ def _read_voxels(stack: Stack, files: list[DicomFile], name: str) -> NDArray[np.
             places[plane.file.path][plane.index] = f, s, plane
     for file in files:
         here = places[file.path]
-        for index, pixels in enumerate(_pixels(file)):
+        for index, pixels in enumerate(frames_of(file)):
             f, s, plane = here[index]
             voxels[f, s] = pixels * plane.slope + plane.intercept
     return voxels
-
-
-def _pixels(file: DicomFile) -> Iterator[NDArray[Any]]:
-    """Yield the stored pixels (row, column) of each frame of `file`."""
-    from pydicom import dcmread
-    from pydicom.pixels.utils import iter_pixels
-
-    count = 0
-    with pydicom_errors(file.name, "its pixel data"):
-        dataset = dcmread(file.path)
-        _check_pixel_data(file, dataset)
-        for pixels in islice(iter_pixels(dataset, raw=True), file.frames):
-            if pixels.shape != file.matrix:
-                break
-            count += 1
-            yield pixels
-    if count < file.frames:
-        raise InputError(
-            f"{file.name}: expected {file.frames} frames of {file.matrix[0]}x{file.matrix[1]} pixels, "
-            f"got {count}: truncated or damaged; export it again"
-        )
-
-
-def _check_pixel_data(file: DicomFile, dataset: Any) -> None:
-    data = dataset.get("PixelData")
-    if not data:
-        raise InputError(f"{file.name}: expected pixel data, got none: truncated; export it again")
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
-        check_streams(file, dataset)
-        return
-    expected = file.matrix[0] * file.matrix[1] * file.frames * int(dataset.BitsAllocated) // 8
-    if len(data) not in (expected, expected + expected % 2):
-        raise InputError(
-            f"{file.name}: expected {human_size(expected)} of pixel data from its matrix, got "
-            f"{human_size(len(data))}: truncated or damaged; export it again"
-        )
 
 
 def _check_codec(file: DicomFile) -> None:

@@ -12,24 +12,27 @@ from pathlib import Path
 from kfine.errors import InputError
 from kfine.io.checks import digest_of
 from kfine.io.dicom.frame import Plane, planes, several_planes
-from kfine.io.dicom.header import DicomFile, image_type, pydicom_errors, read_file
+from kfine.io.dicom.header import DamagedFile, DicomFile, image_type, pydicom_errors, read_file
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.streams import most_bytes
 from kfine.text import clean_text, display_name, human_size
 
 _LISTED = 20
+_PREAMBLE = 132  # bytes, "DICM" included
+_SUFFIXES = (".dcm", ".ima", ".dicom")
 
 
-def find_series(path: Path) -> tuple[list[list[DicomFile]], str]:
+def find_series(path: Path, series: str | int | None = None) -> tuple[list[list[DicomFile]], str]:
     """Return the image files of each series under `path`, series by number and files by path, and a name for `path`.
 
     That name, and what the files are called, have stand-ins for names of patients: they go into messages and records.
 
     Args:
         path: DICOM file or folder, subfolders included.
+        series: the one that is asked for, see `choose_series`: damaged files of others are no hindrance.
 
     Warns:
-        UserWarning: how many files hold no DICOM image.
+        UserWarning: how many files hold no DICOM image; damaged files of other series.
 
     Raises:
         InputError: no DICOM image there, or a damaged one.
@@ -41,16 +44,23 @@ def find_series(path: Path) -> tuple[list[list[DicomFile]], str]:
     for file in found:
         with pydicom_errors(file.name, "its identifiers"):
             known.learn(file.header, [path.name or path.resolve().name, file.path.name])
+    damaged += _cut_short(candidates, found)
+    wanted = [file for file in found if series is not None and _is_series(file, series)]
+    others = []
     for broken, error in damaged:
         known.part(broken.name)
-        raise InputError(known.clean(str(error))) from None
+        if not wanted or _may_belong(broken, error, wanted):
+            raise InputError(known.clean(str(error))) from None
+        others.append(known.clean(str(error)))
     if not found:
         raise InputError(
             f"{name}: expected DICOM images, found none ({len(candidates)} looked at); check the path"
         )
     name = clean_text(known.part(path.name or path.resolve().name))
     found = [replace(file, shown=clean_text(known.part(file.path.name))) for file in found]
-    skipped = len(candidates) - len(found)
+    for message in others:
+        warnings.warn(f"{name}: left out, of another series: {message}", UserWarning, stacklevel=2)
+    skipped = len(candidates) - len(found) - len(damaged)
     if skipped:
         what = "1 file that holds" if skipped == 1 else f"{skipped} files that hold"
         warnings.warn(f"{name}: skipped {what} no DICOM image", UserWarning, stacklevel=2)
@@ -73,6 +83,37 @@ def _read_files(paths: list[Path]) -> tuple[list[DicomFile], list[tuple[Path, In
     return found, damaged
 
 
+def _is_series(file: DicomFile, series: str | int) -> bool:
+    """Return whether `series`, a number or a UID, names that of `file`."""
+    asked = str(series).strip()
+    return asked == file.series_uid or (file.series_number is not None and asked == str(file.series_number))
+
+
+def _may_belong(broken: Path, error: InputError, wanted: list[DicomFile]) -> bool:
+    """Return whether a damaged file may be of the series of the files `wanted`: by its UID, else by its folder."""
+    header = error.header if isinstance(error, DamagedFile) else None
+    with pydicom_errors(clean_text(broken.name), "its identifiers"):
+        uid = "" if header is None else str(header.get("SeriesInstanceUID") or "")
+    if uid:
+        return uid in {file.series_uid for file in wanted}
+    return broken.parent in {file.path.parent for file in wanted}
+
+
+def _cut_short(paths: list[Path], found: list[DicomFile]) -> list[tuple[Path, InputError]]:
+    """Return the files too short for any DICOM, beside images with names that end alike: an interrupted copy's."""
+    images = {(file.path.parent, file.path.suffix.lower()) for file in found}
+    short = []
+    for path in paths:
+        if (path.parent, path.suffix.lower()) in images and not path.name.startswith("."):
+            size = path.stat().st_size
+            if size < _PREAMBLE and (size == 0 or path.suffix.lower() in _SUFFIXES):
+                name = clean_text(path.name)
+                short.append(
+                    (path, InputError(f"{name}: truncated: {size} bytes are no DICOM; copy it again"))
+                )
+    return short
+
+
 def choose_series(groups: list[list[DicomFile]], series: str | int | None, *, name: str) -> list[DicomFile]:
     """Return the series that `series` names (number or UID), or the only one.
 
@@ -81,13 +122,7 @@ def choose_series(groups: list[list[DicomFile]], series: str | int | None, *, na
     """
     wanted = groups
     if series is not None:
-        asked = str(series).strip()
-        wanted = [
-            g
-            for g in groups
-            if asked == g[0].series_uid
-            or (g[0].series_number is not None and asked == str(g[0].series_number))
-        ]
+        wanted = [group for group in groups if _is_series(group[0], series)]
     if len(wanted) == 1:
         return wanted[0]
     if not wanted:

@@ -14,7 +14,7 @@ from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.io.dicom.derived.attributes import kept_header
 from kfine.io.dicom.frame import Plane
-from kfine.io.dicom.header import DicomFile, pydicom_errors
+from kfine.io.dicom.header import DicomFile, open_dicom, pydicom_errors
 from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
 from kfine.io.dicom.stack import Stack, build_stack
 from kfine.text import display_name
@@ -87,14 +87,12 @@ class Origin:
 
     def header(self, frame: int, slice_: int) -> Any:
         """Return a new data set with what a plane of the derived image keeps of the nearest measured one."""
-        from pydicom import dcmread
-
         plane = self.nearest(frame, slice_)
         with pydicom_errors(plane.file.name, "its header"):
             if plane.file.path not in self._headers:
                 # one at a time: frames of a slice, or of an enhanced file, come one after another
                 self._headers.clear()
-                self._headers[plane.file.path] = dcmread(plane.file.path, stop_before_pixels=True)
+                self._headers[plane.file.path] = open_dicom(plane.file.path, stop_before_pixels=True)
             return kept_header(self._headers[plane.file.path], plane)
 
 
@@ -117,7 +115,7 @@ def source_series(image: Image, path: Path, *, series: str | int | None = None) 
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when the image was read
-        groups, name = find_series(path)
+        groups, name = find_series(path, series)
         files = choose_series(groups, series, name=name)
     return series_of(image, files, name=name)
 
