@@ -30,9 +30,8 @@ _NOT_SAID = {
 def classic_images(derived: Derived) -> Iterator[Any]:
     """Yield a data set for every plane, in the order of their instance numbers."""
     rescale = derived.rescale()
-    for slice_ in range(derived.image.slices):
-        for frame in range(derived.image.frames):
-            yield _classic(derived, rescale, (frame, slice_))
+    for place in derived.places:
+        yield _classic(derived, rescale, place)
 
 
 def _classic(derived: Derived, rescale: Rescale, place: tuple[int, int]) -> Any:

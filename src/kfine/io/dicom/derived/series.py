@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from kfine.io.dicom.derived.attributes import EMPTY_IF_UNKNOWN, PATIENT_AND_STUD
 from kfine.io.dicom.derived.derivation import Derivation, references, series_number, suffixed
 from kfine.io.dicom.derived.rescale import Rescale
 from kfine.io.dicom.derived.source import Origin, SourceSeries
-from kfine.io.dicom.header import one_text
+from kfine.io.dicom.header import one_text, optional_number
+from kfine.io.dicom.stack import Stack
 from kfine.text import clean_text
 
 
@@ -108,6 +110,18 @@ def _clocks(origin: Origin, times: tuple[float, ...]) -> NDArray[np.float64]:
     return own if np.allclose(np.median(own, axis=1), common[:, 0], rtol=0, atol=1e-6) else common
 
 
+def numbered_by_volume(stack: Stack) -> bool:
+    """Return whether the instance numbers of a series go on within a volume more often than within a slice."""
+    numbered = []
+    for f, s in np.ndindex(len(stack.planes), len(stack.planes[0])):
+        plane = stack.planes[f][s]
+        number = optional_number(plane.file.header.get("InstanceNumber"))
+        numbered.append((0.0 if number is None else number, plane.index, s, f))
+    numbered.sort()
+    within_volume = sum(a[3] == b[3] for a, b in pairwise(numbered))
+    return within_volume > sum(a[2] == b[2] for a, b in pairwise(numbered))
+
+
 _MEAN, _STD = 1, 2  # which derived series
 _NO_DATE, _NO_TIME = "19000101", "000000"  # where the standard wants one and the source has none
 
@@ -122,6 +136,7 @@ class Derived:
         geometry: of its planes.
         heart: when they were.
         derivation: what made it.
+        by_volume: whether instance numbers go volume by volume, as the source's, and not slice by slice.
     """
 
     image: Image
@@ -129,6 +144,7 @@ class Derived:
     geometry: PlaneGeometry
     heart: HeartTimes
     derivation: Derivation
+    by_volume: bool = False
 
     @classmethod
     def of(cls, image: Image, source: SourceSeries, *, made_by: dict[str, Any]) -> Derived:
@@ -145,6 +161,7 @@ class Derived:
             PlaneGeometry.of(image),
             heart_times(image, origin),
             Derivation(made_by, content),
+            numbered_by_volume(origin.stack),
         )
 
     @property
@@ -165,8 +182,16 @@ class Derived:
         return Rescale.of(self.image.voxels)
 
     def instance(self, frame: int, slice_: int) -> int:
-        """Return the instance number of a plane: the frames of a slice follow each other."""
+        """Return the instance number of a plane, in the order of the source: some programs stack images by it."""
+        if self.by_volume:
+            return 1 + frame * self.image.slices + slice_
         return 1 + slice_ * self.image.frames + frame
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """The (frame, slice) of every plane, in the order of their instance numbers."""
+        places = np.ndindex(self.image.frames, self.image.slices)
+        return sorted(((f, s) for f, s in places), key=lambda place: self.instance(*place))
 
     def series_names(self, kind: str) -> dict[str, Any]:
         """Return identifier, number and description of the series `kind` ("mean", "enhanced" or "std") by keyword."""
