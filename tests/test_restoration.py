@@ -310,3 +310,40 @@ def test_the_wall_time_is_no_part_of_the_provenance(image, tiny_model):
     assert first.provenance == second.provenance
     assert 0 < first.seconds < 600
     assert first.record == first.provenance | {"wall_time_s": round(first.seconds, 3)}
+
+
+@pytest.mark.parametrize("factor", [1e-44, 1e-33, 1e33])
+def test_intensities_that_32_bits_cannot_hold_are_refused(image, factor):
+    with pytest.raises(InputError, match="multiply the image by a constant"):
+        kfine.restore(Image(image.voxels.astype(np.float64) * factor), scale=2, method="zero-filling")
+
+
+@pytest.mark.parametrize("factor", [1e-25, 1e25])
+def test_intensities_far_from_one_are_restored(image, factor):
+    plain = kfine.restore(image, scale=2, method="zero-filling").mean.voxels
+    scaled = kfine.restore(
+        Image(image.voxels.astype(np.float64) * factor), scale=2, method="zero-filling"
+    ).mean.voxels
+    np.testing.assert_allclose(scaled / np.float64(factor), plain, atol=1e-4 * plain.max())
+
+
+def test_one_voxel_beyond_all_others_is_named(image):
+    voxels = np.tile(image.voxels * np.float32(1e-3), (1, 4, 1, 1))
+    voxels[0, 0, 3, 3] = 3e38
+    with pytest.raises(InputError, match="too large beside the others"):
+        kfine.restore(Image(voxels), scale=2, method="zero-filling")
+
+
+@pytest.mark.parametrize("method", ["vdm", "regression"])
+def test_weights_that_overflow_are_the_models_fault(image, tmp_path, method):
+    network = {"widths": [8, 16], "predictor": [8, 16], "blocks": 1}
+    model = VDM(**network)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(4e4)
+    save_model(
+        tmp_path / "m", model, {"method": "vdm", "network": network, "sampling": {"steps": 2, "samples": 2}}
+    )
+    with pytest.raises(ModelError, match="NaN or Inf"):
+        kfine.restore(image, scale=2, method=method, model=tmp_path / "m", parts=tmp_path / "parts")
+    assert not list((tmp_path / "parts").rglob("*.npz"))

@@ -16,6 +16,7 @@ Voxels = TypeVar("Voxels", bound=Any)
 AIR = -1.0  # in model units
 QUANTILE = 0.999
 HEADROOM = 0.9
+FAINTEST, BRIGHTEST = 1e-30, 1e30  # of a full scale: powers of it and sums stay within float32
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,17 @@ class Scaling:
         """Return the scaling of a volume; at most a few million voxels are looked at, evenly spaced.
 
         Raises:
-            InputError: when every voxel is 0.
+            InputError: when every voxel is 0, or they are too small or too large to calculate with.
         """
         magnitude = np.abs(voxels.reshape(-1)[:: max(1, voxels.size // 4_000_000)])
         top = float(np.quantile(magnitude, QUANTILE)) or float(magnitude.max())
         if top <= 0:
             raise InputError("image: expected some signal, every voxel is 0")
+        if not FAINTEST <= top <= BRIGHTEST:
+            raise InputError(
+                f"image: expected intensities between {FAINTEST:g} and {BRIGHTEST:g}, got {top:.3g}, with which "
+                "numbers of 32 bits cannot calculate; multiply the image by a constant"
+            )
         return cls(full=top / HEADROOM)
 
     def to_model(self, voxels: Voxels) -> Voxels:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.diffusion.noise import spread as spread_of
-from kfine.errors import ResourceError
+from kfine.errors import InputError, ModelError, ResourceError
 from kfine.image import Image
 from kfine.intensity import AIR, Scaling
 from kfine.methods.base import CalibratedInTime, Draws, Method
@@ -146,6 +146,7 @@ def _restored(
     y = torch.stack([_measurement(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
     method = work.air if air and work.air else work.method
     drawn = method.restore(work.scan, y, draws)
+    _check_finite(y, drawn)
     drawn = drawn.expand(-1, work.method.samples, *drawn.shape[2:]) if air else drawn
     mean, kept = drawn.mean(1), work.scan.kept(y)
     spread = None
@@ -167,6 +168,26 @@ def _restored(
     return results
 
 
+def _check_finite(y: Tensor, drawn: Tensor) -> None:
+    """Raise if what was restored is not finite: of a finite measurement, the network's weights are to blame.
+
+    Raises:
+        InputError: the measurement itself is not finite.
+        ModelError: the model overflows.
+    """
+    if torch.isfinite(drawn).all():
+        return
+    if not torch.isfinite(y).all():
+        raise InputError(
+            "image: expected voxels whose Fourier transform is finite, got some that are too large beside the others; "
+            "remove these, or multiply the image by a constant"
+        )
+    raise ModelError(
+        "the model gives NaN or Inf of this image: its weights are damaged, or overflow; choose another model, or "
+        "--precision float32 where it ran in less"
+    )
+
+
 def _contradiction(scan: Scan, mean: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return |A mean - y|^2 and |y|^2 of each sample of k-space; of magnitudes (| |A mean| - m |^2, m^2) of each voxel.
 
@@ -185,7 +206,8 @@ def _draws(work: Work, numbers: list[int], step: Callable[[int], None]) -> Draws
 
 def _measurement(planes: NDArray[Any], scan: Scan, scaling: Scaling) -> Tensor:
     """Return y of low-resolution planes; complex ones keep 0 for air (see `methods.vdm.with_phase`)."""
-    units = scaling.to_model(planes) if scan.crop.real else planes * np.float32(2 / scaling.full)
+    with np.errstate(over="ignore"):  # see _check_finite
+        units = scaling.to_model(planes) if scan.crop.real else planes * np.float32(2 / scaling.full)
     return measurement_of(torch.from_numpy(np.asarray(units)), scan.crop)
 
 
