@@ -28,6 +28,7 @@ class Source:
             restored it.
         component: "M", "P", "R" or "I", where the file says that the voxels are the magnitude, phase, real or imaginary
             part of an image; "" where it does not say.
+        remarks: what the reader had to decide where the file leaves it open or contradicts itself, one line each.
         acquisition: how raw k-space became the image (coils, coverage, noise), JSON-ready; None for other files.
         space_code: which space a NIfTI file's affine leads to (its sform_code or qform_code); 1: the scanner's.
     """
@@ -39,6 +40,7 @@ class Source:
     acquired_matrix: tuple[int, int] | None = None
     derived: bool = False
     component: str = ""
+    remarks: tuple[str, ...] = ()
     acquisition: dict[str, Any] | None = None
     space_code: int = 1
 

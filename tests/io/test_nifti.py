@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from kfine import restore
 from kfine.geometry import resized_affine
 from kfine.image import Image
 from kfine.io import read, write
@@ -254,3 +255,22 @@ def test_memory_holds_the_voxels_once(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < 2.2 * image.voxels.nbytes + 2**23
     assert writing < 1.2 * image.voxels.nbytes
+
+
+@pytest.mark.parametrize("changed", [{"pixdim": (1, 1.5, 1.5, 4)}, {"qoffset_x": 3.0}, {"quatern_b": 0.7}])
+def test_the_sform_is_taken_where_the_qform_says_otherwise(tmp_path, changed):
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.float32).reshape(5, 4, 3), np.diag([2.0, 2, 4, 1]))
+    image.set_qform(image.affine, code=1)
+    image.set_sform(image.affine, code=1)
+    image.to_filename(tmp_path / "a.nii")
+    assert read(tmp_path / "a.nii").source.remarks == ()
+    data = (tmp_path / "a.nii").read_bytes()
+    header = nibabel.Nifti1Header(data[:348])
+    for field, value in changed.items():
+        header[field] = [*value, *header[field][len(value) :]] if field == "pixdim" else value
+    (tmp_path / "b.nii").write_bytes(header.binaryblock + data[348:])
+    with pytest.warns(UserWarning, match="sform and qform place the voxels differently: the sform is taken"):
+        found = read(tmp_path / "b.nii")
+    assert_allclose(found.affine, read(tmp_path / "a.nii").affine)
+    (remark,) = restore(found, scale=2, method="zero-filling").provenance["input"]["remarks"]
+    assert "qform" in remark

@@ -146,6 +146,8 @@ def test_stream_that_goes_on(tmp_path: Path) -> None:
         ({"vox_offset": np.nan}, "byte nan"),
         ({"vox_offset": 1e12}, "byte 1e+12"),
         ({"scl_inter": np.inf}, "scl_inter"),
+        ({"scl_slope": np.nan}, "scl_slope"),
+        ({"scl_slope": -np.inf}, "scl_slope"),
         ({"srow_x": (np.nan, 0, 0, 0)}, "NaN or Inf"),
         ({"srow_y": (0, np.inf, 0, 0)}, "NaN or Inf"),
         ({"srow_z": (0, 0, 0, 5)}, "singular"),

@@ -226,7 +226,12 @@ def _provenance(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "input": {"kind": source.kind, "name": source.name, "sha256": source.digest},
+        "input": {
+            "kind": source.kind,
+            "name": source.name,
+            "sha256": source.digest,
+            **({"remarks": list(source.remarks)} if source.remarks else {}),
+        },
         "kspace": "measured" if image.measured else "simulated from a real image",
         **({"acquisition": source.acquisition} if source.acquisition else {}),
         "matrix": {"measured": list(crop.low), **filled_up, "restored": list(crop.high)},

@@ -20,6 +20,9 @@ _MAX_OFFSET = 1 << 28  # extensions lie between header and voxels; real ones sta
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, metre, millimetre, micrometre
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units & 56
 
+DISAGREE = "sform and qform place the voxels differently: the sform is taken"
+_SAME_PLACE = 0.1  # of the smallest voxel size: corners that are nearer lie in one place
+
 
 @dataclass(frozen=True)
 class NiftiHeader:
@@ -57,6 +60,11 @@ class NiftiHeader:
     def space_code(self) -> int:
         """Which space the affine leads to; where the header does not say, the scanner's (1)."""
         return int(self.raw["sform_code"]) or int(self.raw["qform_code"]) or 1
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What had to be decided because the header contradicts itself."""
+        return (DISAGREE,) if _disagree(self.raw) else ()
 
     @property
     def promised(self) -> int:
@@ -98,6 +106,8 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
         raise InputError(
             f"{name}: damaged header: voxels cannot start at byte {offset:g}; write the file again"
         )
+    if not np.isfinite(float(raw["scl_slope"])):
+        raise InputError(f"{name}: scl_slope is not a finite number; repair the header's intensity scaling")
     affine = _affine(raw, shape, name)
     try:
         slope, intercept = raw.get_slope_inter()
@@ -198,6 +208,21 @@ def _dtype(raw: Any, name: str) -> np.dtype[Any]:
     return dtype
 
 
+def _disagree(raw: Any) -> bool:
+    """Return whether sform and qform are both given and a corner of the image lies apart by more than rounding."""
+    if not (raw["sform_code"] and raw["qform_code"]):
+        return False
+    try:
+        sform, qform = raw.get_sform(), raw.get_qform()
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+        return True  # a qform that means nothing
+    last = np.maximum(1, np.asarray(raw["dim"][1:4], dtype=np.float64))
+    corners = np.array([[*(last * corner), 1] for corner in np.ndindex(2, 2, 2)]).T
+    apart = float(np.abs((sform - qform)[:3] @ corners).max())
+    smallest = float(np.linalg.norm(sform[:3, :3], axis=0).min())
+    return not apart <= _SAME_PLACE * smallest
+
+
 def _affine(raw: Any, shape: tuple[int, ...], name: str) -> Affine:
     # nibabel's repairs (sign of pixdim, qfac) are kept, its log lines on the user's terminal are not.
     silent = logging.getLogger("kfine.io.nibabel")
@@ -223,6 +248,8 @@ def _affine(raw: Any, shape: tuple[int, ...], name: str) -> Affine:
             UserWarning,
             stacklevel=2,
         )
+    if _disagree(raw):
+        warnings.warn(f"{name}: {DISAGREE}", UserWarning, stacklevel=2)
     affine = np.array(affine, dtype=np.float64)
     affine[:3] *= _MILLIMETRES.get(int(raw["xyzt_units"]) & 7, 1.0)
     return check_affine(affine, where=name)

@@ -66,6 +66,7 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
             digest=digest_of(path),
             axis_order=(order.index(0), order.index(1), order.index(2)),
             derived=is_restored(path, bytes(header.raw["descrip"].item()), matrix),
+            remarks=header.remarks,
             component="P" if is_named_phase(path) else "",
             space_code=header.space_code,
         ),
