@@ -20,7 +20,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import kfine
-from kfine.batch.stamps import digest_of_json
+from kfine.batches.stamps import digest_of_json
 from kfine.cli import run
 from kfine.image import Image
 from kfine.restoration.resume import Parts
@@ -115,7 +115,7 @@ def test_batch_key(options, low, tmp_path, monkeypatch):
             raise Known
         return digest_of_json(recipe)
 
-    monkeypatch.setattr("kfine.cli.batch_case.digest_of_json", digest)
+    monkeypatch.setattr("kfine.batches.worker.digest_of_json", digest)
     run(["batch", str(low.parent), str(tmp_path / "out"), "--scale", "2", *options])
     check_json(f"batch-key{''.join(options)}.json", keys[0])
 

@@ -32,7 +32,7 @@ LAYERS = [
     {"viz"},
     {"restoration"},
     {"training"},
-    {"batch"},
+    {"batches"},
     {"benchmark"},
     {"cli"},
     {"__main__"},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kfine._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from kfine.batches.run import batch
     from kfine.degradation.kspace import degrade
     from kfine.image import Image
     from kfine.io import read, write
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from kfine.restoration.restore import restore
     from kfine.restoration.result import Restoration
 
-__all__ = ["Image", "Restoration", "degrade", "info", "load_model", "read", "restore", "write"]
+__all__ = ["Image", "Restoration", "batch", "degrade", "info", "load_model", "read", "restore", "write"]
 
 # Loaded on first use: `import kfine` must not pay for torch.
 _HOMES = {
     "Image": "kfine.image",
     "Restoration": "kfine.restoration.result",
+    "batch": "kfine.batches.run",
     "degrade": "kfine.degradation.kspace",
     "info": "kfine.restoration.facts",
     "load_model": "kfine.models.checkpoint",

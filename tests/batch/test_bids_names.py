@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kfine.batch.bids import (
+from kfine.batches.bids import (
     BidsName,
     check_derivative,
     derivative_description,
@@ -12,7 +12,7 @@ from kfine.batch.bids import (
     is_dataset,
     resolution_label,
 )
-from kfine.batch.sidecars import said_to_be_stripped
+from kfine.batches.sidecars import said_to_be_stripped
 from kfine.errors import InputError, UsageError
 
 

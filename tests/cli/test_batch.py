@@ -77,12 +77,12 @@ def test_a_case_that_fails_does_not_stop_the_others(batch, scans, tmp_path, monk
     (scans / "a\x1b[31m.nii.gz").write_bytes(b"no image")
     save(scans / "c.nii", 3)
     (scans / "c.nii").write_bytes((scans / "c.nii").read_bytes()[:-9])
-    from kfine.cli import batch_case
+    from kfine.batches import worker
 
     def fault(*arguments):
         raise ValueError("Secretova^Anna")  # whatever an unexpected error may say
 
-    monkeypatch.setattr(batch_case, "summary", fault)
+    monkeypatch.setattr(worker, "summary", fault)
     done = batch(scans, tmp_path / "out", *SIMPLE, "--report", tmp_path / "run.json", "--only", "[abc]*")
     assert done.code == 3
     assert done.lines[0] == "3 images: 3 failed"
@@ -141,9 +141,9 @@ def test_dicom_series_join_their_study(batch, command, tmp_path):
 
 
 def test_an_interruption_writes_the_report(batch, scans, tmp_path, monkeypatch):
-    from kfine.cli import batch_case
+    from kfine.batches import worker
 
-    original, calls = batch_case.restore_case, []
+    original, calls = worker.restore_case, []
 
     def stop(*arguments, **options):
         calls.append(1)
@@ -151,7 +151,7 @@ def test_an_interruption_writes_the_report(batch, scans, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments, **options)
 
-    monkeypatch.setattr(batch_case, "restore_case", stop)
+    monkeypatch.setattr(worker, "restore_case", stop)
     done = batch(scans, tmp_path / "out", *SIMPLE, "--report", tmp_path / "run.json")
     assert done.code == 130
     said = json.loads((tmp_path / "run.json").read_text())

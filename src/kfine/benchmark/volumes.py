@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfine.batch.bids import find_bids_cases, is_dataset
-from kfine.batch.cases import Case
-from kfine.batch.finding import find_cases
+from kfine.batches.bids import find_bids_cases, is_dataset
+from kfine.batches.cases import Case
+from kfine.batches.finding import find_cases
 from kfine.errors import InputError
 from kfine.files.names import stem_of
 from kfine.image import Image

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kfine.cli import parsers
-from kfine.cli.console import plain_warnings, progress, say
+from kfine.cli.console import bars, err, plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet
 from kfine.cli.restore_options import settings_of
 from kfine.cli.takes import takes
-from kfine.errors import SOME_FAILED, InputError, UsageError
-from kfine.files.names import check_dicom
-from kfine.files.staging import check_outputs, made_folder
+from kfine.errors import SOME_FAILED, UsageError
 from kfine.restoration.settings import Settings
+from kfine.text import literal
 
 if TYPE_CHECKING:
-    from kfine.batch.cases import Search
+    from kfine.batches.run import Display
+    from kfine.batches.worker import Outcome
 
 
-@takes(asked=settings_of)
+@takes(settings=settings_of)
 def batch(
     folder: Annotated[
         Path,
@@ -32,7 +31,7 @@ def batch(
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the results; made if needed.")],
-    asked: Settings,
+    settings: Settings,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,72 +100,62 @@ def batch(
     [bold]kfine batch SCANS RESTORED --scale 2 --dicom classic --only "*cine*"[/bold]
     [bold]kfine batch SCANS RESTORED --scale 2 --num-parts 8 --part-id 0[/bold]
     """
-    check_dicom(dicom)
-    parsers.check_combine(combine)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of images, found none; check the path")
+    part = _part(part_id, num_parts)
 
-    from kfine.batch.bids import (
-        DESCRIPTION,
-        check_derivative,
-        check_described,
-        derivative_description,
-        is_dataset,
-    )
-    from kfine.cli.batch_case import Plan
-    from kfine.cli.batch_run import Part, Run, check_report, write_json
-    from kfine.restoration.checks import ready
+    from kfine.batches.run import batch as run_batch
 
     with plain_warnings(quiet=quiet):
-        check_described(folder)
-    part, bids = Part.of(part_id, num_parts), is_dataset(folder)
-    _check_apart(folder, out, bids=bids)
-    asked = replace(asked, model=ready(asked, dicom=dicom))
-    with made_folder(out):
-        check_outputs([out / DESCRIPTION], overwrite=True)
-        check_report(report, overwrite=overwrite)
-        with plain_warnings(quiet=quiet), progress("looking for images", quiet=quiet):
-            search = _found(folder, out, only=only or [], bids=bids, asked=asked)
-        if bids:
-            check_derivative(out)
-            write_json(out / DESCRIPTION, derivative_description(folder, out))
-        plan = Plan(out, asked, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine)
-        run = Run(plan, part.take(search), quiet)
-        try:
-            run.work()
-        finally:
-            if report is not None:
-                write_json(report, run.report(part))
+        run = run_batch(
+            folder,
+            out,
+            only=only or [],
+            coil_axis=coil_axis,
+            combine=combine,
+            part=part,
+            dicom=dicom,
+            resume=resume,
+            report=report,
+            overwrite=overwrite,
+            display=_display(quiet=quiet),
+            **vars(settings),
+        )
     if not quiet:
         say(*run.summary())
     if run.failed:
         raise typer.Exit(SOME_FAILED)
 
 
-def _found(folder: Path, out: Path, *, only: list[str], bids: bool, asked: Settings) -> Search:
-    """Return what is below `folder`, or raise `InputError` if that is nothing."""
-    if bids:
-        from kfine.batch.bids import find_bids_cases, resolution_label
-
-        resolution = resolution_label(scale=asked.scale, matrix=asked.matrix)
-        search = find_bids_cases(folder, out=out, only=only, resolution=resolution, force=asked.force)
-    else:
-        from kfine.batch.finding import find_cases
-
-        search = find_cases(folder, out=out, only=only, force=asked.force)
-    if not (search.cases or search.failures):
-        left = f"; {len(search.left_out)} left out: {search.left_out[0][1]}" if search.left_out else ""
-        like = f" like {', '.join(only)}" if only else ""
-        raise InputError(f"{folder}: expected images below it{like}, found none{left}; check the path")
-    return search
+def _part(number: int | None, count: int | None) -> tuple[int, int]:
+    """Return the part of --part-id and --num-parts, or raise `UsageError`."""
+    if number is None and count is None:
+        return 0, 1
+    if number is None or count is None:
+        raise UsageError("--num-parts and --part-id: expected both or neither, got one")
+    if not number < count:
+        raise UsageError(f"--part-id {number}: expected 0 to {count - 1}, parts are counted from 0")
+    return number, count
 
 
-def _check_apart(folder: Path, out: Path, *, bids: bool) -> None:
-    """Raise `UsageError` where results could be taken for images, or take their place."""
-    inner, outer = out.resolve(), folder.resolve()
-    if inner == outer or inner in outer.parents:
-        raise UsageError(f"{out}: is or holds the input folder {folder}; choose a folder beside it")
-    derivatives = outer / "derivatives"
-    if outer in inner.parents and not (bids and derivatives in inner.parents):
-        but = ", or one in its folder derivatives" if bids else ""
-        raise UsageError(f"{out}: lies in the input folder {folder}; choose a folder beside it{but}")
+def _display(*, quiet: bool) -> Display:
+    """Return a display on stderr; of failures alone if `quiet`."""
+    from kfine.batches.run import Display
+    from kfine.batches.worker import FAILED, FINISHED
+
+    class Shown(Display):
+        def looking(self) -> AbstractContextManager[Any]:
+            return progress("looking for images", quiet=quiet)
+
+        def bars(self) -> AbstractContextManager[Any]:
+            return bars("cases", "restoring", quiet=quiet)
+
+        def outcome(self, outcome: Outcome, *, number: int, total: int) -> None:
+            if quiet and outcome.status != FAILED:
+                return
+            what = f"kfine: [{number}/{total}] {outcome.case}: {outcome.status}"
+            why = "" if outcome.status == FINISHED else f": {outcome.said} ({outcome.seconds:.1f} s)"
+            err.print(literal(what + why), markup=False)
+            for note in outcome.notes:
+                if not quiet:
+                    err.print(literal(f"kfine: note: {outcome.case}: {note}"), markup=False)
+
+    return Shown()

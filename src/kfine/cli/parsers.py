@@ -75,14 +75,6 @@ def parse_slices(text: str | None, count: int | None = None) -> tuple[int, int] 
     return first, stop
 
 
-def check_combine(asked: str | None) -> None:
-    """Raise `UsageError` unless `asked` is None or a way to combine coils."""
-    if asked is not None:
-        import kfine.io.kspace.scan as raw_scan
-
-        raw_scan.check_combine(asked)
-
-
 def check_picture(path: Path | None) -> None:
     """Raise `UsageError` unless `path` is None or names a picture by its suffix."""
     check_suffix(path, "--figure", PICTURES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -37,6 +37,16 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     force: bool = False
+
+    def normal(self) -> Settings:
+        """Return the same with each number of its own type: 2 for a scale is 2.0, a matrix is a pair."""
+
+        def number(value: Any) -> Any:
+            return value if value is None or value == "data" else float(value)
+
+        numbers = {name: number(getattr(self, name)) for name in ("scale", "noise", "strength", "start")}
+        matrix = None if self.matrix is None else (int(self.matrix[0]), int(self.matrix[1]))
+        return replace(self, **numbers, matrix=matrix, seed=int(self.seed))
 
     @property
     def in_time(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from kfine.batch.cases import RESULT, Case, Search, matches
+from kfine.batches.cases import RESULT, Case, Search, matches
 from kfine.errors import InputError, KfineError
 from kfine.files.names import stem_of
 from kfine.files.walk import files_below

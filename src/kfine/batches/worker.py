@@ -1,4 +1,4 @@
-"""One case of a batch: where its files go, whether they are there already, and its restoration."""
+"""Worker of a batch: places of a case's files, finished results, restoration."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfine._version import __version__
-from kfine.batch.bids import BidsName, resolution_label
-from kfine.batch.cases import Case
-from kfine.batch.sidecars import bids_sidecar, said_to_be_stripped
-from kfine.batch.stamps import (
+from kfine.batches.bids import BidsName, resolution_label
+from kfine.batches.cases import Case
+from kfine.batches.sidecars import bids_sidecar, said_to_be_stripped
+from kfine.batches.stamps import (
     State,
     digest_of_json,
     input_digest,
@@ -23,8 +23,7 @@ from kfine.batch.stamps import (
     state_of,
     text_digest,
 )
-from kfine.cli.console import Bar, plain_warnings
-from kfine.errors import InputError, UsageError, verdict
+from kfine.errors import InputError, UsageError, collected_notes, verdict
 from kfine.files.locks import held
 from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
@@ -36,7 +35,7 @@ from kfine.models.checkpoint import Model
 from kfine.restoration.checks import study_of_files
 from kfine.restoration.labels import Restored, summary
 from kfine.restoration.outputs import RestorationFiles, Sidecars
-from kfine.restoration.pipeline import Given, restore_case
+from kfine.restoration.pipeline import Given, Progress, restore_case
 from kfine.restoration.settings import Settings
 from kfine.text import json_text, literal, printable
 
@@ -53,7 +52,7 @@ class Plan:
 
     Attributes:
         out: the output folder, which exists.
-        asked: what is done with each image; its model is loaded.
+        settings: what is done with each image; its model is loaded.
         dicom: kind of DICOM image that is written for DICOM series, None for NIfTI.
         bids: whether the output is a BIDS derivative.
         overwrite: whether results made otherwise, and files that are no results, are replaced.
@@ -63,7 +62,7 @@ class Plan:
     """
 
     out: Path
-    asked: Settings
+    settings: Settings
     dicom: str | None
     bids: bool
     overwrite: bool
@@ -90,7 +89,7 @@ class Plan:
     @property
     def resolution(self) -> str | None:
         """The label of BIDS's entity `res`."""
-        return resolution_label(scale=self.asked.scale, matrix=self.asked.matrix)
+        return resolution_label(scale=self.settings.scale, matrix=self.settings.matrix)
 
     def reading(self, case: Case) -> dict[str, Any]:
         """Return the options of `kfine.read` that are given and go with the format of `case`."""
@@ -103,8 +102,8 @@ class Plan:
 
     def key(self, case: Case) -> str:
         """Return the digest of everything that decides the results of `case`."""
-        asked = {name: value for name, value in vars(self.asked).items() if name not in ("model", "force")}
-        model = self.asked.model
+        asked = {name: value for name, value in vars(self.settings).items() if name not in ("model", "force")}
+        model = self.settings.model
         return digest_of_json(
             {
                 "kfine": __version__,
@@ -150,7 +149,7 @@ class Worker:
     """Does cases, one after another; `bar` shows how far one is."""
 
     plan: Plan
-    bar: Bar
+    bar: Progress
 
     def outcome(self, case: Case, *, wait: bool) -> Outcome | None:
         """Return what becomes of `case`; None if another process is at it and we do not `wait`.
@@ -161,7 +160,7 @@ class Worker:
         began, clean = time.perf_counter(), self.plan.discretion.clean
         notes: list[str] = []
         try:
-            with plain_warnings(quiet=True) as notes:
+            with collected_notes() as notes:
                 done = self._done(case, wait=wait)
         except Exception as error:
             code, message = verdict(error)
@@ -192,7 +191,7 @@ class Worker:
                 )
             with made_folder(files.mean.parent):
                 result, _ = restore_case(
-                    _given(case, plan), plan.asked, files,
+                    _given(case, plan), plan.settings, files,
                     overwrite=state is not State.FREE, parts=files.parts if plan.resume else None,
                     bar=self.bar, sidecars=_sidecars(case, plan, files, key=key),
                 )  # fmt: skip

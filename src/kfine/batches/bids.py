@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kfine._version import __version__
-from kfine.batch.cases import RESULT, Case, Search, matches
+from kfine.batches.cases import RESULT, Case, Search, matches
 from kfine.errors import InputError, UsageError
 from kfine.files.walk import files_below
 from kfine.text import printable
@@ -124,7 +124,7 @@ def find_bids_cases(
     """Return the images in the `anat` folders of the dataset `top`; other images are left out.
 
     out: the output folder, which is not looked into.
-    only: patterns of labels, as in `kfine.batch.finding`.
+    only: patterns of labels, as in `kfine.batches.finding`.
     resolution: that results are named by (`resolution_label`): images that differ in theirs alone would share a name.
     force: whether results of kfine are restored too.
     """

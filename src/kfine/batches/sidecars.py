@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kfine.batch.bids import source_uri
-from kfine.batch.cases import Case
+from kfine.batches.bids import source_uri
+from kfine.batches.cases import Case
 from kfine.image import Image
 from kfine.restoration.labels import Restored
 

@@ -1,0 +1,315 @@
+"""Batch: every image below a folder, one after another, and its report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from kfine._version import __version__
+from kfine.batches.bids import (
+    DESCRIPTION,
+    check_derivative,
+    check_described,
+    derivative_description,
+    find_bids_cases,
+    is_dataset,
+    resolution_label,
+)
+from kfine.batches.cases import Case, Search
+from kfine.batches.finding import find_cases
+from kfine.batches.worker import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
+from kfine.errors import InputError, UsageError
+from kfine.files.names import check_dicom
+from kfine.files.staging import check_outputs, clear_stages, made_folder, staged
+from kfine.io.kspace.scan import check_combine
+from kfine.models.checkpoint import Model
+from kfine.restoration.checks import ready
+from kfine.restoration.forecast import Forecast
+from kfine.restoration.pipeline import Progress
+from kfine.restoration.restore import NOTICE
+from kfine.restoration.settings import Settings
+from kfine.text import json_ready, json_text, literal
+
+_KIND = "kfine batch"
+_LISTED = 10  # failures, in the summary
+_SHOWN = 40  # characters of a label, before the bar
+
+
+class Silent:
+    """A display of progress that shows nothing."""
+
+    def __init__(self) -> None:
+        self.forecast = Forecast()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show nothing."""
+
+    def name(self, text: str) -> None:
+        """Show nothing."""
+
+    def group(self, text: str) -> None:
+        """Show nothing."""
+
+    def say(self, line: str) -> None:
+        """Show nothing."""
+
+
+class Display:
+    """A display of a batch that shows nothing; the command line has one that does."""
+
+    def looking(self) -> AbstractContextManager[Any]:
+        """Return the context in which images are looked for."""
+        return nullcontext()
+
+    def bars(self) -> AbstractContextManager[tuple[Progress, Progress]]:
+        """Return the context of the work: the progress of all cases, and of the one that is restored."""
+        return nullcontext((Silent(), Silent()))
+
+    def outcome(self, outcome: Outcome, *, number: int, total: int) -> None:
+        """Show what became of a case, the `number`th of `total`."""
+
+
+@dataclass
+class Run:
+    """One run over the cases of `search`; `outcomes` fill as it goes.
+
+    Attributes:
+        plan: what is the same for every case.
+        search: what there is to do, this process's part of it.
+        part: (number, count) of this process's part, counted from 0.
+        display: shows the progress and the outcomes.
+        outcomes: of the cases so far.
+        complete: whether it came to its end.
+    """
+
+    plan: Plan
+    search: Search
+    part: tuple[int, int] = (0, 1)
+    display: Display = field(default_factory=Display)
+    outcomes: list[Outcome] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def total(self) -> int:
+        """How many cases there are, those among them that cannot be done."""
+        return len(self.search.cases) + len(self.search.failures)
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The cases that failed."""
+        return [outcome for outcome in self.outcomes if outcome.status == FAILED]
+
+    def work(self) -> None:
+        """Do all cases; those that other processes are at come last, when these have let go of them."""
+        for label, error in self.search.failures:
+            said = literal(self.plan.discretion.clean(str(error))).removeprefix(f"{label.rsplit('/')[-1]}: ")
+            self._add(Outcome(label, FAILED, said, exit_code=error.exit_code))
+        with self.display.bars() as (whole, bar):
+            worker = Worker(self.plan, bar)
+
+            def done(case: Case, *, wait: bool) -> bool:
+                whole(len(self.outcomes), self.total)
+                whole.name(case.label[-_SHOWN:])
+                bar(0, 1)
+                bar.name("reading")
+                outcome = worker.outcome(case, wait=wait)
+                if outcome is not None:
+                    self._add(outcome)
+                return outcome is not None
+
+            for case in [case for case in self.search.cases if not done(case, wait=False)]:
+                done(case, wait=True)
+        for folder in {self.plan.out, *(self.plan.files(case).mean.parent for case in self.search.cases)}:
+            clear_stages(folder)
+        self.complete = True
+
+    def _add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.display.outcome(outcome, number=len(self.outcomes), total=self.total)
+
+    def summary(self) -> list[str]:
+        """Return the lines that say what was done."""
+        counts = Counter(outcome.status for outcome in self.outcomes)
+        parts = [f"{counts[status]} {status}" for status in (RESTORED, FINISHED, FAILED) if counts[status]]
+        images = f"{self.total} image{'s' if self.total != 1 else ''}"
+        lines = [": ".join([images, *([", ".join(parts)] if parts else [])])]
+        reasons = Counter(why for _, why in self.search.left_out)
+        lines += [f"left out: {count} ({why})" for why, count in sorted(reasons.items())]
+        lines += [f"failed: {outcome.case}: {outcome.said}" for outcome in self.failed[:_LISTED]]
+        more = len(self.failed) - _LISTED
+        return lines + ([f"failed: {more} more"] if more > 0 else [])
+
+    def report(self) -> dict[str, Any]:
+        """Return everything that was done, JSON-ready, without paths beyond the two folders."""
+        settings = json_ready(vars(self.plan.settings))  # --start inf is no number in JSON
+        model = self.plan.settings.model
+        named = {"name": model.name, "sha256": model.digest} if isinstance(model, Model) else None
+        return {
+            "report": _KIND,
+            "kfine": __version__,
+            "asked": settings
+            | {name: getattr(self.plan, name) for name in ("dicom", "bids", "coil_axis", "combine")}
+            | {"model": named},
+            "part": {"id": self.part[0], "of": self.part[1]},
+            "complete": self.complete,
+            "counts": dict(Counter(outcome.status for outcome in self.outcomes)) | {"all": self.total},
+            "cases": [outcome.entry for outcome in self.outcomes],
+            "left_out": [{"case": label, "why": why} for label, why in self.search.left_out],
+            "notice": NOTICE,
+        }
+
+
+def batch(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    only: Sequence[str] = (),
+    coil_axis: int | None = None,
+    combine: str | None = None,
+    part: tuple[int, int] = (0, 1),
+    dicom: str | None = None,
+    resume: bool = False,
+    report: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    display: Display | None = None,
+    **options: Any,
+) -> Run:
+    """Restore every image below `folder`, as `kfine batch` does.
+
+    Results lie below `out` as their images below `folder`; a BIDS dataset gives a BIDS derivative of its anat images.
+    An image that fails does not stop the others: see the outcomes of the run that is returned.  Finished results are
+    recognised by content and not made again.
+
+    Args:
+        folder: holds NIfTI files, DICOM series or raw k-space, in any depth; or a BIDS dataset.
+        out: folder for the results, made if needed.
+        only: patterns such as "*_T1w.nii.gz"; only images whose path below `folder` matches one of them.
+        coil_axis, combine: how raw k-space is read, see `kfine.read`.
+        part: (number, count): do one of `count` parts of the images, counted from 0.
+        dicom: "classic" or "enhanced", to write DICOM for DICOM series; NIfTI if left out.
+        resume: keep finished slices, too, until their image is finished.
+        report: a name that ends in .json; the report is written there.
+        overwrite: replace results of other options, and whatever else is in their place.
+        display: shows the progress.
+        options: of `kfine.restore`, those that `kfine.restoration.settings.Settings` lists: scale, matrix, method,
+            model, samples, seed, ...; and `force`, to restore derived images and results of kfine too.
+
+    Returns:
+        The run: `outcomes` (case, status, files, notes, ...), `failed`, `summary()` and `report()`.
+
+    Raises:
+        UsageError: options that are wrong for every image, or folders that lie in each other.
+        InputError: no images.
+        ModelError: a model that cannot be found, read or trusted.
+        ResourceError: no room, or a package or device that is missing.
+    """
+    folder, out, show = Path(folder), Path(out), display or Display()
+    record = None if report is None else Path(report)
+    settings = _settings(options)
+    check_dicom(dicom)
+    if combine is not None:
+        check_combine(combine)
+    _check_part(part)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder of images, found none; check the path")
+    check_described(folder)
+    bids = is_dataset(folder)
+    _check_apart(folder, out, bids=bids)
+    settings = replace(settings, model=ready(settings, dicom=dicom))
+    with made_folder(out):
+        check_outputs([out / DESCRIPTION], overwrite=True)
+        check_report(record, overwrite=overwrite)
+        with show.looking():
+            search = _found(folder, out, only=only, bids=bids, settings=settings)
+        if bids:
+            check_derivative(out)
+            write_json(out / DESCRIPTION, derivative_description(folder, out))
+        plan = Plan(out, settings, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine)
+        run = Run(plan, _part_of(search, part), part, show)
+        try:
+            run.work()
+        finally:
+            if record is not None:
+                write_json(record, run.report())
+    return run
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    """Return the settings that `options` name, or raise `UsageError`."""
+    names = [setting.name for setting in fields(Settings)]
+    unknown = [name for name in options if name not in names]
+    if unknown:
+        raise UsageError(f"{', '.join(unknown)}: no option of a batch; expected of {', '.join(names)}")
+    settings = Settings(**options).normal()
+    size = [settings.scale, settings.matrix]
+    if None not in size or (size == [None, None] and not settings.in_time):
+        raise UsageError(f"expected either scale or matrix, got {'both' if None not in size else 'neither'}")
+    return settings
+
+
+def _check_part(part: tuple[int, int]) -> None:
+    number, count = part
+    if not 0 <= number < count:
+        raise UsageError(f"part {part}: expected (number, count), number from 0 to count - 1")
+
+
+def _part_of(search: Search, part: tuple[int, int]) -> Search:
+    """Return this part of what was found."""
+    mine = slice(part[0], None, part[1])
+    return Search(search.cases[mine], search.failures[mine], search.left_out[mine], search.discretion)
+
+
+def _found(folder: Path, out: Path, *, only: Sequence[str], bids: bool, settings: Settings) -> Search:
+    """Return what is below `folder`, or raise `InputError` if that is nothing."""
+    if bids:
+        resolution = resolution_label(scale=settings.scale, matrix=settings.matrix)
+        search = find_bids_cases(folder, out=out, only=only, resolution=resolution, force=settings.force)
+    else:
+        search = find_cases(folder, out=out, only=only, force=settings.force)
+    if not (search.cases or search.failures):
+        left = f"; {len(search.left_out)} left out: {search.left_out[0][1]}" if search.left_out else ""
+        like = f" like {', '.join(only)}" if only else ""
+        raise InputError(f"{folder}: expected images below it{like}, found none{left}; check the path")
+    return search
+
+
+def _check_apart(folder: Path, out: Path, *, bids: bool) -> None:
+    """Raise `UsageError` where results could be taken for images, or take their place."""
+    inner, outer = out.resolve(), folder.resolve()
+    if inner == outer or inner in outer.parents:
+        raise UsageError(f"{out}: is or holds the input folder {folder}; choose a folder beside it")
+    derivatives = outer / "derivatives"
+    if outer in inner.parents and not (bids and derivatives in inner.parents):
+        but = ", or one in its folder derivatives" if bids else ""
+        raise UsageError(f"{out}: lies in the input folder {folder}; choose a folder beside it{but}")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path`, in place of what is there; nothing if that is the same."""
+    text = json_text(value)
+    clear_stages(path.parent)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        with staged([path], overwrite=True) as places:
+            places[path].write_text(text, "utf-8")
+
+
+def check_report(path: Path | None, *, overwrite: bool) -> None:
+    """Raise unless a report can go to `path`: a former one may be replaced, nothing else."""
+    if path is None:
+        return
+    if path.suffix.lower() != ".json":
+        raise UsageError(f"--report {path}: expected a name that ends in .json")
+    check_outputs([path], overwrite=overwrite or _is_report(path))
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_bytes())["report"] == _KIND)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
