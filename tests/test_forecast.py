@@ -2,7 +2,7 @@
 
 import pytest
 
-from kfine.restoration.forecast import FASTER, FASTEST, Forecast, duration
+from kfine.restoration.forecast import FASTER, Forecast, duration
 from kfine.restoration.options import METHODS
 
 
@@ -81,4 +81,4 @@ def test_durations(seconds, text):
 
 
 def test_faster_methods_are_methods():
-    assert {*FASTER, *FASTER.values(), FASTEST} <= set(METHODS)
+    assert {*FASTER, *FASTER.values()} <= set(METHODS)

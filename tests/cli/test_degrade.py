@@ -26,7 +26,7 @@ def test_the_file_is_what_the_library_returns(command, high, tmp_path, arguments
     np.testing.assert_array_equal(got.voxels, expected.voxels)
     np.testing.assert_allclose(got.affine, expected.affine, atol=1e-5)
     rows, columns = expected.matrix
-    assert done.lines == [f"32x24 to {rows}x{columns}", str(tmp_path / "d.nii")]
+    assert done.lines == [f"32x24 to {rows}x{columns}", str(tmp_path / "d.nii"), str(tmp_path / "d.json")]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def cine(tmp_path):
 def test_fewer_frames(command, cine, tmp_path, arguments, options, says):
     done = command("degrade", cine, "-o", tmp_path / "d.nii", *arguments)
     assert done.code == 0
-    assert done.lines == [says, str(tmp_path / "d.nii")]
+    assert done.lines == [says, str(tmp_path / "d.nii"), str(tmp_path / "d.json")]
     expected, got = kfine.degrade(kfine.read(cine), **options), kfine.read(tmp_path / "d.nii")
     np.testing.assert_array_equal(got.voxels, expected.voxels)
     if got.frames > 1 and "average" not in options:

@@ -234,7 +234,7 @@ def test_a_long_restoration_says_first_how_long_it_takes(
 
     monkeypatch.setattr(VDMMethod, "restore", slow)
     call = ["restore", low, "-o", tmp_path / "o.nii", "--scale", 2, "--model", tiny_model_folder]
-    assert command(*call).err == "kfine: about 37 s on this machine by vdm; faster: --method regression\n"
+    assert command(*call).err == "kfine: about 37 s on this machine by vdm; faster: --method core\n"
     assert command(*call, "--overwrite", "--quiet").err == ""
 
 

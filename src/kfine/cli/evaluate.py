@@ -150,7 +150,11 @@ def degrade(
             places[record].write_text(json_text(made_by), "utf-8")
     if not quiet:
         sizes = f"{show(whole.matrix)} to {show(low.matrix)}"
-        say(f"{sizes}, {whole.frames} to {low.frames} frames" if low.frames < whole.frames else sizes, output)
+        say(
+            f"{sizes}, {whole.frames} to {low.frames} frames" if low.frames < whole.frames else sizes,
+            output,
+            record,
+        )
 
 
 def evaluate(

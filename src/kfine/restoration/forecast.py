@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 
 # A method with a network, and one for the same images that is faster.
-FASTER = {"vdm": "regression", "ldm": "small-unet", "cine-ldm": "cine-regression"}
-FASTEST = "zero-filling"
+FASTER = {"vdm": "core", "ldm": "core", "cine-ldm": "cine-regression"}
 _SOON, _LATEST = (
     1.0,
     5.0,
-)  # seconds of work: two whole groups of slices suffice for a forecast; a part of one does
+)  # seconds of work after which two groups of slices, or a part of one, allow a forecast
 
 
 class Forecast:

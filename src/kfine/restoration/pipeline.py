@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kfine.files.staging import check_outputs
 from kfine.restoration.checks import check_drawable, check_original, check_room, study_of
-from kfine.restoration.forecast import FASTER, FASTEST, Forecast, duration
+from kfine.restoration.forecast import FASTER, Forecast, duration
 from kfine.restoration.outputs import RestorationFiles, Sidecars, write_restoration
 from kfine.restoration.settings import Settings
 
@@ -154,11 +154,8 @@ class _Watcher:
 
 def forecast_line(forecast: Forecast, method: str) -> str:
     """Return what there is to say before a long wait."""
-    from kfine.restoration.options import BASELINES
-
     seconds = forecast.seconds or 0.0
-    faster = FASTER.get(method, FASTEST)
-    instead = "" if method in BASELINES else f"; faster: --method {faster}"
+    instead = f"; faster: --method {FASTER[method]}" if method in FASTER else ""
     return f"about {duration(seconds)} on this machine by {method}{instead}"
 
 
