@@ -35,6 +35,7 @@ def test_frames_without_times(tmp_path: Path, unit: str, step: float) -> None:
     image = nibabel.Nifti1Image(np.stack([GRID, GRID], axis=-1), AFFINE)
     image.header.set_xyzt_units("mm", unit)
     image.header["pixdim"][4] = step
+    image.header["scl_slope"], image.header["scl_inter"] = 1, 0
     (tmp_path / "a.nii").write_bytes(
         image.header.binaryblock + bytes(4) + image.get_fdata().astype("f4").tobytes("F")
     )
