@@ -103,13 +103,13 @@ def degrade(
         if low == image.matrix and not altered:
             result[:, index] = kept.numpy()  # to the last bit
             continue
-        phase = _phase(image.matrix, seed, first + index)
+        phase = None if linear else _phase(image.matrix, seed, first + index)
         seeds = [[seed, frame, first + index] for frame, *_ in frames.groups]
         for place, (plane, drawn) in enumerate(zip(kept, seeds, strict=True)):
             rng = np.random.default_rng(drawn)
             result[place, index] = (
                 _linear(plane, acquisition, rng, coverage)
-                if linear
+                if phase is None
                 else _magnitude(plane * phase, acquisition, rng)
             ).numpy()
     times = image.frame_times

@@ -82,8 +82,7 @@ def measured_kspace(x: Tensor, acquisition: Acquisition, *, noise: Tensor | None
 
     noise: complex white noise (..., *low) in image space, each part of standard deviation 1; None: no noise.
     """
-    gain = math.sqrt(math.prod(acquisition.low) / math.prod(x.shape[-2:]))
-    y = centre_crop(fft2c(x), acquisition.low) * gain
+    y = central_kspace(x, acquisition.low)
     if noise is not None and acquisition.noise:
         y = y + acquisition.noise * fft2c(noise)
     return y * acquisition.weights().to(y.device)
@@ -92,6 +91,11 @@ def measured_kspace(x: Tensor, acquisition: Acquisition, *, noise: Tensor | None
 def delivered(kspace: Tensor, acquisition: Acquisition) -> Tensor:
     """Return the magnitude image (..., *displayed) of what `measured_kspace` returned; real, not negative."""
     return displayed_image(kspace, acquisition.displayed or acquisition.low).abs()
+
+
+def central_kspace(x: Tensor, low: Matrix) -> Tensor:
+    """Return the central k-space (..., *low) of `x` (..., row, column), whose `ifft2c` has the grey values of `x`."""
+    return centre_crop(fft2c(x), low) * math.sqrt(math.prod(low) / math.prod(x.shape[-2:]))
 
 
 def displayed_image(kspace: Tensor, matrix: Matrix) -> Tensor:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kfine.degradation.scanner import displayed_image, phase_factor
+from kfine.degradation.scanner import central_kspace, displayed_image, phase_factor
 from kfine.methods.base import Draws
 from kfine.methods.uncertainty import error_scale
 from kfine.methods.vdm import lowered
 from kfine.models.calibration import Calibration
 from kfine.networks.core import CoreNet, Facts, detail_unit, noise_level
-from kfine.operators.fourier import centre_crop, fft2c
+from kfine.operators.fourier import fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
 
 MOST_NOISE = 3.0  # units of detail; the network knows no more
@@ -73,7 +73,7 @@ def shown_of(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: b
         # The phase of an MR image is smooth: without it what is left is real, up to noise.
         phase = phase_factor(y, operator.high)
         image = (operator.pseudo_inverse(y) * phase.conj()).real - 1
-        low = displayed_image(_block(image, operator.low), operator.low).real
+        low = displayed_image(central_kspace(image, operator.low), operator.low).real
     fractions = tuple(n / big for n, big in zip(operator.low, operator.high, strict=True))
     facts = Facts((fractions[0], fractions[1]), signed=float(signed or not operator.real))
     unit = detail_unit(low, facts.measured)
@@ -179,7 +179,3 @@ class CoreMethod:
         if self.settings.denoise:
             return x
         return torch.lerp(x, operator.project_in_double(x, y), self.settings.strength)
-
-
-def _block(image: Tensor, low: tuple[int, int]) -> Tensor:
-    return centre_crop(fft2c(image), low) * (low[0] * low[1] / image.numel()) ** 0.5

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from kfine.degradation.scanner import (
     WINDOWS,
     Acquisition,
+    central_kspace,
     displayed_image,
     measured_kspace,
     phase_factor,
@@ -34,7 +35,7 @@ from kfine.errors import InputError
 from kfine.intensity import AIR, Scaling
 from kfine.io.discovery import NIFTI, find_volumes
 from kfine.networks.core import Facts, detail_unit, noise_level
-from kfine.operators.fourier import centre_crop, fft2c
+from kfine.operators.fourier import fft2c
 from kfine.training.core_config import CoreDataConfig, ScanConfig, SourceConfig
 from kfine.training.data.cines import PICTURES, read_frames
 
@@ -227,7 +228,7 @@ class CoreDataset(Dataset[Sample]):
         x = random_grey_levels(x, rng, curves=self.config.curves, bias=self.config.bias)
         factor = rng.uniform(*self.config.resample)
         high = _matrix(x, factor)
-        x = displayed_image(centre_crop(fft2c(x), high) * math.sqrt(math.prod(high) / x.numel()), high).abs()
+        x = displayed_image(central_kspace(x, high), high).abs()
         return random_scan(x, self.config.scan, rng)
 
 
@@ -362,7 +363,7 @@ def magnitude_scan(
     shown = rounded(shown, step) if step else shown
     low, block = shown, acquisition.low if noticed else shown.shape
     if tuple(block) != tuple(shown.shape):
-        low = displayed_image(_block(shown, acquisition.low), acquisition.low).real
+        low = displayed_image(central_kspace(shown, acquisition.low), acquisition.low).real
     target = x if clean else (thing + displayed_image(noise, high)).abs()
     zero_filled = displayed_image(fft2c(low), high).real
     facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]))
@@ -383,7 +384,7 @@ def complex_scan(
     turn = phase_factor(kspace, high).conj() if cycles else torch.ones(())
     zero_filled = (filled * turn).real
     target = ((thing if clean else thing + drawn) * turn).real
-    low = displayed_image(_block(zero_filled, acquisition.low), acquisition.low).real
+    low = displayed_image(central_kspace(zero_filled, acquisition.low), acquisition.low).real
     facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]), signed=1.0)
     return _sample(zero_filled, target, low, facts, noise=_noise_std(noise), clean=clean)
 
@@ -431,11 +432,6 @@ def _white(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 def _noise_std(noise: Tensor) -> float:
     """Return the standard deviation of each part of the noise whose k-space is given, in a voxel."""
     return float((noise.abs().square().mean() / 2).sqrt())
-
-
-def _block(image: Tensor, low: Matrix) -> Tensor:
-    """Return the central k-space (*low) of real `image`, at its grey values."""
-    return centre_crop(fft2c(image), low) * math.sqrt(math.prod(low) / image.numel())
 
 
 def _sample(

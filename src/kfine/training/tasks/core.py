@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from kfine.degradation.scanner import Acquisition, displayed_image
+from kfine.degradation.scanner import Acquisition, central_kspace, displayed_image
 from kfine.models.domain import Ranges
 from kfine.networks.core import CoreNet
-from kfine.operators.fourier import centre_crop, fft2c
 from kfine.training.core_config import CoreReportConfig, CoreTrainingConfig
 from kfine.training.data.core_patches import (
     TISSUE,
@@ -174,9 +173,7 @@ def validation_cases(volumes: Volumes, report: CoreReportConfig) -> list[Case]:
             x = torch.from_numpy(voxels[int(place * len(voxels))])
             factor = min(1.0, report.matrix / max(x.shape))
             high = round(x.shape[0] * factor), round(x.shape[1] * factor)
-            x = displayed_image(
-                centre_crop(fft2c(x), high) * (x.numel() / (high[0] * high[1])) ** -0.5, high
-            ).abs()
+            x = displayed_image(central_kspace(x, high), high).abs()
             if float((x > TISSUE).float().mean()) < 0.05:
                 continue
             for scale in report.scales:
