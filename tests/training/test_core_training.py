@@ -8,8 +8,9 @@ import torch
 
 import kfine
 from kfine.degradation.scanner import Acquisition
-from kfine.errors import InputError
+from kfine.errors import InputError, ModelError
 from kfine.image import Image
+from kfine.models.checkpoint import load_model
 from kfine.networks.core import CoreNet
 from kfine.training.core_config import CoreTrainingConfig
 from kfine.training.data.core_patches import (
@@ -24,6 +25,8 @@ from kfine.training.loop import Devices, train
 from kfine.training.muon import Muon, filters_of, orthogonalised
 from kfine.training.tasks.core import CoreTask
 from tests.conftest import phantom
+
+CPU = Devices("cpu", workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +158,10 @@ def test_a_constant_rate_falls_to_nothing_at_its_end():
 
 @pytest.mark.parametrize("kind", ["adam", "muon"])
 def test_a_run_goes_on_as_if_nothing_had_happened(folder, tmp_path, kind):
-    devices = Devices("cpu", workers=0)
-    whole = train(CoreTask(config(kind=kind), folder), out=tmp_path / "whole", devices=devices)
+    whole = train(CoreTask(config(kind=kind), folder), out=tmp_path / "whole", devices=CPU)
     half = config(kind=kind, steps=2)
-    train(CoreTask(half, folder), out=tmp_path / "parts", devices=devices)
-    parts = train(CoreTask(config(kind=kind), folder), out=tmp_path / "parts", resume=True, devices=devices)
+    train(CoreTask(half, folder), out=tmp_path / "parts", devices=CPU)
+    parts = train(CoreTask(config(kind=kind), folder), out=tmp_path / "parts", resume=True, devices=CPU)
     one, other = (kfine.load_model(path) for path in (whole, parts))
     assert one.method == "core"
     for name, weight in one.network.state_dict().items():
@@ -167,3 +169,23 @@ def test_a_run_goes_on_as_if_nothing_had_happened(folder, tmp_path, kind):
     log = (Path(tmp_path) / "whole" / "log.csv").read_text().splitlines()
     assert "psnr_heads_x2" in log[0]
     assert (tmp_path / "whole" / "samples" / "step-0000004.png").exists()
+
+
+def test_a_run_starts_from_the_weights_of_another_model(folder, tmp_path):
+    first = train(CoreTask(config(), folder), out=tmp_path / "first", devices=CPU)
+    follower = config(steps=2, learning_rate=1e-12).model_copy(update={"initial": str(first)})
+    second = train(CoreTask(follower, folder), out=tmp_path / "second", devices=CPU)
+    ours, theirs = (load_model(model).network.state_dict() for model in (second, first))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-3) for name in theirs)
+
+
+def test_a_run_does_not_start_from_another_network(folder, tmp_path):
+    for initial, message in (
+        ("srresnet", "got method srresnet"),
+        ("core", "widths and blocks"),
+        ("none", "none"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            CoreTask(config().model_copy(update={"initial": initial}), folder).open(
+                resumed=False, reports=False
+            )

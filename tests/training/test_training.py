@@ -341,7 +341,7 @@ def test_the_packaged_models_were_made_by_their_configurations(model):
         learned = {name: table for name, table in told.items() if name not in ("method", "network", "report")}
         if "network" in told:  # srgan's is srresnet's
             assert (networks[part] if part else networks) == told["network"]
-        trained = told | {name: recorded["training"][name] for name in learned}
+        trained = told | {name: recorded["training"].get(name) for name in learned}
         trained = (
             KINDS[stage].model_validate(trained).model_dump(mode="json")
         )  # what was not there yet is as it was

@@ -111,9 +111,14 @@ class CoreReportConfig(BaseReportConfig):
 
 
 class CoreTrainingConfig(Section):
-    """A whole training run of method "core"."""
+    """A whole training run of method "core".
+
+    Attributes:
+        initial: packaged model, or folder of a model, whose weights training starts from; random weights if left out.
+    """
 
     method: Literal["core"] = "core"
+    initial: str | None = None
     data: CoreDataConfig
     network: UNetConfig = UNetConfig(widths=(48, 96, 128))
     optimiser: BaseOptimiserConfig

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kfine.degradation.scanner import Acquisition, central_kspace, displayed_image
+from kfine.errors import ModelError
+from kfine.models.checkpoint import load_model
 from kfine.models.domain import Ranges
 from kfine.networks.core import CoreNet
 from kfine.training.core_config import CoreReportConfig, CoreTrainingConfig
@@ -71,6 +73,8 @@ class CoreTask:
         self.volumes, validation = load_volumes(self.data, self.config.data)
         self.cases = validation_cases(validation, self.config.report) if reports else []
         self.network = CoreNet(**self.config.network.model_dump())
+        if self.config.initial and not resumed:
+            start_from(self.network, self.config.initial)
         return self.network
 
     def learners(self) -> dict[str, Learner]:
@@ -160,6 +164,22 @@ class CoreTask:
         ):
             batch = (part[None].to(device) for part in (sample.image, sample.unit, sample.facts))
             return network(*batch)[0].cpu()  # type: ignore[no-any-return]
+
+
+def start_from(network: CoreNet, initial: str) -> None:
+    """Copy the weights of model `initial` into `network`.
+
+    Raises:
+        ModelError: unknown, damaged, or a model of another method or size.
+    """
+    model = load_model(initial)
+    try:
+        network.load_state_dict(model.network.state_dict())
+    except RuntimeError:
+        raise ModelError(
+            f"model {model.name}: expected a core network of the config's widths and blocks to start from, got "
+            f"method {model.method} with {model.config['network']}; correct initial or network"
+        ) from None
 
 
 def validation_cases(volumes: Volumes, report: CoreReportConfig) -> list[Case]:
