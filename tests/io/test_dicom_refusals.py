@@ -130,12 +130,7 @@ def test_mixed_matrices(tmp_path: Path) -> None:
     ("tags", "part"),
     [
         ({"PixelSpacing": [1.0, 1.0]}, "one pixel spacing"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, "phase"),
-        ({"EchoTime": 40.0}, "2 echo times"),
         ({"EchoTime": None}, "with echo times and without"),
-        ({"EchoNumbers": 2}, "several EchoNumbers"),
-        ({"EchoNumbers": None}, "several EchoNumbers"),
-        ({"EchoNumbers": [1, 2]}, "several EchoNumbers"),
     ],
 )
 def test_mixed_series(tmp_path: Path, tags: dict[str, Any], part: str) -> None:
@@ -148,12 +143,6 @@ def test_mixed_series(tmp_path: Path, tags: dict[str, Any], part: str) -> None:
     save(classic(**plain), tmp_path / "a")
     save(classic(ImagePositionPatient=position(1), **changed), tmp_path / "b")
     refused(InputError, part, read, tmp_path)
-
-
-def test_mixed_echoes_without_echo_times(tmp_path: Path) -> None:
-    for n in range(2):
-        save(classic(ImagePositionPatient=position(n), EchoNumbers=n + 1), tmp_path / str(n))
-    refused(InputError, "several EchoNumbers", read, tmp_path)
 
 
 @pytest.mark.parametrize(

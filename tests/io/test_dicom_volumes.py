@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 from kfine import read
 from kfine.errors import InputError
 from kfine.io.dicom.contrast import contrast
+from kfine.io.dicom.images import SeveralImages
 from kfine.restoration.checks import check_original
 from tests.io.dicom_files import classic, enhanced, pixels, position, save
 from tests.io.refusals import refused
@@ -86,18 +87,18 @@ def test_gradients_of_one_b_value_are_not_mixed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kinds", "part"),
     [
-        (("SW_M_FFE", "SW_P_FFE"), "phase"),
-        (("M_IR", "R_IR"), "phase or other components"),
-        (("R", "I"), "phase or other components"),
-        (("WATER", "FAT"), "ImageType FAT, WATER"),
-        (("IN_PHASE", "OUT_PHASE"), "ImageType IN_PHASE, OUT_PHASE"),
+        (("SW_M_FFE", "PCA_P"), "part-mag, part-phase"),
+        (("M_IR", "R_IR"), "part-mag, part-real"),
+        (("P", "I"), "part-phase, part-imag"),
+        (("WATER", "FAT"), "FAT, WATER"),
+        (("IN_PHASE", "OUT_PHASE"), "IN-PHASE, OUT-PHASE"),
     ],
 )
 def test_kinds_of_image_are_no_times(tmp_path: Path, kinds: tuple[str, str], part: str) -> None:
     for s, (n, kind) in ((s, pair) for s in range(2) for pair in enumerate(kinds)):
         tags = {"ImageType": ["ORIGINAL", "PRIMARY", kind], "InstanceNumber": 2 * s + n}
         save(classic(pixels(s), ImagePositionPatient=position(s), **tags), tmp_path / f"{s}{n}")
-    refused(InputError, part, read, tmp_path)
+    refused(SeveralImages, part, read, tmp_path)
 
 
 @pytest.mark.parametrize(

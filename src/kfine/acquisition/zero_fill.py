@@ -41,9 +41,11 @@ def measured_block(image: Image) -> Matrix:
     there, it is taken, and a lesser fall will do; it is never taken alone: on some scanners it is no more than how many
     lines were acquired, while the k-space around is full (decision 10).
 
+    Of a complex image, whose spectrum is not spread by a magnitude, the same holds all the more.
+
     Other files are left alone: raw k-space says itself where it ends, and of NIfTI nobody knows what made it.
     """
-    if image.measured or image.source.kind != "dicom":
+    if image.source.kind != "dicom":
         return image.matrix
     power = _power(image)
     told = image.source.acquired_matrix or image.matrix
@@ -53,7 +55,7 @@ def measured_block(image: Image) -> Matrix:
 
 def without_filling(image: Image, block: Matrix) -> Image:
     """Return `image` at the matrix `block`: its measured k-space alone, over the same field of view."""
-    crop = KSpaceCrop(image.matrix, block, real=True)
+    crop = KSpaceCrop(image.matrix, block, real=not image.measured)
     voxels = np.stack(
         [image_of(crop(torch.from_numpy(frame.copy())), crop).numpy() for frame in image.voxels]
     )

@@ -22,12 +22,14 @@ class Case:
         place: where its results go below the output folder, without the ending of their names.
         paths: its file, or those of a DICOM series.
         dicom: whether it is a DICOM series.
+        part: which image of that series, see `kfine.read`; None for the only one.
     """
 
     label: str
     place: PurePosixPath
     paths: tuple[Path, ...]
     dicom: bool = False
+    part: str | None = None
 
 
 @dataclass

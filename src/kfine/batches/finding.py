@@ -15,9 +15,10 @@ from kfine.batches.cases import RESULT, Case, Search, matches
 from kfine.errors import InputError, KfineError
 from kfine.files.names import stem_of
 from kfine.files.walk import files_below
-from kfine.io.dicom.contrast import contrast
+from kfine.io.dicom.aspect import Aspect, aspects_of
 from kfine.io.dicom.frame import frame_orientations, several_planes
 from kfine.io.dicom.header import DicomFile, pydicom_errors, read_file
+from kfine.io.dicom.images import SeriesImage, images_of
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import is_derived
 from kfine.io.nifti.marker import is_named_phase, says_restored
@@ -37,7 +38,7 @@ class _Member:
     number: int | None
     modality: str
     derived: bool
-    component: str
+    aspects: frozenset[Aspect]
     orientations: frozenset[tuple[float, ...]]
 
 
@@ -140,9 +141,10 @@ def _member(path: Path, top: Path, search: Search) -> list[_Member]:
     with pydicom_errors(name, "its identifiers"):
         search.discretion.learn(file.header, [top.resolve().name, *path.relative_to(top).parts])
         image, series = str(file.header.get("SOPInstanceUID") or path), _series_of(file)
-        component, orientations = contrast(file.header, 0).component, frame_orientations(file)
+        orientations = frame_orientations(file)
     number, modality = file.series_number, file.modality
-    return [_Member(path, series, image, number, modality, is_derived(file), component, orientations)]
+    aspects, derived = aspects_of(file), is_derived(file)
+    return [_Member(path, series, image, number, modality, derived, aspects, orientations)]
 
 
 def _series_of(file: DicomFile) -> tuple[str, str]:
@@ -176,8 +178,32 @@ def _series_cases(members: list[_Member], top: Path, search: Search, *, force: b
             own = hashlib.sha256("".join(first.series).encode()).hexdigest()[:6]
             same = alike[_folder(group), first.number] > 1 or first.number is None
             place = place.with_name(f"{place.name}_series-{own if same else first.number}")
-        cases.append(Case(printable(place), place, tuple(m.path for m in group), dicom=True))
+        cases += _image_cases(group, place, search, force=force)
     return cases
+
+
+def _image_cases(group: list[_Member], place: PurePosixPath, search: Search, *, force: bool) -> list[Case]:
+    """Return one case for each image of a series; phases are left out, and halves of complex images."""
+    paths = tuple(member.path for member in group)
+    images = _images(group, printable(place))
+    if len(images) < 2:
+        return [Case(printable(place), place, paths, dicom=True)]
+    cases = []
+    for image in images:
+        own = place.with_name(f"{place.name}_{image.label}")
+        if image.component == "P" and not force:
+            search.left_out.append((printable(own), f"{PHASE}; --force restores them"))
+        else:
+            cases.append(Case(printable(own), own, paths, dicom=True, part=image.label))
+    return cases
+
+
+def _images(group: list[_Member], name: str) -> list[SeriesImage]:
+    """Return the images of a series; none where they cannot be told apart: reading it says why."""
+    try:
+        return images_of(frozenset().union(*(member.aspects for member in group)), name=name)[0]
+    except InputError:
+        return []
 
 
 def _grouped(members: list[_Member]) -> dict[tuple[str, str], list[_Member]]:
@@ -203,7 +229,7 @@ def _unwanted(group: list[_Member], *, force: bool) -> str | None:
         return "no MR images"
     if any(member.derived for member in group) and not force:
         return "derived images (ImageType DERIVED); --force restores them"
-    if {member.component for member in group} == {"P"} and not force:
+    if {aspect.component for member in group for aspect in member.aspects} == {"P"} and not force:
         return f"{PHASE}; --force restores them"
     if several_planes(orientation for member in group for orientation in member.orientations):
         return "slices of several orientations, as localisers have them"

@@ -28,6 +28,7 @@ from kfine.files.locks import held
 from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
 from kfine.io.dicom.header import DicomFile, read_file
+from kfine.io.dicom.images import Wanted
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import read_series
 from kfine.io.reading import NPY, RAW, kind_of, reading_errors
@@ -203,18 +204,18 @@ class Worker:
 
 
 def _given(case: Case, plan: Plan) -> Given:
-    name = printable(case.place.name)
+    name, wanted = printable(case.place.name), Wanted(part=case.part)
 
     def read_it() -> Image:
         if case.dicom:
             with reading_errors(name):
-                return read_series(_files_of(case), name=name)
+                return read_series(_files_of(case), name=name, wanted=wanted)
         image = read(case.paths[0], **plan.reading(case))
         return replace(image, source=replace(image.source, name=plan.discretion.clean(image.source.name)))
 
     def study(image: Image) -> SourceSeries:
         with reading_errors(name):
-            return study_of_files(image, _files_of(case), name=name)
+            return study_of_files(image, _files_of(case), name=name, wanted=wanted)
 
     return Given(read_it, study)
 

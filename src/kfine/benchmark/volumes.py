@@ -16,6 +16,7 @@ from kfine.files.names import stem_of
 from kfine.image import Image
 from kfine.io import read
 from kfine.io.dicom.header import read_file
+from kfine.io.dicom.images import Wanted
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import read_series
 from kfine.io.discovery import subject_of
@@ -34,12 +35,14 @@ class Volume:
         name: where it lies below the folder; of several DICOM series of a folder with the series' number.
         paths: its file, or those of a DICOM series.
         dicom: whether it is a DICOM series.
+        part: which image of that series, see `kfine.read`; None for the only one.
     """
 
     subject: str
     name: str
     paths: tuple[Path, ...]
     dicom: bool
+    part: str | None = None
 
     def read(self) -> Image:
         """Return the image, or raise `InputError`."""
@@ -47,7 +50,7 @@ class Volume:
             return read(self.paths[0])
         with reading_errors(self.name):
             files = [file for path in self.paths if (file := read_file(path)) is not None]
-            return read_series(files, name=self.name)
+            return read_series(files, name=self.name, wanted=Wanted(part=self.part))
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,9 @@ def _unwanted(case: Case, folder: Path) -> str | None:
 def _volume(case: Case, folder: Path) -> Volume:
     shared = Path(os.path.commonpath([path.parent for path in case.paths]))
     where = case.paths[0] if len(case.paths) == 1 else shared
-    return Volume(_legible(subject_of(where, folder)), _legible(case.label), case.paths, case.dicom)
+    return Volume(
+        _legible(subject_of(where, folder)), _legible(case.label), case.paths, case.dicom, case.part
+    )
 
 
 def _legible(name: str) -> str:

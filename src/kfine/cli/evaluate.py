@@ -9,8 +9,10 @@ import typer
 
 import kfine
 from kfine.cli import parsers
+from kfine.cli.choice import ImageChoice, wanted_of
 from kfine.cli.console import err, out, plain_warnings, say, say_json
-from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Series, Slices
+from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Slices
+from kfine.cli.takes import takes
 from kfine.files.names import nifti_suffix, stem_of
 from kfine.files.staging import check_inputs_kept, check_outputs, staged
 from kfine.text import json_text, literal
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 STDOUT = Path("-")
 
 
+@takes(series=wanted_of)
 def degrade(
     image: Annotated[
         Path,
@@ -91,7 +94,7 @@ def degrade(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of noise and phase.")] = 0,
     slices: Slices = None,
-    series: Series = None,
+    series: ImageChoice = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     overwrite: Overwrite = False,

@@ -9,11 +9,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from kfine.cli.choice import ImageChoice, wanted_of
 from kfine.cli.console import out, plain_warnings, say_json
-from kfine.cli.parameters import AsJson, CoilAxis, Combine, Series
+from kfine.cli.parameters import AsJson, CoilAxis, Combine
+from kfine.cli.takes import takes
 from kfine.text import literal
 
 
+@takes(series=wanted_of)
 def info(
     image: Annotated[
         Path | None,
@@ -21,7 +24,7 @@ def info(
             metavar="IN", help="An image to describe; this machine if left out.", show_default=False
         ),
     ] = None,
-    series: Series = None,
+    series: ImageChoice = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     as_json: AsJson = False,

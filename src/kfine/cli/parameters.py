@@ -23,6 +23,22 @@ Series = Annotated[
         help="Which DICOM series of a folder, by its number or UID; the only one if left out.",
     ),
 ]
+Echo = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Which echo of a DICOM series, from 1 in the order of echo times; the only one if left out.",
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which image of a DICOM series otherwise: mag, phase, real, imag, complex, or as kfine info lists it; the "
+        "only one if left out.",
+    ),
+]
 CoilAxis = Annotated[
     int | None,
     typer.Option(

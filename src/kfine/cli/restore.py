@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from kfine.cli import parsers
+from kfine.cli.choice import ImageChoice, ending_of, wanted_of
 from kfine.cli.console import plain_warnings, progress, say
-from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Period, Quiet, Series, Slices
+from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Period, Quiet, Slices
 from kfine.cli.restore_options import settings_of
 from kfine.cli.takes import takes
 from kfine.errors import Terminated
@@ -24,7 +25,7 @@ from kfine.restoration.pipeline import Given, restore_case
 from kfine.restoration.settings import Settings
 
 
-@takes(settings=settings_of)
+@takes(settings=settings_of, series=wanted_of)
 def restore(
     image: Annotated[
         Path,
@@ -32,7 +33,7 @@ def restore(
     ],
     settings: Settings,
     slices: Slices = None,
-    series: Series = None,
+    series: ImageChoice = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     period: Period = None,
@@ -91,7 +92,7 @@ def restore(
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    output = output or beside(image, f"{settings.label}_kfine{'' if dicom else '.nii.gz'}")
+    output = output or beside(image, f"{settings.label}{ending_of(series)}_kfine{'' if dicom else '.nii.gz'}")
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.image import Image
+from kfine.io.dicom.images import Series, Wanted
 from kfine.text import clean_text, display_name
 
 # Of files that are images, or damaged ones.
@@ -32,7 +33,9 @@ class Raw(NamedTuple):
 def read(
     path: str | PathLike[str],
     *,
-    series: str | int | None = None,
+    series: Series = None,
+    echo: int | None = None,
+    part: str | None = None,
     plane: tuple[int, int] | None = None,
     coil_axis: int | None = None,
     combine: str | None = None,
@@ -45,6 +48,9 @@ def read(
     Args:
         path: a file, or a folder of DICOM files (subfolders included).
         series: which DICOM series to take, by SeriesNumber or SeriesInstanceUID; needed if there are several.
+        echo: which echo of the series, from 1; needed if it holds several.
+        part: which image of the series otherwise: "mag", "phase", "real", "imag", "complex", or what `kfine info`
+            lists.
         plane: the (row, column) axes of a NIfTI file, each 0, 1 or 2; found from the geometry if not given.
         coil_axis: which axis of a .npy file holds the coils, from 0 or, negative, from the end; none if not given.
         combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
@@ -59,8 +65,14 @@ def read(
     path = Path(path)
     name = display_name(path)
     with reading_errors(name):
-        image = _read(path, name, series=series, plane=plane, raw=Raw(coil_axis, combine))
+        image = _read(
+            path, name, series=_wanted(series, echo, part), plane=plane, raw=Raw(coil_axis, combine)
+        )
     return image if period is None else _with_period(image, period, name)
+
+
+def _wanted(series: Series, echo: int | None, part: str | None) -> Series:
+    return series if echo is None and part is None else Wanted.of(series, echo, part)
 
 
 def _with_period(image: Image, period: float, name: str) -> Image:
@@ -99,9 +111,7 @@ def kind_of(path: Path) -> str:
         return _kind(path, name)
 
 
-def _read(
-    path: Path, name: str, *, series: str | int | None, plane: tuple[int, int] | None, raw: Raw
-) -> Image:
+def _read(path: Path, name: str, *, series: Series, plane: tuple[int, int] | None, raw: Raw) -> Image:
     if not path.exists():
         raise InputError(f"{name}: no such file or folder; check the path")
     if path.is_dir():
@@ -113,7 +123,10 @@ def _read(
             f"{name}: expected a file or a folder, got a device or pipe; save it as a file first"
         )
     if series is not None and kind != "dicom":
-        raise UsageError(f"{name}: --series chooses among DICOM series, and this is no DICOM; leave it out")
+        raise UsageError(
+            f"{name}: --series, --echo and --part choose among DICOM images, and this is no DICOM; leave "
+            "them out"
+        )
     if plane is not None and kind != "nifti":
         raise UsageError(f"{name}: the plane can be chosen for NIfTI only; leave it out")
     if raw.combine is not None and kind not in RAW:

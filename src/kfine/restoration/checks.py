@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kfine.image import Image
     from kfine.io.dicom.derived.source import SourceSeries
     from kfine.io.dicom.header import DicomFile
+    from kfine.io.dicom.images import Series, Wanted
     from kfine.models.checkpoint import Model
 
 NIFTI_LONGEST = 32767  # voxels along an axis
@@ -78,7 +79,7 @@ def check_drawable(low: Image, taken: tuple[int, int] | None) -> None:
         )
 
 
-def study_of(low: Image, path: Path, series: str | int | None) -> SourceSeries:
+def study_of(low: Image, path: Path, series: Series) -> SourceSeries:
     """Return the series whose study DICOM output joins: what is wrong with it is said before the work."""
     from kfine.io.dicom.derived.source import source_series
     from kfine.io.dicom.derived.writer import check_writer
@@ -89,13 +90,13 @@ def study_of(low: Image, path: Path, series: str | int | None) -> SourceSeries:
     return source
 
 
-def study_of_files(low: Image, files: list[DicomFile], *, name: str) -> SourceSeries:
-    """Return the same for an image of known files."""
+def study_of_files(low: Image, files: list[DicomFile], *, name: str, wanted: Wanted) -> SourceSeries:
+    """Return the same for an image of known files; wanted: which of theirs it is."""
     from kfine.io.dicom.derived.source import series_of
     from kfine.io.dicom.derived.writer import check_writer
 
     check_writer()
-    return series_of(low, files, name=name)
+    return series_of(low, files, name=name, wanted=wanted)
 
 
 def check_room(

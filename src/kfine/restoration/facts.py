@@ -14,6 +14,7 @@ from kfine.acquisition import zero_fill
 from kfine.errors import collected_notes
 from kfine.image import Image, magnitude
 from kfine.io import read
+from kfine.io.dicom.images import Series, SeveralImages
 from kfine.models import checkpoint
 from kfine.models.devices import choose_device, choose_precision
 
@@ -23,7 +24,7 @@ _ROUNDED = 1.5e-3  # s: spacings that differ by less are even, in whole millisec
 def info(
     path: str | os.PathLike[str] | None = None,
     *,
-    series: str | int | None = None,
+    series: Series = None,
     coil_axis: int | None = None,
     combine: str | None = None,
 ) -> dict[str, Any]:
@@ -48,14 +49,22 @@ def info(
 def facts_of(
     path: str | os.PathLike[str] | None,
     *,
-    series: str | int | None = None,
+    series: Series = None,
     coil_axis: int | None = None,
     combine: str | None = None,
 ) -> dict[str, Any]:
     """Return the same without notes; what is warned of is warned of."""
     if path is None:
         return _machine()
-    return _image(read(path, series=series, coil_axis=coil_axis, combine=combine))
+    try:
+        return _image(read(path, series=series, coil_axis=coil_axis, combine=combine))
+    except SeveralImages as several:
+        return {
+            "name": several.name,
+            "kind": "dicom",
+            "images": several.texts,
+            "choose": "--echo N, --part NAME",
+        }
 
 
 def _machine() -> dict[str, Any]:

@@ -18,6 +18,7 @@ _WORTH = 5.0  # seconds left that are worth a line
 if TYPE_CHECKING:
     from kfine.image import Image
     from kfine.io.dicom.derived.source import SourceSeries
+    from kfine.io.dicom.images import Series
     from kfine.restoration.result import Restoration
 
 
@@ -63,7 +64,7 @@ class Given:
         cls,
         path: Path,
         *,
-        series: str | None = None,
+        series: Series = None,
         coil_axis: int | None = None,
         combine: str | None = None,
         period: float | None = None,

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfine.io.dicom.groups import group_value
-from kfine.io.dicom.header import image_type, optional_number
+from kfine.io.dicom.header import image_type, one_text, optional_number
 from kfine.text import clean_text
 
 _COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
 _MAPS = {"PHASE MAP": "P", "VELOCITY MAP": "P", "VELOCITY": "P"}
 # M, P, R or I between a scanner's own words, as in SW_P, M_FFE or SW_P_FFE; not the PHASE of IN_PHASE, a Dixon contrast
 _PART = re.compile(r"(?:[A-Z0-9]+_)?([MPRI])(?:_[A-Z0-9]+)*")
+_FLOW = re.compile(
+    r"(?i)_v\d+(in|rl|ap|fh|$)|(^|[^a-z])pcm?a?(?=$|[^a-z])"
+)  # in a sequence's name or an image's type
 _RAW_DATA_TYPE = (0x0043, 0x102F)  # of one vendor: 0 magnitude, 1 phase, 2 real, 3 imaginary
 _OF_A_SLICE = {0x00209056, 0x00209057, 0x00200032, 0x00200037}  # stack, place in it, position, orientation
 
@@ -28,6 +31,8 @@ class Contrast:
         b_value: s/mm2, None where the file does not say.
         gradient: direction of the diffusion gradient, None where the file does not say.
         dimensions: DimensionIndexValues but for those of the slice, None where the file has none.
+        inversion: inversion time in ms, None where the file does not say or says 0.
+        velocity: whether a phase is that of blood flow, not of the image.
     """
 
     component: str = ""
@@ -35,6 +40,8 @@ class Contrast:
     b_value: float | None = None
     gradient: tuple[float, ...] | None = None
     dimensions: tuple[float, ...] | None = None
+    inversion: float | None = None
+    velocity: bool = False
 
 
 def contrast(header: Any, index: int) -> Contrast:
@@ -48,7 +55,24 @@ def contrast(header: Any, index: int) -> Contrast:
         b_value=optional_number(group_value(header, index, ("MRDiffusionSequence", "DiffusionBValue"))),
         gradient=_gradient(header, index),
         dimensions=_dimensions(header, index),
+        inversion=_inversion(header, index),
+        velocity=_is_velocity(header, types[2:]),
     )
+
+
+def _inversion(header: Any, index: int) -> float | None:
+    """Return the inversion time in ms; some scanners write 0 where nothing is inverted."""
+    times = group_value(header, index, ("MRModifierSequence", "InversionTimes"))
+    first = times[0] if hasattr(times, "__iter__") and not isinstance(times, str) and len(times) else times
+    found = optional_number(header.get("InversionTime") if first is None else first)
+    return found if found else None
+
+
+def _is_velocity(header: Any, words: list[str]) -> bool:
+    """Return whether a phase encodes velocity: its own words say so, or the sequence's."""
+    if str(header.get("PhaseContrast") or "") == "YES" or "VELOCITY" in "/".join(words):
+        return True
+    return any(_FLOW.search(text) for text in (*words, one_text(header.get("SequenceName"))))
 
 
 def _component(words: list[str]) -> str:

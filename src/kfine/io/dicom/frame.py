@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfine.errors import InputError
+from kfine.io.dicom.aspect import Aspect, echo_of
 from kfine.io.dicom.contrast import Contrast, contrast
 from kfine.io.dicom.groups import group_value
-from kfine.io.dicom.header import DicomFile, one_text, optional_number, pydicom_errors
+from kfine.io.dicom.header import DicomFile, optional_number, pydicom_errors
 
 _PARALLEL = 1e-3
 
@@ -56,6 +57,11 @@ class Plane:
     echo: float | None
     echo_number: str
     contrast: Contrast
+
+    @property
+    def aspect(self) -> Aspect:
+        """What tells to which image of its series it belongs."""
+        return Aspect.of(self.contrast, echo=self.echo, number=self.echo_number, position=self.position)
 
     @property
     def b_value(self) -> float | None:
@@ -104,7 +110,7 @@ def _plane(file: DicomFile, index: int) -> Plane:
             f"{file.name}: expected a positive PixelSpacing, got {spacing}; export the series again"
         )
     slope = number("PixelValueTransformationSequence", "RescaleSlope")
-    echo = number("MREchoSequence", "EffectiveEchoTime")
+    echo, echo_number = echo_of(header, index)
     trigger = optional_number(header.get("TriggerTime"))
     if trigger is None:
         trigger = number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")
@@ -134,8 +140,8 @@ def _plane(file: DicomFile, index: int) -> Plane:
         instance=index if file.frames > 1 else optional_number(header.get("InstanceNumber")),
         slope=1.0 if slope is None else slope,
         intercept=number("PixelValueTransformationSequence", "RescaleIntercept") or 0.0,
-        echo=optional_number(header.get("EchoTime")) if echo is None else echo,
-        echo_number=one_text(header.get("EchoNumbers")),
+        echo=echo,
+        echo_number=echo_number,
         contrast=contrast(header, index),
     )
 

@@ -1,9 +1,11 @@
-"""DICOM in: a classic or enhanced MR series, from one file or a folder."""
+"""DICOM in: an image of a classic or enhanced MR series, from one file or a folder."""
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,18 @@ from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels
 from kfine.io.dicom.frame import Plane
 from kfine.io.dicom.header import DicomFile, image_type, optional_number, pydicom_errors
+from kfine.io.dicom.images import Series, SeriesImage, Wanted, choose_image
+from kfine.io.dicom.pairs import complex_voxels
 from kfine.io.dicom.pixels import frames_of
 from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
 from kfine.io.dicom.stack import Stack, build_stack
 from kfine.text import clean_text
 
+ANY = Wanted()
+_APART = 0.05  # mm
 
-def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
+
+def read_dicom(path: Path, *, series: Series = None) -> Image:
     """Return the MR series in `path`, a DICOM file or a folder of them (subfolders included).
 
     Slices are sorted along the normal of the plane and frames by trigger time; `frame_times` (s) are the
@@ -30,7 +37,8 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
 
     Args:
         path: file or folder.
-        series: SeriesNumber or SeriesInstanceUID; needed where a folder holds several.
+        series: SeriesNumber or SeriesInstanceUID; needed where a folder holds several.  `Wanted` also chooses among the
+            images of a series.
 
     Raises:
         InputError: no MR series, several, missing or duplicate slices, slices with differing numbers of frames,
@@ -39,26 +47,77 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Image:
         OSError: the system cannot read a file.
     """
     groups, name = find_series(path, series)
-    return read_series(choose_series(groups, series, name=name), name=name)
+    return read_series(choose_series(groups, series, name=name), name=name, wanted=Wanted.of(series))
 
 
-def read_series(files: list[DicomFile], *, name: str) -> Image:
-    """Return the image of the `files` of one series; see `read_dicom`.  `name` is for messages and the provenance."""
+def read_series(files: list[DicomFile], *, name: str, wanted: Wanted = ANY) -> Image:
+    """Return an image of the `files` of one series; see `read_dicom`.
+
+    Args:
+        files: of the series.
+        name: for messages and the provenance.
+        wanted: which image, where there are several.
+    """
     for file in files:
         _check_codec(file)
-    stack = build_stack(series_planes(files, name=name), name=name)
-    voxels = _read_voxels(stack, files, name)
+    planes = series_planes(files, name=name)
+    chosen = choose_image({plane.aspect for plane in planes}, wanted, name=name)
+    stacks = stacks_of(planes, chosen, name=name)
+    voxels = _voxels(stacks, chosen, files, name, sure=wanted.part is not None)
     check_voxels(voxels, name=name)
+    first = stacks[0].planes[0][0]
     source = Source(
         kind="dicom",
         name=name,
         digest=series_digest(files),
         acquired_matrix=_acquired_matrix(files),
         derived=any(is_derived(file) for file in files),
-        component=stack.planes[0][0].contrast.component,
+        component="" if np.iscomplexobj(voxels) else first.contrast.component,
+        remarks=(f"of the series' images: {chosen.text}",) if chosen.label else (),
     )
-    timing = stack.timing
-    return Image(voxels, affine=stack.affine, frame_times=timing.times, period=timing.period, source=source)
+    timing = stacks[0].timing
+    return Image(
+        voxels, affine=stacks[0].affine, frame_times=timing.times, period=timing.period, source=source
+    )
+
+
+def stacks_of(planes: list[Plane], chosen: SeriesImage, *, name: str) -> list[Stack]:
+    """Return the stack of an image, or of a complex one those of its two parts, alike in shape and place.
+
+    Raises:
+        InputError: see `build_stack`; or parts that differ.
+    """
+    stacks = [
+        build_stack([plane for plane in planes if plane.aspect in part], name=name) for part in chosen.parts
+    ]
+    shapes = {(len(stack.planes), len(stack.planes[0])) for stack in stacks}
+    if len(shapes) > 1 or any(
+        not np.allclose(stack.affine, stacks[0].affine, atol=_APART) for stack in stacks
+    ):
+        raise InputError(
+            f"{name}: expected the two parts of a complex image to have the same slices and frames, they differ; "
+            "choose one with --part"
+        )
+    return stacks
+
+
+def _voxels(
+    stacks: list[Stack], chosen: SeriesImage, files: list[DicomFile], name: str, *, sure: bool
+) -> NDArray[Any]:
+    """Return the voxels of an image; of a pair whose phase cannot be read its magnitude, unless it is to be `sure`."""
+    first = _read_voxels(stacks[0], files, name)
+    if len(stacks) == 1:
+        return first
+    second = _read_voxels(stacks[1], files, name)
+    plane = stacks[1].planes[0][0]
+    try:
+        return complex_voxels(first, second, plane, polar=plane.contrast.component == "P", name=name)
+    except InputError as error:
+        if sure:
+            raise
+        said = str(error).removeprefix(f"{name}: ").split("; ")[0]
+        warnings.warn(f"{name}: the magnitude alone is taken: {said}", UserWarning, stacklevel=2)
+        return first
 
 
 def _read_voxels(stack: Stack, files: list[DicomFile], name: str) -> NDArray[np.float32]:
@@ -71,10 +130,11 @@ def _read_voxels(stack: Stack, files: list[DicomFile], name: str) -> NDArray[np.
         for s, plane in enumerate(slices):
             places[plane.file.path][plane.index] = f, s, plane
     for file in files:
-        here = places[file.path]
-        for index, pixels in enumerate(frames_of(file)):
-            f, s, plane = here[index]
-            voxels[f, s] = pixels * plane.slope + plane.intercept
+        here = places.get(file.path, {})
+        for index, pixels in enumerate(frames_of(file)) if here else ():
+            if index in here:
+                f, s, plane = here[index]
+                voxels[f, s] = pixels * plane.slope + plane.intercept
     return voxels
 
 

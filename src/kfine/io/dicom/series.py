@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import warnings
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -13,6 +14,7 @@ from kfine.errors import InputError
 from kfine.io.checks import digest_of
 from kfine.io.dicom.frame import Plane, planes, several_planes
 from kfine.io.dicom.header import DamagedFile, DicomFile, image_type, pydicom_errors, read_file
+from kfine.io.dicom.images import Series, Wanted
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.streams import most_bytes
 from kfine.text import clean_text, display_name, human_size
@@ -22,7 +24,7 @@ _PREAMBLE = 132  # bytes, "DICM" included
 _SUFFIXES = (".dcm", ".ima", ".dicom")
 
 
-def find_series(path: Path, series: str | int | None = None) -> tuple[list[list[DicomFile]], str]:
+def find_series(path: Path, series: Series = None) -> tuple[list[list[DicomFile]], str]:
     """Return the image files of each series under `path`, series by number and files by path, and a name for `path`.
 
     That name, and what the files are called, have stand-ins for names of patients: they go into messages and records.
@@ -45,13 +47,16 @@ def find_series(path: Path, series: str | int | None = None) -> tuple[list[list[
         with pydicom_errors(file.name, "its identifiers"):
             known.learn(file.header, [path.name or path.resolve().name, file.path.name])
     damaged += _cut_short(candidates, found)
-    wanted = [file for file in found if series is not None and _is_series(file, series)]
+    asked = Wanted.of(series).series
+    wanted = [file for file in found if asked is not None and _is_series(file, asked)]
     others = []
     for broken, error in damaged:
         known.part(broken.name)
-        if not wanted or _may_belong(broken, error, wanted):
-            raise InputError(known.clean(str(error))) from None
-        others.append(known.clean(str(error)))
+        uid, said = _series_said(broken, error), known.clean(str(error))
+        if not wanted or _may_belong(broken, uid, wanted, found):
+            raise InputError(said) from None
+        doubt = "" if uid else "; if it is of the series that is restored, a slice of that is missing"
+        others.append(f"left out, of {'another' if uid else 'an unknown'} series: {said}{doubt}")
     if not found:
         raise InputError(
             f"{name}: expected DICOM images, found none ({len(candidates)} looked at); check the path"
@@ -59,7 +64,7 @@ def find_series(path: Path, series: str | int | None = None) -> tuple[list[list[
     name = clean_text(known.part(path.name or path.resolve().name))
     found = [replace(file, shown=clean_text(known.part(file.path.name))) for file in found]
     for message in others:
-        warnings.warn(f"{name}: left out, of another series: {message}", UserWarning, stacklevel=2)
+        warnings.warn(f"{name}: {message}", UserWarning, stacklevel=2)
     skipped = len(candidates) - len(found) - len(damaged)
     if skipped:
         what = "1 file that holds" if skipped == 1 else f"{skipped} files that hold"
@@ -89,14 +94,33 @@ def _is_series(file: DicomFile, series: str | int) -> bool:
     return asked == file.series_uid or (file.series_number is not None and asked == str(file.series_number))
 
 
-def _may_belong(broken: Path, error: InputError, wanted: list[DicomFile]) -> bool:
-    """Return whether a damaged file may be of the series of the files `wanted`: by its UID, else by its folder."""
+def _series_said(broken: Path, error: InputError) -> str:
+    """Return the UID of the series that a damaged file says that it is of, "" where it says none."""
     header = error.header if isinstance(error, DamagedFile) else None
     with pydicom_errors(clean_text(broken.name), "its identifiers"):
-        uid = "" if header is None else str(header.get("SeriesInstanceUID") or "")
+        return "" if header is None else str(header.get("SeriesInstanceUID") or "")
+
+
+def _may_belong(broken: Path, uid: str, wanted: list[DicomFile], found: list[DicomFile]) -> bool:
+    """Return whether a damaged file must be taken to be of the series of the files `wanted`, one of those `found`.
+
+    Its UID decides, where it can be read.  If not, its name does: it counts on from those of the series, in their
+    folder, and not from those of another series there.
+    """
+    uids = {file.series_uid for file in wanted}
     if uid:
-        return uid in {file.series_uid for file in wanted}
-    return broken.parent in {file.path.parent for file in wanted}
+        return uid in uids
+    beside = [
+        file
+        for file in found
+        if file.path.parent == broken.parent and _pattern(file.path) == _pattern(broken)
+    ]
+    return bool(beside) and all(file.series_uid in uids for file in beside)
+
+
+def _pattern(path: Path) -> str:
+    """Return a file's name with what counts taken out: the same for the files of a series, as a rule."""
+    return re.sub("[0-9]+", "0", path.name.casefold())
 
 
 def _cut_short(paths: list[Path], found: list[DicomFile]) -> list[tuple[Path, InputError]]:
@@ -114,37 +138,36 @@ def _cut_short(paths: list[Path], found: list[DicomFile]) -> list[tuple[Path, In
     return short
 
 
-def choose_series(groups: list[list[DicomFile]], series: str | int | None, *, name: str) -> list[DicomFile]:
+def choose_series(groups: list[list[DicomFile]], series: Series, *, name: str) -> list[DicomFile]:
     """Return the series that `series` names (number or UID), or the only one.
 
     Raises:
         InputError: none or several match; the message lists what there is.
     """
-    wanted = groups
-    if series is not None:
-        wanted = [group for group in groups if _is_series(group[0], series)]
+    wanted, asked = groups, Wanted.of(series).series
+    if asked is not None:
+        wanted = [group for group in groups if _is_series(group[0], asked)]
     if len(wanted) == 1:
         return wanted[0]
     if not wanted:
         raise InputError(
-            f"{name}: no series {clean_text(series)}; choose with --series NUMBER: {_listed(groups)}"
+            f"{name}: no series {clean_text(asked)}; choose with --series NUMBER: {_listed(groups)}"
         )
-    if series is None:
+    if asked is None:
         raise InputError(
             f"{name}: holds {len(groups)} series; choose one with --series NUMBER: {_listed(groups)}"
         )
     uids = ", ".join(clean_text(g[0].series_uid) for g in wanted)
     raise InputError(
-        f"{name}: {len(wanted)} series have number {clean_text(series)}; choose by --series UID: {uids}"
+        f"{name}: {len(wanted)} series have number {clean_text(asked)}; choose by --series UID: {uids}"
     )
 
 
 def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
-    """Return every frame of a series after checking that they are grey MR images of one kind and one plane.
+    """Return every frame of a series after checking that they are grey MR images of one plane.
 
     Raises:
-        InputError: another modality, colour, a localiser, mixed matrices, echoes or components, truncation, different
-            files with one UID.
+        InputError: another modality, colour, a localiser, mixed matrices, truncation, different files with one UID.
     """
     for file in files:
         with pydicom_errors(file.name, "its image description"):
@@ -165,11 +188,6 @@ def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
         )
     if any(_differ(first.spacing, plane.spacing, 1e-3 * min(first.spacing)) for plane in found):
         raise InputError(f"{name}: expected one pixel spacing in the series, got several; separate the files")
-    if len({plane.contrast.component for plane in found}) > 1:
-        raise InputError(
-            f"{name}: the series mixes magnitude with phase or other components; separate the files"
-        )
-    _check_echoes(found, name)
     return found
 
 
@@ -232,18 +250,6 @@ def _check_size(file: DicomFile) -> None:
         raise InputError(
             f"{file.name}: truncated: the header promises {human_size(promised)} of pixels, the file has "
             f"{human_size(size)}; export it again"
-        )
-
-
-def _check_echoes(found: list[Plane], name: str) -> None:
-    echoes = {plane.echo for plane in found}
-    times = [echo for echo in echoes if echo is not None]
-    if times and (None in echoes or max(times) > 1.01 * min(times) + 0.01):
-        which = "with echo times and without" if None in echoes else f"of {len(echoes)} echo times"
-        raise InputError(f"{name}: the series mixes images {which}; separate the files by echo")
-    if len({plane.echo_number for plane in found}) > 1:  # times may be absent, or one for all echoes
-        raise InputError(
-            f"{name}: the series mixes images of several EchoNumbers; separate the files by echo"
         )
 
 

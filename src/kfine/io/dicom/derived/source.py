@@ -15,8 +15,10 @@ from kfine.image import Image
 from kfine.io.dicom.derived.attributes import kept_header
 from kfine.io.dicom.frame import Plane
 from kfine.io.dicom.header import DicomFile, open_dicom, pydicom_errors
+from kfine.io.dicom.images import Series, Wanted, choose_image
+from kfine.io.dicom.reader import ANY, stacks_of
 from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
-from kfine.io.dicom.stack import Stack, build_stack
+from kfine.io.dicom.stack import Stack
 from kfine.text import display_name
 
 _ON_GRID = 0.01  # voxels
@@ -96,7 +98,7 @@ class Origin:
             return kept_header(self._headers[plane.file.path], plane)
 
 
-def source_series(image: Image, path: Path, *, series: str | int | None = None) -> SourceSeries:
+def source_series(image: Image, path: Path, *, series: Series = None) -> SourceSeries:
     """Return the series at `path`, which `image`, or what it was made from, was read from.
 
     Args:
@@ -117,14 +119,19 @@ def source_series(image: Image, path: Path, *, series: str | int | None = None) 
         warnings.simplefilter("ignore")  # said when the image was read
         groups, name = find_series(path, series)
         files = choose_series(groups, series, name=name)
-    return series_of(image, files, name=name)
+    return series_of(image, files, name=name, wanted=Wanted.of(series))
 
 
-def series_of(image: Image, files: list[DicomFile], *, name: str) -> SourceSeries:
-    """Return the series of `files`, which `image`, or what it was made from, was read from; see `source_series`."""
+def series_of(image: Image, files: list[DicomFile], *, name: str, wanted: Wanted = ANY) -> SourceSeries:
+    """Return the series of `files`, which `image`, or what it was made from, was read from; see `source_series`.
+
+    wanted: which of its images that was; of a complex one its magnitude or real part stands for it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        stack = build_stack(series_planes(files, name=name), name=name)
+        planes = series_planes(files, name=name)
+        chosen = choose_image({plane.aspect for plane in planes}, wanted, name=name)
+        stack = stacks_of(planes, chosen, name=name)[0]
     if series_digest(files) != image.source.digest:
         raise InputError(
             f"{name}: expected the files that the image was read from, they have changed; restore it again"

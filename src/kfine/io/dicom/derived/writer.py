@@ -16,6 +16,7 @@ from kfine.image import Image, magnitude
 from kfine.io.dicom.derived.series import Derived
 from kfine.io.dicom.derived.source import SourceSeries, source_series
 from kfine.io.dicom.header import pydicom_errors
+from kfine.io.dicom.images import Series
 
 _IMPLEMENTATION = "KFINE"
 _WHAT = "its header, to be carried on,"
@@ -26,7 +27,7 @@ def write_dicom(
     folder: str | PathLike[str],
     *,
     source: str | PathLike[str],
-    series: str | int | None = None,
+    series: Series = None,
     std: Image | None = None,
     made_by: dict[str, Any] | None = None,
     enhanced: bool = False,
