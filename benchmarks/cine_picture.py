@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import kfine
-from kfine.acquisition.scan import timing_of_image
+from kfine.acquisition.timing import timing_of_image
 from kfine.viz.animation import animate
 from kfine.viz.cine import draw_cine
 from kfine.viz.figure import save

@@ -141,13 +141,14 @@ def test_an_image_without_contrast_has_no_figure(tmp_path):
 
 
 def test_the_drawn_baselines_are_those_of_restore():
-    from kfine.restoration.baseline import interpolated
+    from kfine.acquisition.plan import plan
+    from kfine.restoration.pictures import interpolated
 
     cine = beating(4, slices=1, matrix=(16, 14))
     for image in (cine, Image(phantom((1, 1, 16, 14)) * np.complex64(1j), AFFINE)):
         asked = {"frames_scale": 2} if image.frames > 1 else {}
         for method in ("zero-filling", "bicubic"):
-            found = interpolated(image, method, matrix=(32, 28), **asked)
+            found = interpolated(plan(image, matrix=(32, 28), **asked), method)
             expected = kfine.restore(image, matrix=(32, 28), method=method, **asked).mean
             np.testing.assert_array_equal(found.voxels, expected.voxels)
             assert found.frame_times == expected.frame_times

@@ -117,7 +117,7 @@ def test_an_error_of_the_disk_fails_one_case(batch, scans, tmp_path, monkeypatch
 
 def test_a_read_only_output_is_said_before_the_work(batch, scans, disk, monkeypatch):
     monkeypatch.setattr(
-        "kfine.restoration.restore.restore", lambda *_, **__: pytest.fail("has begun to work")
+        "kfine.restoration.restore.restore_planned", lambda *_, **__: pytest.fail("has begun to work")
     )
     place = disk("200k", read_only=True)
     for out in (place, place / "out"):

@@ -14,14 +14,15 @@ from kfine.files.signals import end_on_signals, uninterrupted
 # A restoration that would take hours says "ready" when it is in the middle of the work ...
 WORKING = """
 import kfine.restoration.restore as module
-original = module.restore
-def restore(*images, on_progress, **options):
+from dataclasses import replace
+original = module.restore_planned
+def restore(*plan, watch, **options):
     def tell(done, total):
-        on_progress(done, total)
+        watch.steps(done, total)
         if done:
             print("ready", flush=True)
-    return original(*images, on_progress=tell, **options)
-module.restore = restore
+    return original(*plan, watch=replace(watch, steps=tell), **options)
+module.restore_planned = restore
 """
 # ... or when the first of its files is written and the second is not.
 WRITING = """
@@ -86,7 +87,11 @@ def test_a_signal_leaves_no_file(low, tiny_model_folder, files, where, steps, nu
 def test_a_keyboard_interrupt_in_process(command, low, tiny_model_folder, files, monkeypatch):
     before = files()
     call = ["restore", low, "--scale", 2, "--model", tiny_model_folder, "--figure", low.with_name("f.png")]
-    for place in ("kfine.io.read", "kfine.restoration.restore.restore", "kfine.restoration.pictures.save"):
+    for place in (
+        "kfine.io.reading.read_input",
+        "kfine.restoration.restore.restore_planned",
+        "kfine.restoration.pictures.save",
+    ):
         with monkeypatch.context() as patch:
 
             def stop(*_, **__):

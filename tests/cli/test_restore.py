@@ -26,7 +26,7 @@ def test_mean_std_and_record_are_those_of_the_library(command, low, tiny_model_f
     np.testing.assert_allclose(mean.affine, expected.mean.affine, atol=1e-5)
     record = json.loads((tmp_path / "out.json").read_text())
     assert 0 < record.pop("wall_time_s") < 600
-    assert record == json.loads(json.dumps(expected.provenance))
+    assert record == json.loads(json.dumps(expected.provenance.as_dict()))
     assert record["input"]["name"] == "low.nii.gz"
     assert len(record["input"]["sha256"]) == len(record["model"]["sha256"]) == 64
     assert record["relative_magnitude_residual"] < 1e-5
@@ -50,7 +50,7 @@ def test_options_reach_the_library(command, low, tiny_model_folder, tmp_path, we
         start=float("inf"), device="cpu", precision="float32", slices=(1, 3), seed=9,
     )  # fmt: skip
     assert 0 < record.pop("wall_time_s") < 600
-    assert record == json.loads(json.dumps(expected.provenance))
+    assert record == json.loads(json.dumps(expected.provenance.as_dict()))
     assert kfine.read(tmp_path / "o.nii").voxels.shape == (1, 2, 32, 24)
     assert (tmp_path / "o_std.nii").exists()
 
@@ -152,7 +152,7 @@ def test_the_figures_text(low, tiny_model_folder):
 
     image = kfine.read(low)
     result = kfine.restore(image, scale=2, model=tiny_model_folder, slices=(1, 3), seed=4)
-    said = " ".join(text.get_text() for text in figure_of(result, image).texts)
+    said = " ".join(text.get_text() for text in figure_of(result).texts)
     said = " ".join(said.split())
     for part in (
         "low.nii.gz",
@@ -176,7 +176,7 @@ def test_regression_is_drawn_under_its_name(command, low, tiny_model_folder, tmp
     assert (tmp_path / "f.png").exists()
     image = kfine.read(low)
     result = kfine.restore(image, scale=2, model=tiny_model_folder, method="regression")
-    said = " ".join(" ".join(text.get_text() for text in figure_of(result, image).texts).split())
+    said = " ".join(" ".join(text.get_text() for text in figure_of(result).texts).split())
     for part in ("tiny, regression", "model tiny", "method regression"):
         assert part in said
 

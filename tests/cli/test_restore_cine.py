@@ -36,7 +36,7 @@ def test_frames_and_timing_reach_the_file(command, cine_file, tiny_cine_folder, 
     assert got.period == pytest.approx(0.9)
     record = json.loads((tmp_path / "out.json").read_text())
     assert 0 < record.pop("wall_time_s") < 600
-    assert record == json.loads(json.dumps(expected.provenance))
+    assert record == json.loads(json.dumps(expected.provenance.as_dict()))
     assert done.lines[0].startswith(
         "16x14 to 32x28, 6 to 12 frames by tiny-cine, mean of 2; magnitude residual"
     )
@@ -65,18 +65,18 @@ def interrupted(monkeypatch):
     """Let the restoration of slice 1 be interrupted by Ctrl-C, once."""
     import kfine.restoration.restore as restoration
 
-    original, calls = restoration.restore, []
+    original, calls = restoration.restore_planned, []
 
-    def restore(*images, on_slices, **options):
+    def restore(*plan, watch, **options):
         def tell(first, stop):
-            on_slices(first, stop)
+            watch.slices(first, stop)
             if first == 1 and not calls:
                 calls.append(first)
                 raise KeyboardInterrupt
 
-        return original(*images, on_slices=tell, **options)
+        return original(*plan, watch=replace(watch, slices=tell), **options)
 
-    monkeypatch.setattr(restoration, "restore", restore)
+    monkeypatch.setattr(restoration, "restore_planned", restore)
     monkeypatch.setattr(restoration, "PIXELS_A_CALL", {"cpu": 1})  # slice by slice
 
 

@@ -46,7 +46,7 @@ def test_mean_and_std_are_those_of_the_library(command, scan, tiny_model_folder,
     np.testing.assert_array_equal(found[np.argsort(heights)], expected.std.voxels[0])
     record = json.loads((tmp_path / "out.json").read_text())
     assert 0 < record.pop("wall_time_s") < 600
-    assert record == json.loads(json.dumps(expected.provenance))
+    assert record == json.loads(json.dumps(expected.provenance.as_dict()))
     said = done.out + (tmp_path / "out.json").read_text() + " ".join(files())
     assert not [canary for canary in CANARIES if canary in said]
     before = files()
@@ -108,7 +108,7 @@ def test_refusals(command, scan, tmp_path, files, monkeypatch, arguments, says):
 
 def test_what_is_no_study_is_refused_before_the_work(command, low, scan, tmp_path, files, monkeypatch):
     monkeypatch.setattr(
-        "kfine.restoration.restore.restore", lambda *_, **__: pytest.fail("has begun to work")
+        "kfine.restoration.restore.restore_planned", lambda *_, **__: pytest.fail("has begun to work")
     )
     save(classic(), tmp_path / "lone" / "a.dcm")
     before = files()

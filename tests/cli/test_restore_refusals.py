@@ -227,7 +227,7 @@ def test_too_little_memory_is_a_resource(command, low, monkeypatch):
         def fail(*_, error=error, **__):
             raise error
 
-        monkeypatch.setattr("kfine.restoration.restore.restore", fail)
+        monkeypatch.setattr("kfine.restoration.restore.restore_planned", fail)
         assert command("restore", low, "--scale", 2, "--method", "bicubic").code == 6
 
 
@@ -235,7 +235,7 @@ def test_a_fault_of_our_own_is_one_line_too(command, low, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("x\ny\x1b[31m")
 
-    monkeypatch.setattr("kfine.restoration.restore.restore", fail)
+    monkeypatch.setattr("kfine.restoration.restore.restore_planned", fail)
     done = command("restore", low, "--scale", 2, "--method", "bicubic")
     assert done.code == 1
     assert "unexpected ZeroDivisionError: x y" in done.err

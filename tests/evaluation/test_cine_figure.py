@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Picture
 
 import kfine
-from kfine.acquisition.scan import timing_of_image
+from kfine.acquisition.timing import timing_of_image
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.viz.animation import animate

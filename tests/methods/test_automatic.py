@@ -9,24 +9,24 @@ import kfine
 from kfine.errors import ModelError
 from kfine.models.checkpoint import load_model, save_model
 from kfine.models.domain import Ranges
-from kfine.restoration.automatic import Facts, Packaged, pick
-from kfine.restoration.options import Choice
+from kfine.restoration.options import Options
+from kfine.restoration.selection import ImageTraits, PackagedModel, pick
 from tests.conftest import beating, phantom
 
 BRAIN = Ranges(matrix=(100, 300), air=(0.5, 0.6))
 BOTH = Ranges(matrix=(90, 300), air=(0.1, 0.6))
 HEART = Ranges(matrix=(100, 300), air=(0.1, 0.3))
 MODELS = {
-    "brain-vdm": Packaged("vdm", BRAIN),
-    "cine": Packaged("cine-ldm", HEART),
-    "stills": Packaged("ldm", BOTH),
-    "srresnet": Packaged("srresnet", BOTH),
+    "brain-vdm": PackagedModel("vdm", BRAIN),
+    "cine": PackagedModel("cine-ldm", HEART),
+    "stills": PackagedModel("ldm", BOTH),
+    "srresnet": PackagedModel("srresnet", BOTH),
 }
 
 
 def facts(air=0.55, *, beats=False, in_time=False, measured=False, size=2.0):
     ranges = Ranges(voxel_size=(size, size), matrix=(128, 128), air=(air, air))
-    return Facts(beats, in_time, measured, ranges)
+    return ImageTraits(beats, in_time, measured, ranges)
 
 
 @pytest.mark.parametrize(
@@ -48,22 +48,22 @@ def facts(air=0.55, *, beats=False, in_time=False, measured=False, size=2.0):
     ],
 )
 def test_what_the_image_is_decides(given, method, why):
-    chosen = pick(given, MODELS, Choice())
+    chosen = pick(given, MODELS, Options())
     assert MODELS[chosen.model].method == chosen.method == method
     assert chosen.why.startswith(why)
 
 
 def test_what_is_not_packaged_is_not_taken():
     only = {"brain-vdm": MODELS["brain-vdm"]}
-    assert pick(facts(air=0.95), only, Choice()).method == "vdm"
-    assert pick(facts(beats=True), only, Choice()).method == "vdm"
-    assert pick(facts(beats=True, in_time=True), only, Choice()) is None
-    assert pick(facts(), {"srresnet": MODELS["srresnet"]}, Choice()) is None
+    assert pick(facts(air=0.95), only, Options()).method == "vdm"
+    assert pick(facts(beats=True), only, Options()).method == "vdm"
+    assert pick(facts(beats=True, in_time=True), only, Options()) is None
+    assert pick(facts(), {"srresnet": MODELS["srresnet"]}, Options()) is None
 
 
 def test_an_option_takes_the_method_that_has_a_use_for_it():
-    assert pick(facts(air=0.2), MODELS, Choice(noise=0.1)).method == "vdm"
-    assert pick(facts(air=0.2, beats=True), MODELS, Choice(conditioned=False)).method == "vdm"
+    assert pick(facts(air=0.2), MODELS, Options(noise=0.1)).method == "vdm"
+    assert pick(facts(air=0.2, beats=True), MODELS, Options(conditioned=False)).method == "vdm"
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kfine.acquisition.scan import Scan, Timing
+from kfine.acquisition.scan import Scan
+from kfine.acquisition.timing import Timing
 from kfine.intensity import AIR
 from kfine.methods.ldm_prediction import Projection
 from kfine.operators.kspace import KSpaceCrop, measurement_of

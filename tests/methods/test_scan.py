@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfine.acquisition.scan import Scan, Timing, timing_of
+from kfine.acquisition.scan import Scan
+from kfine.acquisition.timing import Timing, timing_of
 from kfine.errors import InputError, UsageError
 from kfine.operators.kspace import KSpaceCrop
 

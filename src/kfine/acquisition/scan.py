@@ -1,53 +1,18 @@
-"""What was measured of a slice, in space and time, and which frames are to be restored from it."""
+"""Measurement of one slice, in space and time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from kfine.errors import InputError, UsageError
+from kfine.acquisition.timing import Timing
 from kfine.image import Image
 from kfine.operators.base import Operator
 from kfine.operators.frames import KeepFrames
 from kfine.operators.kspace import KSpaceCrop
-
-Times = tuple[float, ...]
-
-_COINCIDES = 1e-6  # of a step between restored frames
-_EVEN = 0.05  # of a step: trigger times are rounded to whole milliseconds
-
-
-@dataclass(frozen=True)
-class Timing:
-    """When frames were measured and when they are to be restored, seconds.
-
-    Attributes:
-        times: of the measured frames, increasing.
-        at: of the restored frames, increasing.
-        period: after which the frames begin again; None when time does not wrap round.
-        pairs: (measured frame, restored frame) wherever the two are at the same time; the first frames always are.
-    """
-
-    times: Times
-    at: Times
-    period: float | None
-    pairs: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def unchanged(cls, times: Sequence[float], period: float | None) -> Timing:
-        """Return the timing that restores the frames that were measured."""
-        times = tuple(times)
-        return cls(times, times, period, tuple((frame, frame) for frame in range(len(times))))
-
-    @property
-    def changed(self) -> bool:
-        """Whether frames are asked for at times that were not measured, or measured ones left out."""
-        return self.times != self.at
 
 
 @dataclass(frozen=True)
@@ -85,90 +50,3 @@ def crop_of(image: Image, high: tuple[int, int]) -> KSpaceCrop:
     """Return the operator from planes of the matrix `high` to what was measured of each plane of `image`."""
     sampled = None if image.coverage is None else torch.from_numpy(image.coverage.copy())
     return KSpaceCrop(high, image.matrix, real=not image.measured, sampled=sampled)
-
-
-def timing_of_image(image: Image, *, frames_scale: int | None, frames: int | None) -> Timing:
-    """Return `timing_of` the frames of `image`; without frame times they count as evenly spaced, one a second."""
-    times = image.frame_times or tuple(float(frame) for frame in range(image.frames))
-    return timing_of(times, image.period, frames_scale=frames_scale, frames=frames)
-
-
-def timing_of(
-    times: Sequence[float], period: float | None, *, frames_scale: int | None, frames: int | None
-) -> Timing:
-    """Return the timing of `frames_scale` times as many frames, of `frames` frames, or of those measured.
-
-    With a period the restored frames go round it from the first frame's time; without one they go from the first
-    frame to the last.  `frames_scale` s puts s - 1 frames evenly into each interval between measured ones, so that
-    no measured frame is lost: s n frames with a period, s (n - 1) + 1 without.  `frames` are even in time, but for
-    those within 5 % of the least step of a measured frame, which take its time: scanners round times to
-    milliseconds, and no measured frame is to be missed for that.  Where the measured frames are even as well, they
-    are even in frame numbers.
-
-    Args:
-        times: of the measured frames, seconds, increasing.
-        period: seconds after which the frames begin again, or None.
-        frames_scale: at least 1.
-        frames: at least 1.
-
-    Raises:
-        UsageError: both or a number below 1.
-        InputError: more frames asked of a single one, or times that do not increase.
-    """
-    if frames_scale is not None and frames is not None:
-        raise UsageError(f"expected either frames_scale or frames, got {frames_scale} and {frames}")
-    name, asked = ("frames", frames) if frames is not None else ("frames_scale", frames_scale)
-    if asked is None:
-        return Timing.unchanged(times, period)
-    if asked < 1:
-        raise UsageError(f"{name} {asked}: expected a number of at least 1")
-    count = len(times)
-    if count == 1 and asked > 1:
-        raise InputError(
-            f"{name} {asked}: expected several frames, the image has one; give a cine, or leave it out"
-        )
-    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
-        raise InputError("expected finite frame times in increasing order; check the image's frame times")
-    intervals = count if period is not None else count - 1
-    if frames_scale is not None:
-        number = frames_scale * intervals + (period is None)
-        return _at_places(times, period, np.arange(number) / frames_scale)
-    assert frames is not None
-    places = np.arange(frames) * (intervals / (frames if period is not None else max(frames - 1, 1)))
-    if _even(times, period):
-        return _at_places(times, period, places)
-    span = period if period is not None else times[-1] - times[0]
-    at = times[0] + places * (span / max(intervals, 1))
-    step = min(np.diff(times).min(initial=span), np.diff(at).min(initial=span))
-    near = np.abs(np.subtract.outer(np.asarray(times), at)) <= _EVEN * step
-    measured, restored = near.nonzero()
-    at[restored] = np.asarray(times)[measured]
-    return Timing(
-        tuple(times), _plain(at), period, tuple(zip(_numbers(measured), _numbers(restored), strict=True))
-    )
-
-
-def _at_places(times: Sequence[float], period: float | None, places: np.ndarray) -> Timing:
-    """Return the timing of restored frames at `places`, counted in measured frames: 0.5 is half-way to frame 1."""
-    knots = np.append(times, times[0] + period) if period is not None else np.asarray(times, np.float64)
-    whole = np.rint(places)
-    step = places[1] - places[0] if len(places) > 1 else 1.0
-    met = np.abs(places - whole) <= _COINCIDES * step
-    at = np.where(met, knots[whole.astype(int)], np.interp(places, np.arange(len(knots)), knots))
-    pairs = tuple((int(whole[number]), number) for number in _numbers(met.nonzero()[0]))
-    return Timing(tuple(times), _plain(at), period, pairs)
-
-
-def _even(times: Sequence[float], period: float | None) -> bool:
-    """Return whether the frames are evenly spaced, round the period if there is one."""
-    knots = np.append(times, times[0] + period) if period is not None else np.asarray(times, np.float64)
-    step = (knots[-1] - knots[0]) / max(len(knots) - 1, 1)
-    return bool(np.abs(knots - knots[0] - step * np.arange(len(knots))).max() <= _EVEN * step)
-
-
-def _plain(values: np.ndarray) -> Times:
-    return tuple(float(value) for value in values)
-
-
-def _numbers(values: np.ndarray) -> list[int]:
-    return [int(value) for value in values]

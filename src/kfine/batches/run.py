@@ -31,9 +31,9 @@ from kfine.io.kspace.scan import check_combine
 from kfine.models.checkpoint import Model
 from kfine.restoration.checks import ready
 from kfine.restoration.forecast import Forecast
+from kfine.restoration.options import Options
 from kfine.restoration.pipeline import Progress
-from kfine.restoration.restore import NOTICE
-from kfine.restoration.settings import Settings
+from kfine.restoration.provenance import NOTICE
 from kfine.text import json_ready, json_text, literal
 
 _KIND = "kfine batch"
@@ -147,13 +147,15 @@ class Run:
 
     def report(self) -> dict[str, Any]:
         """Return everything that was done, JSON-ready, without paths beyond the two folders."""
-        settings = json_ready(vars(self.plan.settings))  # --start inf is no number in JSON
-        model = self.plan.settings.model
+        options = json_ready(
+            vars(self.plan.options) | {"force": self.plan.force}
+        )  # --start inf is no number in JSON
+        model = self.plan.options.model
         named = {"name": model.name, "sha256": model.digest} if isinstance(model, Model) else None
         return {
             "report": _KIND,
             "kfine": __version__,
-            "asked": settings
+            "asked": options
             | {name: getattr(self.plan, name) for name in ("dicom", "bids", "coil_axis", "combine")}
             | {"model": named},
             "part": {"id": self.part[0], "of": self.part[1]},
@@ -177,6 +179,7 @@ def batch(
     resume: bool = False,
     report: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    force: bool = False,
     display: Display | None = None,
     **options: Any,
 ) -> Run:
@@ -196,9 +199,10 @@ def batch(
         resume: keep finished slices, too, until their image is finished.
         report: a name that ends in .json; the report is written there.
         overwrite: replace results of other options, and whatever else is in their place.
+        force: restore derived images, phase images and results of kfine too.
         display: shows the progress.
-        options: of `kfine.restore`, those that `kfine.restoration.settings.Settings` lists: scale, matrix, method,
-            model, samples, seed, ...; and `force`, to restore derived images and results of kfine too.
+        options: of `kfine.restore`, those that `kfine.restoration.options.Options` lists: scale, matrix, method,
+            model, samples, seed, ...
 
     Returns:
         The run: `outcomes` (case, status, files, notes, ...), `failed`, `summary()` and `report()`.
@@ -211,7 +215,7 @@ def batch(
     """
     folder, out, show = Path(folder), Path(out), display or Display()
     record = None if report is None else Path(report)
-    settings = _settings(options)
+    chosen = _options(options)
     check_dicom(dicom)
     if combine is not None:
         check_combine(combine)
@@ -221,16 +225,16 @@ def batch(
     check_described(folder)
     bids = is_dataset(folder)
     _check_apart(folder, out, bids=bids)
-    settings = replace(settings, model=ready(settings, dicom=dicom))
+    chosen = replace(chosen, model=ready(chosen, dicom=dicom))
     with made_folder(out):
         check_outputs([out / DESCRIPTION], overwrite=True)
         check_report(record, overwrite=overwrite)
         with show.looking():
-            search = _found(folder, out, only=only, bids=bids, settings=settings)
+            search = _found(folder, out, only=only, bids=bids, options=chosen, force=force)
         if bids:
             check_derivative(out)
             write_json(out / DESCRIPTION, derivative_description(folder, out))
-        plan = Plan(out, settings, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine)
+        plan = Plan(out, chosen, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine, force)
         run = Run(plan, _part_of(search, part), part, show)
         try:
             run.work()
@@ -240,17 +244,17 @@ def batch(
     return run
 
 
-def _settings(options: dict[str, Any]) -> Settings:
-    """Return the settings that `options` name, or raise `UsageError`."""
-    names = [setting.name for setting in fields(Settings)]
-    unknown = [name for name in options if name not in names]
+def _options(values: dict[str, Any]) -> Options:
+    """Return the options of `kfine.restore` that `values` name, or raise `UsageError`."""
+    names = [option.name for option in fields(Options)]
+    unknown = [name for name in values if name not in names]
     if unknown:
         raise UsageError(f"{', '.join(unknown)}: no option of a batch; expected of {', '.join(names)}")
-    settings = Settings(**options).normal()
-    size = [settings.scale, settings.matrix]
-    if None not in size or (size == [None, None] and not settings.in_time):
+    options = Options(**values).normal()
+    size = [options.scale, options.matrix]
+    if None not in size or (size == [None, None] and not options.in_time):
         raise UsageError(f"expected either scale or matrix, got {'both' if None not in size else 'neither'}")
-    return settings
+    return options
 
 
 def _check_part(part: tuple[int, int]) -> None:
@@ -265,13 +269,15 @@ def _part_of(search: Search, part: tuple[int, int]) -> Search:
     return Search(search.cases[mine], search.failures[mine], search.left_out[mine], search.discretion)
 
 
-def _found(folder: Path, out: Path, *, only: Sequence[str], bids: bool, settings: Settings) -> Search:
+def _found(
+    folder: Path, out: Path, *, only: Sequence[str], bids: bool, options: Options, force: bool
+) -> Search:
     """Return what is below `folder`, or raise `InputError` if that is nothing."""
     if bids:
-        resolution = resolution_label(scale=settings.scale, matrix=settings.matrix)
-        search = find_bids_cases(folder, out=out, only=only, resolution=resolution, force=settings.force)
+        resolution = resolution_label(scale=options.scale, matrix=options.matrix)
+        search = find_bids_cases(folder, out=out, only=only, resolution=resolution, force=force)
     else:
-        search = find_cases(folder, out=out, only=only, force=settings.force)
+        search = find_cases(folder, out=out, only=only, force=force)
     if not (search.cases or search.failures):
         left = f"; {len(search.left_out)} left out: {search.left_out[0][1]}" if search.left_out else ""
         like = f" like {', '.join(only)}" if only else ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kfine.acquisition.grid import show
 from kfine.batches.bids import source_uri
 from kfine.batches.cases import Case
 from kfine.image import Image
@@ -16,25 +17,25 @@ from kfine.restoration.labels import Restored
 _UNMASKED = 0.2  # of the voxels: less than a box around a brain has beside it
 
 
-def bids_sidecar(result: Restored, low: Image, case: Case, *, of_std: bool = False) -> dict[str, Any]:
+def bids_sidecar(result: Restored, case: Case, *, of_std: bool = False) -> dict[str, Any]:
     """Return what the JSON file of a restored image says, or that of its standard deviation.
 
     SkullStripped is left out where it is not known.
     """
     record = result.provenance
     image = result.mean
-    stripped = skull_stripped(low, case.paths[0])
+    stripped = None if result.low is None else skull_stripped(result.low, case.paths[0])
     sizes = " x ".join(f"{size:.4g}" for size in image.voxel_sizes[1:])
-    measured, restored = ("x".join(map(str, record["matrix"][key])) for key in ("measured", "restored"))
     what = "Standard deviation, voxel by voxel, of the samples of the" if of_std else "The"
     return {
-        "Description": f"{what} image at higher resolution, restored by kfine, method {record['method']}",
+        "Description": f"{what} image at higher resolution, restored by kfine, method {record.method}",
         "Sources": [source_uri(case)],
         "SpatialReference": source_uri(case),
-        "Resolution": f"{sizes} mm in plane: matrix {restored}, of which the central {measured} of k-space is the "
-        f"source's; slices {image.voxel_sizes[0]:.4g} mm apart as in the source",
+        "Resolution": f"{sizes} mm in plane: matrix {show(record.restored)}, of which the central "
+        f"{show(record.measured)} of k-space is the source's; slices {image.voxel_sizes[0]:.4g} mm apart as in "
+        "the source",
         **({} if stripped is None else {"SkullStripped": stripped}),
-        "kfine": record,
+        "kfine": record.as_dict(),
     }
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kfine._version import __version__
 from kfine.batches.bids import BidsName, resolution_label
@@ -30,19 +30,14 @@ from kfine.io import read
 from kfine.io.dicom.header import DicomFile, read_file
 from kfine.io.dicom.images import Wanted
 from kfine.io.dicom.privacy import Discretion
-from kfine.io.dicom.reader import read_series
-from kfine.io.reading import NPY, RAW, kind_of, reading_errors
+from kfine.io.dicom.reader import DicomSeries
+from kfine.io.reading import NPY, RAW, Reading, kind_of, reading_errors
 from kfine.models.checkpoint import Model
-from kfine.restoration.checks import study_of_files
 from kfine.restoration.labels import Restored, summary
+from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars
-from kfine.restoration.pipeline import Given, Progress, restore_case
-from kfine.restoration.settings import Settings
+from kfine.restoration.pipeline import Progress, restore_case
 from kfine.text import json_text, literal, printable
-
-if TYPE_CHECKING:
-    from kfine.image import Image
-    from kfine.io.dicom.derived.source import SourceSeries
 
 RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"
 
@@ -53,17 +48,18 @@ class Plan:
 
     Attributes:
         out: the output folder, which exists.
-        settings: what is done with each image; its model is loaded.
+        options: what is done with each image; its model is loaded.
         dicom: kind of DICOM image that is written for DICOM series, None for NIfTI.
         bids: whether the output is a BIDS derivative.
         overwrite: whether results made otherwise, and files that are no results, are replaced.
         resume: whether finished slices of a case are kept until it is finished.
         discretion: what stands for the names of patients.
         coil_axis, combine: how raw k-space is read, see `kfine.read`; other images are read without.
+        force: whether derived images, phase images and results of kfine are restored too.
     """
 
     out: Path
-    settings: Settings
+    options: Options
     dicom: str | None
     bids: bool
     overwrite: bool
@@ -71,6 +67,7 @@ class Plan:
     discretion: Discretion
     coil_axis: int | None = None
     combine: str | None = None
+    force: bool = False
 
     def files(self, case: Case) -> RestorationFiles:
         """Return where the files of `case` go."""
@@ -90,7 +87,7 @@ class Plan:
     @property
     def resolution(self) -> str | None:
         """The label of BIDS's entity `res`."""
-        return resolution_label(scale=self.settings.scale, matrix=self.settings.matrix)
+        return resolution_label(scale=self.options.scale, matrix=self.options.matrix)
 
     def reading(self, case: Case) -> dict[str, Any]:
         """Return the options of `kfine.read` that are given and go with the format of `case`."""
@@ -103,8 +100,8 @@ class Plan:
 
     def key(self, case: Case) -> str:
         """Return the digest of everything that decides the results of `case`."""
-        asked = {name: value for name, value in vars(self.settings).items() if name not in ("model", "force")}
-        model = self.settings.model
+        asked = {name: value for name, value in vars(self.options).items() if name != "model"}
+        model = self.options.model
         return digest_of_json(
             {
                 "kfine": __version__,
@@ -192,8 +189,8 @@ class Worker:
                 )
             with made_folder(files.mean.parent):
                 result, _ = restore_case(
-                    _given(case, plan), plan.settings, files,
-                    overwrite=state is not State.FREE, parts=files.parts if plan.resume else None,
+                    _read(case, plan), plan.options, files, overwrite=state is not State.FREE, force=plan.force,
+                    parts=files.parts if plan.resume else None,
                     bar=self.bar, sidecars=_sidecars(case, plan, files, key=key),
                 )  # fmt: skip
             shutil.rmtree(files.parts, ignore_errors=True)
@@ -203,21 +200,16 @@ class Worker:
         return [path.relative_to(self.plan.out).as_posix() for path in files.all if path.exists()]
 
 
-def _given(case: Case, plan: Plan) -> Given:
-    name, wanted = printable(case.place.name), Wanted(part=case.part)
-
-    def read_it() -> Image:
-        if case.dicom:
-            with reading_errors(name):
-                return read_series(_files_of(case), name=name, wanted=wanted)
-        image = read(case.paths[0], **plan.reading(case))
-        return replace(image, source=replace(image.source, name=plan.discretion.clean(image.source.name)))
-
-    def study(image: Image) -> SourceSeries:
+def _read(case: Case, plan: Plan) -> Reading:
+    if case.dicom:
+        name = printable(case.place.name)
         with reading_errors(name):
-            return study_of_files(image, _files_of(case), name=name, wanted=wanted)
-
-    return Given(read_it, study)
+            series = DicomSeries(_files_of(case), name, Wanted(part=case.part))
+            return Reading(series.image(), series)
+    image = read(case.paths[0], **plan.reading(case))
+    return Reading(
+        replace(image, source=replace(image.source, name=plan.discretion.clean(image.source.name)))
+    )
 
 
 def _files_of(case: Case) -> list[DicomFile]:
@@ -228,14 +220,14 @@ def _files_of(case: Case) -> list[DicomFile]:
 
 
 def _sidecars(case: Case, plan: Plan, files: RestorationFiles, *, key: str) -> Sidecars:
-    def content(result: Restored, low: Image, places: Mapping[Path, Path]) -> dict[Path, Any]:
+    def content(result: Restored, places: Mapping[Path, Path]) -> dict[Path, Any]:
         sidecars = (files.record, files.std_record)
         digests = {path.name: output_digest(place) for path, place in places.items() if path not in sidecars}
         said = {}
         if files.std_record in places and files.std_record is not None:
-            said[files.std_record] = bids_sidecar(result, low, case, of_std=True)
+            said[files.std_record] = bids_sidecar(result, case, of_std=True)
             digests[files.std_record.name] = text_digest(json_text(said[files.std_record]))
-        record = bids_sidecar(result, low, case) if plan.bids else result.provenance
+        record = bids_sidecar(result, case) if plan.bids else result.provenance.as_dict()
         return said | {files.record: stamped(record, key=key, files=digests)}
 
     return content

@@ -18,7 +18,7 @@ from kfine.io import read
 from kfine.io.dicom.header import read_file
 from kfine.io.dicom.images import Wanted
 from kfine.io.dicom.privacy import Discretion
-from kfine.io.dicom.reader import read_series
+from kfine.io.dicom.reader import DicomSeries
 from kfine.io.discovery import subject_of
 from kfine.io.reading import kind_of, reading_errors
 
@@ -50,7 +50,7 @@ class Volume:
             return read(self.paths[0])
         with reading_errors(self.name):
             files = [file for path in self.paths if (file := read_file(path)) is not None]
-            return read_series(files, name=self.name, wanted=Wanted(part=self.part))
+            return DicomSeries(files, self.name, Wanted(part=self.part)).image()
 
 
 @dataclass(frozen=True)

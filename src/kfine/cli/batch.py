@@ -10,10 +10,10 @@ import typer
 
 from kfine.cli.console import bars, err, plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet
-from kfine.cli.restore_options import settings_of
+from kfine.cli.restore_options import Force, options_of
 from kfine.cli.takes import takes
 from kfine.errors import SOME_FAILED, UsageError
-from kfine.restoration.settings import Settings
+from kfine.restoration.options import Options
 from kfine.text import literal
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kfine.batches.worker import Outcome
 
 
-@takes(settings=settings_of)
+@takes(options=options_of)
 def batch(
     folder: Annotated[
         Path,
@@ -31,7 +31,8 @@ def batch(
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the results; made if needed.")],
-    settings: Settings,
+    options: Options,
+    force: Force = False,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,7 +118,8 @@ def batch(
             report=report,
             overwrite=overwrite,
             display=_display(quiet=quiet),
-            **vars(settings),
+            force=force,
+            **vars(options),
         )
     if not quiet:
         say(*run.summary())

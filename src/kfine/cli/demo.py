@@ -76,7 +76,7 @@ def demo(
                 result = restore(scene.low, scale=2, **scene.options, on_progress=on_progress)
             results.append((scene, result))
         for scene, result in results:
-            written = write_restoration(result, scene.low, files[scene.name], overwrite=overwrite)
+            written = write_restoration(result, files[scene.name], overwrite=overwrite)
             if not quiet:
                 say(summary(result), *written)
     if not quiet:

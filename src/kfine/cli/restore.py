@@ -14,24 +14,25 @@ from kfine.cli import parsers
 from kfine.cli.choice import ImageChoice, ending_of, wanted_of
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Period, Quiet, Slices
-from kfine.cli.restore_options import settings_of
+from kfine.cli.restore_options import Force, options_of
 from kfine.cli.takes import takes
 from kfine.errors import Terminated
 from kfine.files.names import beside
 from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
 from kfine.restoration.labels import summary
+from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles
-from kfine.restoration.pipeline import Given, restore_case
-from kfine.restoration.settings import Settings
+from kfine.restoration.pipeline import restore_case
 
 
-@takes(settings=settings_of, series=wanted_of)
+@takes(options=options_of, series=wanted_of)
 def restore(
     image: Annotated[
         Path,
         typer.Argument(metavar="IN", help="NIfTI, DICOM file or folder, or raw k-space (.h5, .cfl, .npy)."),
     ],
-    settings: Settings,
+    options: Options,
+    force: Force = False,
     slices: Slices = None,
     series: ImageChoice = None,
     coil_axis: CoilAxis = None,
@@ -92,7 +93,7 @@ def restore(
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    output = output or beside(image, f"{settings.label}{ending_of(series)}_kfine{'' if dicom else '.nii.gz'}")
+    output = output or beside(image, f"{options.label}{ending_of(series)}_kfine{'' if dicom else '.nii.gz'}")
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
@@ -100,15 +101,18 @@ def restore(
         check_outside(files.mean, image)
     parsers.parse_slices(slices)
 
+    from kfine.io.reading import read_input
+
     parts = files.parts if resume else None
     with resumable(parts), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
-        given = Given.at(image, series=series, coil_axis=coil_axis, combine=combine, period=period)
+        found = read_input(image, series=series, coil_axis=coil_axis, combine=combine, period=period)
         result, written = restore_case(
-            given,
-            settings,
+            found,
+            options,
             files,
             overwrite=overwrite,
-            slices=lambda low: parsers.parse_slices(slices, low.slices),
+            force=force,
+            slices=parsers.parse_slices(slices, found.image.slices),
             parts=parts,
             bar=bar,
             announce=True,

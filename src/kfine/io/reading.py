@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.image import Image
 from kfine.io.dicom.images import Series, Wanted
 from kfine.text import clean_text, display_name
+
+if TYPE_CHECKING:
+    from kfine.io.dicom.reader import DicomSeries
 
 # Of files that are images, or damaged ones.
 SUFFIXES = (".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")
@@ -21,6 +24,14 @@ _KINDS = "a NIfTI file (.nii, .nii.gz), a DICOM file or folder, or raw k-space (
 # Kinds of files that --coil-axis and --combine go with.
 NPY = ("kspace",)
 RAW = (*NPY, "bart", "hdf5")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An image as it was read, and the DICOM series that it is of, None for other formats."""
+
+    image: Image
+    series: DicomSeries | None = None
 
 
 class Raw(NamedTuple):
@@ -62,13 +73,37 @@ def read(
         InputError: missing, unreadable, of another format, damaged, or not one MR image.
         ResourceError: larger than the machine's memory.
     """
+    return read_input(
+        path,
+        series=series,
+        echo=echo,
+        part=part,
+        plane=plane,
+        coil_axis=coil_axis,
+        combine=combine,
+        period=period,
+    ).image
+
+
+def read_input(
+    path: str | PathLike[str],
+    *,
+    series: Series = None,
+    echo: int | None = None,
+    part: str | None = None,
+    plane: tuple[int, int] | None = None,
+    coil_axis: int | None = None,
+    combine: str | None = None,
+    period: float | None = None,
+) -> Reading:
+    """Return the same with the DICOM series that output can join."""
     path = Path(path)
     name = display_name(path)
     with reading_errors(name):
-        image = _read(
+        found = _read(
             path, name, series=_wanted(series, echo, part), plane=plane, raw=Raw(coil_axis, combine)
         )
-    return image if period is None else _with_period(image, period, name)
+    return found if period is None else replace(found, image=_with_period(found.image, period, name))
 
 
 def _wanted(series: Series, echo: int | None, part: str | None) -> Series:
@@ -111,7 +146,7 @@ def kind_of(path: Path) -> str:
         return _kind(path, name)
 
 
-def _read(path: Path, name: str, *, series: Series, plane: tuple[int, int] | None, raw: Raw) -> Image:
+def _read(path: Path, name: str, *, series: Series, plane: tuple[int, int] | None, raw: Raw) -> Reading:
     if not path.exists():
         raise InputError(f"{name}: no such file or folder; check the path")
     if path.is_dir():
@@ -136,14 +171,15 @@ def _read(path: Path, name: str, *, series: Series, plane: tuple[int, int] | Non
             f"{name}: --coil-axis is for .npy files, others say which axis holds the coils; leave it out"
         )
     if kind == "dicom":
-        from kfine.io.dicom.reader import read_dicom
+        from kfine.io.dicom.reader import DicomSeries
 
-        return read_dicom(path, series=series)
+        found = DicomSeries.at(path, series)
+        return Reading(found.image(), found)
     if kind == "nifti":
         from kfine.io.nifti.reader import read_nifti
 
-        return read_nifti(path, plane=plane)
-    return _read_raw(path, kind, raw)
+        return Reading(read_nifti(path, plane=plane))
+    return Reading(_read_raw(path, kind, raw))
 
 
 def _read_raw(path: Path, kind: str, raw: Raw) -> Image:

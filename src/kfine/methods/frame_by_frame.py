@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from kfine.acquisition.scan import Scan, Timing
+from kfine.acquisition.scan import Scan
+from kfine.acquisition.timing import Timing
 from kfine.methods.base import Calibrated, Draws, Method, PlaneMethod
 from kfine.methods.optical_flow import flow_interpolated
 from kfine.methods.time_interpolation import WEIGHTS, interpolated

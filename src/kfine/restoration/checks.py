@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfine.errors import InputError, UsageError
-from kfine.restoration.settings import Settings
+from kfine.restoration.options import Options, check_use, check_values
 
 if TYPE_CHECKING:
+    from kfine.acquisition.plan import Acquisition
     from kfine.image import Image
-    from kfine.io.dicom.derived.source import SourceSeries
-    from kfine.io.dicom.header import DicomFile
-    from kfine.io.dicom.images import Series, Wanted
+    from kfine.io.dicom.reader import DicomSeries
+    from kfine.io.reading import Reading
     from kfine.models.checkpoint import Model
 
 NIFTI_LONGEST = 32767  # voxels along an axis
-_SOME_NOISE = 0.01
 # Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
 # networks of cines, which see a whole slice, keep of it.
 _WORK, _CINE_WORK = 100, 600
 
 
-def ready(settings: Settings, *, dicom: str | None) -> Model | None:
+def ready(options: Options, *, dicom: str | None) -> Model | None:
     """Return the model that is named, or raise what would be wrong with every image: before the first one.
 
     dicom: whether DICOM is written, and which kind.
     """
     from kfine.models.checkpoint import load_model
     from kfine.models.devices import choose_device
-    from kfine.restoration.options import Choice, check_use, check_values
 
-    names = {field.name for field in fields(Choice)}
-    given = {name: value for name, value in settings.of_restore.items() if name in names}
-    # What raw k-space tells of its noise is a number above 0, known when it is read.
-    choice = Choice(**given | {"noise": _SOME_NOISE if settings.noise == "data" else settings.noise})
-    check_values(choice)
-    if choice.method != "auto":
-        check_use(choice, in_time=settings.in_time)
-    choose_device(settings.device)
+    check_values(options)
+    if options.method != "auto":
+        check_use(options, in_time=options.in_time)
+    choose_device(options.device)
     if dicom is not None:
         from kfine.io.dicom.derived.writer import check_writer
 
         check_writer()
-    named = settings.model
+    named = options.model
     return load_model(named) if isinstance(named, str | os.PathLike) else named
 
 
@@ -79,53 +71,32 @@ def check_drawable(low: Image, taken: tuple[int, int] | None) -> None:
         )
 
 
-def study_of(low: Image, path: Path, series: Series) -> SourceSeries:
-    """Return the series whose study DICOM output joins: what is wrong with it is said before the work."""
-    from kfine.io.dicom.derived.source import source_series
+def study_of(found: Reading) -> DicomSeries:
+    """Return the series whose study DICOM output joins, or raise what is wrong with it before the work."""
+    from kfine.io.dicom.derived.source import check_study, no_dicom
     from kfine.io.dicom.derived.writer import check_writer
 
     # First that there is a study: without one no package helps.
-    source = source_series(low, path, series=series)
+    if found.series is None:
+        raise no_dicom(found.image.source.name)
+    check_study(found.series)
     check_writer()
-    return source
+    return found.series
 
 
-def study_of_files(low: Image, files: list[DicomFile], *, name: str, wanted: Wanted) -> SourceSeries:
-    """Return the same for an image of known files; wanted: which of theirs it is."""
-    from kfine.io.dicom.derived.source import series_of
-    from kfine.io.dicom.derived.writer import check_writer
-
-    check_writer()
-    return series_of(low, files, name=name, wanted=wanted)
-
-
-def check_room(
-    low: Image,
-    matrix: tuple[int, int] | None,
-    scale: float | None,
-    *,
-    taken: tuple[int, int] | None,
-    frames_scale: int | None,
-    frames: int | None,
-    method: str,
-) -> None:
+def check_room(acquisition: Acquisition, options: Options, *, taken: tuple[int, int] | None) -> None:
     """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process."""
-    from kfine.acquisition.grid import high_matrix, show
-    from kfine.acquisition.scan import timing_of_image
-    from kfine.acquisition.zero_fill import measured_block
+    from kfine.acquisition.grid import show
     from kfine.io.checks import check_memory
 
-    timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
-    may_stay = timing.changed or measured_block(low) != low.matrix
-    high = high_matrix(low.matrix, matrix=matrix, scale=scale, may_stay=may_stay)
-    if max(*high, len(timing.at)) > NIFTI_LONGEST:
+    low, high, frames = acquisition.image, acquisition.high, len(acquisition.timing.at)
+    if max(*high, frames) > NIFTI_LONGEST:
         raise UsageError(
-            f"target {show(high)}, {len(timing.at)} frames: a NIfTI file holds at most {NIFTI_LONGEST} voxels "
-            "along an axis"
+            f"target {show(high)}, {frames} frames: a NIfTI file holds at most {NIFTI_LONGEST} voxels along an axis"
         )
-    plane = high[0] * high[1] * len(timing.at)
+    plane = high[0] * high[1] * frames
     slices = taken[1] - taken[0] if taken else low.slices
-    cine = low.frames > 1 and method in ("auto", "cine-ldm", "cine-regression")
+    cine = low.frames > 1 and options.method in ("auto", "cine-ldm", "cine-regression")
     work = _CINE_WORK if cine else _WORK
     # Mean and standard deviation of all slices, and the work on one.
     check_memory((low.voxels.itemsize + 4) * slices * plane + work * plane, name=f"target {show(high)}")

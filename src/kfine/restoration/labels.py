@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kfine.acquisition.grid import show
+
 if TYPE_CHECKING:
+    from kfine.acquisition.plan import Acquisition
     from kfine.image import Image
+    from kfine.restoration.provenance import Provenance
 
 
 class Restored(Protocol):
@@ -27,8 +31,18 @@ class Restored(Protocol):
         ...
 
     @property
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Provenance:
         """What made it."""
+        ...
+
+    @property
+    def acquisition(self) -> Acquisition | None:
+        """What was measured."""
+        ...
+
+    @property
+    def low(self) -> Image | None:
+        """The whole input image."""
         ...
 
     @property
@@ -40,34 +54,31 @@ class Restored(Protocol):
 def label(result: Restored) -> str:
     """Return a restoration's short name: the model or the method, and how many samples are averaged."""
     record = result.provenance
-    method, model = str(record["method"]), record["model"]
-    if not model:
+    if not record.model:
         return method_of(result)
-    drawn = record["options"].get("samples")
-    how = method if drawn is None else f"mean of {drawn}" if drawn > 1 else ""
-    return ", ".join(dict.fromkeys(part for part in (model["name"], how) if part))
+    drawn = record.options.get("samples")
+    how = record.method if drawn is None else f"mean of {drawn}" if drawn > 1 else ""
+    return ", ".join(dict.fromkeys(part for part in (record.model["name"], how) if part))
 
 
 def method_of(result: Restored) -> str:
     """Return the name of the method, in space and, where that is another, in time."""
-    names = [result.provenance[key] for key in ("method", "time_method") if key in result.provenance]
-    return ", ".join(names)
+    record = result.provenance
+    return f"{record.method}, {record.time_method}" if record.time_method else record.method
 
 
 def residual_of(result: Restored) -> str:
     """Return in words how far a restoration contradicts the scan."""
-    of = "magnitude" if "relative_magnitude_residual" in result.provenance else "k-space"
+    of = "magnitude" if result.provenance.magnitude else "k-space"
     return f"{of} residual {result.residual:.1e}"
 
 
 def summary(result: Restored) -> str:
     """Return one line that says what was done."""
-    record = result.provenance
-    measured, restored = ("x".join(map(str, record["matrix"][key])) for key in ("measured", "restored"))
-    frames = record["frames"]
+    record, frames = result.provenance, result.provenance.frames
     in_time = ""
-    if frames["measured"] != frames["restored"]:
-        in_time = f", {frames['measured']} to {frames['restored']} frames"
-    done = f"{measured} to {restored}{in_time} by {label(result)}; {residual_of(result)}"
-    why = record.get("method_chosen_for")
-    return f"{done}; method {record['method']} chosen: {why}" if why else done
+    if frames.measured != frames.restored:
+        in_time = f", {frames.measured} to {frames.restored} frames"
+    grids = f"{show(record.measured)} to {show(record.restored)}"
+    done = f"{grids}{in_time} by {label(result)}; {residual_of(result)}"
+    return f"{done}; method {record.method} chosen: {record.reason}" if record.reason else done

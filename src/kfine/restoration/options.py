@@ -1,18 +1,18 @@
-"""What a user may name of a method (model, sampling, machine), and which method has a use for what."""
+"""Options of a restoration: names, defaults and validity.  Loads nothing heavy: the command line's help needs it."""
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from kfine.diffusion.samplers import SAMPLERS
 from kfine.errors import UsageError
-from kfine.methods.frame_by_frame import TIME_METHODS
-from kfine.methods.interpolation import KERNELS
-from kfine.models.checkpoint import Model
 
-BASELINES = ("zero-filling", *KERNELS)
+if TYPE_CHECKING:
+    from kfine.models.checkpoint import Model
+
+BASELINES = ("zero-filling", "nearest", "bilinear", "bicubic")
 LDMS = ("ldm", "cine-ldm")
 STILL_NETWORKS = ("srresnet", "srgan", "small-unet")
 METHODS = (
@@ -21,6 +21,7 @@ METHODS = (
 
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
+# Options that a method has no use for.
 _NO_USE = {
     **{name: ("model", "strength", *_SAMPLING) for name in BASELINES},
     **{name: _SAMPLING for name in ("regression", *STILL_NETWORKS)},
@@ -33,77 +34,123 @@ _NO_USE = {
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The options of `kfine.restore`, as given."""
+class Options:
+    """The options of `kfine.restore` that decide its voxels; their meanings stand there."""
 
+    scale: float | None = None
+    matrix: tuple[int, int] | None = None
+    frames_scale: int | None = None
+    frames: int | None = None
+    time_method: str | None = None
+    noise: float | Literal["data"] = 0.0
+    denoise: bool = False
     method: str = "auto"
     model: str | os.PathLike[str] | Model | None = None
-    time_method: str | None = None
-    steps: int | None = None
     samples: int | None = None
+    steps: int | None = None
     strength: float = 1.0
-    noise: float = 0.0
-    denoise: bool = False
     sampler: str | None = None
     start: float | None = None
     conditioned: bool | None = None
+    seed: int = 0
     device: str = "auto"
     precision: str = "auto"
 
+    def normal(self) -> Options:
+        """Return the same with each number of its own type: 2 for a scale is 2.0, a matrix is a pair."""
 
-def check_values(choice: Choice) -> None:
+        def number(value: Any) -> Any:
+            return value if value is None or value == "data" else float(value)
+
+        numbers = {name: number(getattr(self, name)) for name in ("scale", "noise", "strength", "start")}
+        matrix = None if self.matrix is None else (int(self.matrix[0]), int(self.matrix[1]))
+        return replace(self, **numbers, matrix=matrix, seed=int(self.seed))
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """The options of `kfine.acquisition.plan.plan`: grid and times to restore to."""
+        names = ("matrix", "scale", "frames_scale", "frames")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def in_time(self) -> bool:
+        """Whether other frames are restored."""
+        return self.frames is not None or self.frames_scale is not None
+
+    @property
+    def noise_level(self) -> float:
+        """The noise as a number: "data" has been replaced by its estimate."""
+        assert not isinstance(self.noise, str)
+        return self.noise
+
+    @property
+    def label(self) -> str:
+        """Suffix of the default output name: "_x2", "_256x192_vdm", "_x2_20frames"."""
+        parts = [f"x{self.scale:g}".replace(".", "p")] if self.scale is not None else []
+        parts += [f"{self.matrix[0]}x{self.matrix[1]}"] if self.matrix is not None else []
+        parts += [f"{self.frames_scale}xframes"] if self.frames_scale is not None else []
+        parts += [f"{self.frames}frames"] if self.frames is not None else []
+        parts += [self.method] if self.method != "auto" else []
+        return "".join(f"_{part}" for part in parts)
+
+
+def check_values(options: Options) -> None:
     """Raise `UsageError` if a name is unknown or a number out of range."""
+    from kfine.diffusion.samplers import SAMPLERS
+    from kfine.methods.frame_by_frame import TIME_METHODS
+
     named = {
-        "method": (choice.method, METHODS),
-        "time_method": (choice.time_method, TIME_METHODS),
-        "sampler": (choice.sampler, SAMPLERS),
+        "method": (options.method, METHODS),
+        "time_method": (options.time_method, TIME_METHODS),
+        "sampler": (options.sampler, SAMPLERS),
     }
     for name, (value, known) in named.items():
         if value is not None and value not in known:
             raise UsageError(f"{name} {value!r}: expected one of {', '.join(known)}")
     for name in ("steps", "samples"):
-        value = getattr(choice, name)
+        value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"{name} {value}: expected at least 1")
-    if not 0 <= choice.strength <= 1:
-        raise UsageError(f"strength {choice.strength:g}: expected a number from 0 to 1")
-    if not (math.isfinite(choice.noise) and choice.noise >= 0):
-        raise UsageError(f"noise {choice.noise:g}: expected a number of at least 0")
-    if choice.noise and choice.strength < 1:
+    if not 0 <= options.strength <= 1:
+        raise UsageError(f"strength {options.strength:g}: expected a number from 0 to 1")
+    noise = options.noise if isinstance(options.noise, str) else f"{options.noise:g}"
+    if not isinstance(options.noise, str) and not (math.isfinite(options.noise) and options.noise >= 0):
+        raise UsageError(f"noise {noise}: expected a number of at least 0")
+    if options.noise and options.strength < 1:
         raise UsageError(
-            f"noise {choice.noise:g} with strength {choice.strength:g}: expected one of them, both say how far the "
+            f"noise {noise} with strength {options.strength:g}: expected one of them, both say how far the "
             "measurement may be contradicted; leave one out"
         )
-    if choice.start is not None and not choice.start > 0:
-        raise UsageError(f"start {choice.start:g}: expected a noise level above 0, or inf")
+    if options.start is not None and not options.start > 0:
+        raise UsageError(f"start {options.start:g}: expected a noise level above 0, or inf")
 
 
-def has_no_use(choice: Choice, method: str) -> list[str]:
-    """Return the options that are given and that `method` has no use for."""
-    given = {
-        "model": choice.model,
-        "time_method": choice.time_method,
-        "strength": None if choice.strength == 1 else choice.strength,
-        "noise": choice.noise or None,
-        "denoise": choice.denoise or None,
-        "conditioned": choice.conditioned,
-        "steps": choice.steps,
-        "sampler": choice.sampler,
-        "start": choice.start,
-        "samples": None if choice.samples == 1 else choice.samples,
+def without_use(options: Options, method: str) -> list[str]:
+    """Return the options that differ from their defaults and that `method` has no use for."""
+    changed = {
+        "model": options.model,
+        "time_method": options.time_method,
+        "strength": None if options.strength == 1 else options.strength,
+        "noise": options.noise or None,
+        "denoise": options.denoise or None,
+        "conditioned": options.conditioned,
+        "steps": options.steps,
+        "sampler": options.sampler,
+        "start": options.start,
+        "samples": None if options.samples == 1 else options.samples,
     }
-    return [name for name in _NO_USE.get(method, ()) if given[name] is not None]
+    return [name for name in _NO_USE.get(method, ()) if changed[name] is not None]
 
 
-def check_use(choice: Choice, *, in_time: bool) -> None:
-    """Raise `UsageError` if the method (not "auto") has no use for an option that is given.
+def check_use(options: Options, *, in_time: bool) -> None:
+    """Raise `UsageError` if the method (not "auto") has no use for an option that differs from its default.
 
-    in_time: whether frames are asked for at other times than the measured ones.
+    in_time: whether frames are restored at other times than the measured ones.
     """
-    useless = has_no_use(choice, choice.method)
+    useless = without_use(options, options.method)
     if useless:
-        raise UsageError(f"method {choice.method}: has no use for {', '.join(useless)}; leave it out")
-    if choice.time_method is not None and not in_time:
+        raise UsageError(f"method {options.method}: has no use for {', '.join(useless)}; leave it out")
+    if options.time_method is not None and not in_time:
         raise UsageError(
-            f"time_method {choice.time_method}: has no use without other frames; ask for frames, or leave it out"
+            f"time_method {options.time_method}: has no use without other frames; ask for frames, or leave it out"
         )

@@ -13,12 +13,11 @@ from kfine.restoration.labels import Restored
 from kfine.text import json_text
 
 if TYPE_CHECKING:
-    from kfine.image import Image
-    from kfine.io.dicom.derived.source import SourceSeries
+    from kfine.io.dicom.reader import DicomSeries
 
-# What the JSON files of a restoration say: from it, the input image, and where its other files are, whole, before
-# they are moved into place.
-Sidecars = Callable[[Restored, "Image", Mapping[Path, Path]], dict[Path, Any]]
+# Content of the JSON files of a restoration: from it, and from where its other files are, whole, before they are moved
+# into place.
+Sidecars = Callable[[Restored, Mapping[Path, Path]], dict[Path, Any]]
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,10 @@ class RestorationFiles:
 
 def write_restoration(
     result: Restored,
-    low: Image,
     files: RestorationFiles,
     *,
     overwrite: bool,
-    study: SourceSeries | None = None,
+    series: DicomSeries | None = None,
     sidecars: Sidecars | None = None,
 ) -> list[Path]:
     """Write a restoration's files together and return their paths.
@@ -89,10 +87,9 @@ def write_restoration(
 
     Args:
         result: what is written.
-        low: the whole input image.
         files: where to.
         overwrite: whether files there are replaced.
-        study: the series that DICOM output joins, None for NIfTI.
+        series: the one that DICOM output joins, None for NIfTI.
         sidecars: what the JSON files say; the provenance alone if left out.
     """
     moving = files.animation if result.mean.frames > 1 else None
@@ -102,15 +99,15 @@ def write_restoration(
     order = sorted(paths, key=lambda path: path != files.record)
     obsolete = lacking if overwrite else []
     with staged(order, overwrite=overwrite, obsolete=obsolete, folders=files.folders) as places:
-        if study is not None:
-            _write_dicom(result, files, places, study=study)
+        if series is not None:
+            _write_dicom(result, files, places, series=series)
         else:
             _write_nifti(result, files, places)
         if files.figure:
             from kfine.restoration.pictures import draw_restoration
 
-            draw_restoration(result, low, places[files.figure], animation=places[moving] if moving else None)
-        said = sidecars(result, low, places) if sidecars else {files.record: result.record}
+            draw_restoration(result, places[files.figure], animation=places[moving] if moving else None)
+        said = sidecars(result, places) if sidecars else {files.record: result.record}
         for path, content in said.items():
             places[path].write_text(json_text(content), "utf-8")
     return paths
@@ -127,11 +124,11 @@ def _write_nifti(result: Restored, files: RestorationFiles, places: dict[Path, P
 
 
 def _write_dicom(
-    result: Restored, files: RestorationFiles, places: dict[Path, Path], *, study: SourceSeries
+    result: Restored, files: RestorationFiles, places: dict[Path, Path], *, series: DicomSeries
 ) -> None:
     from kfine.io.dicom.derived.writer import write_map, write_series
 
     made_by, enhanced = result.provenance, files.dicom == "enhanced"
-    write_series(result.mean, places[files.mean], source=study, made_by=made_by, enhanced=enhanced)
+    write_series(result.mean, places[files.mean], source=series, made_by=made_by, enhanced=enhanced)
     if result.std:
-        write_map(result.std, places[files.std], source=study, made_by=made_by)
+        write_map(result.std, places[files.std], source=series, made_by=made_by)

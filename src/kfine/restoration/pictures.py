@@ -6,12 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfine.acquisition.scan import timing_of_image
-from kfine.acquisition.zero_fill import without_filling
-from kfine.image import Image, Source
-from kfine.methods.frame_by_frame import BEST_TIME_METHOD
-from kfine.restoration.baseline import interpolated
+from kfine._version import __version__
+from kfine.acquisition.plan import Acquisition
+from kfine.acquisition.timing import Timing
+from kfine.errors import UsageError
+from kfine.image import Image
+from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
 from kfine.restoration.labels import Restored, label, method_of, residual_of
+from kfine.restoration.provenance import NOTICE
+from kfine.restoration.selection import DETERMINISTIC
+from kfine.restoration.streaming import Watch, Work, stream
 from kfine.viz.figure import draw, save
 from kfine.viz.view import brightest_slice
 
@@ -22,97 +26,112 @@ BASELINES = ("zero-filling", "bicubic")
 CINE_BASELINE = "zero-filling"
 
 
-def draw_restoration(result: Restored, low: Image, path: Path, *, animation: Path | None) -> None:
-    """Draw the figure of a restoration of `low` (or of some of its slices) to `path`.
+def draw_restoration(result: Restored, path: Path, *, animation: Path | None) -> None:
+    """Draw the figure of a restoration to `path`.
 
     animation: where the moving picture of a cine goes; None for one frame.
     """
     if animation is None:
-        save(figure_of(result, low), path)
+        save(figure_of(result), path)
     else:
-        _draw_cine(result, low, path, animation=animation)
+        _draw_cine(result, path, animation=animation)
 
 
-def figure_of(result: Restored, low: Image) -> Figure:
-    """Return the figure of a restoration of `low` (or of some of its slices).
+def figure_of(result: Restored) -> Figure:
+    """Return the figure of a restoration.
 
     One slice of frame 0: input, zero filling, bicubic, restored, uncertainty, k-space.
     """
-    first = (result.provenance["slices"] or [0])[0]
+    acquisition, first = _acquisition(result), (result.provenance.slices or (0, 0))[0]
     index = brightest_slice(result.mean)
-    shown = _plane(_as_measured(result, low, first + index), 0)
-    mean = _plane(result.mean, index)
-    # Where only frames were asked for there is nothing to interpolate.
+    still = _first_frame(acquisition, first + index)
+    shown, mean = still.measured, _plane(result.mean, index)
+    # Where only other frames were asked for there is nothing to interpolate.
     enlarged = mean.matrix != shown.matrix
-    others = [name for name in BASELINES if enlarged and name != result.provenance["method"]]
-    baselines = {name: interpolated(shown, name, matrix=mean.matrix) for name in others}
+    others = [name for name in BASELINES if enlarged and name != result.provenance.method]
     return draw(
         low=shown,
-        restored={**baselines, label(result): mean},
+        restored={**{name: interpolated(still, name) for name in others}, label(result): mean},
         uncertainty=_plane(result.std, index) if result.std else None,
         measured=shown.matrix,
-        title=low.source.name,
-        provenance=_provenance(result, low, first + index),
+        title=acquisition.image.source.name,
+        provenance=_provenance(result, acquisition.image, first + index),
     )
 
 
-def _draw_cine(result: Restored, low: Image, path: Path, *, animation: Path) -> None:
+def _draw_cine(result: Restored, path: Path, *, animation: Path) -> None:
     """Draw the slice that changes most: input, the best interpolation, restored."""
     from kfine.viz.animation import animate
     from kfine.viz.cine import draw_cine
     from kfine.viz.cine_view import liveliest_slice
 
-    asked = result.provenance["frames"]["asked"]
-    timing = timing_of_image(low, **asked)
-    first = (result.provenance["slices"] or [0])[0]
-    index = liveliest_slice(result.mean)
-    shown, mean = _as_measured(result, low, first + index), result.mean.take_slices(index, index + 1)
-    restored = {label(result): mean}
-    if result.provenance["method"] != CINE_BASELINE:
+    acquisition, first = _acquisition(result), (result.provenance.slices or (0, 0))[0]
+    timing, index = acquisition.timing, liveliest_slice(result.mean)
+    part = _slice(acquisition, first + index)
+    restored = {label(result): result.mean.take_slices(index, index + 1)}
+    if result.provenance.method != CINE_BASELINE:
         name = f"{CINE_BASELINE}, {BEST_TIME_METHOD}" if timing.changed else CINE_BASELINE
-        restored = {name: interpolated(shown, CINE_BASELINE, matrix=mean.matrix, **asked), **restored}
+        restored = {name: interpolated(part, CINE_BASELINE), **restored}
     figure = draw_cine(
-        low=shown,
+        low=part.measured,
         restored=restored,
         timing=timing,
         uncertainty=result.std.take_slices(index, index + 1) if result.std else None,
-        title=low.source.name,
-        provenance=_provenance(result, low, first + index),
+        title=acquisition.image.source.name,
+        provenance=_provenance(result, acquisition.image, first + index),
     )
     save(figure, path)
-    animate(low=shown, restored=restored, timing=timing).save(animation)
+    animate(low=part.measured, restored=restored, timing=timing).save(animation)
+
+
+def interpolated(acquisition: Acquisition, method: str) -> Image:
+    """Return the mean image of a restoration by `method`, which has no model: "zero-filling" or a kernel's name."""
+    plane_wise = FrameByFrame(DETERMINISTIC[method])
+    work = Work(acquisition.scan, acquisition.scaling, plane_wise, seed=0, at_once=1, keep=False)
+    arrays, _ = stream(acquisition.measured, work, first=0, watch=Watch(), parts=None)
+    timed = acquisition.measured.frame_times is not None
+    return acquisition.measured.with_frames(arrays["mean"], acquisition.timing.at if timed else None)
 
 
 def _provenance(result: Restored, low: Image, index: int) -> str:
     """Return what made the picture: slice, model, sampling, seed, where the k-space came from, version."""
-    record, made = result.provenance, result.provenance["options"]
+    record, made = result.provenance, result.provenance.options
     facts = [f"slice {index} of 0-{low.slices - 1} of the input"] if low.slices > 1 else []
-    frames = record["frames"]
+    frames = record.frames
     if result.mean.frames > 1:
-        facts.append(f"{frames['measured']} frames measured, {frames['restored']} restored")
+        facts.append(f"{frames.measured} frames measured, {frames.restored} restored")
     elif low.frames > 1:
         facts.append(f"frame 0 of 0-{low.frames - 1}")
-    if record["model"]:
-        facts.append(f"model {record['model']['name']} ({record['model']['sha256'][:8]})")
+    if record.model:
+        facts.append(f"model {record.model['name']} ({record.model['sha256'][:8]})")
     if "samples" in made:
         samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
-        facts.append(f"{samples} of {made['steps']} network evaluations, seed {record['seed']}")
+        facts.append(f"{samples} of {made['steps']} network evaluations, seed {record.seed}")
     else:
         facts.append(f"method {method_of(result)}")
-    facts.append(f"k-space {record['kspace']}, {residual_of(result)}")
-    return " · ".join([*facts, f"kfine {record['software']['kfine']}", record["notice"]])
+    facts.append(f"k-space {record.kspace}, {residual_of(result)}")
+    return " · ".join([*facts, f"kfine {__version__}", NOTICE])
 
 
-def _as_measured(result: Restored, low: Image, index: int) -> Image:
-    """Return slice `index` without the zeros that its scanner filled in.
+def _acquisition(result: Restored) -> Acquisition:
+    if result.acquisition is None:
+        raise UsageError("figure: expected a restoration that holds its input")
+    return result.acquisition
 
-    It bears no source: the measured block was told from all planes and is not to be told again from one.
-    """
-    rows, columns = result.provenance["matrix"]["measured"]
-    part = low.take_slices(index, index + 1)
-    if part.matrix != (rows, columns):
-        part = without_filling(part, (rows, columns))
-    return replace(part, source=Source())
+
+def _slice(acquisition: Acquisition, index: int) -> Acquisition:
+    """Return slice `index` alone."""
+    image, measured = (
+        image.take_slices(index, index + 1) for image in (acquisition.image, acquisition.measured)
+    )
+    return replace(acquisition, image=image, measured=measured)
+
+
+def _first_frame(acquisition: Acquisition, index: int) -> Acquisition:
+    """Return slice `index` of frame 0 alone."""
+    image, measured = (_plane(image, index) for image in (acquisition.image, acquisition.measured))
+    scan = replace(acquisition.scan, timing=Timing.unchanged((0.0,), None))
+    return replace(acquisition, image=image, measured=measured, scan=scan)
 
 
 def _plane(image: Image, index: int) -> Image:

@@ -1,24 +1,21 @@
-"""One image from reading to writing, for `kfine restore` and for each image of `kfine batch`."""
+"""One image from checks to writing, for `kfine restore` and for each image of `kfine batch`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kfine.files.staging import check_outputs
 from kfine.restoration.checks import check_drawable, check_original, check_room, study_of
 from kfine.restoration.forecast import FASTER, Forecast, duration
+from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars, write_restoration
-from kfine.restoration.settings import Settings
+from kfine.restoration.streaming import Watch
 
 _WORTH = 5.0  # seconds left that are worth a line
 
 if TYPE_CHECKING:
-    from kfine.image import Image
-    from kfine.io.dicom.derived.source import SourceSeries
-    from kfine.io.dicom.images import Series
+    from kfine.io.reading import Reading
     from kfine.restoration.result import Restoration
 
 
@@ -47,88 +44,48 @@ class Progress(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Given:
-    """An input.
-
-    Attributes:
-        read: returns its image.
-        study: takes that image; returns the series whose study DICOM output joins.
-    """
-
-    read: Callable[[], Image]
-    study: Callable[[Image], SourceSeries]
-
-    @classmethod
-    def at(
-        cls,
-        path: Path,
-        *,
-        series: Series = None,
-        coil_axis: int | None = None,
-        combine: str | None = None,
-        period: float | None = None,
-    ) -> Given:
-        """Return the image at `path`, read with these options of `kfine.read`."""
-
-        def read() -> Image:
-            from kfine.io import read
-
-            return read(path, series=series, coil_axis=coil_axis, combine=combine, period=period)
-
-        return cls(read, lambda image: study_of(image, path, series))
-
-
 def restore_case(
-    given: Given,
-    settings: Settings,
+    found: Reading,
+    options: Options,
     files: RestorationFiles,
     *,
     overwrite: bool,
-    slices: Callable[[Image], tuple[int, int] | None] = lambda low: None,
+    force: bool = False,
+    slices: tuple[int, int] | None = None,
     parts: Path | None = None,
     bar: Progress,
     sidecars: Sidecars | None = None,
     announce: bool = False,
 ) -> tuple[Restoration, list[Path]]:
-    """Read, check, restore and write one image; return the restoration and the files it has.
+    """Check, restore and write one image; return the restoration and the files it has.
 
     Args:
-        given: what is read.
-        settings: what is done with it.
+        found: the image and its DICOM series.
+        options: what is done with it.
         files: where it goes; the caller has checked these places.
         overwrite: whether files there are replaced.
-        slices: takes the image and returns the (first, stop) of the slices to restore, None for all.
+        force: whether derived images, phase images and results of kfine are restored too.
+        slices: (first, stop) of the slices to restore; all if left out.
         parts: folder for finished slices, see `kfine.restore`; None for none.
         bar: shows how far the work is.
         sidecars: see `write_restoration`.
         announce: whether a line says how long the work takes, once that is known.
     """
-    from kfine.restoration.restore import restore
+    from kfine.restoration import restore
 
-    low = given.read()
-    check_original(low, force=settings.force)
-    study = given.study(low) if files.dicom else None
-    taken = slices(low)
-    check_room(
-        low, settings.matrix, settings.scale, taken=taken,
-        frames_scale=settings.frames_scale, frames=settings.frames, method=settings.method,
-    )  # fmt: skip
+    low = found.image
+    check_original(low, force=force)
+    series = study_of(found) if files.dicom else None
+    acquisition = restore.plan_of(low, options)
+    check_room(acquisition, options, taken=slices)
     if files.figure:
-        check_drawable(low, taken)
+        check_drawable(low, slices)
     if files.animation and low.frames > 1:
         check_outputs([files.animation], overwrite=overwrite)
     watcher = _Watcher(bar, low.slices, announce=announce)
-    result = restore(
-        low,
-        **settings.of_restore,
-        slices=taken,
-        parts=parts,
-        on_progress=watcher.step,
-        on_slices=watcher.group,
-        on_method=watcher.method,
-    )
-    return result, write_restoration(result, low, files, overwrite=overwrite, study=study, sidecars=sidecars)
+    watch = Watch(watcher.step, watcher.group, watcher.method)
+    result = restore.restore_planned(acquisition, options, slices=slices, parts=parts, watch=watch)
+    return result, write_restoration(result, files, overwrite=overwrite, series=series, sidecars=sidecars)
 
 
 class _Watcher:

@@ -1,43 +1,37 @@
-"""restore(image): the one way from a low-resolution image to a high-resolution one, for every method."""
+"""Restoration of a low-resolution image to a high-resolution one: plan, choice of a method, slices, result."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import time
-import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from kfine._version import __version__
-from kfine.acquisition.grid import Matrix, aspect_note, high_matrix, show
-from kfine.acquisition.scan import Scan, crop_of, timing_of_image
-from kfine.acquisition.zero_fill import measured_block, without_filling
+from kfine.acquisition.grid import Matrix
+from kfine.acquisition.plan import Acquisition, plan
 from kfine.errors import UsageError
 from kfine.image import Image
-from kfine.intensity import Scaling
 from kfine.io.checks import check_finite
 from kfine.methods.frame_by_frame import FrameByFrame
 from kfine.methods.zero_filling import ZeroFilling
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.restoration.inputs import Input, image_of, path_of
-from kfine.restoration.options import Choice
+from kfine.restoration.options import Options
+from kfine.restoration.provenance import Provenance
 from kfine.restoration.result import Restoration
 from kfine.restoration.resume import Parts
-from kfine.restoration.selection import choose_method
+from kfine.restoration.selection import ResolvedMethod, choose_method
 from kfine.restoration.streaming import Watch, Work, measurements, stream
 
 # Planes a network call: about what keeps a processor's caches and a GPU's cores busy.
 PIXELS_A_CALL = {"cpu": 8 * 128 * 128, "cuda": 64 * 256 * 256, "mps": 16 * 128 * 128}
-SIGN = 1e-3  # of the greatest value: a lesser one below 0 comes of rounding
-NOTICE = "research software, not a medical device"
 
 
 def restore(
@@ -93,7 +87,7 @@ def restore(
             Without frame times, frames are taken as evenly spaced.
         method: a name of `kfine.restoration.options.METHODS`; "auto" goes by what the image is: a heart beat
             (frames with a period), measured k-space, an image like those that a model was trained on, or any other
-            (`kfine.restoration.automatic.pick`); the provenance says why.
+            (`kfine.restoration.selection.pick`); the provenance says why.
         time_method: of a method that works frame by frame: "nearest", "linear", "cubic", "band-limited" or
             "optical-flow"; None takes the best.
         model: a packaged model's name, a model folder or a loaded model; None takes the method's own.
@@ -133,136 +127,111 @@ def restore(
         ModelError: a model that cannot be found, read or trusted.
         ResourceError: a device that is not there, or too little memory.
     """
-    began = time.perf_counter()
-    low = whole = image_of(image, voxel_size=voxel_size, axes=axes)
-    check_finite(low.voxels, name=low.source.name or "image")
-    seed = index(seed)  # of numpy too, whose integers are no JSON
-    timing = timing_of_image(low, frames_scale=frames_scale, frames=frames)
-    block, displayed, signed = measured_block(low), low.matrix, has_sign(low)
-    high = high_matrix(displayed, matrix=matrix, scale=scale, may_stay=timing.changed or block != displayed)
-    low = _as_measured(low, block, high)
-    scan = Scan(crop_of(low, high), timing, signed=signed)
-    scaling = Scaling.of(low.voxels)
-    chosen = choose_method(
-        Choice(
-            method=method, model=model, time_method=time_method, steps=steps, samples=samples, strength=strength,
-            noise=_noise_of(low, scaling) if noise == "data" else noise, denoise=denoise,
-            sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
-        ),
-        measurements=lambda: measurements(low, scan, scaling),
-        scan=scan,
-        like=ranges_of(low, scaling, high=high),
+    options = Options(
+        matrix=matrix, scale=scale, frames_scale=frames_scale, frames=frames, method=method, time_method=time_method,
+        model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise, sampler=sampler,
+        start=start, conditioned=conditioned, device=device, precision=precision,
+        seed=index(seed),  # of numpy too, whose integers are no JSON
     )  # fmt: skip
+    result = restore_planned(
+        plan_of(image_of(image, voxel_size=voxel_size, axes=axes), options),
+        options,
+        slices=slices,
+        keep_samples=keep_samples,
+        planes_a_call=planes_a_call,
+        parts=None if parts is None else Path(parts),
+        watch=Watch(on_progress, on_slices, on_method),
+    )
+    return replace(result, path=path_of(image))
+
+
+def plan_of(image: Image, options: Options) -> Acquisition:
+    """Return the plan of restoring `image` with `options`, see `kfine.acquisition.plan.plan`."""
+    check_finite(image.voxels, name=image.source.name or "image")
+    return plan(image, **options.target)
+
+
+def restore_planned(
+    acquisition: Acquisition,
+    options: Options,
+    *,
+    slices: tuple[int, int] | None = None,
+    keep_samples: bool = False,
+    planes_a_call: int | None = None,
+    parts: Path | None = None,
+    watch: Watch,
+) -> Restoration:
+    """Return the restoration that is planned; see `restore` for arguments and errors."""
+    began = time.perf_counter()
+    measured = acquisition.measured
+    options = replace(options, noise=_noise_of(acquisition) if options.noise == "data" else options.noise)
+    resolved = choose_method(
+        options,
+        measurements=lambda: measurements(measured, acquisition.scan, acquisition.scaling),
+        scan=acquisition.scan,
+        like=ranges_of(measured, acquisition.scaling, high=acquisition.high),
+    )
+    first, part = (slices[0], measured.take_slices(*slices)) if slices else (0, measured)
+    work = _work(acquisition, resolved, options, planes_a_call=planes_a_call, keep=keep_samples)
+    watch.method(resolved.method.name)
+    provenance = Provenance.of(acquisition, resolved, options, slices=slices)
+    store = None if parts is None else Parts(parts, _recipe(measured, work, provenance))
+    voxels, residual = stream(part, work, first=first, watch=watch, parts=store)
+    at = acquisition.timing.at if measured.frame_times is not None else None
+    images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
+    return Restoration(
+        images["mean"],
+        images.get("std"),
+        tuple(part.with_frames(array, at) for array in voxels.get("samples", ())),
+        residual,
+        replace(provenance, residual=residual),
+        seconds=time.perf_counter() - began,
+        acquisition=acquisition,
+    )
+
+
+def _work(
+    acquisition: Acquisition,
+    resolved: ResolvedMethod,
+    options: Options,
+    *,
+    planes_a_call: int | None,
+    keep: bool,
+) -> Work:
+    """Return what is done with each slice."""
     if planes_a_call is not None and planes_a_call < 1:
         raise UsageError(f"planes_a_call {planes_a_call}: expected at least 1")
-    first = slices[0] if slices else 0
-    part = low.take_slices(*slices) if slices else low
-    at_once = planes_a_call or max(1, PIXELS_A_CALL[chosen.device.type] // (high[0] * high[1]))
-    on_method(chosen.method.name)
-    air = FrameByFrame(ZeroFilling(), "nearest") if chosen.description["model"] else None
-    work = Work(scan, scaling, chosen.method, seed=seed, at_once=at_once, keep=keep_samples, air=air)
-    asked = {"frames_scale": frames_scale, "frames": frames}
-    made_by = _provenance(low, work, chosen.description, slices=slices, asked=asked, displayed=displayed)
-    store = Parts(Path(parts), _recipe(low, work, made_by)) if parts is not None else None
-    voxels, residual = stream(part, work, first=first, watch=Watch(on_progress, on_slices), parts=store)
-    at = timing.at if low.frame_times is not None else None
-    images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
-    drawn = tuple(part.with_frames(array, at) for array in voxels.get("samples", ()))
-    provenance = made_by | {f"relative_{'magnitude' if scan.magnitude else 'kspace'}_residual": residual}
-    provenance |= {"notice": NOTICE}
-    return Restoration(
-        images["mean"], images.get("std"), drawn, residual, provenance,
-        seconds=time.perf_counter() - began, low=whole, path=path_of(image),
-    )  # fmt: skip
-
-
-def _as_measured(image: Image, block: Matrix, high: Matrix) -> Image:
-    """Return the image without its scanner's zero filling; note that, and a matrix that makes voxels oblong."""
-    if note := aspect_note(image, high):
-        warnings.warn(note, UserWarning, stacklevel=3)
-    if block == image.matrix:
-        return image
-    warnings.warn(
-        f"the scanner filled up {show(block)} measured points to {show(image.matrix)}: the measured ones are restored",
-        UserWarning,
-        stacklevel=3,
+    rows, columns = acquisition.high
+    at_once = planes_a_call or max(1, PIXELS_A_CALL[resolved.device.type] // (rows * columns))
+    air = FrameByFrame(ZeroFilling(), "nearest") if resolved.model else None
+    return Work(
+        acquisition.scan,
+        acquisition.scaling,
+        resolved.method,
+        seed=options.seed,
+        at_once=at_once,
+        keep=keep,
+        air=air,
     )
-    return without_filling(image, block)
 
 
-def has_sign(image: Image) -> bool:
-    """Return whether a real image has values of both signs, as no scanner's magnitudes have."""
-    if image.measured:
-        return False
-    low, high = float(image.voxels.min()), float(image.voxels.max())
-    return low < -SIGN * max(high, -low)
-
-
-def _noise_of(image: Image, scaling: Scaling) -> float:
-    """Return the noise that was told from raw k-space, as a part of full intensity."""
-    if image.source.acquisition is None:
+def _noise_of(acquisition: Acquisition) -> float:
+    """Return the noise estimated from raw k-space, as a part of full intensity."""
+    known = acquisition.measured.source.acquisition
+    if known is None:
         raise UsageError(
             "noise data: expected raw k-space, whose noise was told from the data, got another image; give a number"
         )
-    return float(image.source.acquisition["noise"]) / scaling.full
+    return float(known["noise"]) / acquisition.scaling.full
 
 
-def _provenance(
-    image: Image,
-    work: Work,
-    description: dict[str, Any],
-    *,
-    slices: tuple[int, int] | None,
-    asked: dict[str, int | None],
-    displayed: Matrix,
-) -> dict[str, Any]:
-    """Return what is known before the work."""
-    source, crop = image.source, work.scan.crop
-    filled_up = {"displayed": list(displayed)} if displayed != crop.low else {}
-    return {
-        "software": {
-            "kfine": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "input": {
-            "kind": source.kind,
-            "name": source.name,
-            "sha256": source.digest,
-            **({"remarks": list(source.remarks)} if source.remarks else {}),
-        },
-        "kspace": "measured" if image.measured else "simulated from a real image",
-        **({"acquisition": source.acquisition} if source.acquisition else {}),
-        "matrix": {"measured": list(crop.low), **filled_up, "restored": list(crop.high)},
-        "frames": {"asked": asked, **_frames(image, work.scan)},
-        "slices": list(slices) if slices else None,
-        "intensity_full_scale": work.scaling.full,
-        **description,
-        "seed": work.seed,
-    }
-
-
-def _frames(image: Image, scan: Scan) -> dict[str, Any]:
-    """Return how many frames were measured and are restored, and when."""
-    timing = scan.timing
-    times: dict[str, Any] = {"times": "not known; frames taken as evenly spaced"}
-    if image.frame_times is not None:
-        times = {
-            "times_s": {"measured": list(timing.times), "restored": list(timing.at)},
-            "period_s": timing.period,
-        }
-    return {
-        "measured": len(timing.times),
-        "restored": len(timing.at),
-        "restored_at_measured_times": [restored for _, restored in timing.pairs],
-        **(times if image.frames > 1 else {}),
-    }
-
-
-def _recipe(image: Image, work: Work, made_by: dict[str, Any]) -> dict[str, Any]:
+def _recipe(image: Image, work: Work, provenance: Provenance) -> dict[str, Any]:
     """Return everything that decides the voxels of a slice, to the last bit."""
     voxels = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes())
     if image.coverage is not None:
         voxels.update(np.ascontiguousarray(image.coverage).tobytes())
-    return made_by | {"voxels": voxels.hexdigest(), "at_once": work.at_once, "keep": work.keep}
+    return provenance.before() | {
+        "voxels": voxels.hexdigest(),
+        "at_once": work.at_once,
+        "keep": work.keep,
+    }

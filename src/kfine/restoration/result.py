@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kfine.acquisition.plan import Acquisition
 from kfine.errors import UsageError
 from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
 from kfine.image import Image
-from kfine.restoration.checks import check_drawable, study_of
+from kfine.io.dicom.derived.source import series_behind
+from kfine.io.dicom.derived.writer import check_writer
+from kfine.io.dicom.images import Series
+from kfine.restoration.checks import check_drawable
 from kfine.restoration.outputs import RestorationFiles, write_restoration
+from kfine.restoration.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,10 @@ class Restoration:
         samples: every sample, when they were asked for.
         residual: over all measured planes that are restored, how far the mean contradicts the scan:
             ||A mean - y|| / ||y|| of its k-space y, or of a magnitude scan m, || |A mean| - m || / ||m||.
-        provenance: what made it, JSON-ready; the same for the same input, options and software.
+        provenance: what made it; the same for the same input, options and software.  It reads as the mapping that
+            stands in the JSON file.
         seconds: wall time of the work.
-        low: the whole input image; needed for figures and DICOM.
+        acquisition: the plan: input image, measured block, times; needed for figures and DICOM.
         path: the file or folder that `kfine.restore` read it from, None where it got an image or an array.
     """
 
@@ -35,15 +41,20 @@ class Restoration:
     std: Image | None
     samples: tuple[Image, ...]
     residual: float
-    provenance: dict[str, Any]
+    provenance: Provenance
     seconds: float = 0.0
-    low: Image | None = field(default=None, repr=False)
+    acquisition: Acquisition | None = field(default=None, repr=False)
     path: Path | None = field(default=None, repr=False)
+
+    @property
+    def low(self) -> Image | None:
+        """The whole input image."""
+        return None if self.acquisition is None else self.acquisition.image
 
     @property
     def record(self) -> dict[str, Any]:
         """The provenance and the wall time: what stands beside the result as JSON."""
-        return self.provenance | {"wall_time_s": round(self.seconds, 3)}
+        return self.provenance.as_dict() | {"wall_time_s": round(self.seconds, 3)}
 
     def save(
         self,
@@ -53,7 +64,7 @@ class Restoration:
         figure: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         source: str | os.PathLike[str] | None = None,
-        series: str | int | None = None,
+        series: Series = None,
     ) -> list[Path]:
         """Write the files that `kfine restore` writes, all of them or none, and return their paths.
 
@@ -78,7 +89,7 @@ class Restoration:
         files = RestorationFiles.of(Path(path), None if figure is None else Path(figure), dicom=dicom)
         low, origin = self.low, self.path if source is None else Path(source)
         if (files.figure or files.dicom) and low is None:
-            raise UsageError("save: expected a restoration that holds its input (low), for DICOM and figures")
+            raise UsageError("save: expected a restoration that holds its input , for DICOM and figures")
         if files.dicom and origin is None:
             raise UsageError(
                 f"{files.mean}: DICOM joins the study of the input; give its file or folder as source, or a name that "
@@ -88,11 +99,11 @@ class Restoration:
         check_outputs([*files.all, *moving], overwrite=overwrite, folders=files.folders)
         if origin is not None:
             check_inputs_kept([path for path in files.all if path not in files.folders], [origin])
-        study = None
+        found = None
         if files.dicom and low is not None and origin is not None:
             check_outside(files.mean, origin)
-            study = study_of(low, origin, series)
+            found = series_behind(low, origin, series=series)
+            check_writer()
         if files.figure and low is not None:
-            taken = self.provenance.get("slices")
-            check_drawable(low, tuple(taken) if taken else None)
-        return write_restoration(self, low or self.mean, files, overwrite=overwrite, study=study)
+            check_drawable(low, self.provenance.slices)
+        return write_restoration(self, files, overwrite=overwrite, series=found)

@@ -1,11 +1,11 @@
-"""From method, model and options as the user gives them to the method object: the only place that looks up names."""
+"""Choice of method and model: names and options to a method object, and the rule of "auto"."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,33 +31,32 @@ from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.still_ldm import StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
-from kfine.restoration.automatic import Facts, Packaged, pick
-from kfine.restoration.options import BASELINES, LDMS, Choice, check_use, check_values
+from kfine.restoration.options import BASELINES, LDMS, Options, check_use, check_values, without_use
 
 
 def vdm_options(
-    choice: Choice, own: ModelSampling, *, power: Callable[[], Tensor], operator: KSpaceCrop
+    options: Options, own: ModelSampling, *, power: Callable[[], Tensor], operator: KSpaceCrop
 ) -> VDMOptions:
     """Return the model's own settings with the user's in their place."""
     defaults = VDMOptions()
-    if choice.conditioned and not own.conditioned:
+    if options.conditioned and not own.conditioned:
         raise UsageError("conditioned: expected a model that was trained on scans, this one never saw any")
-    conditioned = own.conditioned if choice.conditioned is None else choice.conditioned
-    start = choice.start or own.start
+    conditioned = own.conditioned if options.conditioned is None else options.conditioned
+    start = options.start or own.start
     if start is None and conditioned:
         start = math.inf  # what the network sees of the scan is a better start than the zero-filled image
     elif start is None:
         start = start_sigma(power(), operator.high, own.start_factor)
     guidance = Guidance(
-        sampler=choice.sampler or own.sampler or defaults.guidance.sampler,
-        strength=choice.strength,
+        sampler=options.sampler or own.sampler or defaults.guidance.sampler,
+        strength=options.strength,
         # A voxel's noise in model units, spread over the finer grid's orthonormal k-space.
-        noise=2 * choice.noise * math.sqrt(math.prod(operator.high) / math.prod(operator.low)),
+        noise=2 * options.noise_level * math.sqrt(math.prod(operator.high) / math.prod(operator.low)),
     )
     return replace(
         defaults,
-        steps=choice.steps or own.steps or defaults.steps,
-        samples=choice.samples or own.samples or defaults.samples,
+        steps=options.steps or own.steps or defaults.steps,
+        samples=options.samples or own.samples or defaults.samples,
         # The abstract's sampler brings the abstract's own rule, on the state.
         guidance=replace(guidance, state=guidance.sampler == "ancestral"),
         start=None if math.isinf(start) else start,
@@ -93,33 +92,52 @@ SERVED_BY = {
 }
 # Which take frames one by one.
 _ONE_BY_ONE = ("core", "vdm", "ldm")
+# By what the image is: methods in the order in which they are tried.
+_CINE = ("cine-ldm", "core", "ldm", "vdm")
+_STILL = ("core", "vdm", "ldm")
+_FINE_STILL = ("core", "ldm", "vdm")
+_FINE = 1.4  # mm: the mean of finer brains is better by "ldm", of coarser ones by "vdm" (decision 12)
+# Where no model knows its like: first the one that was trained on most kinds of images.
+_OTHER = ("core", "ldm", "vdm")
 # What "auto" makes of a model that is half-way to a method.
 HALF_WAY = {"vqgan": "cine-regression", "autoencoder": "regression"}
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A method ready to restore, where it runs, and what the provenance says of it."""
+class ResolvedMethod:
+    """A method ready to restore.
+
+    Attributes:
+        method: the method.
+        device: where it runs.
+        model: name and SHA-256 of its model, None for a method without.
+        options: its settings and the machine's, JSON-ready.
+        time_method: interpolation in time; None where the method itself restores other frames, or there are none.
+        reason: why "auto" took it; None where it was named.
+    """
 
     method: Method
     device: torch.device
-    description: dict[str, Any]
+    model: dict[str, str] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    time_method: str | None = None
+    reason: str | None = None
 
 
 def choose_method(
-    choice: Choice,
+    options: Options,
     *,
     measurements: Callable[[], Iterable[Tensor]],
     scan: Scan,
     like: Ranges | None = None,
-) -> Chosen:
-    """Return the method that `choice` names.
+) -> ResolvedMethod:
+    """Return the method that `options` names.
 
-    "auto" is the method that a given model was made for; without a model, what `kfine.restoration.automatic.pick` says,
+    "auto" is the method that a given model was made for; without a model, what `pick` says,
     or, where other frames are asked for and no model for cines is packaged, the best baseline.
 
     Args:
-        choice: the options.
+        options: the options.
         measurements: gives every y of the image, for what is estimated from them; called only where needed.
         scan: what was measured of a slice, and which frames are asked for.
         like: what the image is like, to be compared with what the models were trained on; None: not known.
@@ -133,18 +151,17 @@ def choose_method(
         ModelError: the model cannot be found, read or trusted, or serves another method.
         ResourceError: the device is not there.
     """
-    check_values(choice)
-    device = choose_device(choice.device)
-    choice, picked = _named(choice, scan, like or Ranges())
-    check_use(choice, in_time=scan.timing.changed)
-    in_time = choice.time_method or BEST_TIME_METHOD
+    check_values(options)
+    device = choose_device(options.device)
+    options, reason = _named(options, scan, like or Ranges())
+    check_use(options, in_time=scan.timing.changed)
+    in_time = options.time_method or BEST_TIME_METHOD
     check_time_method(in_time, scan.timing)
-    timed: dict[str, Any] = {"time_method": in_time} if scan.timing.changed else {}
-    if choice.method in BASELINES:
-        baseline = FrameByFrame(DETERMINISTIC[choice.method], in_time)
-        said = {"method": baseline.name, **picked, **timed, "model": None, "options": {}}
-        return Chosen(baseline, torch.device("cpu"), said)
-    model = _model(choice)
+    time_method = in_time if scan.timing.changed else None
+    if options.method in BASELINES:
+        baseline = FrameByFrame(DETERMINISTIC[options.method], in_time)
+        return ResolvedMethod(baseline, torch.device("cpu"), time_method=time_method, reason=reason)
+    model = _model(options)
     strange = far(like or Ranges(), Ranges.of(model.name, model.config))
     if strange:
         warnings.warn(
@@ -152,53 +169,116 @@ def choose_method(
             UserWarning,
             stacklevel=2,
         )
-    precision = choose_precision(choice.precision, device)
+    precision = choose_precision(options.precision, device)
     network = _on_device(model, device)
     method: Method
     if isinstance(network, ResidualLDM):
-        method = _ldm_method(network, model, choice, device=device, precision=precision)
+        method = _ldm_method(network, model, options, device=device, precision=precision)
         if isinstance(network, StillLDM):
             method = FrameByFrame(OneFrame(method, method.evaluations(scan) // method.samples), in_time)
         else:
-            timed = {}
+            time_method = None
     elif isinstance(network, CoreNet):
-        core = _core_method(network, model, choice, signed=scan.signed, device=device, precision=precision)
+        core = _core_method(network, model, options, signed=scan.signed, device=device, precision=precision)
         method = FrameByFrame(core, in_time)
     else:
         assert isinstance(network, VDM)
         plane = _plane_method(
             network,
             model,
-            choice,
+            options,
             power=lambda: mean_power(measurements()),
             operator=scan.crop,
             device=device,
             precision=precision,
         )
         method = FrameByFrame(plane, in_time)
-    description: dict[str, Any] = {
-        "method": method.name,
-        **picked,
-        **timed,
-        "model": {"name": model.name, "sha256": model.digest},
-        "options": method.options
-        | {"device": str(device), "precision": str(precision).removeprefix("torch.")},
-    }
-    return Chosen(method, device, description)
+    machine = {"device": str(device), "precision": str(precision).removeprefix("torch.")}
+    return ResolvedMethod(
+        method,
+        device,
+        model={"name": model.name, "sha256": model.digest},
+        options=method.options | machine,
+        time_method=time_method,
+        reason=reason,
+    )
 
 
-def _named(choice: Choice, scan: Scan, like: Ranges) -> tuple[Choice, dict[str, str]]:
-    """Return `choice` with a method for "auto", and why; its model is loaded if that says which."""
-    if choice.method != "auto":
-        return choice, {}
-    if choice.model is not None:
-        model = choice.model if isinstance(choice.model, Model) else load_model(choice.model)
+@dataclass(frozen=True)
+class ImageTraits:
+    """What there is to know of an image before it is restored.
+
+    Attributes:
+        beats: whether it is a cine: frames of one heart beat, after which they begin again.
+        in_time: whether frames are asked for at other times.
+        measured: whether its k-space was measured.
+        ranges: what it is like.
+    """
+
+    beats: bool
+    in_time: bool
+    measured: bool
+    ranges: Ranges
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A packaged model: the method in its config.json, and what it was trained on."""
+
+    method: str
+    ranges: Ranges
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A method, the name of its model, and why."""
+
+    method: str
+    model: str
+    why: str
+
+
+def pick(traits: ImageTraits, models: Mapping[str, PackagedModel], options: Options) -> Selection | None:
+    """Return what "auto" is for an image; None where no packaged model can serve it.
+
+    A cine, and whatever is asked for other frames, goes to "cine-ldm"; measured k-space to "vdm", which knows noise:
+    what their models were trained on decides nothing, for a heart may have the numbers of a brain (`far` warns).  A
+    magnitude image goes to the first of "vdm" and "ldm" whose model knows its like, which for "vdm" means brains, and
+    of pixels to be smaller than 1.4 mm first to "ldm"; any other to "ldm".  Where a model is not packaged, or has no
+    use for an option of `options`, the next one serves.
+    """
+    cine = traits.beats or traits.in_time
+    kind = "a cine" if cine else "measured k-space" if traits.measured else "a magnitude image"
+    sizes = traits.ranges.voxel_size
+    still = _FINE_STILL if sizes and not traits.measured and max(sizes) < _FINE else _STILL
+    order = ("cine-ldm",) if traits.in_time else _CINE if cine else still
+    willing = [method for method in order if not without_use(options, method)] or list(order)
+    served = [(method, name) for method in willing for name in models if models[name].method == method]
+    if traits.measured or cine:
+        served = [pair for pair in served if pair[0] == served[0][0]]
+    for method, name in served:
+        if not far(traits.ranges, models[name].ranges):
+            return Selection(method, name, f"{kind} like those that {name} was trained on")
+    if not (traits.measured or cine):
+        served.sort(key=lambda pair: _OTHER.index(pair[0]))
+    if not served:
+        return None
+    method, name = served[0]
+    return Selection(method, name, f"{kind} unlike those that the packaged models were trained on")
+
+
+def _named(options: Options, scan: Scan, like: Ranges) -> tuple[Options, str | None]:
+    """Return `options` with a method for "auto", and why; its model is loaded if that says which."""
+    if options.method != "auto":
+        return options, None
+    if options.model is not None:
+        model = options.model if isinstance(options.model, Model) else load_model(options.model)
         method = HALF_WAY.get(model.method, model.method)
-        return replace(choice, method=method, model=model), _because(f"what model {model.name} was made for")
+        return replace(options, method=method, model=model), f"what model {model.name} was made for"
     timing = scan.timing
     beats = timing.period is not None and len(timing.times) > 1
-    facts = Facts(beats, timing.changed, measured=not scan.crop.real, ranges=like)
-    picked = pick(facts, _packaged(), choice)
+    traits = ImageTraits(beats, timing.changed, measured=not scan.crop.real, ranges=like)
+    picked = pick(traits, _packaged(), options)
     if picked is not None:
         if len(timing.times) > 1 and timing.period is None and picked.method in _ONE_BY_ONE:
             warnings.warn(
@@ -207,20 +287,16 @@ def _named(choice: Choice, scan: Scan, like: Ranges) -> tuple[Choice, dict[str, 
                 UserWarning,
                 stacklevel=3,
             )
-        return replace(choice, method=picked.method, model=picked.model), _because(picked.why)
+        return replace(options, method=picked.method, model=picked.model), picked.why
     if not timing.changed:
-        return replace(choice, method="vdm"), {}  # which says that no model for it is packaged
+        return replace(options, method="vdm"), None  # which says that no model for it is packaged
     warnings.warn(
-        f"no model for cines is packaged: {BEST_BASELINE} in space, {choice.time_method or BEST_TIME_METHOD} "
+        f"no model for cines is packaged: {BEST_BASELINE} in space, {options.time_method or BEST_TIME_METHOD} "
         "in time; give a model folder for more",
         UserWarning,
         stacklevel=3,
     )
-    return replace(choice, method=BEST_BASELINE), _because("no model for cines is packaged")
-
-
-def _because(why: str) -> dict[str, str]:
-    return {"method_chosen_for": why}
+    return replace(options, method=BEST_BASELINE), "no model for cines is packaged"
 
 
 def _on_device(model: Model, device: torch.device) -> torch.nn.Module:
@@ -231,58 +307,58 @@ def _on_device(model: Model, device: torch.device) -> torch.nn.Module:
 
 
 def _ldm_method(
-    network: ResidualLDM, model: Model, choice: Choice, *, device: torch.device, precision: torch.dtype
+    network: ResidualLDM, model: Model, options: Options, *, device: torch.device, precision: torch.dtype
 ) -> Method:
     own, defaults = ModelSampling.of(model), LDMOptions()
-    name = choice.method
+    name = options.method
     if name not in LDMS:
         return LDMRegression(
             name,
             network,
-            strength=choice.strength,
+            strength=options.strength,
             turned=own.turned,
             device=device,
             precision=precision,
         )
-    start = choice.start or own.start or defaults.start
-    options = replace(
+    start = options.start or own.start or defaults.start
+    settings = replace(
         defaults,
-        steps=choice.steps or own.steps or defaults.steps,
-        samples=choice.samples or own.samples or defaults.samples,
-        sampler=choice.sampler or own.sampler or defaults.sampler,
-        strength=choice.strength,
+        steps=options.steps or own.steps or defaults.steps,
+        samples=options.samples or own.samples or defaults.samples,
+        sampler=options.sampler or own.sampler or defaults.sampler,
+        strength=options.strength,
         turned=own.turned,
         start=None if start is None or math.isinf(start) else start,
         last=own.last or defaults.last,
     )
-    return LDMMethod(name, network, options, device=device, precision=precision)
+    return LDMMethod(name, network, settings, device=device, precision=precision)
 
 
 def _core_method(
     network: CoreNet,
     model: Model,
-    choice: Choice,
+    options: Options,
     *,
     signed: bool,
     device: torch.device,
     precision: torch.dtype,
 ) -> CoreMethod:
-    options = CoreOptions(
+    settings = CoreOptions(
         turned=ModelSampling.of(model).turned,
-        strength=choice.strength,
-        noise=2 * choice.noise if choice.noise else None,
-        denoise=choice.denoise,
+        strength=options.strength,
+        noise=2 * options.noise_level if options.noise else None,
+        denoise=options.denoise,
     )
     calibration = Calibration.of(model.name, model.config)
     return CoreMethod(
-        network, options, signed=signed, calibration=calibration, device=device, precision=precision
+        network, settings, signed=signed, calibration=calibration, device=device, precision=precision
     )
 
 
 def _plane_method(
     network: VDM,
     model: Model,
-    choice: Choice,
+    options: Options,
     *,
     power: Callable[[], Tensor],
     operator: KSpaceCrop,
@@ -290,39 +366,41 @@ def _plane_method(
     precision: torch.dtype,
 ) -> PlaneMethod:
     own = ModelSampling.of(model)
-    if choice.method == "vdm":
-        options = vdm_options(choice, own, power=power, operator=operator)
-        return VDMMethod(network, options, device=device, precision=precision)
+    if options.method == "vdm":
+        settings = vdm_options(options, own, power=power, operator=operator)
+        return VDMMethod(network, settings, device=device, precision=precision)
     if network.predictor is None:
         raise ModelError(f"model {model.name}: has no predictor for method regression; use method vdm")
     return Regression(
         network,
-        strength=choice.strength,
+        strength=options.strength,
         turned=own.turned,
         device=device,
         precision=precision,
     )
 
 
-def _model(choice: Choice) -> Model:
-    serving = SERVED_BY[choice.method]
-    model = choice.model
+def _model(options: Options) -> Model:
+    serving = SERVED_BY[options.method]
+    model = options.model
     if model is None:
-        model = packaged_for(choice.method)
+        model = packaged_for(options.method)
         if model is None:
-            raise ModelError(f"method {choice.method}: no model for it is packaged; give --model FOLDER")
+            raise ModelError(f"method {options.method}: no model for it is packaged; give --model FOLDER")
     loaded = model if isinstance(model, Model) else load_model(model)
     if loaded.method not in serving:
         raise ModelError(
-            f"model {loaded.name}: serves method {loaded.method}, expected one for {choice.method}"
+            f"model {loaded.name}: serves method {loaded.method}, expected one for {options.method}"
         )
     return loaded
 
 
-def _packaged() -> dict[str, Packaged]:
+def _packaged() -> dict[str, PackagedModel]:
     """Return the packaged models by name."""
     configs = {name: read_config(PACKAGED / name) for name in packaged_models()}
-    return {name: Packaged(config["method"], Ranges.of(name, config)) for name, config in configs.items()}
+    return {
+        name: PackagedModel(config["method"], Ranges.of(name, config)) for name, config in configs.items()
+    }
 
 
 def packaged_for(method: str) -> str | None:

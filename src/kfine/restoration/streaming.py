@@ -60,10 +60,17 @@ class Work:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told of the progress: `steps` of (done, total) evaluations, `slices` of the (first, stop) now restored."""
+    """Callbacks for the progress.
 
-    steps: Callable[[int, int], None]
-    slices: Callable[[int, int], None]
+    Attributes:
+        steps: takes (done, total) evaluations.
+        slices: takes the (first, stop) of the slices that are restored from now on.
+        method: takes the name of the method, once it is chosen.
+    """
+
+    steps: Callable[[int, int], None] = lambda done, total: None
+    slices: Callable[[int, int], None] = lambda first, stop: None
+    method: Callable[[str], None] = lambda name: None
 
 
 def stream(

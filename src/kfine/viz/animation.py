@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image as Picture
 
-from kfine.acquisition.scan import Timing
+from kfine.acquisition.timing import Timing
 from kfine.files.atomic import atomic_file
 from kfine.image import Image
 from kfine.viz import drawing

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kfine.acquisition.scan import Timing
+from kfine.acquisition.timing import Timing
 from kfine.errors import UsageError
 from kfine.evaluation.comparison import check_same_grid, range_of
 from kfine.evaluation.metrics import psnr, ssim

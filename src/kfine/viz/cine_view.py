@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped]
 
-from kfine.acquisition.scan import Timing
+from kfine.acquisition.timing import Timing
 from kfine.image import Image, magnitude
 from kfine.viz.drawing import Box
 from kfine.viz.view import Scene, make_scene

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from kfine.acquisition.scan import timing_of_image
+from kfine.acquisition.timing import timing_of_image
 from kfine.image import Image
 from kfine.viz.figure import draw, save
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,59 +28,103 @@ ANY = Wanted()
 _APART = 0.05  # mm
 
 
-def read_dicom(path: Path, *, series: Series = None) -> Image:
-    """Return the MR series in `path`, a DICOM file or a folder of them (subfolders included).
+@dataclass(frozen=True)
+class DicomSeries:
+    """The files of one MR series, read once: it gives the image, and DICOM output is derived from it.
 
     Slices are sorted along the normal of the plane and frames by trigger time; `frame_times` (s) are the
     trigger times, their median over slices, and `period` (s) is the mean heart beat of a gated cine
     (`kfine.io.dicom.timing`).  Times that are missing or cannot be true are warned about, not made up.  Nothing
-    of the patient is kept: the source holds a digest and the name of the file or folder, or a stand-in for it where it
-    names the patient.
+    of the patient is kept in the image: its source holds a digest and the name of the file or folder, or a stand-in
+    for it where it names the patient.
 
-    Args:
-        path: file or folder.
-        series: SeriesNumber or SeriesInstanceUID; needed where a folder holds several.  `Wanted` also chooses among the
-            images of a series.
-
-    Raises:
-        InputError: no MR series, several, missing or duplicate slices, slices with differing numbers of frames,
-            mixed images, damage, missing codec.
-        ResourceError: larger than the machine's memory.
-        OSError: the system cannot read a file.
-    """
-    groups, name = find_series(path, series)
-    return read_series(choose_series(groups, series, name=name), name=name, wanted=Wanted.of(series))
-
-
-def read_series(files: list[DicomFile], *, name: str, wanted: Wanted = ANY) -> Image:
-    """Return an image of the `files` of one series; see `read_dicom`.
-
-    Args:
+    Attributes:
         files: of the series.
         name: for messages and the provenance.
-        wanted: which image, where there are several.
+        wanted: which of its images, where it holds several.
     """
-    for file in files:
-        _check_codec(file)
-    planes = series_planes(files, name=name)
-    chosen = choose_image({plane.aspect for plane in planes}, wanted, name=name)
-    stacks = stacks_of(planes, chosen, name=name)
-    voxels = _voxels(stacks, chosen, files, name, sure=wanted.part is not None)
-    check_voxels(voxels, name=name)
-    first = stacks[0].planes[0][0]
-    source = Source(
-        kind="dicom",
-        name=name,
-        digest=series_digest(files),
-        acquired_matrix=_acquired_matrix(files),
-        derived=any(is_derived(file) for file in files),
-        component="" if np.iscomplexobj(voxels) else first.contrast.component,
-        remarks=(f"of the series' images: {chosen.text}",) if chosen.label else (),
-    )
-    timing = stacks[0].timing
-    return Image(
-        voxels, affine=stacks[0].affine, frame_times=timing.times, period=timing.period, source=source
-    )
+
+    files: list[DicomFile]
+    name: str
+    wanted: Wanted = ANY
+
+    @classmethod
+    def at(cls, path: Path, series: Series = None) -> DicomSeries:
+        """Return the series in `path`, a DICOM file or a folder of them (subfolders included).
+
+        Args:
+            path: file or folder.
+            series: SeriesNumber or SeriesInstanceUID; needed where a folder holds several.  `Wanted` also chooses
+                among the images of a series.
+
+        Raises:
+            InputError: no MR series, several, or damage.
+            OSError: the system cannot read a file.
+        """
+        groups, name = find_series(path, series)
+        return cls(choose_series(groups, series, name=name), name, Wanted.of(series))
+
+    @cached_property
+    def planes(self) -> list[Plane]:
+        """The planes of all its images.
+
+        Raises:
+            InputError: no MR images of one matrix and orientation.
+        """
+        return series_planes(self.files, name=self.name)
+
+    @cached_property
+    def chosen(self) -> SeriesImage:
+        """The image that is wanted.
+
+        Raises:
+            InputError: there are several, and none was chosen; or none like it.
+        """
+        return choose_image({plane.aspect for plane in self.planes}, self.wanted, name=self.name)
+
+    @cached_property
+    def stacks(self) -> list[Stack]:
+        """Its planes, sorted; of a complex image those of its two parts.
+
+        Raises:
+            InputError: missing or duplicate slices, slices with differing numbers of frames, parts that differ.
+        """
+        return stacks_of(self.planes, self.chosen, name=self.name)
+
+    @property
+    def stack(self) -> Stack:
+        """The planes that stand for it: of a complex image its magnitude or real part."""
+        return self.stacks[0]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the files' bytes, as they are when it is first asked for."""
+        return series_digest(self.files)
+
+    def image(self) -> Image:
+        """Return the image.
+
+        Raises:
+            InputError: as `stacks`; damage, or a missing codec.
+            ResourceError: larger than the machine's memory.
+            OSError: the system cannot read a file.
+        """
+        for file in self.files:
+            _check_codec(file)
+        voxels = _voxels(self.stacks, self.chosen, self.files, self.name, sure=self.wanted.part is not None)
+        check_voxels(voxels, name=self.name)
+        first = self.stack.planes[0][0]
+        source = Source(
+            kind="dicom",
+            name=self.name,
+            digest=self.digest,
+            acquired_matrix=_acquired_matrix(self.files),
+            derived=any(is_derived(file) for file in self.files),
+            component="" if np.iscomplexobj(voxels) else first.contrast.component,
+            remarks=(f"of the series' images: {self.chosen.text}",) if self.chosen.label else (),
+        )
+        timing, affine = self.stack.timing, self.stack.affine
+        return Image(voxels, affine=affine, frame_times=timing.times, period=timing.period, source=source)
 
 
 def stacks_of(planes: list[Plane], chosen: SeriesImage, *, name: str) -> list[Stack]:

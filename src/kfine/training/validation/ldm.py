@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kfine.acquisition.scan import Scan, Timing
+from kfine.acquisition.scan import Scan
+from kfine.acquisition.timing import Timing
 from kfine.image import Image
 from kfine.intensity import AIR
 from kfine.methods.base import Draws

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Derivation:
         content: a digest of the voxels.
     """
 
-    made_by: dict[str, Any]
+    made_by: Mapping[str, Any]
     content: str
 
     def uid(self, *parts: object) -> str:

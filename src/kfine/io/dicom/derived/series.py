@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,8 +16,9 @@ from kfine.image import Image
 from kfine.io.dicom.derived.attributes import EMPTY_IF_UNKNOWN, PATIENT_AND_STUDY, SERIES_AND_EQUIPMENT
 from kfine.io.dicom.derived.derivation import Derivation, references, series_number, suffixed
 from kfine.io.dicom.derived.rescale import Rescale
-from kfine.io.dicom.derived.source import Origin, SourceSeries
+from kfine.io.dicom.derived.source import Origin
 from kfine.io.dicom.header import one_text, optional_number
+from kfine.io.dicom.reader import DicomSeries
 from kfine.io.dicom.stack import Stack
 from kfine.text import clean_text
 
@@ -147,13 +149,13 @@ class Derived:
     by_volume: bool = False
 
     @classmethod
-    def of(cls, image: Image, source: SourceSeries, *, made_by: dict[str, Any]) -> Derived:
+    def of(cls, image: Image, source: DicomSeries, *, made_by: Mapping[str, Any]) -> Derived:
         """Return `image` as made from `source`; `made_by` is its provenance.
 
         Raises:
             UsageError: it does not lie on slices of `source`.
         """
-        origin = source.place(image)
+        origin = Origin.of(image, source)
         content = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes()).hexdigest()
         return cls(
             image,

@@ -1,4 +1,4 @@
-"""The DICOM series that a derived image came from, read again for its headers: which plane comes from which."""
+"""Planes of the DICOM series that a derived image comes from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.io.dicom.derived.attributes import kept_header
 from kfine.io.dicom.frame import Plane
-from kfine.io.dicom.header import DicomFile, open_dicom, pydicom_errors
-from kfine.io.dicom.images import Series, Wanted, choose_image
-from kfine.io.dicom.reader import ANY, stacks_of
-from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
+from kfine.io.dicom.header import open_dicom, pydicom_errors
+from kfine.io.dicom.images import Series
+from kfine.io.dicom.reader import DicomSeries
 from kfine.io.dicom.stack import Stack
 from kfine.text import display_name
 
@@ -45,26 +44,6 @@ class Place:
 
 
 @dataclass(frozen=True)
-class SourceSeries:
-    """The series on disk that an image was read from; `name` is for messages."""
-
-    stack: Stack
-    name: str
-
-    def place(self, image: Image) -> Origin:
-        """Return this series as what `image` came from.
-
-        Args:
-            image: over slices of this series that follow each other, the same field of view, any matrix and times.
-
-        Raises:
-            UsageError: `image` lies elsewhere.
-        """
-        first = _first_slice(image, self.stack, self.name)
-        return Origin(self.stack, first, tuple(_places(image, self.stack)))
-
-
-@dataclass(frozen=True)
 class Origin:
     """A source series and where a derived image lies in it.
 
@@ -78,6 +57,20 @@ class Origin:
     first: int
     places: tuple[Place, ...]
     _headers: dict[Path, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, image: Image, series: DicomSeries) -> Origin:
+        """Return where `image` lies in `series`.
+
+        Args:
+            image: over slices of `series` that follow each other, the same field of view, any matrix and times.
+            series: what it was made from.
+
+        Raises:
+            UsageError: `image` lies elsewhere.
+        """
+        first = _first_slice(image, series.stack, series.name)
+        return cls(series.stack, first, tuple(_places(image, series.stack)))
 
     def sources(self, frame: int, slice_: int) -> list[Plane]:
         """Return the measured planes that a plane of the derived image comes from."""
@@ -98,7 +91,7 @@ class Origin:
             return kept_header(self._headers[plane.file.path], plane)
 
 
-def source_series(image: Image, path: Path, *, series: Series = None) -> SourceSeries:
+def series_behind(image: Image, path: Path, *, series: Series = None) -> DicomSeries:
     """Return the series at `path`, which `image`, or what it was made from, was read from.
 
     Args:
@@ -110,33 +103,30 @@ def source_series(image: Image, path: Path, *, series: Series = None) -> SourceS
         UsageError: `image` was not read from DICOM.
         InputError: the series cannot be read, is another one now, or names no study to join.
     """
-    name = display_name(path)
     if image.source.kind != "dicom":
-        raise UsageError(
-            f"{name}: DICOM output joins the study of a DICOM input, and this is no DICOM; write a .nii.gz file"
-        )
+        raise no_dicom(display_name(path))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said when the image was read
-        groups, name = find_series(path, series)
-        files = choose_series(groups, series, name=name)
-    return series_of(image, files, name=name, wanted=Wanted.of(series))
-
-
-def series_of(image: Image, files: list[DicomFile], *, name: str, wanted: Wanted = ANY) -> SourceSeries:
-    """Return the series of `files`, which `image`, or what it was made from, was read from; see `source_series`.
-
-    wanted: which of its images that was; of a complex one its magnitude or real part stands for it.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        planes = series_planes(files, name=name)
-        chosen = choose_image({plane.aspect for plane in planes}, wanted, name=name)
-        stack = stacks_of(planes, chosen, name=name)[0]
-    if series_digest(files) != image.source.digest:
+        warnings.simplefilter("ignore")  # these warnings came when the image was read
+        found = DicomSeries.at(path, series)
+        found.stack  # noqa: B018
+    if found.digest != image.source.digest:
         raise InputError(
-            f"{name}: expected the files that the image was read from, they have changed; restore it again"
+            f"{found.name}: expected the files that the image was read from, they have changed; restore it again"
         )
-    for file in files:
+    check_study(found)
+    return found
+
+
+def no_dicom(name: str) -> UsageError:
+    """Return the error for DICOM output of the image `name`, which is no DICOM."""
+    return UsageError(
+        f"{name}: DICOM output joins the study of a DICOM input, and this is no DICOM; write a .nii.gz file"
+    )
+
+
+def check_study(series: DicomSeries) -> None:
+    """Raise `InputError` if the files of `series` name no study that derived images could join."""
+    for file in series.files:
         with pydicom_errors(file.name, "its identifiers"):
             named = all(file.header.get(keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
         if not named:
@@ -144,7 +134,6 @@ def series_of(image: Image, files: list[DicomFile], *, name: str, wanted: Wanted
                 f"{file.name}: expected StudyInstanceUID and SOPInstanceUID, without them there is no study to join; "
                 "write a .nii.gz file"
             )
-    return SourceSeries(stack, name)
 
 
 def _first_slice(image: Image, stack: Stack, name: str) -> int:

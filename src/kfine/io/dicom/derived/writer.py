@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from io import BytesIO
 from os import PathLike
@@ -14,9 +14,10 @@ from kfine.files.atomic import atomic_file
 from kfine.files.staging import atomic_folder, image_name
 from kfine.image import Image, magnitude
 from kfine.io.dicom.derived.series import Derived
-from kfine.io.dicom.derived.source import SourceSeries, source_series
+from kfine.io.dicom.derived.source import series_behind
 from kfine.io.dicom.header import pydicom_errors
 from kfine.io.dicom.images import Series
+from kfine.io.dicom.reader import DicomSeries
 
 _IMPLEMENTATION = "KFINE"
 _WHAT = "its header, to be carried on,"
@@ -29,7 +30,7 @@ def write_dicom(
     source: str | PathLike[str],
     series: Series = None,
     std: Image | None = None,
-    made_by: dict[str, Any] | None = None,
+    made_by: Mapping[str, Any] | None = None,
     enhanced: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -59,7 +60,7 @@ def write_dicom(
     """
     folder = Path(folder)
     check_writer()
-    found = source_series(image, Path(source), series=series)
+    found = series_behind(image, Path(source), series=series)
     record = made_by or {}
     with ExitStack() as stack:  # both are written before either is moved
         if std is not None:
@@ -85,7 +86,7 @@ def check_writer() -> None:
 
 
 def write_series(
-    image: Image, folder: Path, *, source: SourceSeries, made_by: dict[str, Any], enhanced: bool
+    image: Image, folder: Path, *, source: DicomSeries, made_by: Mapping[str, Any], enhanced: bool
 ) -> None:
     """Write `image` into the existing, empty `folder`; see `write_dicom`."""
     derived = Derived.of(magnitude(image), source, made_by=made_by)
@@ -93,7 +94,7 @@ def write_series(
         (folder / image_name(number)).write_bytes(content)
 
 
-def write_map(std: Image, path: Path, *, source: SourceSeries, made_by: dict[str, Any]) -> None:
+def write_map(std: Image, path: Path, *, source: DicomSeries, made_by: Mapping[str, Any]) -> None:
     """Write the standard deviation `std` of a restoration to `path` as a Parametric Map; see `write_dicom`."""
     from kfine.io.dicom.derived.parametric_map import parametric_map
 
@@ -103,7 +104,7 @@ def write_map(std: Image, path: Path, *, source: SourceSeries, made_by: dict[str
     path.write_bytes(content)
 
 
-def _images(derived: Derived, source: SourceSeries, *, enhanced: bool) -> Iterator[bytes]:
+def _images(derived: Derived, source: DicomSeries, *, enhanced: bool) -> Iterator[bytes]:
     from kfine.io.dicom.derived.classic import classic_images
     from kfine.io.dicom.derived.enhanced import enhanced_image
 

@@ -1,0 +1,95 @@
+"""Plan of a restoration: measured block, timing, target grid and scaling of an image, computed once."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+from kfine.acquisition.grid import Matrix, aspect_note, high_matrix, show
+from kfine.acquisition.scan import Scan, crop_of
+from kfine.acquisition.timing import Timing, timing_of_image
+from kfine.acquisition.zero_fill import measured_block, without_filling
+from kfine.image import Image
+from kfine.intensity import Scaling
+
+_SIGN = 1e-3  # of the greatest value: a smaller one below 0 comes from rounding
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What was measured of an image, and the grid and times that it is restored to.
+
+    Attributes:
+        image: as it was read, with its scanner's zero filling.
+        measured: the same without: its matrix is the measured block of k-space.
+        scan: the measurement of one slice: crop of k-space, timing, sign.
+        scaling: from scanner units to model units and back.
+    """
+
+    image: Image
+    measured: Image
+    scan: Scan
+    scaling: Scaling
+
+    @property
+    def high(self) -> Matrix:
+        """The (rows, columns) that are restored."""
+        return self.scan.crop.high
+
+    @property
+    def block(self) -> Matrix:
+        """The (rows, columns) of k-space that were measured."""
+        return self.scan.crop.low
+
+    @property
+    def timing(self) -> Timing:
+        """Times of the measured and of the restored frames."""
+        return self.scan.timing
+
+
+def plan(
+    image: Image,
+    *,
+    matrix: Matrix | None = None,
+    scale: float | None = None,
+    frames_scale: int | None = None,
+    frames: int | None = None,
+) -> Acquisition:
+    """Return the plan of a restoration of `image`.
+
+    Args:
+        image: finite voxels.
+        matrix, scale, frames_scale, frames: what it is restored to, see `kfine.restore`.
+
+    Warns:
+        UserWarning: the scanner filled up k-space with zeros; or the matrix makes voxels oblong.
+
+    Raises:
+        UsageError: targets that contradict each other or are out of range.
+        InputError: a target that is smaller than the image or the same, or frame times that cannot be used.
+    """
+    timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
+    block = measured_block(image)
+    may_stay = timing.changed or block != image.matrix
+    high = high_matrix(image.matrix, matrix=matrix, scale=scale, may_stay=may_stay)
+    if note := aspect_note(image, high):
+        warnings.warn(note, UserWarning, stacklevel=3)
+    measured = image
+    if block != image.matrix:
+        warnings.warn(
+            f"the scanner filled up {show(block)} measured points to {show(image.matrix)}: the measured ones are "
+            "restored",
+            UserWarning,
+            stacklevel=3,
+        )
+        measured = without_filling(image, block)
+    scan = Scan(crop_of(measured, high), timing, signed=has_sign(image))
+    return Acquisition(image, measured, scan, Scaling.of(measured.voxels))
+
+
+def has_sign(image: Image) -> bool:
+    """Return whether a real image has values of both signs, as no scanner's magnitudes have."""
+    if image.measured:
+        return False
+    low, high = float(image.voxels.min()), float(image.voxels.max())
+    return low < -_SIGN * max(high, -low)

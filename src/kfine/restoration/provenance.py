@@ -1,0 +1,183 @@
+"""Provenance of a restoration: what made it, from which input, with which options and software."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from kfine._version import __version__
+from kfine.acquisition.grid import Matrix
+from kfine.acquisition.plan import Acquisition
+from kfine.image import Source
+from kfine.restoration.options import Options
+from kfine.restoration.selection import ResolvedMethod
+
+NOTICE = "research software, not a medical device"
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of an image that were measured and that are restored.
+
+    Attributes:
+        asked: frames_scale and frames, as in the call.
+        measured, restored: how many.
+        at_measured_times: the restored frames at whose times there is a measured one.
+        times: their times, or a remark that these are not known; {} of one frame.
+    """
+
+    asked: dict[str, int | None]
+    measured: int
+    restored: int
+    at_measured_times: list[int]
+    times: dict[str, Any]
+
+    @classmethod
+    def of(cls, acquisition: Acquisition, options: Options) -> Frames:
+        """Return the frames of a plan."""
+        timing, image = acquisition.timing, acquisition.image
+        times: dict[str, Any] = {"times": "not known; frames taken as evenly spaced"}
+        if image.frame_times is not None:
+            times = {
+                "times_s": {"measured": list(timing.times), "restored": list(timing.at)},
+                "period_s": timing.period,
+            }
+        return cls(
+            {"frames_scale": options.frames_scale, "frames": options.frames},
+            len(timing.times),
+            len(timing.at),
+            [restored for _, restored in timing.pairs],
+            times if image.frames > 1 else {},
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same, JSON-ready."""
+        return {
+            "asked": self.asked,
+            "measured": self.measured,
+            "restored": self.restored,
+            "restored_at_measured_times": self.at_measured_times,
+            **self.times,
+        }
+
+
+@dataclass(frozen=True)
+class Provenance(Mapping[str, Any]):
+    """What made a restoration; the same for the same input, options and software.
+
+    It reads as the mapping that stands in the JSON file beside the result: `provenance["model"]`.
+
+    Attributes:
+        source: the input.
+        kspace: "measured", or that it was simulated from a real image.
+        displayed: (rows, columns) of the input.
+        measured: (rows, columns) of the measured block of its k-space.
+        restored: (rows, columns) of the result.
+        frames: measured and restored ones.
+        slices: (first, stop) of the restored ones; None for all.
+        full_scale: intensity that counts as full.
+        method: name of the method.
+        reason: why "auto" took it; None where it was named.
+        time_method: interpolation in time, None where there is none.
+        model: name and SHA-256, None for a method without.
+        options: of the method.
+        seed: of all noise.
+        magnitude: whether magnitudes alone were known of the scan.
+        residual: how far the result contradicts the scan; None before it is known.
+    """
+
+    source: Source
+    kspace: str
+    displayed: Matrix
+    measured: Matrix
+    restored: Matrix
+    frames: Frames
+    slices: tuple[int, int] | None
+    full_scale: float
+    method: str
+    reason: str | None
+    time_method: str | None
+    model: dict[str, str] | None
+    options: dict[str, Any]
+    seed: int
+    magnitude: bool
+    residual: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        acquisition: Acquisition,
+        resolved: ResolvedMethod,
+        options: Options,
+        *,
+        slices: tuple[int, int] | None,
+    ) -> Provenance:
+        """Return what is known before the work."""
+        image = acquisition.image
+        return cls(
+            image.source,
+            "measured" if image.measured else "simulated from a real image",
+            displayed=image.matrix,
+            measured=acquisition.block,
+            restored=acquisition.high,
+            frames=Frames.of(acquisition, options),
+            slices=slices,
+            full_scale=acquisition.scaling.full,
+            method=resolved.method.name,
+            reason=resolved.reason,
+            time_method=resolved.time_method,
+            model=resolved.model,
+            options=resolved.options,
+            seed=options.seed,
+            magnitude=acquisition.scan.magnitude,
+        )
+
+    def before(self) -> dict[str, Any]:
+        """Return what is known before the work, JSON-ready: what decides the voxels, but for these of the input."""
+        source = self.source
+        displayed = {"displayed": list(self.displayed)} if self.displayed != self.measured else {}
+        return {
+            "software": {
+                "kfine": __version__,
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            "input": {
+                "kind": source.kind,
+                "name": source.name,
+                "sha256": source.digest,
+                **({"remarks": list(source.remarks)} if source.remarks else {}),
+            },
+            "kspace": self.kspace,
+            **({"acquisition": source.acquisition} if source.acquisition else {}),
+            "matrix": {"measured": list(self.measured), **displayed, "restored": list(self.restored)},
+            "frames": self.frames.as_dict(),
+            "slices": list(self.slices) if self.slices else None,
+            "intensity_full_scale": self.full_scale,
+            "method": self.method,
+            **({"method_chosen_for": self.reason} if self.reason else {}),
+            **({"time_method": self.time_method} if self.time_method else {}),
+            "model": self.model,
+            "options": self.options,
+            "seed": self.seed,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same, JSON-ready."""
+        residual = {f"relative_{'magnitude' if self.magnitude else 'kspace'}_residual": self.residual}
+        return self.before() | (residual if self.residual is not None else {}) | {"notice": NOTICE}
+
+    def __getitem__(self, key: str) -> Any:
+        return self.as_dict()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.as_dict())
+
+    def __len__(self) -> int:
+        return len(self.as_dict())
