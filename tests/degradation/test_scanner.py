@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from kfine.degradation.scanner import (
-    PROFILES,
     WINDOWS,
     Acquisition,
     delivered,
@@ -18,6 +17,7 @@ from kfine.degradation.scanner import (
     smooth_phase,
 )
 from kfine.operators.fourier import fft2c
+from kfine.operators.slices import TRANSFERS
 
 
 def generator(seed=0):
@@ -118,13 +118,13 @@ def test_the_phase_of_a_complex_scan_is_found():
     assert (found * torch.polar(torch.ones(64, 64), -phase)).real[inside].mean() > 0.98
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", TRANSFERS)
 @pytest.mark.parametrize("count", [20, 24, 64])
 def test_slices_weigh_a_wave_by_the_transfer_function(profile, count):
     n, cycles = 64, 7
     wave = torch.cos(2 * math.pi * cycles * (torch.arange(n) - n // 2) / n)
     y = profiled(wave.expand(3, n), count, axis=-1, profile=profile, width=1.0)
-    transfer = PROFILES[profile](torch.tensor(cycles / count))
+    transfer = TRANSFERS[profile](torch.tensor(cycles / count))
     at = (torch.arange(count) - count // 2) * n / count
     expected = transfer * torch.cos(2 * math.pi * cycles * at / n)
     assert torch.allclose(y, expected.expand(3, count), atol=1e-5)
@@ -141,7 +141,7 @@ def test_a_wave_finer_than_the_slices_folds_back():
 def test_a_gaussian_of_width_one_halves_its_peak_at_half_of_it():
     # The transfer function's inverse transform, sampled finely.
     f = torch.fft.fftfreq(4096, d=1 / 64)
-    profile = torch.fft.ifft(PROFILES["gaussian"](f)).real
+    profile = torch.fft.ifft(TRANSFERS["gaussian"](f)).real
     assert profile[32] / profile[0] == pytest.approx(0.5, abs=1e-3)
 
 

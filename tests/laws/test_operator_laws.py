@@ -6,11 +6,17 @@ import torch
 from kfine.operators.coils import CoilScan
 from kfine.operators.frames import AverageFrames, KeepFrames
 from kfine.operators.kspace import KSpaceCrop
-from kfine.operators.slices import SliceAverage
+from kfine.operators.slices import SliceProfile
 
 HIGH_AND_LOW = [
     ((8, 8), (4, 4)), ((9, 8), (5, 3)), ((12, 7), (4, 7)), ((8, 8), (8, 6)), ((16, 16), (1, 1)),
     ((13, 11), (7, 5)), ((10, 6), (10, 6)), ((1, 1), (1, 1)), ((128, 128), (48, 40)),
+]  # fmt: skip
+# Slices that touch, overlap and leave gaps, of ratios that are no integers, and so wide that the floor cuts.
+PROFILES = [
+    (12, 3, "gaussian", 1.0), (12, 4, "box", 1.0), (12, 4, "crop", 1.0), (13, 5, "crop", 1.0), (12, 5, "gaussian", 1.3),
+    (11, 4, "box", 0.7), (10, 4, "gaussian", 0.5), (9, 9, "gaussian", 1.0), (8, 8, "crop", 1.0), (16, 4, "box", 2.0),
+    (12, 6, "gaussian", 3.0), (7, 1, "box", 1.0),
 ]  # fmt: skip
 FRAMES_EVERY_FIRST = [(8, 4, 0), (7, 3, 0), (7, 3, 2), (5, 5, 0), (5, 1, 0), (1, 1, 0), (6, 4, 5)]
 FRAMES_AND_COUNT = [(8, 4), (7, 3), (9, 8), (8, 5), (5, 5), (3, 2), (5, 1), (1, 1)]
@@ -34,7 +40,10 @@ def operators():
         for real in (True, False):
             yield KSpaceCrop(high, low, real=real)
     for real in (True, False):
-        yield SliceAverage((6, 5, 4), 3, real=real)
+        for slices, count, profile, width in PROFILES:
+            yield SliceProfile((slices, 3, 2), count, profile=profile, width=width, real=real)
+        for axis in (-1, -2):
+            yield SliceProfile((9, 8), 4, axis=axis, real=real)
         for frames, every, first in FRAMES_EVERY_FIRST:
             yield KeepFrames((frames, 3, 2), every, first=first, real=real)
         for kept in [(0, 1, 4), (6,), range(7)]:
@@ -50,11 +59,11 @@ def operators():
                 yield frames((7, *low), 3, real=real) @ crop
             yield crop @ AverageFrames((7, *high), 3, wrap=False, real=real)
             yield crop @ KeepFrames((7, *high), (0, 2, 3, 6), real=real)
-    yield KeepFrames((5, 3, 4, 2), 2, real=False) @ SliceAverage((6, 4, 2), 2, real=False)
+    yield KeepFrames((5, 3, 4, 2), 2, real=False) @ SliceProfile((6, 4, 2), 3, real=False)
     # A real image's k-space is complex: slices are averaged before the plane is measured.
-    yield KSpaceCrop((8, 7), (4, 3), real=True) @ SliceAverage((6, 8, 7), 2, real=True)
-    yield KSpaceCrop((8, 7), (4, 3), real=False) @ SliceAverage((6, 8, 7), 2, real=False)
-    yield SliceAverage((6, 4, 3), 2, real=False) @ KSpaceCrop((8, 7), (4, 3), real=False)
+    yield KSpaceCrop((8, 7), (4, 3), real=True) @ SliceProfile((6, 8, 7), 2, real=True)
+    yield KSpaceCrop((8, 7), (4, 3), real=False) @ SliceProfile((6, 8, 7), 2, real=False)
+    yield SliceProfile((6, 4, 3), 2, real=False) @ KSpaceCrop((8, 7), (4, 3), real=False)
     # Not all of the block was measured: partial Fourier, every other line, scattered samples.
     for high, low, sampled in SAMPLED:
         crop = KSpaceCrop(high, low, real=False, sampled=sampled)

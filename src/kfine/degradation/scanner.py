@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
+from kfine.operators.slices import SliceProfile
 
 Matrix = tuple[int, int]
 
@@ -177,23 +178,10 @@ def profiled(x: Tensor, count: int, *, axis: int, profile: str, width: float) ->
         x: (..., row, column).
         count: samples, at most as many as `x` has along `axis`.
         axis: -2 or -1.
-        profile: "gaussian" or "box".
+        profile: "gaussian", "box" or "crop", see `kfine.operators.slices.SliceProfile`.
         width: of the profile, full width at half maximum, in spacings of the samples.
     """
-    n = x.shape[axis]
-    moved = x.movedim(axis, -1)
-    spectrum = torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(moved, dim=-1)), dim=-1)
-    frequency = (torch.arange(n) - n // 2) / count  # cycles a spacing
-    spectrum = spectrum * PROFILES[profile](frequency * width)
-    place = (torch.arange(n) - n // 2 + count // 2) % count
-    folded = spectrum.new_zeros((*spectrum.shape[:-1], count)).index_add_(-1, place, spectrum)
-    samples = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(folded, dim=-1)), dim=-1).real
-    return (samples * (count / n)).movedim(-1, axis)
-
-
-# Transfer functions of slice profiles of full width at half maximum 1, by the frequency in cycles.
-PROFILES: dict[str, Callable[[Tensor], Tensor]] = {
-    # exp(-2 pi^2 s^2 f^2) with s = FWHM / sqrt(8 ln 2)
-    "gaussian": lambda f: torch.exp(-(math.pi**2) * f.square() / (4 * math.log(2))),
-    "box": torch.sinc,
-}
+    operator = SliceProfile(
+        tuple(x.shape[-2:]), count, axis=axis, profile=profile, width=width, floor=0.0, real=True
+    )
+    return operator(x)
