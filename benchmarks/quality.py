@@ -27,8 +27,7 @@ import kfine
 from kfine.degradation.scanner import smooth_phase
 from kfine.evaluation.comparison import compare
 from kfine.image import Image, magnitude
-from kfine.training.config import read_training_config
-from kfine.training.core_config import CoreTrainingConfig
+from kfine.training.config import CoreTrainingConfig, read_training_config
 from kfine.training.data.core_patches import load_volumes
 
 BASELINES = ("zero-filling", "bicubic")

@@ -15,8 +15,7 @@ from quality import Setting, references
 
 import kfine
 from kfine.evaluation.comparison import compare
-from kfine.training.config import read_training_config
-from kfine.training.core_config import CoreTrainingConfig
+from kfine.training.config import CoreTrainingConfig, read_training_config
 from kfine.training.data.core_patches import load_volumes
 
 ROWS = (("T2, 0.66 x 0.88 mm", "brain_ms_thick T2W"), ("FLAIR, 0.80 x 1.12 mm", "brain_ms_thick FLAIR"))

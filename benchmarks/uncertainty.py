@@ -25,8 +25,7 @@ import kfine
 from kfine.evaluation.foreground import foreground
 from kfine.models.calibration import Calibration
 from kfine.models.checkpoint import load_model
-from kfine.training.config import read_training_config
-from kfine.training.core_config import CoreTrainingConfig
+from kfine.training.config import CoreTrainingConfig, read_training_config
 from kfine.training.data.core_patches import load_volumes
 
 Z90 = 1.6449  # of a Gaussian: half of the width of its 90 % interval in standard deviations

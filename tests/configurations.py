@@ -1,19 +1,16 @@
 """Which configuration class reads which file of configs/; `-base` files are read as the file without."""
 
-from kfine.training.cine_config import (
+from kfine.training.config import CoreTrainingConfig, TrainingConfig
+from kfine.training.stage_config import (
+    AutoencoderTrainingConfig,
     CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
-    RegressionTrainingConfig,
-    VQGANTrainingConfig,
-)
-from kfine.training.config import TrainingConfig
-from kfine.training.core_config import CoreTrainingConfig
-from kfine.training.still_config import (
-    AutoencoderTrainingConfig,
     DecoderTrainingConfig,
     LDMTrainingConfig,
+    RegressionTrainingConfig,
     SRGANTrainingConfig,
     StillRegressionTrainingConfig,
+    VQGANTrainingConfig,
 )
 
 KINDS = {

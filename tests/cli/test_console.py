@@ -8,7 +8,7 @@ from rich.console import Console
 
 from kfine.cli import console
 from kfine.cli.console import plain_warnings, progress
-from kfine.restoration.forecast import Forecast
+from kfine.restoration.progress import Forecast
 
 
 def test_libraries_are_not_heard(caplog, capsys):

@@ -11,7 +11,7 @@ import kfine
 from kfine.cli import run
 from kfine.image import Image
 from kfine.methods.vdm import VDMMethod
-from kfine.restoration.forecast import Forecast
+from kfine.restoration.progress import Forecast
 from tests.io.dicom_files import series
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image as Picture
 
 from kfine.io import write
-from kfine.training.still_config import (
+from kfine.training.stage_config import (
     AutoencoderTrainingConfig,
     DecoderTrainingConfig,
     LDMTrainingConfig,

@@ -9,11 +9,11 @@ from torch.utils.data import default_collate
 from kfine.errors import InputError
 from kfine.image import Image, Source
 from kfine.operators.kspace import KSpaceCrop
-from kfine.training.cine_config import CineDataConfig
 from kfine.training.data.cines import CineDataset, find_cines, is_of, read_frames, split_cines
 from kfine.training.data.degradation import drawn_degradation, leaving_two, measured_matrix
 from kfine.training.data.patches import drawn_cut, flat, frames_of, true_matrix
 from kfine.training.losses.ldm import held_to_scan
+from kfine.training.stage_config import CineDataConfig
 from tests.training.cines import DATA, SIDE, beating, write_cines
 
 CLEAN = {"noise": 0.0, "stored": 1.0, "patch": SIDE}

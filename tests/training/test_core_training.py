@@ -12,7 +12,7 @@ from kfine.errors import InputError, ModelError
 from kfine.image import Image
 from kfine.models.checkpoint import load_model
 from kfine.networks.core import CoreNet
-from kfine.training.core_config import CoreTrainingConfig
+from kfine.training.config import CoreTrainingConfig
 from kfine.training.data.core_patches import (
     CoreDataset,
     complex_scan,

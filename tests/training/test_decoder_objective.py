@@ -6,10 +6,10 @@ import torch
 from kfine.methods.ldm import LDMOptions
 from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.discriminator import PatchDiscriminator
-from kfine.training.cine_config import DecoderAdversaryConfig
 from kfine.training.data.patches import Item
 from kfine.training.losses.decoder import DecoderObjective
 from kfine.training.losses.ldm import FLOOR, held_to_scan, shown
+from kfine.training.stage_config import DecoderAdversaryConfig
 
 PARTS = {"widths": [8, 16], "blocks": 1}
 VQGAN = {"factor": 2, "channels": 2, "widths": [8], "blocks": 1, "codes": 16, "sees": True}

@@ -15,11 +15,6 @@ import kfine
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.io.discovery import find_volumes, subject_of
 from kfine.models.checkpoint import load_model, packaged_models, read_tensors
-from kfine.training.cine_config import (
-    CineLDMTrainingConfig,
-    RegressionTrainingConfig,
-    VQGANTrainingConfig,
-)
 from kfine.training.config import (
     DataConfig,
     FocusConfig,
@@ -30,15 +25,19 @@ from kfine.training.config import (
 from kfine.training.data.volumes import PatchDataset, at_voxel_size, split_volumes
 from kfine.training.loop import Devices, train
 from kfine.training.reports import Log
-from kfine.training.still_config import (
+from kfine.training.stage_config import (
     AutoencoderTrainingConfig,
+    CineLDMTrainingConfig,
+    RegressionTrainingConfig,
     SRGANTrainingConfig,
     StillRegressionTrainingConfig,
+    VQGANTrainingConfig,
 )
 from kfine.training.tasks.vdm import VDMTask
 from kfine.training.validation.vdm import Validation
 from tests.configurations import KINDS
 from tests.conftest import phantom
+from tests.io.dicom_files import classic, save
 
 CPU = Devices("cpu")
 WEIGHTS = {"weight_centre": -9.0, "unconditional": 0.5}
@@ -181,6 +180,15 @@ def test_subjects_are_never_split(brains):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="found none"):
         find_volumes(tmp_path)
+
+
+def test_dicom_is_found_by_content(tmp_path):
+    """Scanners and archives name files as they like; a DICOMDIR and texts are no images."""
+    for folder, name in (("a", "IM0001"), ("b/c", "1.2.840.ima"), ("d", "x.dcm")):
+        save(classic(), tmp_path / folder / name)
+    (tmp_path / "b" / "notes.txt").write_text("no image")
+    (tmp_path / "e.nii.gz").touch()
+    assert find_volumes(tmp_path) == [tmp_path / part for part in ("a", "b/c", "d", "e.nii.gz")]
 
 
 def test_patches_depend_on_their_number_alone(brains):

@@ -30,9 +30,8 @@ from kfine.files.staging import check_outputs, clear_stages, made_folder, staged
 from kfine.io.kspace.scan import check_combine
 from kfine.models.checkpoint import Model
 from kfine.restoration.checks import ready
-from kfine.restoration.forecast import Forecast
 from kfine.restoration.options import Options
-from kfine.restoration.pipeline import Progress
+from kfine.restoration.progress import Forecast, Progress
 from kfine.restoration.provenance import NOTICE
 from kfine.text import json_ready, json_text, literal
 

@@ -36,7 +36,8 @@ from kfine.models.checkpoint import Model
 from kfine.restoration.labels import Restored, summary
 from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars
-from kfine.restoration.pipeline import Progress, restore_case
+from kfine.restoration.pipeline import restore_case
+from kfine.restoration.progress import Progress
 from kfine.text import json_text, literal, printable
 
 RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from kfine.errors import collected_notes
-from kfine.restoration.forecast import Forecast, duration
+from kfine.restoration.progress import Forecast, duration
 from kfine.text import literal, to_json
 
 EVERY = 30.0  # seconds between lines of progress

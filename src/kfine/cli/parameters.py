@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -76,34 +75,5 @@ Overwrite = Annotated[
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", metavar=FLAG, rich_help_panel=OUTPUT, help="Print nothing but errors."),
-]
-
-# kfine train
-TrainConfig = Annotated[
-    Path, typer.Option("--config", metavar="F.toml", help="What to train, see configs/ and its comments.")
-]
-Cines = Annotated[
-    list[Path],
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Folder of cines (DICOM series, NIfTI files) or of PNG frames; repeat it for several.",
-    ),
-]
-Stills = Annotated[
-    list[Path],
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Folder of images (NIfTI, DICOM series, PNG); repeat it for several, which then count alike.",
-    ),
-]
-Features = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="SqueezeNet 1.1's ImageNet weights (.npy arrays in a folder, .npz or .safetensors) for the "
-        "perceptual loss; none if left out.",
-    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of a table.")]

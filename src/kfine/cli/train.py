@@ -1,20 +1,361 @@
-"""kfine train: make a model of one's own."""
+"""kfine train: make a model of one's own; one command for each stage of each method."""
 
 from __future__ import annotations
 
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kfine.cli.parameters import Cines, Features, TrainConfig
+from kfine.cli.console import plain_warnings, progress, say
+from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet
 from kfine.cli.takes import takes
-from kfine.cli.train_run import Run
-from kfine.cli.train_stills import autoencoder, core, decoder, ldm, srgan, srresnet
+from kfine.errors import InputError, UsageError
+from kfine.files.staging import made_folder
+
+if TYPE_CHECKING:
+    from kfine.training.tasks.base import Task
 
 train_app = typer.Typer(no_args_is_help=False)
-for _command in (core, srresnet, srgan, autoencoder, ldm, decoder):
-    train_app.command()(_command)
+
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+
+RunFolder = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", help="Folder of the run: checkpoint, log.csv, samples/, model/."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", metavar=FLAG, help="Go on with the run in --out; a new run if left out."),
+]
+Accelerator = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", rich_help_panel=MACHINE, help="cpu, cuda or mps; auto is the best there is."
+    ),
+]
+DeviceCount = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", rich_help_panel=MACHINE, help="Devices a node; each is a process."),
+]
+Nodes = Annotated[
+    int, typer.Option(min=1, metavar="N", rich_help_panel=MACHINE, help="Machines that train together.")
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Processes that prepare the data of each device; changes no result.",
+    ),
+]
+TensorBoard = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        metavar=FLAG,
+        rich_help_panel=OUTPUT,
+        help="Also write TensorBoard events to --out/tensorboard.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The options that every task takes."""
+
+    out: RunFolder
+    resume: Resume = False
+    accelerator: Accelerator = "auto"
+    devices: DeviceCount = 1
+    nodes: Nodes = 1
+    workers: Workers = 1
+    tensorboard: TensorBoard = False
+    quiet: Quiet = False
+
+    def check(self, data: Sequence[Path]) -> None:
+        """Refuse what can be refused before torch is loaded."""
+        if self.accelerator not in ACCELERATORS:
+            raise UsageError(f"--accelerator {self.accelerator}: expected one of {', '.join(ACCELERATORS)}")
+        for folder in data:
+            if not folder.is_dir():
+                raise InputError(f"{folder}: expected a folder of training images, found none; check --data")
+
+    def train(self, task: Task) -> None:
+        """Run `task` with a bar of its progress, and print where its model is."""
+        from kfine.models.devices import choose_device
+        from kfine.training.loop import Devices, train
+
+        choose_device(self.accelerator)  # says it if there is none
+        steps = task.config.optimiser.steps
+        speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # one process speaks for all
+        quiet = self.quiet or not speaks
+        with (
+            made_folder(self.out),
+            plain_warnings(quiet=self.quiet),
+            progress("reading", quiet=quiet) as bar,
+        ):
+
+            def on_step(step: int, loss: float) -> None:
+                bar.name(f"step {step}/{steps} loss {loss:.4f}")
+                bar(step, steps)
+
+            folder = train(
+                task,
+                out=self.out,
+                resume=self.resume,
+                devices=Devices(self.accelerator, self.devices, self.nodes, self.workers),
+                tensorboard=self.tensorboard,
+                on_step=on_step,
+            )
+        if not quiet:
+            say(folder)
+
+
+TrainConfig = Annotated[
+    Path, typer.Option("--config", metavar="F.toml", help="What to train, see configs/ and its comments.")
+]
+Sources = Annotated[Path, typer.Option(metavar="DIR", help="Folder below which the config's sources lie.")]
+Volumes = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Folder of NIfTI files or DICOM series, one or more a subject."),
+]
+Cines = Annotated[
+    list[Path],
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of cines (DICOM series, NIfTI files) or of PNG frames; repeat it for several.",
+    ),
+]
+Stills = Annotated[
+    list[Path],
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of images (NIfTI, DICOM series, PNG); repeat it for several, which then count alike.",
+    ),
+]
+Features = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="SqueezeNet 1.1's ImageNet weights (.npy arrays in a folder, .npz or .safetensors) for the "
+        "perceptual loss; none if left out.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command of kfine train.
+
+    Attributes:
+        name: of the command.
+        task: module of `kfine.training.tasks`, and class.
+        config: module of `kfine.training`, and class.
+        data: the option --data.
+        help: text of --help.
+        earlier: option for the model of the stage before, and the command that makes it.
+        features: whether the task takes a perceptual loss.
+    """
+
+    name: str
+    task: str
+    config: str
+    data: Any
+    help: str
+    earlier: tuple[str, str] | None = None
+    features: bool = False
+
+    @property
+    def own(self) -> dict[str, inspect.Parameter]:
+        """The options of this command alone, by name."""
+        found = {"config": TrainConfig, "data": self.data}
+        if self.earlier:
+            option, command = self.earlier
+            made = f"Model folder that kfine train {command} made."
+            found[option] = Annotated[Path, typer.Option(metavar="DIR", help=made)]
+        found["run"] = Run
+        keyword, required = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+        seen = {
+            name: inspect.Parameter(name, keyword, annotation=kind, default=required)
+            for name, kind in found.items()
+        }
+        if self.features:
+            seen["features"] = inspect.Parameter("features", keyword, annotation=Features, default=None)
+        return seen
+
+    def command(self) -> Callable[..., None]:
+        """Return the function that typer calls."""
+
+        def train(*, config: Path, data: Path | list[Path], run: Run, **others: Path | None) -> None:
+            run.check([data] if isinstance(data, Path) else data)
+
+            from kfine.training.config import read_training_config
+
+            settings = read_training_config(config, _named("kfine.training", self.config))
+            run.train(_named("kfine.training.tasks", self.task)(settings, data, **others))
+
+        train.__signature__ = inspect.Signature([*self.own.values()])  # type: ignore[attr-defined]
+        train.__doc__ = self.help
+        return takes(run=Run)(train)
+
+
+def _named(package: str, name: str) -> Any:
+    """Return what "module:name" stands for in `package`; loaded late, for it loads torch."""
+    module, name = name.split(":")
+    return getattr(import_module(f"{package}.{module}"), name)
+
+
+STAGES = (
+    Stage(
+        "core",
+        "core:CoreTask",
+        "config:CoreTrainingConfig",
+        Sources,
+        help="""Train the core network: the mean image of any scan, in one evaluation.
+
+        [bold]kfine train core --config configs/core.toml --data DATA --out runs/core[/bold]
+        """,
+    ),
+    Stage(
+        "srresnet",
+        "regression:RegressionTask",
+        "stage_config:StillRegressionTrainingConfig",
+        Stills,
+        help="""Train a regression of single images: srresnet, or small-unet if the config says so.
+
+        A method of its own, where srgan starts, and stage 1 of 4 of ldm.
+
+        [bold]kfine train srresnet --config configs/srresnet.toml --data BRAINS --data HEARTS --out \
+runs/srresnet[/bold]
+        """,
+    ),
+    Stage(
+        "srgan",
+        "srgan:SRGANTask",
+        "stage_config:SRGANTrainingConfig",
+        Stills,
+        earlier=("generator", "srresnet"),
+        features=True,
+        help="""Train SRGAN: a trained srresnet goes on against a discriminator.
+
+        [bold]kfine train srgan --config configs/srgan.toml --data BRAINS --data HEARTS --generator \
+runs/srresnet/model --features SQUEEZENET --out runs/srgan[/bold]
+        """,
+    ),
+    Stage(
+        "autoencoder",
+        "vqgan:VQGANTask",
+        "stage_config:AutoencoderTrainingConfig",
+        Stills,
+        earlier=("regression", "srresnet"),
+        features=True,
+        help="""Train the autoencoder of single images: stage 2 of 4 of ldm.
+
+        [bold]kfine train autoencoder --config configs/autoencoder.toml --data BRAINS --data HEARTS \
+--regression runs/small-unet/model --out runs/autoencoder[/bold]
+        """,
+    ),
+    Stage(
+        "ldm",
+        "ldm:LDMTask",
+        "stage_config:LDMTrainingConfig",
+        Stills,
+        earlier=("autoencoder", "autoencoder"),
+        help="""Train the latent diffusion model of single images: stage 3 of 4 of ldm.
+
+        [bold]kfine train ldm --config configs/ldm.toml --data BRAINS --data HEARTS --autoencoder \
+runs/autoencoder/model --out runs/ldm[/bold]
+        """,
+    ),
+    Stage(
+        "decoder",
+        "decoder:DecoderTask",
+        "stage_config:DecoderTrainingConfig",
+        Stills,
+        earlier=("ldm", "ldm"),
+        features=True,
+        help="""Train the decoder on drawn latents, for sharp samples: stage 4 of 4 of ldm.
+
+        [bold]kfine train decoder --config configs/decoder.toml --data BRAINS --data HEARTS --ldm \
+runs/ldm/model --features SQUEEZENET --out runs/decoder[/bold]
+        """,
+    ),
+    Stage(
+        "vdm",
+        "vdm:VDMTask",
+        "config:TrainingConfig",
+        Volumes,
+        help="""Train the variational diffusion model (method vdm).
+
+        Subjects are split into training and validation by the config. A run that was
+        interrupted goes on with --resume as if nothing had happened.
+
+        [bold]kfine train vdm --config configs/brain-vdm.toml --data BRAINS --out runs/mine[/bold]
+        [bold]kfine restore scan.nii.gz --scale 2 --model runs/mine/model[/bold]
+        """,
+    ),
+    Stage(
+        "cine-regression",
+        "regression:RegressionTask",
+        "stage_config:RegressionTrainingConfig",
+        Cines,
+        help="""Train the cine regressor: stage 1 of 4 of cine-ldm, and a method of its own.
+
+        [bold]kfine train cine-regression --config configs/cine-regression.toml --data CINES --data \
+FRAMES --out runs/cine-regression[/bold]
+        """,
+    ),
+    Stage(
+        "vqgan",
+        "vqgan:VQGANTask",
+        "stage_config:VQGANTrainingConfig",
+        Cines,
+        earlier=("regression", "cine-regression"),
+        features=True,
+        help="""Train the cine autoencoder: stage 2 of 4 of cine-ldm.
+
+        [bold]kfine train vqgan --config configs/cine-vqgan.toml --data CINES --data FRAMES \
+--regression runs/cine-regression/model --out runs/cine-vqgan[/bold]
+        """,
+    ),
+    Stage(
+        "cine-ldm",
+        "ldm:LDMTask",
+        "stage_config:CineLDMTrainingConfig",
+        Cines,
+        earlier=("autoencoder", "vqgan"),
+        help="""Train the cine latent diffusion model: stage 3 of 4 of cine-ldm.
+
+        [bold]kfine train cine-ldm --config configs/cine-ldm.toml --data CINES --data FRAMES \
+--autoencoder runs/cine-vqgan/model --out runs/cine-ldm[/bold]
+        """,
+    ),
+    Stage(
+        "cine-decoder",
+        "decoder:DecoderTask",
+        "stage_config:CineDecoderTrainingConfig",
+        Cines,
+        earlier=("ldm", "cine-ldm"),
+        features=True,
+        help="""Train the cine decoder on drawn latents, for sharp samples: stage 4 of 4 of cine-ldm.
+
+        [bold]kfine train cine-decoder --config configs/cine-decoder.toml --data CINES --data \
+FRAMES --ldm runs/cine-ldm/model --features SQUEEZENET --out runs/cine-decoder[/bold]
+        """,
+    ),
+)
+
+for _stage in STAGES:
+    train_app.command(_stage.name)(_stage.command())
 
 
 @train_app.callback(invoke_without_command=True)
@@ -22,137 +363,3 @@ def _group(context: typer.Context) -> None:
     """Train a model on a folder of images."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-@train_app.command()
-@takes(run=Run)
-def vdm(
-    config: TrainConfig,
-    data: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Folder of NIfTI files or DICOM series, one or more a subject."),
-    ],
-    run: Run,
-) -> None:
-    """Train the variational diffusion model (method vdm).
-
-    Subjects are split into training and validation by the config. A run that was
-    interrupted goes on with --resume as if nothing had happened.
-
-    [bold]kfine train vdm --config configs/brain-vdm.toml --data BRAINS --out runs/mine[/bold]
-    [bold]kfine restore scan.nii.gz --scale 2 --model runs/mine/model[/bold]
-    """
-    run.check([data])
-
-    from kfine.training.config import TrainingConfig, read_training_config
-
-    settings = read_training_config(config, TrainingConfig)
-
-    from kfine.training.tasks.vdm import VDMTask
-
-    run.train(VDMTask(settings, data))
-
-
-@train_app.command()
-@takes(run=Run)
-def cine_regression(
-    config: TrainConfig,
-    data: Cines,
-    run: Run,
-) -> None:
-    """Train the cine regressor: stage 1 of 4 of cine-ldm, and a method of its own.
-
-    [bold]kfine train cine-regression --config configs/cine-regression.toml \
---data CINES --data FRAMES --out runs/cine-regression[/bold]
-    """
-    run.check(data)
-
-    from kfine.training.cine_config import RegressionTrainingConfig
-    from kfine.training.config import read_training_config
-
-    settings = read_training_config(config, RegressionTrainingConfig)
-
-    from kfine.training.tasks.regression import RegressionTask
-
-    run.train(RegressionTask(settings, data))
-
-
-@train_app.command()
-@takes(run=Run)
-def vqgan(
-    config: TrainConfig,
-    data: Cines,
-    regression: Annotated[
-        Path, typer.Option(metavar="DIR", help="Model folder that kfine train cine-regression made.")
-    ],
-    run: Run,
-    features: Features = None,
-) -> None:
-    """Train the cine autoencoder: stage 2 of 4 of cine-ldm.
-
-    [bold]kfine train vqgan --config configs/cine-vqgan.toml --data CINES --data FRAMES \
---regression runs/cine-regression/model --out runs/cine-vqgan[/bold]
-    """
-    run.check(data)
-
-    from kfine.training.cine_config import VQGANTrainingConfig
-    from kfine.training.config import read_training_config
-
-    settings = read_training_config(config, VQGANTrainingConfig)
-
-    from kfine.training.tasks.vqgan import VQGANTask
-
-    run.train(VQGANTask(settings, data, regression=regression, features=features))
-
-
-@train_app.command()
-@takes(run=Run)
-def cine_ldm(
-    config: TrainConfig,
-    data: Cines,
-    autoencoder: Annotated[
-        Path, typer.Option(metavar="DIR", help="Model folder that kfine train vqgan made.")
-    ],
-    run: Run,
-) -> None:
-    """Train the cine latent diffusion model: stage 3 of 4 of cine-ldm.
-
-    [bold]kfine train cine-ldm --config configs/cine-ldm.toml --data CINES --data FRAMES \
---autoencoder runs/cine-vqgan/model --out runs/cine-ldm[/bold]
-    """
-    run.check(data)
-
-    from kfine.training.cine_config import CineLDMTrainingConfig
-    from kfine.training.config import read_training_config
-
-    settings = read_training_config(config, CineLDMTrainingConfig)
-
-    from kfine.training.tasks.ldm import LDMTask
-
-    run.train(LDMTask(settings, data, autoencoder=autoencoder))
-
-
-@train_app.command()
-@takes(run=Run)
-def cine_decoder(
-    config: TrainConfig,
-    data: Cines,
-    ldm: Annotated[Path, typer.Option(metavar="DIR", help="Model folder that kfine train cine-ldm made.")],
-    run: Run,
-    features: Features = None,
-) -> None:
-    """Train the cine decoder on drawn latents, for sharp samples: stage 4 of 4 of cine-ldm.
-
-    [bold]kfine train cine-decoder --config configs/cine-decoder.toml --data CINES \
---data FRAMES --ldm runs/cine-ldm/model --features SQUEEZENET --out runs/cine-decoder[/bold]
-    """
-    run.check(data)
-
-    from kfine.training.cine_config import CineDecoderTrainingConfig
-    from kfine.training.config import read_training_config
-
-    settings = read_training_config(config, CineDecoderTrainingConfig)
-
-    from kfine.training.tasks.decoder import DecoderTask
-
-    run.train(DecoderTask(settings, data, ldm=ldm, features=features))

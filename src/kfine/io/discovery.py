@@ -5,23 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 
 from kfine.errors import InputError
+from kfine.io.dicom.header import read_file
 
 NIFTI = (".nii", ".nii.gz")
 
 
 def find_volumes(root: Path, *, files: tuple[str, ...] = NIFTI) -> list[Path]:
-    """Return the files below `root` whose names end so, and the folders that hold DICOM files, sorted.
+    """Return the files below `root` whose names end so, and the folders that hold DICOM images, sorted.
+
+    DICOM is recognised by content, whatever the files are called.
 
     Raises:
         InputError: none found.
     """
-    found = [p for p in root.rglob("*") if p.name.endswith(files)]
-    dicom = {p.parent for p in root.rglob("*.dcm")}
+    found, dicom = list[Path](), set[Path]()
+    for path in root.rglob("*"):
+        if path.name.endswith(files):
+            found.append(path)
+        elif path.parent not in dicom and path.is_file() and _is_dicom(path):
+            dicom.add(path.parent)
     if not found and not dicom:
         raise InputError(
-            f"{root.name}: expected a folder with {', '.join(files)} or .dcm files below it, found none"
+            f"{root.name}: expected a folder with {', '.join(files)} or DICOM files below it, found none"
         )
     return sorted([*found, *dicom])
+
+
+def _is_dicom(path: Path) -> bool:
+    """Return whether a file is a DICOM image; one that is damaged counts if its name says so: reading it says why."""
+    try:
+        return read_file(path) is not None
+    except InputError:
+        return path.suffix.lower() == ".dcm"
+    except OSError:
+        return False
 
 
 def subject_of(path: Path, root: Path) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kfine.acquisition.grid import show
-
 if TYPE_CHECKING:
     from kfine.acquisition.plan import Acquisition
     from kfine.image import Image
@@ -79,6 +77,6 @@ def summary(result: Restored) -> str:
     in_time = ""
     if frames.measured != frames.restored:
         in_time = f", {frames.measured} to {frames.restored} frames"
-    grids = f"{show(record.measured)} to {show(record.restored)}"
-    done = f"{grids}{in_time} by {label(result)}; {residual_of(result)}"
+    measured, restored = ("x".join(map(str, matrix)) for matrix in (record.measured, record.restored))
+    done = f"{measured} to {restored}{in_time} by {label(result)}; {residual_of(result)}"
     return f"{done}; method {record.method} chosen: {record.reason}" if record.reason else done

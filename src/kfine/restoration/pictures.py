@@ -13,9 +13,10 @@ from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
 from kfine.restoration.labels import Restored, label, method_of, residual_of
+from kfine.restoration.progress import Watch
 from kfine.restoration.provenance import NOTICE
 from kfine.restoration.selection import DETERMINISTIC
-from kfine.restoration.streaming import Watch, Work, stream
+from kfine.restoration.streaming import Work, stream
 from kfine.viz.figure import draw, save
 from kfine.viz.view import brightest_slice
 

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from kfine.files.staging import check_outputs
 from kfine.restoration.checks import check_drawable, check_original, check_room, study_of
-from kfine.restoration.forecast import FASTER, Forecast, duration
 from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars, write_restoration
-from kfine.restoration.streaming import Watch
+from kfine.restoration.progress import FASTER, Forecast, Progress, Watch, duration
 
 _WORTH = 5.0  # seconds left that are worth a line
 
 if TYPE_CHECKING:
     from kfine.io.reading import Reading
     from kfine.restoration.result import Restoration
-
-
-class Progress(Protocol):
-    """A display of how far a piece of work is."""
-
-    @property
-    def forecast(self) -> Forecast:
-        """The time that the work takes."""
-        ...
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show that `done` of `total` evaluations are done."""
-        ...
-
-    def name(self, text: str) -> None:
-        """Show `text` as the name of the work from now on."""
-        ...
-
-    def group(self, text: str) -> None:
-        """Show `text` from now on, where a group of slices begins."""
-        ...
-
-    def say(self, line: str) -> None:
-        """Print a line of its own."""
-        ...
 
 
 def restore_case(

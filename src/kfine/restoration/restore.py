@@ -24,11 +24,12 @@ from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.restoration.inputs import Input, image_of, path_of
 from kfine.restoration.options import Options
+from kfine.restoration.progress import Watch
 from kfine.restoration.provenance import Provenance
 from kfine.restoration.result import Restoration
 from kfine.restoration.resume import Parts
 from kfine.restoration.selection import ResolvedMethod, choose_method
-from kfine.restoration.streaming import Watch, Work, measurements, stream
+from kfine.restoration.streaming import Work, measurements, stream
 
 # Planes a network call: about what keeps a processor's caches and a GPU's cores busy.
 PIXELS_A_CALL = {"cpu": 8 * 128 * 128, "cuda": 64 * 256 * 256, "mps": 16 * 128 * 128}

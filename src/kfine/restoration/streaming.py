@@ -18,6 +18,7 @@ from kfine.image import Image
 from kfine.intensity import AIR, Scaling
 from kfine.methods.base import CalibratedInTime, Draws, Method
 from kfine.operators.kspace import image_of, measurement_of
+from kfine.restoration.progress import Watch
 from kfine.restoration.resume import Parts
 
 Arrays = dict[str, NDArray[Any]]
@@ -56,21 +57,6 @@ class Work:
         """How many slices go through the method together."""
         planes = len(self.scan.timing.times) * self.method.samples
         return max(1, self.at_once // planes)
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Callbacks for the progress.
-
-    Attributes:
-        steps: takes (done, total) evaluations.
-        slices: takes the (first, stop) of the slices that are restored from now on.
-        method: takes the name of the method, once it is chosen.
-    """
-
-    steps: Callable[[int, int], None] = lambda done, total: None
-    slices: Callable[[int, int], None] = lambda first, stop: None
-    method: Callable[[str], None] = lambda name: None
 
 
 def stream(

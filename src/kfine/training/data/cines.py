@@ -25,10 +25,10 @@ from kfine.io.discovery import NIFTI, find_volumes, subject_of
 from kfine.methods.guide import guide, with_facts
 from kfine.methods.time_interpolation import neighbours
 from kfine.operators.kspace import KSpaceCrop
-from kfine.training.cine_config import CineDataConfig
 from kfine.training.data.degradation import Degradation, drawn_degradation, leaving_two, zero_filled
 from kfine.training.data.patches import Item, Planes, Rng, drawn_cut, drawn_planes, seen_at
 from kfine.training.data.volumes import Order, SliceRef, Volumes, slices_with_tissue
+from kfine.training.stage_config import CineDataConfig
 
 PICTURES = (".png",)
 

@@ -36,7 +36,7 @@ from kfine.intensity import AIR, Scaling
 from kfine.io.discovery import NIFTI, find_volumes
 from kfine.networks.core import Facts, detail_unit, noise_level
 from kfine.operators.fourier import fft2c
-from kfine.training.core_config import CoreDataConfig, ScanConfig, SourceConfig
+from kfine.training.config import CoreDataConfig, ScanConfig, SourceConfig
 from kfine.training.data.cines import PICTURES, read_frames
 
 Rng = np.random.Generator

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kfine.degradation.photographic import blindly_degraded, on_kspace_grid
 from kfine.operators.kspace import KSpaceCrop, measurement_of
-from kfine.training.piece_config import PieceConfig
+from kfine.training.config import PieceConfig
 
 Rng = np.random.Generator
 

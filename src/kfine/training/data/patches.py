@@ -13,8 +13,8 @@ from torch import Tensor
 from kfine.image import Image
 from kfine.intensity import AIR, Scaling
 from kfine.models.domain import TISSUE
+from kfine.training.config import PieceConfig
 from kfine.training.data.volumes import at_matrix, random_symmetry
-from kfine.training.piece_config import PieceConfig
 
 MOVING = 0.7  # part of the clips' pieces that lie around what moves
 MARGIN = 16  # pixels around a piece that motion is estimated with, where the image has them

@@ -21,7 +21,7 @@ from kfine.training.data.cines import read_frames, split_cines
 from kfine.training.data.degradation import drawn_degradation, zero_filled
 from kfine.training.data.patches import Item, drawn_cut, drawn_planes, seen_at
 from kfine.training.data.volumes import Order, SliceRef, Volumes, slices_with_tissue
-from kfine.training.still_config import StillDataConfig
+from kfine.training.stage_config import StillDataConfig
 
 Slices = list[list[SliceRef]]
 

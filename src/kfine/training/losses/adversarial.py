@@ -20,10 +20,9 @@ from kfine.networks.quantiser import codebook_use
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.srresnet import SRResNet
 from kfine.networks.still_ldm import StillLDM
-from kfine.training.cine_config import JudgeConfig
 from kfine.training.data.patches import Item
 from kfine.training.losses.ldm import held_to_scan, shown
-from kfine.training.still_config import VGGAdversaryConfig
+from kfine.training.stage_config import JudgeConfig, VGGAdversaryConfig
 
 # Mean distances in model units; as `FLOOR` of squared errors: what is lacking below them teaches little.
 FLOORS = {"l1": 1e-2, "features": 2e-2}

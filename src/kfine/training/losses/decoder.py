@@ -9,11 +9,11 @@ from kfine.methods.ldm import LDMOptions, drawn_latents
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
-from kfine.training.cine_config import DecoderAdversaryConfig
 from kfine.training.data.patches import Item, frames_of
 from kfine.training.losses.adversarial import Decoded, judged
 from kfine.training.losses.ldm import FLOOR, held_to_scan, shown
 from kfine.training.losses.texture import LEAST, detail, energy_divergence
+from kfine.training.stage_config import DecoderAdversaryConfig
 
 
 class DecoderObjective(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kfine.training.cine_config import WINDOW
+from kfine.training.stage_config import WINDOW
 
 STEPS = (1, 2)  # pixels between a Laplacian's taps: the finest detail, and what is half as fine
 FLOOR = 0.02  # of the mean energy: a window with less than that is as good as empty

@@ -17,7 +17,7 @@ from kfine.errors import ModelError
 from kfine.models.checkpoint import load_model
 from kfine.models.domain import Ranges
 from kfine.networks.core import CoreNet
-from kfine.training.core_config import CoreReportConfig, CoreTrainingConfig
+from kfine.training.config import CoreReportConfig, CoreTrainingConfig
 from kfine.training.data.core_patches import (
     TISSUE,
     CoreDataset,

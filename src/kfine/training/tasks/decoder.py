@@ -14,10 +14,9 @@ from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.vqgan import VQGAN
-from kfine.training.cine_config import CineDecoderTrainingConfig
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.decoder import DecoderObjective
-from kfine.training.still_config import DecoderTrainingConfig
+from kfine.training.stage_config import CineDecoderTrainingConfig, DecoderTrainingConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
 from kfine.training.tasks.stage import AdversarialTask, kind_of, stage_before, supply_of
 

@@ -12,10 +12,9 @@ from torch.utils.data import Dataset, default_collate
 
 from kfine.diffusion.losses import antithetic_times
 from kfine.networks.residual_ldm import ResidualLDM
-from kfine.training.cine_config import CineLDMTrainingConfig
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import DenoiserObjective, shown
-from kfine.training.still_config import LDMTrainingConfig
+from kfine.training.stage_config import CineLDMTrainingConfig, LDMTrainingConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
 from kfine.training.tasks.stage import SuppliedTask, frozen, kind_of, stage_before, supply_of
 

@@ -9,10 +9,9 @@ from typing import Any
 from torch import nn
 
 from kfine.networks.residual_ldm import ResidualLDM
-from kfine.training.cine_config import RegressionTrainingConfig
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import RegressionObjective
-from kfine.training.still_config import StillRegressionTrainingConfig
+from kfine.training.stage_config import RegressionTrainingConfig, StillRegressionTrainingConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
 from kfine.training.tasks.stage import SuppliedTask, kind_of, supply_of
 

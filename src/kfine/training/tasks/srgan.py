@@ -15,7 +15,7 @@ from kfine.networks.srresnet import SRResNet
 from kfine.networks.still_ldm import StillLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import GeneratorObjective
-from kfine.training.still_config import SRGANTrainingConfig
+from kfine.training.stage_config import SRGANTrainingConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
 from kfine.training.tasks.stage import AdversarialTask, kind_of, stage_before, supply_of
 

@@ -22,15 +22,13 @@ from kfine.networks.discriminator import PatchDiscriminator, VGGDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.still_ldm import StillLDM
-from kfine.training.cine_config import CineDataConfig, CineReportConfig
-from kfine.training.config import RunConfig
+from kfine.training.config import PieceConfig, RunConfig
 from kfine.training.data.cines import CineDataset, Cines, find_cines
 from kfine.training.data.patches import Item
 from kfine.training.data.stills import StillDataset, Stills, find_stills
 from kfine.training.data.volumes import SliceRef, Volumes
 from kfine.training.losses.adversarial import Decoded, DiscriminatorObjective
-from kfine.training.piece_config import PieceConfig
-from kfine.training.still_config import StillDataConfig, StillReportConfig
+from kfine.training.stage_config import CineDataConfig, CineReportConfig, StillDataConfig, StillReportConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives
 from kfine.training.validation.base import spread_over
 from kfine.training.validation.ldm import LDMValidation, cine_case, still_cases

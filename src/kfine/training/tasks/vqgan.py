@@ -12,10 +12,9 @@ from torch import nn
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.residual_ldm import ResidualLDM
-from kfine.training.cine_config import VQGANTrainingConfig
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import AutoencoderObjective
-from kfine.training.still_config import AutoencoderTrainingConfig
+from kfine.training.stage_config import AutoencoderTrainingConfig, VQGANTrainingConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
 from kfine.training.tasks.stage import AdversarialTask, frozen, kind_of, stage_before, supply_of
 

@@ -21,10 +21,9 @@ from kfine.methods.ldm_prediction import Projection, predict
 from kfine.networks.quantiser import codebook_use
 from kfine.networks.residual_ldm import ResidualLDM
 from kfine.operators.kspace import KSpaceCrop
-from kfine.training.cine_config import CineReportConfig
 from kfine.training.data.degradation import measured_matrix
 from kfine.training.data.volumes import SliceRef, Volumes
-from kfine.training.still_config import StillReportConfig
+from kfine.training.stage_config import CineReportConfig, StillReportConfig
 from kfine.training.validation.base import psnr, write_sheet
 
 

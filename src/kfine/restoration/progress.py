@@ -1,9 +1,11 @@
-"""The time that a piece of work takes, forecast from the time that its first steps took."""
+"""Progress of a restoration: callbacks, display, and a forecast of its time from that of its first steps."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 # A method with a network, and one for the same images that is faster.
 FASTER = {"vdm": "core", "ldm": "core", "cine-ldm": "cine-regression"}
@@ -83,6 +85,46 @@ class Forecast:
             if len(span) == 2 and span[1][1] > span[0][1]:
                 return (span[1][0] - span[0][0]) / (span[1][1] - span[0][1])
         return None
+
+
+class Progress(Protocol):
+    """A display of how far a piece of work is."""
+
+    @property
+    def forecast(self) -> Forecast:
+        """The time that the work takes."""
+        ...
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` evaluations are done."""
+        ...
+
+    def name(self, text: str) -> None:
+        """Show `text` as the name of the work from now on."""
+        ...
+
+    def group(self, text: str) -> None:
+        """Show `text` from now on, where a group of slices begins."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Print a line of its own."""
+        ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Callbacks for the progress.
+
+    Attributes:
+        steps: takes (done, total) evaluations.
+        slices: takes the (first, stop) of the slices that are restored from now on.
+        method: takes the name of the method, once it is chosen.
+    """
+
+    steps: Callable[[int, int], None] = lambda done, total: None
+    slices: Callable[[int, int], None] = lambda first, stop: None
+    method: Callable[[str], None] = lambda name: None
 
 
 def duration(seconds: float) -> str:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kfine.restoration.forecast import FASTER, Forecast, duration
 from kfine.restoration.options import METHODS
+from kfine.restoration.progress import FASTER, Forecast, duration
 
 
 class Clock:
