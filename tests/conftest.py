@@ -9,8 +9,7 @@ from hypothesis import settings
 
 from kfine.image import Image
 from kfine.models.checkpoint import load_model, save_model
-from kfine.networks.cine_ldm import CineLDM
-from kfine.networks.still_ldm import StillLDM
+from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
 

@@ -11,8 +11,8 @@ from kfine.batches.bids import (
     find_bids_cases,
     is_dataset,
     resolution_label,
+    said_to_be_stripped,
 )
-from kfine.batches.sidecars import said_to_be_stripped
 from kfine.errors import InputError, UsageError
 
 

@@ -16,8 +16,7 @@ from kfine.benchmark.degradations import DEGRADATIONS
 from kfine.benchmark.meter import metered
 from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.report.tables import poster
-from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Record, Results
-from kfine.benchmark.verdicts import wins
+from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Record, Results, wins
 from kfine.errors import InputError, ResourceError, UsageError
 from tests.benchmark.conftest import Offset
 

@@ -18,8 +18,7 @@ from kfine.benchmark.competitors import available, chosen, code_of, seen_in_trai
 from kfine.benchmark.meter import metered
 from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.report.page import _settings
-from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE
-from kfine.benchmark.verdicts import wins
+from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, wins
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.metrics import psnr
 from tests.benchmark.conftest import Offset

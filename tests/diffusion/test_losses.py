@@ -15,8 +15,7 @@ from kfine.diffusion.losses import (
     reconstruction_loss,
     rising_weight,
 )  # fmt: skip
-from kfine.networks.gamma import Gamma
-from kfine.networks.vdm import signal_and_noise
+from kfine.networks.vdm import Gamma, signal_and_noise
 
 C = 0.2  # standard deviation of the prior: well inside [-1, 1]
 

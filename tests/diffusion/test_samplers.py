@@ -6,9 +6,16 @@ import pytest
 import torch
 
 from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS, ancestral, ddim, dpm_solver_2m
-from kfine.diffusion.schedules import learned, sigma_of, uniform_in_gamma
-from kfine.networks.gamma import Gamma
+from kfine.diffusion.samplers import (
+    SAMPLERS,
+    ancestral,
+    ddim,
+    dpm_solver_2m,
+    learned,
+    sigma_of,
+    uniform_in_gamma,
+)
+from kfine.networks.vdm import Gamma
 
 C, MEAN = 0.5, -0.4
 

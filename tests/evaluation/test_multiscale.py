@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from kfine.evaluation.metrics import ssim
-from kfine.evaluation.multiscale import WEIGHTS, ms_ssim, scales_of
+from kfine.evaluation.metrics import WEIGHTS, ms_ssim, scales_of, ssim
 
 RNG = np.random.default_rng(0)
 

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from kfine.methods.base import Draws
-from kfine.methods.interpolation import KERNELS, Interpolation, interpolation_matrix
-from kfine.methods.zero_filling import ZeroFilling
+from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling, interpolation_matrix
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 
 

@@ -7,7 +7,7 @@ from kfine.methods.base import Draws
 from kfine.methods.frame_by_frame import OneFrame
 from kfine.methods.guide import still_guide, turned_guide
 from kfine.methods.regression import LDMRegression
-from kfine.networks.still_ldm import StillLDM
+from kfine.networks.ldm import StillLDM
 from kfine.operators.kspace import KSpaceCrop
 
 HIGH, LOW = (20, 24), (10, 18)

@@ -3,7 +3,7 @@ import torch
 
 from kfine.errors import ModelError
 from kfine.models.checkpoint import load_model, save_model
-from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.ldm import CineLDM
 
 UNET = {"widths": [8, 16], "blocks": 1}
 VQ = {"factor": 4, "channels": 3, "widths": [8, 16], "blocks": 1, "codes": 16, "sees": True}

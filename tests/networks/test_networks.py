@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from kfine.networks.blocks import Stem
-from kfine.networks.gamma import Gamma
 from kfine.networks.unet import UNet
-from kfine.networks.vdm import VDM, signal_and_noise
+from kfine.networks.vdm import VDM, Gamma, signal_and_noise
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 13), (64, 48), (31, 128)])

@@ -3,8 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from kfine.networks.discriminator import VGGDiscriminator
+from kfine.networks.ldm import StillLDM
 from kfine.networks.srresnet import SRResNet
-from kfine.networks.still_ldm import StillLDM
 
 
 def network(**arguments):

@@ -3,7 +3,7 @@ import torch
 
 from kfine.errors import ModelError
 from kfine.models.checkpoint import build_network
-from kfine.networks.still_ldm import StillLDM
+from kfine.networks.ldm import StillLDM
 
 SRRESNET = {"kind": "srresnet", "width": 8, "blocks": 1}
 UNET = {"kind": "unet", "widths": [8, 16], "blocks": 1}

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from kfine.errors import InputError, ModelError
 from kfine.io import write
 from kfine.models.checkpoint import load_model, read_tensors, save_model
-from kfine.networks.cine_ldm import CineLDM
+from kfine.networks.ldm import CineLDM
 from kfine.networks.vdm import VDM
 from kfine.training.loop import Devices, train
 from kfine.training.losses.adversarial import Decoded

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from kfine.methods.ldm import LDMOptions
-from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.discriminator import PatchDiscriminator
+from kfine.networks.ldm import CineLDM
 from kfine.training.data.patches import Item
 from kfine.training.losses.decoder import DecoderObjective
 from kfine.training.losses.ldm import FLOOR, held_to_scan, shown

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from kfine.training.losses.texture import STEPS, WINDOW, detail, energy_divergence, motion
+from kfine.training.losses.decoder import STEPS, WINDOW, detail, energy_divergence, motion
 
 
 def noise(seed, images=16):

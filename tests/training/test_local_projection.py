@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kfine.operators.kspace import KSpaceCrop
-from kfine.training.losses.patch_projection import held, low_pass
+from kfine.training.losses.ldm import held, low_pass
 from tests.training.cines import beating
 
 

@@ -13,7 +13,7 @@ from kfine.io import read
 from kfine.training.data.degradation import Degradation
 from kfine.training.data.patches import flat, seen_at
 from kfine.training.data.stills import StillDataset, find_stills
-from kfine.training.losses.patch_projection import low_pass
+from kfine.training.losses.ldm import low_pass
 from kfine.training.stage_config import StillDataConfig
 from kfine.training.tasks.stage import supply_of
 from tests.conftest import phantom

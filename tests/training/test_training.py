@@ -34,7 +34,7 @@ from kfine.training.stage_config import (
     VQGANTrainingConfig,
 )
 from kfine.training.tasks.vdm import VDMTask
-from kfine.training.validation.vdm import Validation
+from kfine.training.validation import Validation
 from tests.configurations import KINDS
 from tests.conftest import phantom
 from tests.io.dicom_files import classic, save

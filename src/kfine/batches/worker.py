@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kfine._version import __version__
-from kfine.batches.bids import BidsName, resolution_label
+from kfine.batches.bids import BidsName, bids_sidecar, resolution_label, said_to_be_stripped
 from kfine.batches.cases import Case
-from kfine.batches.sidecars import bids_sidecar, said_to_be_stripped
 from kfine.batches.stamps import (
     State,
     digest_of_json,

@@ -9,10 +9,9 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from kfine.benchmark.results import Record, Results
+from kfine.benchmark.results import Record, Results, wins
 from kfine.benchmark.scoring import METRICS
 from kfine.benchmark.statistics import LEVEL
-from kfine.benchmark.verdicts import wins
 from kfine.evaluation.rings import frequencies
 from kfine.text import json_ready
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kfine.cli.console import bars, err, plain_warnings, progress, say
-from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet
+from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet, takes
 from kfine.cli.restore_options import Force, options_of
-from kfine.cli.takes import takes
 from kfine.errors import SOME_FAILED, UsageError
 from kfine.restoration.options import Options
 from kfine.text import literal

@@ -9,10 +9,19 @@ import typer
 
 import kfine
 from kfine.cli import parsers
-from kfine.cli.choice import ImageChoice, wanted_of
 from kfine.cli.console import err, out, plain_warnings, say, say_json
-from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Quiet, Slices
-from kfine.cli.takes import takes
+from kfine.cli.parameters import (
+    FLAG,
+    OUTPUT,
+    CoilAxis,
+    Combine,
+    ImageChoice,
+    Overwrite,
+    Quiet,
+    Slices,
+    takes,
+    wanted_of,
+)
 from kfine.files.names import nifti_suffix, stem_of
 from kfine.files.staging import check_inputs_kept, check_outputs, staged
 from kfine.text import json_text, literal

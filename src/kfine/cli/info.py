@@ -9,10 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kfine.cli.choice import ImageChoice, wanted_of
 from kfine.cli.console import out, plain_warnings, say_json
-from kfine.cli.parameters import AsJson, CoilAxis, Combine
-from kfine.cli.takes import takes
+from kfine.cli.parameters import AsJson, CoilAxis, Combine, ImageChoice, takes, wanted_of
 from kfine.text import literal
 
 

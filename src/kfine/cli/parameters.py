@@ -1,10 +1,21 @@
-"""Options that several commands share, and their panels in --help; those of a restoration: `restore_options`."""
+"""Options that several commands share, and how commands take them; those of a restoration: `restore_options`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from kfine.io.dicom.images import Wanted
+
+    ImageChoice = str | Wanted | None
+else:  # the class loads numpy, --help does without
+    ImageChoice = Any
 
 MODEL, TIME, RAW = "Method and model", "Frames of a cine", "Raw k-space"
 MACHINE, OUTPUT = "Machine", "Output"
@@ -77,3 +88,55 @@ Quiet = Annotated[
     typer.Option("--quiet", metavar=FLAG, rich_help_panel=OUTPUT, help="Print nothing but errors."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of a table.")]
+
+
+def wanted_of(*, series: Series = None, echo: Echo = None, part: Part = None) -> ImageChoice:
+    """Return what the options ask for, as `kfine.read` takes its argument `series`."""
+    from kfine.io.dicom.images import Wanted
+
+    return series if echo is None and part is None else Wanted(series, echo, part)
+
+
+def ending_of(choice: ImageChoice) -> str:
+    """Return what the name of a result says of the image that was chosen.
+
+    >>> from kfine.io.dicom.images import Wanted
+    >>> ending_of(Wanted(echo=2, part="mag")), ending_of(None)
+    ('_echo-2_mag', '')
+    """
+    if choice is None or isinstance(choice, str):
+        return ""
+    part = re.sub(r"[^A-Za-z0-9_-]+", "-", choice.part or "")
+    return (f"_echo-{choice.echo}" if choice.echo is not None else "") + (f"_{part}" if part else "")
+
+
+def takes(**makers: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let commands take the options of others' signatures: `@takes(run=Run)` makes the argument `run` a `Run`.
+
+    typer reads a command's options from its signature. In the one that it sees here, each argument named in
+    `makers` gives way to the arguments of its maker, which is called with their values.
+    """
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        shared = {name: _options(maker) for name, maker in makers.items()}
+        seen: list[inspect.Parameter] = []
+        for option in _options(command):
+            seen += shared.get(option.name, [option])
+
+        @functools.wraps(command)
+        def taking(**given: Any) -> None:
+            for name, maker in makers.items():
+                given[name] = maker(**{option.name: given.pop(option.name) for option in shared[name]})
+            command(**given)
+
+        taking.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]
+        taking.__annotations__ = {option.name: option.annotation for option in seen}
+        return taking
+
+    return wrap
+
+
+def _options(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    options = inspect.signature(function, eval_str=True).parameters.values()
+    # So that those with a default may come before those without.
+    return [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]

@@ -11,11 +11,22 @@ from typing import Annotated
 import typer
 
 from kfine.cli import parsers
-from kfine.cli.choice import ImageChoice, ending_of, wanted_of
 from kfine.cli.console import plain_warnings, progress, say
-from kfine.cli.parameters import FLAG, OUTPUT, CoilAxis, Combine, Overwrite, Period, Quiet, Slices
+from kfine.cli.parameters import (
+    FLAG,
+    OUTPUT,
+    CoilAxis,
+    Combine,
+    ImageChoice,
+    Overwrite,
+    Period,
+    Quiet,
+    Slices,
+    ending_of,
+    takes,
+    wanted_of,
+)
 from kfine.cli.restore_options import Force, options_of
-from kfine.cli.takes import takes
 from kfine.errors import Terminated
 from kfine.files.names import beside
 from kfine.files.staging import check_inputs_kept, check_outputs, check_outside

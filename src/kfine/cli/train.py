@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kfine.cli.console import plain_warnings, progress, say
-from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet
-from kfine.cli.takes import takes
+from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet, takes
 from kfine.errors import InputError, UsageError
 from kfine.files.staging import made_folder
 

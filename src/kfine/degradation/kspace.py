@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kfine.acquisition.grid import Matrix, low_matrix, show
-from kfine.degradation.noise import thermal_noise
 from kfine.degradation.scanner import WINDOWS, Acquisition, delivered, measured_kspace, smooth_phase
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
@@ -219,3 +218,9 @@ def _frame_operator(
     if average is not None:
         return AverageFrames(domain, average, wrap=image.period is not None, real=not image.measured)
     return KeepFrames(domain, keep_every or 1, real=not image.measured)
+
+
+def thermal_noise(like: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Return noise of the shape of `like`, standard deviation 1; of each of the two parts if `like` is complex."""
+    real = rng.standard_normal(like.shape)
+    return real + 1j * rng.standard_normal(like.shape) if np.iscomplexobj(like) else real

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kfine.networks.gamma import Gamma
-from kfine.networks.vdm import signal_and_noise
+from kfine.networks.vdm import Gamma, signal_and_noise
 
 LEVELS = 256
 NoisePredictor = Callable[[Tensor, Tensor], Tensor]

@@ -75,3 +75,23 @@ class Interpolation:
         )
         draws.on_step(len(y))
         return (rows @ image @ columns.T)[:, None]
+
+
+@dataclass(frozen=True)
+class ZeroFilling:
+    """The image of least norm that reproduces the measurement, x = A^+ y."""
+
+    name: str = "zero-filling"
+    samples: int = 1
+    evaluations: int = 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Zero filling has none."""
+        return {}
+
+    def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
+        """Return A^+ y, see `PlaneMethod.restore`."""
+        x = operator.pseudo_inverse(y)
+        draws.on_step(len(y))
+        return x[:, None]

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise
-from kfine.diffusion.schedules import uniform_in_gamma
+from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise, uniform_in_gamma
 from kfine.methods.base import Draws
 from kfine.methods.ldm_prediction import Projection, predict
 from kfine.methods.vdm import lowered
-from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.ldm import ResidualLDM
 
 
 @dataclass(frozen=True)

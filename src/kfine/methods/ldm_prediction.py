@@ -13,8 +13,7 @@ from kfine.intensity import AIR
 from kfine.methods.guide import guide, still_guide, turned_guide
 from kfine.methods.time_interpolation import interpolated, linear
 from kfine.methods.vdm import lowered
-from kfine.networks.residual_ldm import ResidualLDM
-from kfine.networks.still_ldm import StillLDM
+from kfine.networks.ldm import ResidualLDM, StillLDM
 from kfine.operators.kspace import image_of
 
 # FFT sharpness of a brain's samples at x4: 4.2 above the truth's with 3 rounds, 1.7 with 10, 0.3 with 30.

@@ -17,7 +17,7 @@ from kfine.methods.base import Draws
 from kfine.methods.ldm_prediction import Projection
 from kfine.methods.ldm_prediction import predict as predict_slice
 from kfine.methods.vdm import lowered, predict, real_scan
-from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.ldm import ResidualLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 

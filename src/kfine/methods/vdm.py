@@ -18,8 +18,7 @@ from torch import Tensor
 
 from kfine.diffusion.guidance import consistent, measured_state, noise_aware
 from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS, Denoiser
-from kfine.diffusion.schedules import learned, uniform_in_gamma
+from kfine.diffusion.samplers import SAMPLERS, Denoiser, learned, uniform_in_gamma
 from kfine.methods.base import Draws
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop

@@ -136,9 +136,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def build_network(config: dict[str, Any]) -> nn.Module:
     """Return the untrained network that `config["method"]` and `config["network"]` describe."""
-    from kfine.networks.cine_ldm import CineLDM
     from kfine.networks.core import CoreNet
-    from kfine.networks.still_ldm import StillLDM
+    from kfine.networks.ldm import CineLDM, StillLDM
     from kfine.networks.vdm import VDM
 
     # By method: the network, and those of its optional parts that the method cannot do without.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kfine.degradation.noise import thermal_noise
+from kfine.degradation.kspace import thermal_noise
 from kfine.errors import UsageError
 from kfine.image import Image, Source
 from kfine.operators.fourier import ifft2c

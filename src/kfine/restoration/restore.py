@@ -19,7 +19,7 @@ from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.io.checks import check_finite
 from kfine.methods.frame_by_frame import FrameByFrame
-from kfine.methods.zero_filling import ZeroFilling
+from kfine.methods.interpolation import ZeroFilling
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.restoration.inputs import Input, image_of, path_of

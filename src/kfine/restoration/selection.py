@@ -16,19 +16,17 @@ from kfine.errors import ModelError, UsageError
 from kfine.methods.base import Method, PlaneMethod
 from kfine.methods.core import CoreMethod, CoreOptions
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, OneFrame, check_time_method
-from kfine.methods.interpolation import KERNELS, Interpolation
+from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
 from kfine.methods.ldm import LDMMethod, LDMOptions
 from kfine.methods.regression import LDMRegression, Regression
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
-from kfine.methods.zero_filling import ZeroFilling
 from kfine.models.calibration import Calibration
 from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Ranges, far
 from kfine.models.sampling_defaults import ModelSampling
 from kfine.networks.core import CoreNet
-from kfine.networks.residual_ldm import ResidualLDM
-from kfine.networks.still_ldm import StillLDM
+from kfine.networks.ldm import ResidualLDM, StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 from kfine.restoration.options import BASELINES, LDMS, Options, check_use, check_values, without_use

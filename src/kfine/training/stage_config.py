@@ -119,7 +119,7 @@ class DecoderAdversaryConfig(JudgeConfig):
     """Of the decoder of drawn latents; of a clip it sees frames that follow one another.
 
     Attributes:
-        energy: weight of `kfine.training.losses.texture.energy_divergence`.
+        energy: weight of `kfine.training.losses.decoder.energy_divergence`.
         mean: weight of the squared error of the mean of drawn images, relative to the prediction's.
     """
 

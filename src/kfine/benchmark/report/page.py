@@ -9,10 +9,9 @@ from typing import Any
 
 from kfine.benchmark.report import html, pictures, plots, tables, words
 from kfine.benchmark.report.tables import counted
-from kfine.benchmark.results import Results
+from kfine.benchmark.results import Results, wins
 from kfine.benchmark.scoring import BY_KEY, METRICS
 from kfine.benchmark.statistics import MISSES
-from kfine.benchmark.verdicts import wins
 
 _MANY = 10  # patients from which on an interval tells of others
 _SECTIONS = {

@@ -9,10 +9,9 @@ from kfine.benchmark.degradations import Degradation
 from kfine.benchmark.poster import COLUMNS, REFERENCE, poster_rows
 from kfine.benchmark.report import words
 from kfine.benchmark.report.html import Cell, table
-from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Results
+from kfine.benchmark.results import BASELINE, COMPARED, SAMPLED, SINGLE, Results, Win
 from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, NEITHER, Metric
 from kfine.benchmark.statistics import Estimate
-from kfine.benchmark.verdicts import COMPARED, Win
 
 _COLUMNS = (
     "psnr", "ssim", "ms_ssim", "nrmse", "resolved", "laplacian_off", "fft_off", "fine_off", "lpips",

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfine.io.dicom.contrast import Contrast, contrast
-from kfine.io.dicom.groups import group_value
-from kfine.io.dicom.header import DicomFile, one_text, optional_number, pydicom_errors
+from kfine.io.dicom.header import DicomFile, group_value, one_text, optional_number, pydicom_errors
 
 
 @dataclass(frozen=True)

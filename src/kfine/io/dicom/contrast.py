@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kfine.io.dicom.groups import group_value
-from kfine.io.dicom.header import image_type, one_text, optional_number
+from kfine.io.dicom.header import group_value, image_type, one_text, optional_number
 from kfine.text import clean_text
 
 _COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}

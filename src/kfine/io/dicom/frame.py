@@ -10,8 +10,7 @@ from typing import Any
 from kfine.errors import InputError
 from kfine.io.dicom.aspect import Aspect, echo_of
 from kfine.io.dicom.contrast import Contrast, contrast
-from kfine.io.dicom.groups import group_value
-from kfine.io.dicom.header import DicomFile, optional_number, pydicom_errors
+from kfine.io.dicom.header import DicomFile, group_value, optional_number, pydicom_errors
 
 _PARALLEL = 1e-3
 

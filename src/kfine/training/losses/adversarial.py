@@ -1,4 +1,4 @@
-"""What autoencoder and SRGAN's generator minimise, against an adversary, and what that minimises."""
+"""Losses of the autoencoder, of SRGAN's generator, and of the discriminators against them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from kfine.networks.discriminator import (
     adversarial_loss,
     discriminator_loss,
 )
+from kfine.networks.ldm import ResidualLDM, StillLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.quantiser import codebook_use
-from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.srresnet import SRResNet
-from kfine.networks.still_ldm import StillLDM
 from kfine.training.data.patches import Item
 from kfine.training.losses.ldm import held_to_scan, shown
 from kfine.training.stage_config import JudgeConfig, VGGAdversaryConfig

@@ -1,4 +1,4 @@
-"""What a VDM training step minimises, as one module, so that it can be spread over devices."""
+"""Loss of a VDM, as one module, so that it can be spread over devices."""
 
 from __future__ import annotations
 

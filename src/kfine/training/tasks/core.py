@@ -28,7 +28,7 @@ from kfine.training.data.core_patches import (
 )
 from kfine.training.muon import filters_of
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
-from kfine.training.validation.base import write_sheet
+from kfine.training.validation import write_sheet
 
 FLOOR = 4e-6  # mean squared error, model units; 60 dB: what is missing below it is noise
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from kfine.methods.ldm import LDMOptions
 from kfine.networks.discriminator import PatchDiscriminator
+from kfine.networks.ldm import ResidualLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
-from kfine.networks.residual_ldm import ResidualLDM
 from kfine.networks.vqgan import VQGAN
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.decoder import DecoderObjective

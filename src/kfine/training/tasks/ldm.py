@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from kfine.diffusion.losses import antithetic_times
-from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.ldm import ResidualLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import DenoiserObjective, shown
 from kfine.training.stage_config import CineLDMTrainingConfig, LDMTrainingConfig

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from kfine.networks.residual_ldm import ResidualLDM
+from kfine.networks.ldm import ResidualLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import RegressionObjective
 from kfine.training.stage_config import RegressionTrainingConfig, StillRegressionTrainingConfig

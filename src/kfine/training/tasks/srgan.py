@@ -10,9 +10,9 @@ from torch import nn
 
 from kfine.errors import ModelError
 from kfine.networks.discriminator import VGGDiscriminator
+from kfine.networks.ldm import StillLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.srresnet import SRResNet
-from kfine.networks.still_ldm import StillLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import GeneratorObjective
 from kfine.training.stage_config import SRGANTrainingConfig

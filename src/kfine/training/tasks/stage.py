@@ -17,11 +17,9 @@ from kfine.errors import ModelError
 from kfine.methods.ldm import LDMOptions
 from kfine.models.checkpoint import Model, load_model
 from kfine.models.domain import trained_ranges
-from kfine.networks.cine_ldm import CineLDM
 from kfine.networks.discriminator import PatchDiscriminator, VGGDiscriminator
+from kfine.networks.ldm import CineLDM, ResidualLDM, StillLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
-from kfine.networks.residual_ldm import ResidualLDM
-from kfine.networks.still_ldm import StillLDM
 from kfine.training.config import PieceConfig, RunConfig
 from kfine.training.data.cines import CineDataset, Cines, find_cines
 from kfine.training.data.patches import Item
@@ -30,8 +28,7 @@ from kfine.training.data.volumes import SliceRef, Volumes
 from kfine.training.losses.adversarial import Decoded, DiscriminatorObjective
 from kfine.training.stage_config import CineDataConfig, CineReportConfig, StillDataConfig, StillReportConfig
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives
-from kfine.training.validation.base import spread_over
-from kfine.training.validation.ldm import LDMValidation, cine_case, still_cases
+from kfine.training.validation import LDMValidation, cine_case, spread_over, still_cases
 
 
 class PiecesRunConfig(RunConfig, Protocol):

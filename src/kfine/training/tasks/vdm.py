@@ -17,7 +17,7 @@ from kfine.training.config import TrainingConfig
 from kfine.training.data.volumes import PatchDataset, split_volumes
 from kfine.training.losses.vdm import Objective
 from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
-from kfine.training.validation.vdm import Validation, sample_sheet
+from kfine.training.validation import Validation, sample_sheet
 
 
 class VDMTask:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from kfine.networks.discriminator import PatchDiscriminator
+from kfine.networks.ldm import ResidualLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
-from kfine.networks.residual_ldm import ResidualLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import AutoencoderObjective
 from kfine.training.stage_config import AutoencoderTrainingConfig, VQGANTrainingConfig

@@ -10,7 +10,7 @@ from copy import copy
 from typing import Any
 
 from kfine.io.dicom.frame import Plane
-from kfine.io.dicom.groups import group_value
+from kfine.io.dicom.header import group_value
 
 PATIENT_AND_STUDY = (
     "SpecificCharacterSet", "TimezoneOffsetFromUTC",

@@ -1,10 +1,10 @@
-"""What the models of cines and of stills share: regressor, autoencoder and denoiser, with the units between them."""
+"""Latent diffusion models of cines and of stills: regressor, autoencoder, denoiser, and the units between them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -176,3 +176,84 @@ def _see_contrast(stem: nn.Conv2d, *, images: int) -> None:
 def _as_images(x: Tensor) -> Tensor:
     """Return frames (batch, frame, row, column) as images (batch * frame, 1, row, column)."""
     return x.flatten(0, 1)[:, None]
+
+
+@final
+class CineLDM(ResidualLDM):
+    """A `ResidualLDM` of cines, for the methods "cine-regression", "vqgan" (not a method yet) and "cine-ldm".
+
+    Its guide: the measured frame before, the one after, the part of the way between them in [0, 1], and the parts of
+    k-space that were measured along rows and columns, in (0, 1].  The regressor goes without the last two: it sees
+    how blurred its images are.
+
+    Args:
+        regressor: `widths` and `blocks` of its SpaceTimeUNet.
+        autoencoder: arguments of the VQGAN, or None.
+        denoiser: `widths` and `blocks` of its SpaceTimeUNet, or None; it needs an autoencoder.
+    """
+
+    IMAGES: ClassVar[int] = 2
+    FACTS: ClassVar[int] = 3
+    SEEN: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        *,
+        regressor: Mapping[str, Any],
+        autoencoder: Mapping[str, Any] | None = None,
+        denoiser: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            regressor=SpaceTimeUNet(inputs=self.SEEN, outputs=1, levels=False, **regressor),
+            autoencoder=autoencoder,
+            denoiser=denoiser,
+            time=True,
+        )
+
+    def blend(self, guide: Tensor) -> Tensor:
+        """Return the frames before and after, mixed by the part of the way: the optical-flow baseline."""
+        before, after, t = guide[:, :3].unbind(1)
+        return torch.lerp(before, after, t)
+
+
+@final
+class StillLDM(ResidualLDM):
+    """A `ResidualLDM` of single images; one set of weights for every scale, which is an input (decision 12).
+
+    Its guide: the zero-filled image, and the parts of k-space that were measured along rows and columns, in (0, 1].
+
+    Args:
+        regressor: `kind`, "srresnet" or "unet", and that network's own arguments.
+        autoencoder: arguments of the VQGAN, or None.
+        denoiser: `widths` and `blocks` of its U-Net, or None; it needs an autoencoder.
+    """
+
+    IMAGES: ClassVar[int] = 1
+    FACTS: ClassVar[int] = 2
+    SEEN: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        *,
+        regressor: Mapping[str, Any],
+        autoencoder: Mapping[str, Any] | None = None,
+        denoiser: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            regressor=_regressor(self.SEEN, **regressor),
+            autoencoder=autoencoder,
+            denoiser=denoiser,
+            time=False,
+        )
+
+    def blend(self, guide: Tensor) -> Tensor:
+        """Return the zero-filled image."""
+        return guide[:, 0]
+
+
+def _regressor(inputs: int, *, kind: str, **arguments: Any) -> SpaceTimeUNet | SRResNet:
+    if kind == "srresnet":
+        return SRResNet(inputs=inputs, **arguments)
+    if kind == "unet":
+        return SpaceTimeUNet(inputs=inputs, outputs=1, levels=False, time=False, **arguments)
+    raise ValueError(f"expected a regressor of kind srresnet or unet, got {kind!r}")

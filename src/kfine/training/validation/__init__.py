@@ -1,1 +1,0 @@
-"""Validation during training: figures and pictures."""
