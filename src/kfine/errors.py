@@ -79,11 +79,11 @@ def verdict(error: BaseException) -> tuple[int, str]:
         help_of = context.command_path if context else "kfine"
         return 2, f"{error.format_message().rstrip('. ')} (see {help_of} --help)"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
-        return 6, "out of memory on the device; use --device cpu or fewer --samples"
+        return 6, "out of memory on the device; use device='cpu' or fewer samples"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return (
             6,
-            "out of memory; restore fewer slices at a time with --slices A:B, or ask for fewer --samples",
+            "out of memory; restore fewer slices at a time with slices=(A, B), or ask for fewer samples",
         )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""

@@ -66,7 +66,7 @@ def test_what_is_finished_is_left_alone_by_both(scans, tmp_path):
     assert run([*map(str, call)]) == 0  # also known by the command line: 2 is 2.0
     assert tree(tmp_path / "out") == before
     other = kfine.batch(scans, tmp_path / "out", scale=2, method="bicubic")
-    assert ["--overwrite" in case.said for case in other.failed] == [True] * 3
+    assert ["overwrite=True" in case.said for case in other.failed] == [True] * 3
     assert not kfine.batch(scans, tmp_path / "out", overwrite=True, scale=2, method="bicubic").failed
 
 

@@ -222,8 +222,8 @@ def test_phases_and_localisers_are_left_out(tmp_path):
     search = find_cases(tmp_path, out=tmp_path / "out")
     assert [case.label for case in search.cases] == ["t1"]
     assert dict(search.left_out) == {
-        "gre_e1_ph.nii.gz": "phase images; --force restores them",
-        "phase": "phase images; --force restores them",
+        "gre_e1_ph.nii.gz": "phase images; force=True restores them",
+        "phase": "phase images; force=True restores them",
         "scout": "slices of several orientations, as localisers have them",
     }
     assert not search.failures

@@ -95,7 +95,7 @@ def test_several_series_are_listed(tmp_path: Path) -> None:
         SeriesInstanceUID="1.2.3.4",
         SeriesDescription="loc\x1b[31m",
     )
-    message = refused(InputError, "choose one with --series NUMBER", read, tmp_path)
+    message = refused(InputError, "choose one with series=NUMBER", read, tmp_path)
     assert "3 't2 tse' (4 files, 6x8)" in message
     assert "12 'loc[31m' (1 file, 6x8)" in message
     refused(InputError, "no series 5", read, tmp_path, series="5")
@@ -110,7 +110,7 @@ def test_none_is_no_number_of_a_series(tmp_path: Path) -> None:
 def test_two_series_of_one_number(tmp_path: Path) -> None:
     series(tmp_path / "a")
     series(tmp_path / "b", slices=1, SeriesInstanceUID="1.2.3.4")
-    message = refused(InputError, "choose by --series UID", read, tmp_path, series="3")
+    message = refused(InputError, "choose by series=UID", read, tmp_path, series="3")
     assert "1.2.3.4" in message
 
 

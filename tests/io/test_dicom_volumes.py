@@ -125,5 +125,5 @@ def test_components_of_a_private_tag() -> None:
 def test_a_phase_series_is_restored_on_request_alone(tmp_path: Path) -> None:
     save(classic(ImageType=["ORIGINAL", "PRIMARY", "P", "ND"]), tmp_path / "a")
     image = read(tmp_path / "a")
-    refused(InputError, "--force", check_original, image, force=False)
+    refused(InputError, "force=True", check_original, image, force=False)
     check_original(image, force=True)

@@ -70,7 +70,7 @@ def test_memory_error_is_a_resource_error(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.NII.GZ"])
 def test_existing_file_is_kept(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"precious")
-    refused(UsageError, "--overwrite", write, IMAGE, tmp_path / name)
+    refused(UsageError, "overwrite=True", write, IMAGE, tmp_path / name)
     assert (tmp_path / name).read_bytes() == b"precious"
     write(IMAGE, tmp_path / name, overwrite=True)
     assert np.array_equal(read(tmp_path / name).voxels, IMAGE.voxels)

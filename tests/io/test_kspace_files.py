@@ -98,7 +98,7 @@ def _with(value: complex) -> np.ndarray:
         (np.array([[1, 2]], dtype=object), "Python objects"),
         (np.zeros((4, 4), [("a", "f4")]), "complex k-space"),
         (_image(4), "drop other axes"),
-        (_image(2, 2, 2, 2, 2), "--coil-axis"),
+        (_image(2, 2, 2, 2, 2), "coil_axis"),
         (np.zeros((0, 4), np.complex64), ""),
         (np.zeros((4, 4), np.complex64), "zeros throughout"),
         (_with(np.nan), "finite k-space"),

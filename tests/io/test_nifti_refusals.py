@@ -190,4 +190,4 @@ def test_plane_must_be_two_axes(tmp_path: Path, plane: tuple[int, int]) -> None:
     path = tmp_path / "image.nii"
     path.write_bytes(stored())
     refused(UsageError, "two different axes", read, path, plane=plane)
-    refused(UsageError, "--series", read, path, series="3")
+    refused(UsageError, "series, echo", read, path, series="3")

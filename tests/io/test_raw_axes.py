@@ -52,19 +52,19 @@ def _notes(path: Path, coil_axis: int | None = None) -> str:
 @pytest.mark.parametrize("count", [2, 4, 16])
 def test_coils_that_are_not_named(tmp_path: Path, count: int, sigma: float) -> None:
     path = _saved(tmp_path, measured(count, sigma))
-    refused(InputError, "--coil-axis 0", read, path)
+    refused(InputError, "coil_axis=0", read, path)
     assert "hardly" not in _notes(path, 0)
 
 
 def test_a_dead_coil_hides_nothing(tmp_path: Path) -> None:
     kspace = measured(4, 0.01)
     kspace[2] = 0
-    refused(InputError, "--coil-axis 0", read, _saved(tmp_path, kspace))
+    refused(InputError, "coil_axis=0", read, _saved(tmp_path, kspace))
 
 
 def test_coils_in_much_noise(tmp_path: Path) -> None:
     """Too noisy to be refused."""
-    assert "--coil-axis 0" in _notes(_saved(tmp_path, measured(16, 0.05)))
+    assert "coil_axis=0" in _notes(_saved(tmp_path, measured(16, 0.05)))
 
 
 def test_coils_of_few_samples(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_coils_of_few_samples(tmp_path: Path) -> None:
     kspace = to_kspace(coils(4, 96, 80) * thing(96, 80))
     mask = rng.random((96, 80)) < 0.3
     mask[36:60, 28:52] = True
-    refused(InputError, "--coil-axis 0", read, _saved(tmp_path, kspace * mask))
+    refused(InputError, "coil_axis=0", read, _saved(tmp_path, kspace * mask))
 
 
 @pytest.mark.parametrize(("order", "asked", "right"), [
@@ -81,7 +81,7 @@ def test_coils_of_few_samples(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_slices_for_coils(tmp_path: Path, order: tuple[int, ...], asked: int | None, right: int) -> None:
     path = _saved(tmp_path, _coils_of_slices().transpose(order))
-    refused(InputError, f"--coil-axis {right}", read, path, coil_axis=asked)
+    refused(InputError, f"coil_axis={right}", read, path, coil_axis=asked)
     assert "hardly" not in _notes(path, right)
 
 
@@ -94,7 +94,7 @@ def test_slices_alone(tmp_path: Path) -> None:
 def test_an_axis_of_length_one_says_that_there_are_no_coils(tmp_path: Path) -> None:
     path = _saved(tmp_path, measured()[None])
     assert "1 mm" in _notes(path, 0)
-    refused(InputError, "--coil-axis 1", read, path)
+    refused(InputError, "coil_axis=1", read, path)
 
 
 def test_frames_are_no_coils(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_frames_are_no_coils(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [2, 4, 8, 32])
 def test_coils_within_the_planes(tmp_path: Path, count: int, source: int) -> None:
     path = _saved(tmp_path, np.moveaxis(measured(count, 0.01), 0, source))
-    refused(InputError, "--coil-axis", read, path)
+    refused(InputError, "coil_axis", read, path)
 
 
 def test_coils_last_in_fastmri(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_other_hdf5(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["something"] = 1
     refused(InputError, "got neither", read, tmp_path / "a.h5")
-    refused(UsageError, "--coil-axis", read, tmp_path / "a.h5", coil_axis=0)
+    refused(UsageError, "coil_axis", read, tmp_path / "a.h5", coil_axis=0)
     (tmp_path / "b.h5").write_bytes(b"not at all" * 100)
     refused(InputError, "not what the name says", read, tmp_path / "b.h5")
 

@@ -231,7 +231,7 @@ def test_a_model_says_where_sampling_starts_and_whether_it_saw_scans(image, tiny
 def test_missing_device_is_a_resource(image, tiny_model):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    with pytest.raises(ResourceError, match="--device cpu"):
+    with pytest.raises(ResourceError, match="device='cpu'"):
         kfine.restore(image, scale=2, model=tiny_model, device="cuda")
 
 

@@ -114,7 +114,7 @@ def test_a_former_std_goes_with_what_replaces_it(low, tiny_model_folder, tmp_pat
     [
         ("out.txt", {}, "ends in .nii or .nii.gz"),
         ("none/out.nii", {}, "its folder does not exist"),
-        ("out.nii", {"figure": "f.txt"}, "--figure"),
+        ("out.nii", {"figure": "f.txt"}, "figure f.txt"),
         ("out.nii", {"dicom": "classic"}, "DICOM goes to a folder"),
         ("out", {"dicom": "modern"}, "expected classic or enhanced"),
         ("low.json", {}, "ends in .nii"),

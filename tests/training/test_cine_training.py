@@ -251,14 +251,14 @@ def test_the_decoder_sees_frames_that_follow_one_another(runs, folders):
 
 
 def test_the_wrong_stage_is_named(folders, runs, tmp_path):
-    with pytest.raises(ModelError, match="--autoencoder model: expected a model of method vqgan"):
+    with pytest.raises(ModelError, match="autoencoder model: expected a model of method vqgan"):
         train(
             LDMTask(ldm_config(), folders, autoencoder=runs / "regression" / "model"),
             out=tmp_path / "a",
             devices=CPU,
         )
     save_model(tmp_path / "brain", VDM(**TINY), {"method": "vdm", "network": TINY})
-    with pytest.raises(ModelError, match="--regression brain: expected a model of method cine-regression"):
+    with pytest.raises(ModelError, match="regression brain: expected a model of method cine-regression"):
         train(
             VQGANTask(vqgan_config(), folders, regression=tmp_path / "brain"), out=tmp_path / "b", devices=CPU
         )

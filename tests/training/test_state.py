@@ -58,8 +58,8 @@ def test_other_frozen_parts_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("there", "here", "says"),
     [
-        (0, None, "made with --features; give them again"),
-        (None, 0, "made without --features; leave them out"),
+        (0, None, "made with features; give them again"),
+        (None, 0, "made without features; leave them out"),
         (0, 1, "made with another set of features"),
     ],
 )

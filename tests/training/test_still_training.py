@@ -176,9 +176,7 @@ def test_the_decoder_alone_learns_on_drawn_latents(runs):
 def test_subjects_that_an_earlier_stage_may_have_learned_from_are_named(folders, runs):
     data = DATA | {"validation": ["sub-1", "sub-2"]}
     task = VQGANTask(autoencoder_config(data=data), folders, regression=runs / "srresnet" / "model")
-    with pytest.warns(
-        UserWarning, match=r"--regression model: was not told to leave out sub-1; if it learned"
-    ):
+    with pytest.warns(UserWarning, match=r"regression model: was not told to leave out sub-1; if it learned"):
         task.open(resumed=False, reports=False)
 
 
@@ -210,21 +208,21 @@ def test_the_latent_model_holds_the_stages_before_it_unchanged(runs):
     [
         (
             lambda folders, runs: SRGANTask(srgan_config(), folders, generator=runs / "small-unet" / "model"),
-            "--generator model: expected a model of method srresnet, got small-unet",
+            "generator model: expected a model of method srresnet, got small-unet",
         ),
         (
             lambda folders, runs: VQGANTask(
                 autoencoder_config(), folders, regression=runs / "srgan" / "model"
             ),
-            "--regression model: expected a model of method srresnet, got srgan",
+            "regression model: expected a model of method srresnet, got srgan",
         ),
         (
             lambda folders, runs: LDMTask(ldm_config(), folders, autoencoder=runs / "srresnet" / "model"),
-            "--autoencoder model: expected a model of method autoencoder, got srresnet",
+            "autoencoder model: expected a model of method autoencoder, got srresnet",
         ),
         (
             lambda folders, runs: DecoderTask(decoder_config(), folders, ldm=runs / "autoencoder" / "model"),
-            "--ldm model: expected a model of method ldm, got autoencoder",
+            "ldm model: expected a model of method ldm, got autoencoder",
         ),
     ],
 )

@@ -157,10 +157,10 @@ def test_two_processes_see_the_batch_of_one(brains, tmp_path):
 
 
 def test_resume_and_restart_are_never_confused(brains, tmp_path):
-    with pytest.raises(UsageError, match="train without --resume"):
+    with pytest.raises(UsageError, match="train without resume=True"):
         train(VDMTask(config(), brains), out=tmp_path / "none", resume=True, devices=CPU)
     train(VDMTask(config(), brains), out=tmp_path / "run", devices=CPU)
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="resume=True"):
         train(VDMTask(config(), brains), out=tmp_path / "run", devices=CPU)
     other = config().model_copy(update={"network": config().network.model_copy(update={"widths": (8, 24)})})
     with pytest.raises(ModelError, match="another network"):

@@ -174,7 +174,7 @@ def _unwanted(place: PurePosixPath, name: BidsName, *, force: bool) -> str | Non
         return f"{name.suffix}: labels and computed maps are not restored"
     given = dict(name.entities)
     if given.get("desc", "").lower().endswith(("kfine", "kfinestd")) and not force:
-        return f"{RESULT}; --force restores them"
+        return f"{RESULT}; force=True restores them"
     part = given.get("part")
     return f"part-{part}: only magnitudes are restored" if part in _NO_MAGNITUDE else None
 

@@ -77,9 +77,9 @@ def find_cases(
             failures.append((path, error))
     # From here on all names of patients are known.
     results = {path for path in files if not force and _is_result(path)}
-    left += [(path, f"{RESULT}; --force restores them") for path in sorted(results)]
+    left += [(path, f"{RESULT}; force=True restores them") for path in sorted(results)]
     phases = {path for path in files if not force and path not in results and is_named_phase(path)}
-    left += [(path, f"{PHASE}; --force restores them") for path in sorted(phases)]
+    left += [(path, f"{PHASE}; force=True restores them") for path in sorted(phases)]
     search.left_out = [(printable(_hidden(path, top, search)), why) for path, why in left]
     cases = [_file_case(path, top, search) for path in files if path not in results | phases]
     cases += _series_cases(members, top, search, force=force)
@@ -192,7 +192,7 @@ def _image_cases(group: list[_Member], place: PurePosixPath, search: Search, *, 
     for image in images:
         own = place.with_name(f"{place.name}_{image.label}")
         if image.component == "P" and not force:
-            search.left_out.append((printable(own), f"{PHASE}; --force restores them"))
+            search.left_out.append((printable(own), f"{PHASE}; force=True restores them"))
         else:
             cases.append(Case(printable(own), own, paths, dicom=True, part=image.label))
     return cases
@@ -228,9 +228,9 @@ def _unwanted(group: list[_Member], *, force: bool) -> str | None:
     if any(member.modality not in ("", "MR") for member in group):
         return "no MR images"
     if any(member.derived for member in group) and not force:
-        return "derived images (ImageType DERIVED); --force restores them"
+        return "derived images (ImageType DERIVED); force=True restores them"
     if {aspect.component for member in group for aspect in member.aspects} == {"P"} and not force:
-        return f"{PHASE}; --force restores them"
+        return f"{PHASE}; force=True restores them"
     if several_planes(orientation for member in group for orientation in member.orientations):
         return "slices of several orientations, as localisers have them"
     return None

@@ -309,7 +309,7 @@ def check_report(path: Path | None, *, overwrite: bool) -> None:
     if path is None:
         return
     if path.suffix.lower() != ".json":
-        raise UsageError(f"--report {path}: expected a name that ends in .json")
+        raise UsageError(f"report {path}: expected a name that ends in .json")
     check_outputs([path], overwrite=overwrite or _is_report(path))
 
 

@@ -185,7 +185,7 @@ class Worker:
             if state is State.FOREIGN and not plan.overwrite:
                 raise UsageError(
                     "its results are there, made from other input, with other options or by other means; add "
-                    "--overwrite or choose another folder"
+                    "overwrite=True or choose another folder"
                 )
             with made_folder(files.mean.parent):
                 result, _ = restore_case(

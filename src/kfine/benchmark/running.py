@@ -128,7 +128,7 @@ def check_free(output: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{output}: expected a folder, a file has this name; choose another")
     for name in (REPORT, CSV, JSON, POSTER):
         if (output / name).exists() and not overwrite:
-            raise UsageError(f"{output / name}: exists already; choose another folder or pass --overwrite")
+            raise UsageError(f"{output / name}: exists already; choose another folder or add overwrite=True")
 
 
 def _make(output: Path) -> None:

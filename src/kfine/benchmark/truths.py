@@ -148,6 +148,6 @@ def _filling(name: str, image: Image, block: Matrix) -> str:
     if told is not None and told != image.matrix:
         return (
             f"{name}: its header says that {show(told)} of {stored} was measured, its spectrum does not show it; "
-            f"{stored} is the truth (--matrix {show(told)} takes the other)"
+            f"{stored} is the truth (matrix=({told[0]}, {told[1]}) takes the other)"
         )
     return ""

@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
+from kfine.cli.parsers import as_options
 from kfine.errors import TRACEBACK, Terminated, verdict
 from kfine.files.signals import end_on_signals, ignore_interrupts
 from kfine.text import one_line
@@ -70,7 +71,7 @@ def _run(arguments: list[str]) -> int:
 def _say(message: str, code: int) -> int:
     if sys.stderr is not None:
         with suppress(OSError):
-            print(f"kfine: {one_line(message)}", file=sys.stderr, flush=True)
+            print(f"kfine: {as_options(one_line(message))}", file=sys.stderr, flush=True)
     return code
 
 

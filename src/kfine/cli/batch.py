@@ -10,6 +10,7 @@ import typer
 
 from kfine.cli.console import bars, err, plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet, takes
+from kfine.cli.parsers import as_options
 from kfine.cli.restore_options import Force, options_of
 from kfine.errors import SOME_FAILED, UsageError
 from kfine.restoration.options import Options
@@ -121,7 +122,7 @@ def batch(
             **vars(options),
         )
     if not quiet:
-        say(*run.summary())
+        say(*map(as_options, run.summary()))
     if run.failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -154,9 +155,9 @@ def _display(*, quiet: bool) -> Display:
                 return
             what = f"kfine: [{number}/{total}] {outcome.case}: {outcome.status}"
             why = "" if outcome.status == FINISHED else f": {outcome.said} ({outcome.seconds:.1f} s)"
-            err.print(literal(what + why), markup=False)
+            err.print(literal(as_options(what + why)), markup=False)
             for note in outcome.notes:
                 if not quiet:
-                    err.print(literal(f"kfine: note: {outcome.case}: {note}"), markup=False)
+                    err.print(literal(f"kfine: note: {outcome.case}: {as_options(note)}"), markup=False)
 
     return Shown()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from kfine.cli.parsers import as_options
 from kfine.errors import collected_notes
 from kfine.restoration.progress import Forecast, duration
 from kfine.text import literal, to_json
@@ -72,7 +73,7 @@ class Bar:
     def say(self, line: str) -> None:
         """Print a line of its own above the bar."""
         if not self._quiet:
-            err.print(literal(f"kfine: {line}"), markup=False)
+            err.print(literal(f"kfine: {as_options(line)}"), markup=False)
 
     def _tell(self) -> None:
         now = time.monotonic()
@@ -135,7 +136,7 @@ def plain_warnings(*, quiet: bool = False) -> Iterator[list[str]]:
 
     def show(line: str) -> None:
         if not quiet:
-            err.print(f"kfine: note: {line}", markup=False)
+            err.print(f"kfine: note: {as_options(line)}", markup=False)
 
     with collected_notes(show) as notes:
         yield notes

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from kfine.cli.console import out, plain_warnings, say_json
 from kfine.cli.parameters import AsJson, CoilAxis, Combine, ImageChoice, takes, wanted_of
+from kfine.cli.parsers import as_options
 from kfine.text import literal
 
 
@@ -40,8 +41,10 @@ def info(
 
     with plain_warnings() as notes:
         facts = facts_of(image, series=series, coil_axis=coil_axis, combine=combine)
+    if "choose" in facts:
+        facts["choose"] = as_options(facts["choose"])
     if as_json:
-        say_json(facts | ({"notes": notes} if notes else {}))
+        say_json(facts | ({"notes": [as_options(note) for note in notes]} if notes else {}))
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)

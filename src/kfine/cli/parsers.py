@@ -1,4 +1,4 @@
-"""From the words of a command line to values; what cannot be read raises `UsageError`."""
+"""Words of a command line to values, which raise `UsageError` if they cannot be read; messages to its words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,33 @@ from kfine.errors import UsageError
 from kfine.files.names import PICTURES, check_suffix
 
 Matrix = tuple[int, int]
+
+# Arguments of the library that its messages name as NAME=VALUE, each an option of the commands.
+_ARGUMENTS = (
+    "coil_axis", "combine", "device", "echo", "force", "matrix", "method", "model", "overwrite", "part", "precision",
+    "resume", "series", "slices",
+)  # fmt: skip
+_ARGUMENT = re.compile(
+    rf"\b({'|'.join(_ARGUMENTS)})=(\([^()]*\)|'[^']*'|[\w.+-]+)|(?<![\w.])coil_axis\b", re.ASCII
+)
+
+
+def as_options(message: str) -> str:
+    """Return a message of the library with the command line's spelling of arguments.
+
+    >>> as_options("exists already; add overwrite=True"), as_options("restore with matrix=(96, 80)")
+    ('exists already; add --overwrite', 'restore with --matrix 96x80')
+    >>> as_options("name it with coil_axis; use slices=(A, B) or method='core'")
+    'name it with --coil-axis; use --slices A:B or --method core'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match[1] or match[0], (match[2] or "True").strip("'")
+        if value.startswith("("):
+            value = {"slices": ":"}.get(name, "x").join(part.strip() for part in value[1:-1].split(","))
+        return f"--{name.replace('_', '-')}" + ("" if value == "True" else f" {value}")
+
+    return _ARGUMENT.sub(option, message)
 
 
 def parse_size(matrix: str | None, scale: float | None, *, needed: bool = True) -> Matrix | None:
@@ -77,12 +104,12 @@ def parse_slices(text: str | None, count: int | None = None) -> tuple[int, int] 
 
 def check_picture(path: Path | None) -> None:
     """Raise `UsageError` unless `path` is None or names a picture by its suffix."""
-    check_suffix(path, "--figure", PICTURES)
+    check_suffix(path, "figure", PICTURES)
 
 
 def check_json(path: Path | None) -> None:
     """Raise `UsageError` unless `path` is None or ends in .json."""
-    check_suffix(path, "--json", (".json",))
+    check_suffix(path, "json", (".json",))
 
 
 def check_at_most(option: str, value: int | None, most: int) -> None:

@@ -151,12 +151,12 @@ def check_same_grid(reference: Image, restored: Image) -> None:
     """Raise `InputError` unless both have one shape and no voxel lies apart by more than 1 % of a voxel."""
     expected, actual = reference.voxels.shape, restored.voxels.shape
     rows, columns = reference.matrix
-    advice = f"evaluate on the same grid; restore with --matrix {rows}x{columns}"
+    advice = f"evaluate on the same grid; restore with matrix=({rows}, {columns})"
     if expected != actual:
         if restored.matrix == reference.matrix:
             advice = (
                 "compare the same frames and slices; "
-                f"kfine degrade REFERENCE --matrix {rows}x{columns} --slices A:B cuts slices out"
+                f"degrading the reference with matrix=({rows}, {columns}) and slices=(A, B) cuts slices out"
             )
         raise InputError(
             f"{_name(restored)}: expected the reference's shape {_times(expected)} "

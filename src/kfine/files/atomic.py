@@ -23,7 +23,9 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
             f"{clean_text(path)}: its folder does not exist; create {clean_text(path.parent)} first"
         )
     if not overwrite and path.exists():
-        raise UsageError(f"{clean_text(path.name)}: exists already; choose another name or pass --overwrite")
+        raise UsageError(
+            f"{clean_text(path.name)}: exists already; choose another name or add overwrite=True"
+        )
 
 
 def to_disk(file: Path) -> None:

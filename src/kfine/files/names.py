@@ -66,7 +66,7 @@ def dicom_kind(path: Path, asked: str | None) -> str | None:
 def check_dicom(asked: str | None) -> None:
     """Raise `UsageError` unless `asked` is None or a kind of DICOM image."""
     if asked is not None and asked not in DICOM:
-        raise UsageError(f"--dicom {asked}: expected {' or '.join(DICOM)}")
+        raise UsageError(f"dicom {asked}: expected {' or '.join(DICOM)}")
 
 
 def check_suffix(path: Path | None, option: str, suffixes: tuple[str, ...]) -> None:

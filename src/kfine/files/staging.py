@@ -95,7 +95,7 @@ def check_folder(path: Path, *, overwrite: bool = False) -> None:
         raise UsageError(f"{name}: expected a folder to write, a file or link has this name; choose another")
     content = list(path.iterdir())
     if content and not overwrite:
-        raise UsageError(f"{name}: exists already; add --overwrite or choose another name")
+        raise UsageError(f"{name}: exists already; add overwrite=True or choose another name")
     if not all(_IMAGE.fullmatch(file.name) and file.is_file() for file in content):
         raise UsageError(
             f"{name}: holds other files than the images of a former run, it is not replaced; choose another name"
@@ -310,7 +310,7 @@ def _check_place(path: Path, *, overwrite: bool, folder: bool = False) -> None:
         raise UsageError(f"{path}: expected a file name, it is a folder")
     if os.path.lexists(path):
         if not overwrite:
-            raise UsageError(f"{path}: exists already; add --overwrite or choose another name")
+            raise UsageError(f"{path}: exists already; add overwrite=True or choose another name")
         if path.exists() and not path.is_file():
             raise UsageError(f"{path}: expected an ordinary file to replace, it is a device or pipe")
 

@@ -159,16 +159,15 @@ def _read(path: Path, name: str, *, series: Series, plane: tuple[int, int] | Non
         )
     if series is not None and kind != "dicom":
         raise UsageError(
-            f"{name}: --series, --echo and --part choose among DICOM images, and this is no DICOM; leave "
-            "them out"
+            f"{name}: series, echo and part choose among DICOM images, and this is no DICOM; leave them out"
         )
     if plane is not None and kind != "nifti":
         raise UsageError(f"{name}: the plane can be chosen for NIfTI only; leave it out")
     if raw.combine is not None and kind not in RAW:
-        raise UsageError(f"{name}: --combine is for the coils of raw k-space, and this is none; leave it out")
+        raise UsageError(f"{name}: combine is for the coils of raw k-space, and this is none; leave it out")
     if raw.coil_axis is not None and kind not in NPY:
         raise UsageError(
-            f"{name}: --coil-axis is for .npy files, others say which axis holds the coils; leave it out"
+            f"{name}: coil_axis is for .npy files, others say which axis holds the coils; leave it out"
         )
     if kind == "dicom":
         from kfine.io.dicom.reader import DicomSeries

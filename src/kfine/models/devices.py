@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
             return torch.device(name)
     except (ValueError, RuntimeError):
         raise UsageError(f"device {name!r}: expected auto, cpu, cuda or mps") from None
-    raise ResourceError(f"device {name}: this machine or this build of torch has none; use --device cpu")
+    raise ResourceError(f"device {name}: this machine or this build of torch has none; use device='cpu'")
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

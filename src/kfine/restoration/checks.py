@@ -46,17 +46,17 @@ def check_original(low: Image, *, force: bool) -> None:
     if low.source.derived and low.source.kind == "nifti" and not force:
         raise InputError(
             f"{low.source.name}: expected the scanner's image, got a result of kfine, whose k-space is not what was "
-            "measured; choose the image that it was made from, or add --force"
+            "measured; choose the image that it was made from, or add force=True"
         )
     if low.source.derived and not force:
         raise InputError(
             f"{low.source.name}: expected the scanner's images, got derived ones (ImageType DERIVED), whose k-space is "
-            "not what was measured; choose the original series, or add --force"
+            "not what was measured; choose the original series, or add force=True"
         )
     if low.source.component == "P" and not force:
         raise InputError(
             f"{low.source.name}: expected a magnitude image, got a phase image, whose wraps would be "
-            "restored as edges; choose the magnitude, or add --force"
+            "restored as edges; choose the magnitude, or add force=True"
         )
 
 
@@ -67,7 +67,7 @@ def check_drawable(low: Image, taken: tuple[int, int] | None) -> None:
     if (part == part.flat[0]).all():
         raise InputError(
             f"{low.source.name}: expected slices with some contrast for a figure, {first}:{stop} have none; choose "
-            "others, or leave --figure out"
+            "others, or leave the figure out"
         )
 
 

@@ -63,7 +63,7 @@ def facts_of(
             "name": several.name,
             "kind": "dicom",
             "images": several.texts,
-            "choose": "--echo N, --part NAME",
+            "choose": "echo=N, part=NAME",
         }
 
 

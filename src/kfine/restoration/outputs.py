@@ -44,7 +44,7 @@ class RestorationFiles:
         """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
         kind = dicom_kind(mean, dicom)
         suffix = ".dcm" if kind else nifti_suffix(mean, also=", or a folder for DICOM")
-        check_suffix(figure, "--figure", PICTURES)
+        check_suffix(figure, "figure", PICTURES)
         return cls(mean, beside(mean, f"_std{suffix}"), beside(mean, ".json"), figure, kind)
 
     @property

@@ -87,7 +87,7 @@ class _Watcher:
 def forecast_line(forecast: Forecast, method: str) -> str:
     """Return what there is to say before a long wait."""
     seconds = forecast.seconds or 0.0
-    instead = f"; faster: --method {FASTER[method]}" if method in FASTER else ""
+    instead = f"; faster: method='{FASTER[method]}'" if method in FASTER else ""
     return f"about {duration(seconds)} on this machine by {method}{instead}"
 
 

@@ -384,7 +384,7 @@ def _model(options: Options) -> Model:
     if model is None:
         model = packaged_for(options.method)
         if model is None:
-            raise ModelError(f"method {options.method}: no model for it is packaged; give --model FOLDER")
+            raise ModelError(f"method {options.method}: no model for it is packaged; give model=FOLDER")
     loaded = model if isinstance(model, Model) else load_model(model)
     if loaded.method not in serving:
         raise ModelError(

@@ -177,7 +177,7 @@ def _check_finite(y: Tensor, drawn: Tensor) -> None:
         )
     raise ModelError(
         "the model gives NaN or Inf of this image: its weights are damaged, or overflow; choose another model, or "
-        "--precision float32 where it ran in less"
+        "precision='float32' where it ran in less"
     )
 
 
@@ -221,7 +221,7 @@ def _empty(image: Image, work: Work) -> Arrays:
             arrays["samples"] = np.empty((count, *shape), kind)
     except MemoryError:
         raise ResourceError(
-            f"too little memory for {'x'.join(map(str, shape))} voxels; use --slices A:B"
+            f"too little memory for {'x'.join(map(str, shape))} voxels; use slices=(A, B)"
         ) from None
     return arrays
 

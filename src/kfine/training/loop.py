@@ -129,11 +129,11 @@ def _checkpoint(out: Path, *, resume: bool) -> Path:
     checkpoint = out / CHECKPOINT
     if resume and not checkpoint.exists():
         raise UsageError(
-            f"{out.name}: expected {CHECKPOINT} to resume from, found none; train without --resume"
+            f"{out.name}: expected {CHECKPOINT} to resume from, found none; train without resume=True"
         )
     if not resume and checkpoint.exists():
         raise UsageError(
-            f"{out.name}: holds a run already; add --resume to go on with it or choose another folder"
+            f"{out.name}: holds a run already; add resume=True to go on with it or choose another folder"
         )
     return checkpoint
 

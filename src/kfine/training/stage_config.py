@@ -232,7 +232,7 @@ class CineDecoderTrainingConfig(DecoderStageConfig):
 
 
 class StillDataConfig(PieceConfig):
-    """Which pieces of which images; every folder of --data counts alike, whatever it holds."""
+    """Which pieces of which images; every folder of data counts alike, whatever it holds."""
 
     resample: Range = (0.4, 1.0)
     scale: Range = (1.5, 4.5)

@@ -107,7 +107,7 @@ class State:
                     ("with", "give them again") if "features" in held else ("without", "leave them out")
                 )
                 raise ModelError(
-                    f"{path.name}: the checkpoint was made {used} --features; {more}, or train into a fresh folder"
+                    f"{path.name}: the checkpoint was made {used} features; {more}, or train into a fresh folder"
                 )
             raise ValueError("other names or shapes")
         for name, module in self.modules.items():

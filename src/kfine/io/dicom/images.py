@@ -41,7 +41,7 @@ class Wanted:
         if isinstance(series, Wanted):
             return series
         if echo is not None and echo < 1:
-            raise UsageError(f"--echo {echo}: expected the number of an echo, from 1")
+            raise UsageError(f"echo {echo}: expected the number of an echo, from 1")
         return cls(series, echo, part)
 
 
@@ -149,11 +149,11 @@ def choose_image(aspects: Collection[Aspect], wanted: Wanted, *, name: str) -> S
         return found[0]
     shown = [image.text or "the only one" for image in (*images, *parts)]
     listed = ", ".join(shown[:_LISTED]) + f" and {len(shown) - _LISTED} more" * (len(shown) > _LISTED)
-    how = "choose one with --echo N, --part NAME or both"
+    how = "choose one with echo=N, part=NAME or both"
     if found and wanted.echo is None and wanted.part is None:
         raise SeveralImages(f"{name}: the series holds {len(images)} images: {listed}; {how}", images, name)
-    asked = [f"--echo {wanted.echo}"] * (wanted.echo is not None)
-    asked += [f"--part {clean_text(wanted.part)}"] * (wanted.part is not None)
+    asked = [f"echo={wanted.echo}"] * (wanted.echo is not None)
+    asked += [f"part={clean_text(wanted.part)}"] * (wanted.part is not None)
     count = "several images of the series are" if found else "no image of the series is"
     raise InputError(f"{name}: {count} {' '.join(asked)}; there are: {listed}; {how}")
 

@@ -39,7 +39,7 @@ def complex_voxels(
     if turn is None:
         raise InputError(
             f"{name}: expected a phase over one turn, got {second.min():g} to {second.max():g}, whose unit is not "
-            "known; choose --part mag"
+            "known; choose part='mag'"
         )
     return (first * np.exp(2j * np.pi / turn * second)).astype(np.complex64)
 

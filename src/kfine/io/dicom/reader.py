@@ -142,7 +142,7 @@ def stacks_of(planes: list[Plane], chosen: SeriesImage, *, name: str) -> list[St
     ):
         raise InputError(
             f"{name}: expected the two parts of a complex image to have the same slices and frames, they differ; "
-            "choose one with --part"
+            "choose one with part=NAME"
         )
     return stacks
 

@@ -151,15 +151,15 @@ def choose_series(groups: list[list[DicomFile]], series: Series, *, name: str) -
         return wanted[0]
     if not wanted:
         raise InputError(
-            f"{name}: no series {clean_text(asked)}; choose with --series NUMBER: {_listed(groups)}"
+            f"{name}: no series {clean_text(asked)}; choose with series=NUMBER: {_listed(groups)}"
         )
     if asked is None:
         raise InputError(
-            f"{name}: holds {len(groups)} series; choose one with --series NUMBER: {_listed(groups)}"
+            f"{name}: holds {len(groups)} series; choose one with series=NUMBER: {_listed(groups)}"
         )
     uids = ", ".join(clean_text(g[0].series_uid) for g in wanted)
     raise InputError(
-        f"{name}: {len(wanted)} series have number {clean_text(asked)}; choose by --series UID: {uids}"
+        f"{name}: {len(wanted)} series have number {clean_text(asked)}; choose by series=UID: {uids}"
     )
 
 

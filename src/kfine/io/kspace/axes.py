@@ -76,12 +76,12 @@ def check_coils(kspace: NDArray[Any], coil_axis: int | None, shape: Sequence[int
         if best:
             raise InputError(
                 f"{name}: expected slices or frames, got {best.length} images of one object on axis {best.number}, as "
-                f"coils see it; add --coil-axis {best.number} (or, if these are no coils, name an axis of length 1)"
+                f"coils see it; add coil_axis={best.number} (or, if these are no coils, name an axis of length 1)"
             )
         if doubtful := [axis.number for axis in told if axis and axis.unlikeness < _UNLIKE]:
             _note(
                 f"{name}: the images on axis {doubtful[0]} may be one object as coils see it: if so, name the axis "
-                f"with --coil-axis {doubtful[0]}"
+                f"with coil_axis={doubtful[0]}"
             )
         return
     if shape[named] == 1:
@@ -92,12 +92,12 @@ def check_coils(kspace: NDArray[Any], coil_axis: int | None, shape: Sequence[int
     if best and (asked.unlikeness > _UNLIKE or asked.within > _BETTER * best.within):
         raise InputError(
             f"{name}: expected coils on axis {named}, got images of different objects, and of one object as coils see "
-            f"it on axis {best.number}; did you mean --coil-axis {best.number}?"
+            f"it on axis {best.number}; did you mean coil_axis={best.number}?"
         )
     if asked.unlikeness > _UNLIKE:
         _note(
             f"{name}: the {asked.length} images on axis {named} hardly look like one object seen by coils (noise, "
-            "slices or frames do so): check --coil-axis"
+            "slices or frames do so): check coil_axis"
         )
 
 
@@ -125,7 +125,7 @@ def check_planes(power: NDArray[Any], stacks: Sequence[NDArray[Any]], *, name: s
         if _centred(energy) < _EVEN and _centred(power.sum(1 - axis)) > _KSPACE:
             raise InputError(
                 f"{name}: expected k-space along rows and columns, the last two axes, got {len(energy)} {what} of "
-                "even energy, as coils have, and k-space along another axis; name the coils' axis with --coil-axis, "
+                "even energy, as coils have, and k-space along another axis; name the coils' axis with coil_axis, "
                 "or put rows and columns last"
             )
 

@@ -44,7 +44,7 @@ def sensitivities_of(kspace: CoilPlane, sampled: Mask, *, name: str) -> Tensor:
     if any(n < min(SMALLEST_CENTRE, whole) for n, whole in zip(found, sampled.shape, strict=True)):
         raise InputError(
             f"{name}: expected a fully sampled centre of {SMALLEST_CENTRE}x{SMALLEST_CENTRE} samples to tell the "
-            f"coils' sensitivities, got {found[0]}x{found[1]}; combine the coils by --combine rss"
+            f"coils' sensitivities, got {found[0]}x{found[1]}; combine the coils by combine='rss'"
         )
     centre = np.zeros_like(kspace)
     rows, columns = (np.hanning(n + 2)[1:-1] for n in found)

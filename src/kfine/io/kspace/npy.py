@@ -51,7 +51,7 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
     scan = RawScan.of_array(ordered, name, digest_of(path))
     image = image_of_scan(scan, combine=combine)
     several = coil_axis is None and kspace.ndim > 2
-    axes = "; its other axes are slices and frames, coils would be named by --coil-axis" if several else ""
+    axes = "; its other axes are slices and frames, coils would be named by coil_axis" if several else ""
     warnings.warn(f"{name}: .npy holds no voxel size: taken as 1 mm{axes}", UserWarning, stacklevel=2)
     return image
 
@@ -107,7 +107,7 @@ def _with_axes(kspace: NDArray[Any], coil_axis: int | None, name: str) -> NDArra
     if not 2 <= others <= 4 or 0 in kspace.shape:
         raise InputError(
             f"{name}: expected axes (row, column), (slice, row, column) or (frame, slice, row, column), and one more "
-            f"for coils, got shape {kspace.shape}; name the coils' axis with --coil-axis and drop other axes first"
+            f"for coils, got shape {kspace.shape}; name the coils' axis with coil_axis and drop other axes first"
         )
     kspace = kspace[None] if coil_axis is None else np.moveaxis(kspace, coil_axis, 0)
     coils, *stack, rows, columns = kspace.shape

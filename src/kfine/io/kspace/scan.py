@@ -92,7 +92,7 @@ def check_coil_axis(name: str, coils: int, matrix: Matrix) -> None:
     if coils > 1 and (coils > min(matrix) or coils > MOST_COILS):
         raise InputError(
             f"{name}: expected fewer coils than rows and columns, got {coils} coils of {matrix[0]}x{matrix[1]} "
-            "samples: another axis holds the coils; name it with --coil-axis, or put them before rows and columns"
+            "samples: another axis holds the coils; name it with coil_axis, or put them before rows and columns"
         )
 
 

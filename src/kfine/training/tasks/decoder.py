@@ -48,7 +48,7 @@ class DecoderTask(AdversarialTask):
         """Load the model, read the data and build the discriminator."""
         config, kind = self.config, kind_of(self.config)
         self.earlier, self.network = stage_before(
-            self.ldm, kind, option="--ldm", part="denoiser", validation=config.data.validation
+            self.ldm, kind, option="ldm", part="denoiser", validation=config.data.validation
         )
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.supply = supply_of(self.data, config, reports=reports)

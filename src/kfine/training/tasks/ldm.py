@@ -45,7 +45,7 @@ class LDMTask(SuppliedTask):
         self.earlier, before = stage_before(
             self.autoencoder,
             kind,
-            option="--autoencoder",
+            option="autoencoder",
             part="autoencoder",
             validation=self.config.data.validation,
         )

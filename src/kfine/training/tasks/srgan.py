@@ -54,13 +54,13 @@ class SRGANTask(AdversarialTask):
         self.earlier, before = stage_before(
             self.generator,
             kind_of(config),
-            option="--generator",
+            option="generator",
             part="regressor",
             validation=config.data.validation,
         )
         if not isinstance(before.regressor, SRResNet):
             raise ModelError(
-                f"--generator {self.earlier.name}: expected a model of method srresnet, got {self.earlier.method}"
+                f"generator {self.earlier.name}: expected a model of method srresnet, got {self.earlier.method}"
             )
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.supply = supply_of(self.data, config, reports=reports)

@@ -127,7 +127,7 @@ def stage_before(
     Args:
         folder: the model folder that `option` named.
         kind: of what is trained.
-        option: for messages, for example "--regression".
+        option: for messages, for example "regression".
         part: of the network, which that stage has trained, a key of `kind.stages`.
         validation: the subjects that this stage is validated on.
 

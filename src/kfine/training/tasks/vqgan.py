@@ -44,7 +44,7 @@ class VQGANTask(AdversarialTask):
         config = self.config
         kind = kind_of(config)
         self.earlier, before = stage_before(
-            self.regression, kind, option="--regression", part="regressor", validation=config.data.validation
+            self.regression, kind, option="regression", part="regressor", validation=config.data.validation
         )
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.supply = supply_of(self.data, config, reports=reports)
