@@ -1,4 +1,4 @@
-"""Image: voxels with named axes, where they lie in the world, when, and where they came from."""
+"""Image: voxels with named axes, position in the world, times and source."""
 
 from __future__ import annotations
 

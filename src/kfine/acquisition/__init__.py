@@ -1,1 +1,1 @@
-"""What a scan measured and what is restored from it: block of k-space, times, grid."""
+"""Acquisition: measured block of k-space, times, target grid, and the plan of a restoration."""

@@ -1,4 +1,4 @@
-"""From what a user asks (a matrix or a scale) to the sizes of the two grids."""
+"""Sizes of the low and the high-resolution grid, from a matrix or a scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The block of k-space that a scanner measured before it filled up with zeros, found in the image's spectrum."""
+"""Zero filling by the scanner: the measured block of k-space, estimated from the image's spectrum."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Whole folders: which images lie below one, what their results are called, and which are finished."""
+"""Batches: images below a folder, names of their results, finished work."""

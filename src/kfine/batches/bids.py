@@ -1,4 +1,4 @@
-"""BIDS, the Brain Imaging Data Structure: which images of a dataset are restored, and what its derivative is called.
+"""BIDS, the Brain Imaging Data Structure: images of a dataset, and the derivative of their restorations.
 
 Names and fields are those of the specification 1.10, https://bids-specification.readthedocs.io.
 """

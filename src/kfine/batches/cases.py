@@ -1,4 +1,4 @@
-"""What a batch has to do: cases, and what was found beside them."""
+"""Cases of a batch, failures, and images that are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images below a folder: NIfTI files, k-space, and DICOM series, told by their content."""
+"""Images below a folder, found by content: NIfTI files, k-space, DICOM series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch: every image below a folder, one after another, and its report."""
+"""Batch of all images below a folder, and its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Content stamps: which case a record belongs to, and whether its files are what they were when it was written."""
+"""Content stamps: digests of the input and of the files of a finished case."""
 
 from __future__ import annotations
 

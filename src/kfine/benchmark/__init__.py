@@ -1,4 +1,4 @@
-"""Methods held against each other on the same images, fairly, repeatably, with what is known of chance.
+"""Benchmark: methods compared on the same images, repeatably, with confidence intervals.
 
 >>> from kfine.benchmark import Outcome, benchmark
 >>> results = benchmark("brains", "report", methods=["bicubic", "vdm"])     # doctest: +SKIP

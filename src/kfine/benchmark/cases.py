@@ -1,4 +1,4 @@
-"""One case: one competitor on one volume under one degradation, computed once and known again by its content."""
+"""Cases: one competitor on one volume under one degradation, computed once and recognised by content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who competes: every method of `kfine.restore`, and any object with a name, settings and `restore`."""
+"""Competitors: every method of `kfine.restore`, and any object with a name, settings and `restore`."""
 
 from __future__ import annotations
 

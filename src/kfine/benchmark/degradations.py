@@ -1,4 +1,4 @@
-"""The degradations of the benchmark: each a name, and exactly what it does to an image."""
+"""Degradations of the benchmark, by name."""
 
 from __future__ import annotations
 

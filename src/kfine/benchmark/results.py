@@ -1,4 +1,4 @@
-"""What a benchmark found: records of every case, and the means over patients that tables and plots are made of."""
+"""Results of a benchmark: records of every case, means over patients, comparisons with simpler methods."""
 
 from __future__ import annotations
 

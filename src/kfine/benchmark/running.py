@@ -1,4 +1,4 @@
-"""Every competitor on every subject under every degradation, and the files that tell of it."""
+"""Run of a benchmark: every competitor on every subject under every degradation, and the files it writes."""
 
 from __future__ import annotations
 

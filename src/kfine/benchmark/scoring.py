@@ -1,4 +1,4 @@
-"""What is measured of a restored slice, and how tables show it."""
+"""Metrics of a restored slice, and their columns in tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What restored images are held against: a few slices of every subject of a folder."""
+"""Reference images of a benchmark: a few slices of every subject of a folder."""
 
 from __future__ import annotations
 

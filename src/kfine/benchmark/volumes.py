@@ -1,4 +1,4 @@
-"""The volumes below a folder that can be truths, whose each is, and what is left out."""
+"""Volumes below a folder that can serve as reference, and their subjects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results as files for other programs: one row a slice in CSV, everything in JSON."""
+"""Result files for other programs: one row a slice in CSV, everything in JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a standard deviation says how wrong an image is: voxels sorted by it, and the error they turn out to have."""
+"""Calibration of a standard deviation: voxels sorted by it, against the error they turn out to have."""
 
 from __future__ import annotations
 

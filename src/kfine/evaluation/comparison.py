@@ -1,4 +1,4 @@
-"""A restored image against its reference: PSNR, SSIM and NRMSE per slice and over the volume."""
+"""Comparison of a restored image with its reference: PSNR, SSIM and NRMSE per slice and over the volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the body is, and where in it there is most to see: pure, documented and reproducible regions."""
+"""Foreground: the body, and the region of most detail in it, found reproducibly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the detail is real, frequency by frequency: Fourier ring correlation and error in each ring of k-space."""
+"""Fourier ring correlation, and the error in each ring of k-space."""
 
 from __future__ import annotations
 

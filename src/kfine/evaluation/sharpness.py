@@ -1,4 +1,4 @@
-"""How sharp a picture is, without a reference: Laplacian variance and the mean of its high frequencies.
+"""Sharpness without a reference: Laplacian variance and the mean of high frequencies.
 
 Both reward noise and ringing as much as detail, so a higher value is not a better one: what counts is the distance to
 the reference's own value (`Sharpness.distance`).  `fine_detail` does without 8 bits, goes by fractions of the matrix

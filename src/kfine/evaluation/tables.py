@@ -1,4 +1,4 @@
-"""Comparisons as people read them in a terminal: methods one below the other, their scores side by side."""
+"""Tables of comparisons for a terminal: methods in rows, scores in columns."""
 
 from __future__ import annotations
 

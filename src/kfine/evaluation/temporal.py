@@ -1,4 +1,4 @@
-"""Does it move as it should: what changes from frame to frame, against what changes in the reference."""
+"""Temporal fidelity: error of the differences between frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals: they end a command like Ctrl-C does, unwinding it, and never in the middle of a move into place."""
+"""Signals: end a command as Ctrl-C does, never in the middle of a move into place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs that are written in hidden folders and moved into place together, or not at all.
+"""Staged outputs: written in hidden folders and moved into place together, or not at all.
 
 A command writes in a hidden folder beside its outputs; the next command clears what a killed one left there.
 """

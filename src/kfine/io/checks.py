@@ -1,4 +1,4 @@
-"""What every reader asks of a file before and after it takes the voxels in."""
+"""Checks of every reader, before and after it takes in the voxels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File or folder to Image: the first bytes name the format, not the suffix."""
+"""Reading: a file or folder to an image; the first bytes name the format, not the suffix."""
 
 from __future__ import annotations
 

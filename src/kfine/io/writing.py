@@ -1,4 +1,4 @@
-"""Image to file: the suffix names the format."""
+"""Writing: an image to a file; the suffix names the format."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a measurement to restored planes: one file a method, the only place where parts meet."""
+"""Methods: from the measurement of slices to restored slices."""

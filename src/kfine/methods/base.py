@@ -1,4 +1,4 @@
-"""What every method is: from the measurement of some slices to the slices, one sample or several."""
+"""Protocols of methods: from the measurement of slices to samples of the slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods cine-ldm and ldm: samples of a latent diffusion model, held to the measured k-space.
+"""Methods cine-ldm and ldm: samples of a latent diffusion model, projected onto the measured k-space.
 
 After arXiv 2410.23898 (2024): restoration as denoising in the latent space of a VQGAN, started from the latent of the
 low-resolution image; here of the regression's estimate, whose residual is what the latents hold.  Cines go through it

@@ -1,4 +1,4 @@
-"""What the regression of a `ResidualLDM` makes of one slice's scan, and how images are held to that scan."""
+"""Prediction of a latent diffusion model's regression for one slice, and projections onto the measured k-space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scale of an estimate's error, voxel by voxel, from the scan alone."""
+"""Scale of an estimate's error, voxel by voxel, from the scan alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device the networks run on, in which precision."""
+"""Device and precision of networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What images are like, in a few numbers, and whether one is far from those that a model was trained on."""
+"""Domain of a model: ranges of its training images, and the distance of another image from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model wants to be sampled: the table "sampling" of its config.json, checked."""
+"""Sampling defaults of a model: the table "sampling" of its config.json."""
 
 from __future__ import annotations
 

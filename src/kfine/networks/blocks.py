@@ -1,4 +1,4 @@
-"""What the convolutional networks share: residual blocks, norms, the embedding of a noise level, and padding."""
+"""Blocks of convolutional networks: residual blocks, norms, embedding of a noise level, padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adversaries: of the autoencoder by patches, of SRGAN by whole pieces; hinge losses, and the weight they get."""
+"""Discriminators: of the autoencoder by patches, of SRGAN by whole patches; hinge losses and their weight."""
 
 from __future__ import annotations
 

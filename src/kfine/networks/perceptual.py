@@ -1,4 +1,4 @@
-"""The SqueezeNet feature distance: how differently two grey images look to a network that learned to name photographs.
+"""SqueezeNet feature distance between grey images.
 
 The form is that of LPIPS (Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, equation 1)
 without its learned channel weights, which are not at hand.  Its values are not LPIPS values and must not be called so.

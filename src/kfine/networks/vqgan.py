@@ -1,4 +1,4 @@
-"""The autoencoder: images to latents on a coarse grid and back, with the help of an image that both sides see."""
+"""Autoencoder: images to latents on a coarse grid and back, conditioned on an image that both sides see."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The forward model y = A x + n."""
+"""Forward model y = A x + n."""

@@ -1,4 +1,4 @@
-"""What every operator is: a linear map y = A x that knows its shapes, its adjoint and its exact projection."""
+"""Operator: a linear map y = A x with shapes, adjoint and exact projection."""
 
 from __future__ import annotations
 

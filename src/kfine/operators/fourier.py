@@ -1,4 +1,4 @@
-"""The only Fourier convention in kfine: centred and orthonormal, over the last two axes."""
+"""Fourier transform of kfine: centred and orthonormal, over the last two axes."""
 
 from __future__ import annotations
 

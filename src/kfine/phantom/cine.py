@@ -1,4 +1,4 @@
-"""beating_heart(): a cine measured from the analytic k-space of a synthetic heart, at any matrix."""
+"""beating_heart(): a cine from the analytic k-space of a synthetic heart, at any matrix."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a low-resolution image to a high-resolution one: options, choice of method, streaming, resuming."""
+"""Restoration: options, choice of method, slices, result."""

@@ -1,4 +1,4 @@
-"""Facts on an image, or on this machine and installation."""
+"""Facts about an image, or about this machine and installation."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How models are made: data, objective, loop."""
+"""Training of models: data, losses, loop."""

@@ -1,4 +1,4 @@
-"""The training loop: one for all tasks, and the same on one CPU, several GPUs or several nodes."""
+"""Training loop of all tasks, on one CPU, several GPUs or several nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moving picture of a cine: input, methods and reference side by side, looping at the heart's own pace."""
+"""Animation of a cine: input, methods and reference side by side, looping at the pace of the heart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of a cine: input, methods and reference, still, at times between frames, and along a line over time."""
+"""Figure of a cine: input, methods and reference, still, between frames, and along a line over time."""
 
 from __future__ import annotations
 

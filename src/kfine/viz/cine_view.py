@@ -1,4 +1,4 @@
-"""What the pictures of a cine show: the slice and the region that move most, a line through it, and when."""
+"""View of a cine: the slice and region that move most, a line through it, and times."""
 
 from __future__ import annotations
 

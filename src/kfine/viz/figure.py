@@ -1,4 +1,4 @@
-"""The figure people look at: input, methods and reference; detail; error and uncertainty; k-space.
+"""Figure of a restoration: input, methods and reference; detail; error and uncertainty; k-space.
 
 Rows and columns without data are left out.  Importing this module loads matplotlib, so commands import it
 only when a figure is asked for; nothing here touches pyplot or global style.

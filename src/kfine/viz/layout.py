@@ -1,4 +1,4 @@
-"""The figure's layout: one column an image, one row a way to look at it, all places in inches."""
+"""Layout of the figure: one column an image, one row a kind of view, positions in inches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the figure shows, in numbers: one slice of every image, turned upright, and the windows upon it."""
+"""View of a figure: one slice of every image, turned upright, and its grey windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole page, from the header to what was held fixed."""
+"""Report page, from the header to the fixed settings."""
 
 from __future__ import annotations
 

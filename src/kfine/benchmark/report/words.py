@@ -1,4 +1,4 @@
-"""What the report says in words: how to read each table and plot, and what was held fixed."""
+"""Texts of the report: captions of tables and plots, and the fixed settings."""
 
 from __future__ import annotations
 

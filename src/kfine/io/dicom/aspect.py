@@ -1,4 +1,4 @@
-"""What tells the frames of one image from those of another in the same series: echo, inversion, component, kind."""
+"""Aspect of a frame: echo, inversion, component and kind, which separate the images of a series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells apart the images that a series holds of one place: kind, component, diffusion, dimension indices."""
+"""Contrast of a frame: kind, component, diffusion and dimension indices."""
 
 from __future__ import annotations
 

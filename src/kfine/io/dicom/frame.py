@@ -1,4 +1,4 @@
-"""Where and when each frame of a DICOM file lies, classic and enhanced alike."""
+"""Position and time of each frame of a DICOM file, classic and enhanced alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One DICOM file without its pixels: what it is."""
+"""Header of a DICOM file, and values of its frames."""
 
 from __future__ import annotations
 

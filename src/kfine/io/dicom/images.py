@@ -1,4 +1,4 @@
-"""The images that one series holds: echoes, inversions, kinds, and parts of complex images; and which one is meant."""
+"""Images of one series (echoes, inversions, kinds, parts of complex images), and the choice of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a folder belong together, and which series is meant."""
+"""Series of a folder: their files, and the choice of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From loose frames to a stack: slices by position, frames by time, the affine from what files say of planes."""
+"""Stack of frames: slices sorted by position, frames by time, and the affine."""
 
 from __future__ import annotations
 

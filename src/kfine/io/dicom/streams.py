@@ -1,4 +1,4 @@
-"""Compressed pixels, before a decoder sees them: decoders allocate what the stream says, not what the header does."""
+"""Compressed pixel streams, checked before a decoder allocates the size that they state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the frames of a stack are volumes: of one kind, and each the same from slice to slice."""
+"""Checks that the frames of a stack are volumes: of one kind, and the same from slice to slice."""
 
 from __future__ import annotations
 

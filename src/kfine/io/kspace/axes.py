@@ -1,4 +1,4 @@
-"""Which axis of raw k-space holds what, told from the data: files of bare arrays do not say it.  Decision 15."""
+"""Axes of raw k-space in bare arrays: an estimate of which one holds the coils.  Decision 15."""
 
 from __future__ import annotations
 

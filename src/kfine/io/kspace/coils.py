@@ -1,4 +1,4 @@
-"""Several coils to one complex image: sensitivities from the centre of k-space, and which of it the coils determine."""
+"""Coil combination: sensitivities from the centre of k-space, and the samples that coils determine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part of k-space a scan measured, found from the data: what was not measured is 0 in every coil."""
+"""Coverage of k-space: the measured samples, found from the data; others are 0 in every coil."""
 
 from __future__ import annotations
 

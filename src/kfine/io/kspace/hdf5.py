@@ -1,4 +1,4 @@
-"""HDF5 in: fastMRI's files, and ISMRMRD (MRD).  No other file is ever opened on the word of one."""
+"""HDF5 input: fastMRI and ISMRMRD (MRD) files; links to other files are never followed."""
 
 from __future__ import annotations
 

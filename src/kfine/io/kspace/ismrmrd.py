@@ -1,4 +1,4 @@
-"""ISMRMRD (MRD) HDF5 in: readouts that know their place, put into planes (Inati et al., Magn Reson Med 2017)."""
+"""ISMRMRD (MRD) HDF5 input: readouts sorted into planes (Inati et al., Magn Reson Med 2017)."""
 
 from __future__ import annotations
 

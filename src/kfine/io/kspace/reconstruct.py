@@ -1,4 +1,4 @@
-"""Raw k-space to Image: find what was measured, cut the oversampling, combine the coils.  Decision 15."""
+"""Reconstruction of raw k-space: measured block, oversampling, coil combination.  Decision 15."""
 
 from __future__ import annotations
 

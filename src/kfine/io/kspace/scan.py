@@ -1,4 +1,4 @@
-"""RawScan: the k-space of a scan as its file holds it, whatever the format; and what every file is asked."""
+"""RawScan: the k-space of a scan as its file holds it, and checks that all formats share."""
 
 from __future__ import annotations
 

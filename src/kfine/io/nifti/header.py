@@ -1,4 +1,4 @@
-"""The NIfTI header, checked before anything is allocated on its word."""
+"""NIfTI header, checked before memory is allocated for its size."""
 
 from __future__ import annotations
 

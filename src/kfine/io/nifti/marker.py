@@ -1,4 +1,4 @@
-"""NIfTI files that kfine restored: told by what their header says, or by the record beside them."""
+"""Marks of NIfTI files that kfine restored: in their header, or in the record beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planes for the core network: images at their true resolution, random grey levels, random scans, pieces.
+"""Patches for the core network: images at their true resolution, random grey levels, random scans.
 
 Item number g is a pure function of (seed, g): a run that is resumed, or spread over several processes, sees the same
 pieces.

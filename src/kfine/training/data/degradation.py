@@ -1,4 +1,4 @@
-"""The random low-resolution scans of training: less of k-space, fewer frames, noise; or the photographic kind."""
+"""Random low-resolution scans for training: less of k-space, fewer frames, noise; or photographic."""
 
 from __future__ import annotations
 

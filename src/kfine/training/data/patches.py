@@ -1,4 +1,4 @@
-"""What the items of every latent diffusion task are made of: pieces of slices, and what a random scan saw of them."""
+"""Patches of slices and random scans of them, the items of latent diffusion tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training loop needs to know of what it trains: networks, batches, losses, figures."""
+"""Training task: networks, batches, losses and figures, as the loop needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a derived image takes over from the header of the image that it comes from.
+"""Attributes that a derived image inherits from the header of its source.
 
 A list of what stays true at another matrix and at other times, not of what does not: scanners' private tags repeat
 geometry and patient data, and what nobody thought of must not be repeated.

@@ -1,4 +1,4 @@
-"""What was done to a series, in the words of DICOM: identifiers, description, codes, references, equipment."""
+"""Derivation in DICOM terms: identifiers, description, codes, references, equipment."""
 
 from __future__ import annotations
 
