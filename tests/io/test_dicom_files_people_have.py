@@ -1,15 +1,18 @@
 """Files as scanners, archives and interrupted copies leave them: read rightly, or refused as what they are."""
 
+import gzip
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
+import pydicom.fileset
 import pytest
 
 from kfine import read
 from kfine.errors import InputError
-from tests.io.dicom_files import classic, pixels, save, series
+from tests.io.dicom_files import classic, pixels, position, save, series
 from tests.io.refusals import refused
 
 
@@ -109,3 +112,84 @@ def test_a_deflated_report_is_no_hindrance(tmp_path: Path) -> None:
     report.save_as(tmp_path / "report.dcm", enforce_file_format=True)
     with pytest.warns(UserWarning, match="1 file that holds no DICOM image"):
         assert read(tmp_path).slices == 2
+
+
+@pytest.mark.parametrize("steps", [[3.3, 3.3], [2.7, 0.9]])
+def test_positions_rounded_to_tenths(tmp_path: Path, steps: list[float]) -> None:
+    for n in range(9):
+        where = [round(x, 1) for x in position(n, steps[0])]
+        save(classic(ImagePositionPatient=where, InstanceNumber=n + 1), tmp_path / str(n))
+    assert read(tmp_path).voxel_sizes[0] == pytest.approx(steps[0], abs=0.03)
+    exact = position(4, steps[0])
+    moved = [
+        x + 0.06 * steps[0] * y for x, y in zip(exact, np.subtract(position(1), position(0)) / 5, strict=True)
+    ]
+    for n in range(9):
+        where = moved if n == 4 else position(n, steps[0])
+        save(classic(ImagePositionPatient=where, InstanceNumber=n + 1), tmp_path / str(n))
+    refused(InputError, "misplaced", read, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "stored"),
+    [
+        ({"PixelPaddingValue": -2000}, -2000),
+        ({"PixelPaddingValue": -30000, "PixelPaddingRangeLimit": -1000}, -5000),
+        ({"PixelPaddingValue": 63536}, -2000),  # as GE writes it
+    ],
+)
+def test_padding_is_air(tmp_path: Path, tags: dict[str, Any], stored: int) -> None:
+    values = pixels(2).astype(np.int16) + 3
+    padded = values.copy()
+    padded[:, :2] = stored
+    dataset = classic(padded)
+    for keyword, value in tags.items():
+        dataset.add_new(pydicom.datadict.tag_for_keyword(keyword), "US" if value > 0 else "SS", value)
+    right = padded.copy()
+    right[:, :2] = values[:, 2:].min()
+    np.testing.assert_array_equal(read(save(dataset, tmp_path / "a")).voxels[0, 0], right)
+
+
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_monochrome1(tmp_path: Path, turned: bool, seed: int) -> None:
+    values = np.zeros((12, 10), np.uint16)
+    values[3:9, 3:8] = pixels(seed, (6, 5)) + 400
+    stored = values.max() - values if turned else values
+    image = save(classic(stored, PhotometricInterpretation="MONOCHROME1"), tmp_path / "a")
+    np.testing.assert_array_equal(read(image).voxels[0, 0], values)
+
+
+@pytest.mark.parametrize("where", ["a/1.dcm.gz", "a/1.gz"])
+def test_files_packed_with_gzip(tmp_path: Path, where: str) -> None:
+    stored = series(tmp_path / "plain", slices=3)
+    (tmp_path / "a").mkdir()
+    for n, path in enumerate(sorted((tmp_path / "plain").iterdir())):
+        packed = gzip.compress(path.read_bytes())
+        (tmp_path / where.replace("1", str(n))).write_bytes(packed)
+    np.testing.assert_array_equal(read(tmp_path / "a").voxels[0], stored)
+    assert read(tmp_path / where).slices == 1
+    (tmp_path / where).write_bytes(packed[:-20])
+    refused(InputError, "unpacked", read, tmp_path / where)
+
+
+@pytest.mark.parametrize("name", ["DICOMDIR", "dicomdir"])
+def test_a_dicomdir_stands_for_its_folder(tmp_path: Path, name: str) -> None:
+    stored = series(tmp_path / "DICOM" / "A", slices=3)
+    files = pydicom.fileset.FileSet()
+    for path in (tmp_path / "DICOM" / "A").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID, dataset.StudyDate, dataset.StudyTime, dataset.StudyID = (
+            "1.2",
+            "20200102",
+            "1011",
+            "1",
+        )
+        dataset.save_as(path)
+        files.add(path)
+    files.write(tmp_path / "made")
+    (tmp_path / "made" / "DICOMDIR").rename(tmp_path / name)
+    shutil.rmtree(tmp_path / "made")
+    with pytest.warns(UserWarning, match="skipped 1 file"):
+        image = read(tmp_path / name)
+    np.testing.assert_array_equal(image.voxels[0], stored)

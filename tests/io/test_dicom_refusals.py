@@ -149,7 +149,7 @@ def test_mixed_series(tmp_path: Path, tags: dict[str, Any], part: str) -> None:
     ("tags", "part"),
     [
         ({"Modality": "CT"}, "modality CT"),
-        ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
         ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}, "RGB"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "dcm2niix"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient"),

@@ -5,6 +5,7 @@ import tracemalloc
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from kfine import restore
+from kfine.errors import InputError, UsageError
 from kfine.geometry import resized_affine
 from kfine.image import Image
 from kfine.io import read, write
@@ -274,3 +276,32 @@ def test_the_sform_is_taken_where_the_qform_says_otherwise(tmp_path, changed):
     assert_allclose(found.affine, read(tmp_path / "a.nii").affine)
     (remark,) = restore(found, scale=2, method="zero-filling").provenance["input"]["remarks"]
     assert "qform" in remark
+
+
+@pytest.mark.parametrize(
+    "where", [np.s_[:, 5:], np.s_[:2], np.s_[..., 3:]], ids=["rows", "columns", "slices"]
+)
+def test_nan_outside_the_field_of_view_is_air(tmp_path: Path, where: Any) -> None:
+    voxels = np.random.default_rng(3).uniform(1, 9, (6, 8, 5)).astype(np.float32)
+    voxels[where] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 4, 1])), tmp_path / "a.nii")
+    with pytest.warns(UserWarning, match=f"NaN .* in {np.isnan(voxels).sum()} of 240 voxels"):
+        image = read(tmp_path / "a.nii")
+    np.testing.assert_array_equal(image.voxels[0].transpose(2, 1, 0), np.nan_to_num(voxels))
+    assert "taken as air" in image.source.remarks[0]
+    with pytest.raises(InputError, match="replace them first"):
+        read(tmp_path / "a.nii", nan="refuse")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_within_and_infinities_stay_refused(tmp_path: Path, value: float) -> None:
+    voxels = np.random.default_rng(4).uniform(1, 9, (6, 8, 5)).astype(np.float32)
+    voxels[(2, 3, 2) if np.isnan(value) else (0, 0, 0)] = value
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 4, 1])), tmp_path / "a.nii")
+    with pytest.raises(InputError, match="NaN or Inf in 1 of 240"):
+        read(tmp_path / "a.nii")
+
+
+def test_what_can_be_done_with_nan(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected air or refuse"):
+        read(tmp_path / "a.nii", nan="zero")

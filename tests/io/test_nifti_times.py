@@ -30,6 +30,15 @@ def test_frame_times(tmp_path: Path, unit: str, step: float, first: float) -> No
     assert read(tmp_path / "b.nii.gz").frame_times == pytest.approx((0.01, 0.05, 0.09))
 
 
+@pytest.mark.parametrize(("step", "seconds"), [(0.72, 0.72), (2.5, 2.5), (2000, 2.0), (72, 0.072)])
+def test_times_without_a_unit(tmp_path: Path, step: float, seconds: float) -> None:
+    image = nibabel.Nifti1Image(np.stack([GRID, GRID + 1, GRID + 2], axis=-1), AFFINE)
+    image.header["pixdim"][4] = step
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.warns(UserWarning, match="has no unit: taken as"):
+        assert read(tmp_path / "a.nii").frame_times == pytest.approx((0, seconds, 2 * seconds))
+
+
 @pytest.mark.parametrize(("unit", "step"), [("sec", 0.0), ("unknown", 1.0), ("hz", 1.0), ("sec", np.nan)])
 def test_frames_without_times(tmp_path: Path, unit: str, step: float) -> None:
     image = nibabel.Nifti1Image(np.stack([GRID, GRID], axis=-1), AFFINE)

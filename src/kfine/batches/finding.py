@@ -22,6 +22,7 @@ from kfine.io.dicom.images import SeriesImage, images_of
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import is_derived
 from kfine.io.nifti.marker import is_named_phase, says_restored
+from kfine.io.nifti.pairs import halves_of
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
 from kfine.text import clean_text, printable
 
@@ -114,6 +115,8 @@ def _kind(path: Path) -> str | None:
         return None  # many programs write HDF5 under names of their own
     if kind == "bart" and path.suffix.lower() == ".hdr" and path.with_suffix(".cfl").is_file():
         return None  # the half with the data stands for both
+    if kind == "nifti" and (halves_of(path) or (None,))[0] == path:
+        return None  # likewise
     return kind if kind != "kspace" or _is_complex(path) else None
 
 
@@ -156,7 +159,9 @@ def _series_of(file: DicomFile) -> tuple[str, str]:
 def _file_case(path: Path, top: Path, search: Search) -> Case:
     place = _hidden(path, top, search)
     header = path.with_suffix(".hdr")  # of BART's pair of files
+    pair = halves_of(path) if path.suffix.lower() != ".cfl" else None
     paths = (path, header) if path.suffix.lower() == ".cfl" and header.is_file() else (path,)
+    paths = (path, pair[0]) if pair is not None else paths
     return Case(printable(place), place.with_name(stem_of(place)), paths)
 
 

@@ -27,6 +27,7 @@ from kfine.batches.worker import FAILED, FINISHED, RESTORED, Outcome, Plan, Work
 from kfine.errors import InputError, UsageError
 from kfine.files.names import check_dicom
 from kfine.files.staging import check_outputs, clear_stages, made_folder, staged
+from kfine.io.checks import AIR, check_nan
 from kfine.io.kspace.scan import check_combine
 from kfine.models.checkpoint import Model
 from kfine.restoration.checks import ready
@@ -155,7 +156,7 @@ class Run:
             "report": _KIND,
             "kfine": __version__,
             "asked": options
-            | {name: getattr(self.plan, name) for name in ("dicom", "bids", "coil_axis", "combine")}
+            | {name: getattr(self.plan, name) for name in ("dicom", "bids", "coil_axis", "combine", "nan")}
             | {"model": named},
             "part": {"id": self.part[0], "of": self.part[1]},
             "complete": self.complete,
@@ -173,6 +174,7 @@ def batch(
     only: Sequence[str] = (),
     coil_axis: int | None = None,
     combine: str | None = None,
+    nan: str = AIR,
     part: tuple[int, int] = (0, 1),
     dicom: str | None = None,
     resume: bool = False,
@@ -192,7 +194,7 @@ def batch(
         folder: holds NIfTI files, DICOM series or raw k-space, in any depth; or a BIDS dataset.
         out: folder for the results, made if needed.
         only: patterns such as "*_T1w.nii.gz"; only images whose path below `folder` matches one of them.
-        coil_axis, combine: how raw k-space is read, see `kfine.read`.
+        coil_axis, combine, nan: how raw k-space and NIfTI files are read, see `kfine.read`.
         part: (number, count): do one of `count` parts of the images, counted from 0.
         dicom: "classic" or "enhanced", to write DICOM for DICOM series; NIfTI if left out.
         resume: keep finished slices, too, until their image is finished.
@@ -218,6 +220,7 @@ def batch(
     check_dicom(dicom)
     if combine is not None:
         check_combine(combine)
+    check_nan(nan)
     _check_part(part)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, found none; check the path")
@@ -233,7 +236,9 @@ def batch(
         if bids:
             check_derivative(out)
             write_json(out / DESCRIPTION, derivative_description(folder, out))
-        plan = Plan(out, chosen, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine, force)
+        plan = Plan(
+            out, chosen, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine, force, nan
+        )
         run = Run(plan, _part_of(search, part), part, show)
         try:
             run.work()

@@ -26,11 +26,12 @@ from kfine.errors import InputError, UsageError, collected_notes, verdict
 from kfine.files.locks import held
 from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
+from kfine.io.checks import AIR
 from kfine.io.dicom.header import DicomFile, read_file
 from kfine.io.dicom.images import Wanted
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import DicomSeries
-from kfine.io.reading import NPY, RAW, Reading, kind_of, reading_errors
+from kfine.io.reading import NIFTI, NPY, RAW, Reading, kind_of, reading_errors
 from kfine.models.checkpoint import Model
 from kfine.restoration.labels import Restored, summary
 from kfine.restoration.options import Options
@@ -54,7 +55,8 @@ class Plan:
         overwrite: whether results made otherwise, and files that are no results, are replaced.
         resume: whether finished slices of a case are kept until it is finished.
         discretion: what stands for the names of patients.
-        coil_axis, combine: how raw k-space is read, see `kfine.read`; other images are read without.
+        coil_axis, combine, nan: how raw k-space and NIfTI files are read, see `kfine.read`; other images are read
+            without.
         force: whether derived images, phase images and results of kfine are restored too.
     """
 
@@ -68,6 +70,7 @@ class Plan:
     coil_axis: int | None = None
     combine: str | None = None
     force: bool = False
+    nan: str = AIR
 
     def files(self, case: Case) -> RestorationFiles:
         """Return where the files of `case` go."""
@@ -91,12 +94,14 @@ class Plan:
 
     def reading(self, case: Case) -> dict[str, Any]:
         """Return the options of `kfine.read` that are given and go with the format of `case`."""
-        given = {"coil_axis": self.coil_axis, "combine": self.combine}
+        strict = None if self.nan == AIR else self.nan
+        given = {"coil_axis": self.coil_axis, "combine": self.combine, "nan": strict}
+        kinds = {"coil_axis": NPY, "combine": RAW, "nan": NIFTI}
         asked = {name: value for name, value in given.items() if value is not None}
         if case.dicom or not asked:
             return {}
         kind = kind_of(case.paths[0])
-        return {name: value for name, value in asked.items() if kind in (NPY if name == "coil_axis" else RAW)}
+        return {name: value for name, value in asked.items() if kind in kinds[name]}
 
     def key(self, case: Case) -> str:
         """Return the digest of everything that decides the results of `case`."""

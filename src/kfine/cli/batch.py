@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kfine.cli.console import bars, err, plain_warnings, progress, say
-from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Quiet, takes
+from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Nan, Quiet, takes
 from kfine.cli.parsers import as_options
 from kfine.cli.restore_options import Force, options_of
 from kfine.errors import SOME_FAILED, UsageError
@@ -42,6 +42,7 @@ def batch(
     ] = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
+    nan: Nan = "air",
     num_parts: Annotated[
         int | None,
         typer.Option(
@@ -112,6 +113,7 @@ def batch(
             only=only or [],
             coil_axis=coil_axis,
             combine=combine,
+            nan=nan,
             part=part,
             dicom=dicom,
             resume=resume,

@@ -66,6 +66,14 @@ Combine = Annotated[
         "not; the first if left out.",
     ),
 ]
+Nan = Annotated[
+    str,
+    typer.Option(
+        "--nan",
+        metavar="air|refuse",
+        help="NaN outside the field of view of a resampled NIfTI image: air (0), with a note, or refused.",
+    ),
+]
 Period = Annotated[
     float | None,
     typer.Option(

@@ -18,6 +18,7 @@ from kfine.cli.parameters import (
     CoilAxis,
     Combine,
     ImageChoice,
+    Nan,
     Overwrite,
     Period,
     Quiet,
@@ -49,6 +50,7 @@ def restore(
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     period: Period = None,
+    nan: Nan = "air",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -116,7 +118,7 @@ def restore(
 
     parts = files.parts if resume else None
     with resumable(parts), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
-        found = read_input(image, series=series, coil_axis=coil_axis, combine=combine, period=period)
+        found = read_input(image, series=series, coil_axis=coil_axis, combine=combine, period=period, nan=nan)
         result, written = restore_case(
             found,
             options,

@@ -17,7 +17,20 @@ def stem_of(path: PurePath) -> str:
     >>> stem_of(PurePath("a/scan.nii.gz"))
     'scan'
     """
-    for suffix in (*NIFTI, ".npy", ".h5", ".hdf5", ".cfl", ".hdr", ".dcm", ".ima"):
+    for suffix in (
+        *NIFTI,
+        ".mgz",
+        ".mgh",
+        ".npy",
+        ".h5",
+        ".hdf5",
+        ".cfl",
+        ".hdr",
+        ".img",
+        ".dcm.gz",
+        ".dcm",
+        ".ima",
+    ):
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[: -len(suffix)]
     return path.name

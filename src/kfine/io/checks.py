@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kfine.errors import InputError, ResourceError
+from kfine.errors import InputError, ResourceError, UsageError
 from kfine.text import human_size
+
+AIR, REFUSE = "air", "refuse"  # what to do with NaN outside the field of view
+_THIN = 2  # slices: all of fewer would be at the border
 
 
 def check_voxels(voxels: NDArray[Any], *, name: str = "image") -> NDArray[Any]:
@@ -24,6 +28,44 @@ def check_voxels(voxels: NDArray[Any], *, name: str = "image") -> NDArray[Any]:
     return voxels
 
 
+def without_nan(
+    voxels: NDArray[Any], *, name: str, strict: bool = False
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return `voxels` (three spatial axes, then time) with 0 for NaN outside the field of view, and remarks on it.
+
+    Programs that resample write NaN where an image does not reach: what touches the border, seen in each volume, or
+    in each slice where there are few.  NaN elsewhere stays and is refused by `check_finite`.
+
+    strict: whether all of them stay.
+
+    Warns:
+        UserWarning: how many were taken as air.
+    """
+    missing = np.isnan(voxels)
+    if strict or not missing.any() or missing.all():
+        return voxels, ()
+    outside = np.stack([_outside(missing[..., t]) for t in range(missing.shape[-1])], axis=-1)
+    count = int(np.count_nonzero(outside))
+    if not count:
+        return voxels, ()
+    said = f"NaN outside the field of view in {count} of {voxels.size} voxels, taken as air (0)"
+    warnings.warn(f"{name}: {said}; --nan refuse stops at them", UserWarning, stacklevel=2)
+    return np.where(outside, np.zeros((), voxels.dtype), voxels), (said,)
+
+
+def _outside(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the voxels that are `missing` hang together with some at the border of the volume."""
+    from scipy.ndimage import label
+
+    parts, count = label(missing)
+    at_border = np.zeros(count + 1, dtype=bool)
+    for axis, length in enumerate(missing.shape):
+        if length > _THIN:
+            at_border[np.unique(parts.take([0, length - 1], axis=axis))] = True
+    at_border[0] = False
+    return np.asarray(at_border[parts])
+
+
 def check_finite(voxels: NDArray[Any], *, name: str) -> None:
     """Raise `InputError` if there is a NaN or an infinite value in `voxels`."""
     bad = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
@@ -31,6 +73,12 @@ def check_finite(voxels: NDArray[Any], *, name: str) -> None:
         raise InputError(
             f"{name}: expected finite voxels, got NaN or Inf in {bad} of {voxels.size}; replace them first"
         )
+
+
+def check_nan(asked: str) -> None:
+    """Raise `UsageError` unless `asked` is what can be done with NaN."""
+    if asked not in (AIR, REFUSE):
+        raise UsageError(f"--nan {asked}: expected {AIR} or {REFUSE}")
 
 
 def check_memory(n_bytes: int, *, name: str) -> None:

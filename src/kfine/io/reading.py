@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.image import Image
+from kfine.io.checks import AIR, check_nan
 from kfine.io.dicom.images import Series, Wanted
 from kfine.text import clean_text, display_name
 
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from kfine.io.dicom.reader import DicomSeries
 
 # Of files that are images, or damaged ones.
-SUFFIXES = (".nii", ".nii.gz", ".dcm", ".npy", ".h5", ".hdf5")
-_KINDS = "a NIfTI file (.nii, .nii.gz), a DICOM file or folder, or raw k-space (.h5, .cfl, .npy)"
-# Kinds of files that --coil-axis and --combine go with.
+SUFFIXES = (".nii", ".nii.gz", ".dcm", ".dcm.gz", ".mgz", ".mgh", ".npy", ".h5", ".hdf5")
+_KINDS = (
+    "a NIfTI file (.nii, .nii.gz, .hdr and .img), a FreeSurfer file (.mgz), a DICOM file or folder, or raw k-space "
+    "(.h5, .cfl, .npy)"
+)
+# Kinds of files that --nan, --coil-axis and --combine go with.
+NIFTI = ("nifti",)
 NPY = ("kspace",)
 RAW = (*NPY, "bart", "hdf5")
 
@@ -51,8 +56,9 @@ def read(
     coil_axis: int | None = None,
     combine: str | None = None,
     period: float | None = None,
+    nan: str = AIR,
 ) -> Image:
-    """Return the MR image in `path`: NIfTI, a DICOM file or folder, or raw k-space.
+    """Return the MR image in `path`: NIfTI, a FreeSurfer file (.mgz), a DICOM file or folder, or raw k-space.
 
     Raw k-space comes in .npy, BART's .cfl and .hdr, fastMRI's HDF5 or ISMRMRD's HDF5.
 
@@ -67,6 +73,8 @@ def read(
         combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
         period: seconds after which the frames begin again, of a cine whose file does not say it, as another program's
             NIfTI; without frame times they are taken as evenly spaced.  The file's own if not given.
+        nan: what becomes of NaN outside the field of view of a NIfTI file: "air", which is 0, with a warning, or
+            "refuse".
 
     Raises:
         UsageError: an option that does not go with the format.
@@ -82,6 +90,7 @@ def read(
         coil_axis=coil_axis,
         combine=combine,
         period=period,
+        nan=nan,
     ).image
 
 
@@ -95,13 +104,15 @@ def read_input(
     coil_axis: int | None = None,
     combine: str | None = None,
     period: float | None = None,
+    nan: str = AIR,
 ) -> Reading:
     """Return the same with the DICOM series that output can join."""
     path = Path(path)
     name = display_name(path)
+    check_nan(nan)
     with reading_errors(name):
         found = _read(
-            path, name, series=_wanted(series, echo, part), plane=plane, raw=Raw(coil_axis, combine)
+            path, name, series=_wanted(series, echo, part), plane=plane, nan=nan, raw=Raw(coil_axis, combine)
         )
     return found if period is None else replace(found, image=_with_period(found.image, period, name))
 
@@ -146,7 +157,9 @@ def kind_of(path: Path) -> str:
         return _kind(path, name)
 
 
-def _read(path: Path, name: str, *, series: Series, plane: tuple[int, int] | None, raw: Raw) -> Reading:
+def _read(
+    path: Path, name: str, *, series: Series, plane: tuple[int, int] | None, nan: str, raw: Raw
+) -> Reading:
     if not path.exists():
         raise InputError(f"{name}: no such file or folder; check the path")
     if path.is_dir():
@@ -177,7 +190,7 @@ def _read(path: Path, name: str, *, series: Series, plane: tuple[int, int] | Non
     if kind == "nifti":
         from kfine.io.nifti.reader import read_nifti
 
-        return Reading(read_nifti(path, plane=plane))
+        return Reading(read_nifti(path, plane=plane, nan=nan))
     return Reading(_read_raw(path, kind, raw))
 
 
@@ -202,11 +215,16 @@ def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
 
 def _kind(path: Path, name: str) -> str:
     from kfine.io.dicom.header import is_bare
+    from kfine.io.dicom.packed import is_packed_dicom
     from kfine.io.kspace.bart import is_bart
     from kfine.io.nifti.header import GZIP_MAGIC, is_nifti
+    from kfine.io.nifti.mgh import is_mgh
+    from kfine.io.nifti.pairs import halves_of
 
     with path.open("rb") as file:
         start = file.read(540)
+    if start.startswith(GZIP_MAGIC) and is_packed_dicom(path):
+        return "dicom"
     if not start:
         raise InputError(f"{name}: expected {_KINDS}, got an empty file; copy it again")
     if start.startswith(b"\x93NUMPY"):
@@ -215,7 +233,7 @@ def _kind(path: Path, name: str) -> str:
         return "hdf5"
     if start[128:132] == b"DICM" or is_bare(start):
         return "dicom"
-    if start.startswith(GZIP_MAGIC) or is_nifti(start):
+    if start.startswith(GZIP_MAGIC) or is_nifti(start) or is_mgh(path, start) or halves_of(path):
         return "nifti"
     if is_bart(path, start):
         return "bart"

@@ -12,12 +12,14 @@ from struct import unpack_from
 from typing import Any
 
 from kfine.errors import InputError
+from kfine.io.dicom.packed import opened
 from kfine.io.dicom.privacy import patient_words, tells
 from kfine.text import clean_text
 
 MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 _LEGACY_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.4"
 _MR_CLASSES = {MR, ENHANCED_MR, _LEGACY_ENHANCED_MR}
+_DIRECTORY = b"1.2.840.10008.1.3.10"
 _DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"}
 _FIRST = 64  # bytes: more, nothing that a data set begins with has
 _FIRST_TAGS = {
@@ -57,6 +59,9 @@ _TAGS: list[Any] = [
     "TriggerTime",
     "NominalCardiacTriggerDelayTime",
     "NominalInterval",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "PixelRepresentation",
     "CardiacNumberOfImages",
     "HeartRate",
     "CardiacSynchronizationTechnique",
@@ -147,7 +152,7 @@ def read_file(path: Path) -> DicomFile | None:
     Raises:
         InputError: a DICOM image that is truncated or damaged.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         start = file.read(132)
     bare = is_bare(start)
     if start[128:] != b"DICM" and not bare:
@@ -155,6 +160,15 @@ def read_file(path: Path) -> DicomFile | None:
     name = clean_text(path.name)
     with pydicom_errors(name, "its DICOM header"):
         return _parse(path, name, bare=bare)
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether `path` is a DICOMDIR, the table of contents of the folder that it lies in."""
+    if not path.is_file() or path.name.upper() != "DICOMDIR":
+        return False
+    with path.open("rb") as file:
+        start = file.read(1024)
+    return start[128:132] == b"DICM" and _DIRECTORY in start
 
 
 def is_bare(start: bytes) -> bool:
@@ -175,9 +189,10 @@ def open_dicom(path: Path, **options: Any) -> Any:
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    with path.open("rb") as file:
+    with opened(path) as file:
         bare = is_bare(file.read(132))
-    dataset = dcmread(path, force=bare, **options)
+        file.seek(0)
+        dataset = dcmread(file, force=bare, **options)
     if bare and "TransferSyntaxUID" not in dataset.file_meta:
         implicit, _ = dataset.original_encoding
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
@@ -185,13 +200,7 @@ def open_dicom(path: Path, **options: Any) -> Any:
 
 
 def _parse(path: Path, name: str, *, bare: bool) -> DicomFile | None:
-    from pydicom.filereader import read_file_meta_info
-
-    meta = (
-        open_dicom(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
-        if bare
-        else read_file_meta_info(path)
-    )
+    meta = _meta_of(path, bare=bare)
     syntax, stored = (str(meta.get(k, "")) for k in ("TransferSyntaxUID", "MediaStorageSOPClassUID"))
     if syntax in _DEFLATED:  # pydicom would inflate all of it at once: a way in for decompression bombs
         if _is_no_image(stored):
@@ -225,6 +234,17 @@ def _parse(path: Path, name: str, *, bare: bool) -> DicomFile | None:
         matrix=matrix,
         frames=frames,
     )
+
+
+def _meta_of(path: Path, *, bare: bool) -> Any:
+    """Return the file meta information of a file, before its data set is parsed or inflated."""
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+
+    if bare:
+        return open_dicom(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
+    with opened(path) as file:
+        read_preamble(file, False)
+        return _read_file_meta_info(file)
 
 
 def _is_no_image(sop_class: str) -> bool:

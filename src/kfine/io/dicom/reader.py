@@ -22,6 +22,7 @@ from kfine.io.dicom.pairs import complex_voxels
 from kfine.io.dicom.pixels import frames_of
 from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
 from kfine.io.dicom.stack import Stack, build_stack
+from kfine.io.dicom.values import upright, without_padding
 from kfine.text import clean_text
 
 ANY = Wanted()
@@ -112,8 +113,9 @@ class DicomSeries:
         for file in self.files:
             _check_codec(file)
         voxels = _voxels(self.stacks, self.chosen, self.files, self.name, sure=self.wanted.part is not None)
-        check_voxels(voxels, name=self.name)
         first = self.stack.planes[0][0]
+        voxels, remarks = upright(voxels, first.file, name=self.name)
+        check_voxels(voxels, name=self.name)
         source = Source(
             kind="dicom",
             name=self.name,
@@ -121,7 +123,10 @@ class DicomSeries:
             acquired_matrix=_acquired_matrix(self.files),
             derived=any(is_derived(file) for file in self.files),
             component="" if np.iscomplexobj(voxels) else first.contrast.component,
-            remarks=(f"of the series' images: {self.chosen.text}",) if self.chosen.label else (),
+            remarks=(
+                *remarks,
+                *([f"of the series' images: {self.chosen.text}"] if self.chosen.label else []),
+            ),
         )
         timing, affine = self.stack.timing, self.stack.affine
         return Image(voxels, affine=affine, frame_times=timing.times, period=timing.period, source=source)
@@ -180,7 +185,7 @@ def _read_voxels(stack: Stack, files: list[DicomFile], name: str) -> NDArray[np.
         for index, pixels in enumerate(frames_of(file)) if here else ():
             if index in here:
                 f, s, plane = here[index]
-                voxels[f, s] = pixels * plane.slope + plane.intercept
+                voxels[f, s] = without_padding(pixels, file) * plane.slope + plane.intercept
     return voxels
 
 

@@ -13,8 +13,16 @@ from pathlib import Path
 from kfine.errors import InputError
 from kfine.io.checks import digest_of
 from kfine.io.dicom.frame import Plane, planes, several_planes
-from kfine.io.dicom.header import DamagedFile, DicomFile, image_type, pydicom_errors, read_file
+from kfine.io.dicom.header import (
+    DamagedFile,
+    DicomFile,
+    image_type,
+    is_directory,
+    pydicom_errors,
+    read_file,
+)
 from kfine.io.dicom.images import Series, Wanted
+from kfine.io.dicom.packed import size_of
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.streams import most_bytes
 from kfine.text import clean_text, display_name, human_size
@@ -39,6 +47,8 @@ def find_series(path: Path, series: Series = None) -> tuple[list[list[DicomFile]
     Raises:
         InputError: no DICOM image there, or a damaged one.
     """
+    if is_directory(path):
+        path = path.parent
     name = display_name(path)
     candidates = _files(path)
     found, damaged = _read_files(candidates)
@@ -229,8 +239,7 @@ def _check_kind(file: DicomFile) -> None:
             f"{file.name}: expected an MR image, got modality {file.modality}; choose another series"
         )
     photometric = clean_text(header.get("PhotometricInterpretation") or "MONOCHROME2")
-    if int(header.get("SamplesPerPixel") or 1) != 1 or photometric != "MONOCHROME2":
-        # MONOCHROME1 (dark is high) is no MR scanner's output: its grey values mean something else
+    if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise InputError(
             f"{file.name}: expected grey values (MONOCHROME2), got {photometric}; choose the original series"
         )
@@ -245,7 +254,7 @@ def _check_size(file: DicomFile) -> None:
     promised = (
         file.matrix[0] * file.matrix[1] * file.frames * int(file.header.get("BitsAllocated") or 16) // 8
     )
-    size = file.path.stat().st_size
+    size = size_of(file.path)
     if promised > most_bytes(UID(file.transfer_syntax), size):
         raise InputError(
             f"{file.name}: truncated: the header promises {human_size(promised)} of pixels, the file has "

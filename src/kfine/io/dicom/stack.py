@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from kfine.io.dicom.timing import Timing, order_frames
 
 _SAME = 0.01  # mm: positions nearer than this are one, DICOM strings are rounded
 _UNEVEN = 0.01  # of the spacing
+_TENTH = 0.1  # mm
+_ROUNDED = 0.1  # of the spacing: more is no rounding
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,18 @@ def _levels(planes: list[Plane], normal: NDArray[np.float64], name: str) -> list
 def _check_even(positions: NDArray[np.float64], distances: NDArray[np.float64], name: str) -> None:
     gaps = np.diff(distances)
     usual = float(gaps.min())
-    tolerance = max(_UNEVEN * usual, _SAME)
+    tolerance = max(_UNEVEN * usual, _SAME, min(_rounding(positions), _ROUNDED * usual))
     if gaps.max() - usual > tolerance:
         raise _uneven(gaps, distances, name)
     line = np.linspace(positions[0], positions[-1], len(positions))
     if np.linalg.norm(positions - line, axis=1).max() > tolerance:
         raise InputError(f"{name}: the slices do not lie evenly on one line; choose another series")
+
+
+def _rounding(positions: NDArray[np.float64]) -> float:
+    """Return by how much gaps may differ because a program has rounded all coordinates to tenths of a millimetre."""
+    tenths = positions / _TENTH
+    return math.sqrt(3) * _TENTH if np.abs(tenths - np.rint(tenths)).max() < 1e-4 else 0.0
 
 
 def _uneven(gaps: NDArray[np.float64], distances: NDArray[np.float64], name: str) -> InputError:

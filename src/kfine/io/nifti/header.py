@@ -15,12 +15,13 @@ from kfine.geometry import Affine, check_affine
 
 GZIP_MAGIC = b"\x1f\x8b"
 _SIZES = {b"n+1\x00": 348, b"n+2\x00": 540}
-_PAIR = b"ni1\x00"
+_PAIRS = {b"ni1\x00": 348, b"ni2\x00": 540}
 _MAX_OFFSET = 1 << 28  # extensions lie between header and voxels; real ones stay far below
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, metre, millimetre, micrometre
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units & 56
 
 DISAGREE = "sform and qform place the voxels differently: the sform is taken"
+_LONGEST = 60.0  # s between frames: what is more, without a unit, are milliseconds
 _SAME_PLACE = 0.1  # of the smallest voxel size: corners that are nearer lie in one place
 
 
@@ -33,7 +34,7 @@ class NiftiHeader:
         shape: (i, j, k, t), absent axes 1.
         time_axis: whether the file has the axis t.
         dtype: of one voxel on disk, byte order included.
-        size: bytes of the header itself.
+        size: bytes of the header itself, in the file with the voxels.
         offset: position of the first voxel in the (decompressed) file.
         slope, intercept: voxel = slope * stored + intercept.
         affine: 4x4, (i, j, k, 1) to RAS+ mm.
@@ -73,15 +74,19 @@ class NiftiHeader:
 
 
 def is_nifti(start: bytes) -> bool:
-    """Return whether `start`, the first bytes of a file, carry the mark of NIfTI: of one file, or of a pair's header.
-
-    A pair is for `read_header` to refuse, which says what to do with it.
-    """
-    return _magic(start) in (*_SIZES, _PAIR)
+    """Return whether `start`, the first bytes of a file, carry the mark of NIfTI, of one file or of a pair."""
+    return _magic(start) in (*_SIZES, *_PAIRS)
 
 
-def read_header(file: BinaryIO, name: str) -> NiftiHeader:
+def is_pair(start: bytes) -> bool:
+    """Return whether a file that begins with `start` is the header of a pair of files."""
+    return _magic(start) in _PAIRS
+
+
+def read_header(file: BinaryIO, name: str, *, pair: bool = False) -> NiftiHeader:
     """Return the header at the start of `file`, which is left right behind it.
+
+    pair: whether it is the .hdr of a pair, whose voxels are in another file.
 
     Raises:
         InputError: not a NIfTI header, or one that no real image can have.
@@ -91,18 +96,19 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
 
     start = file.read(348)
     magic = _magic(start)
-    if len(start) < 348 or magic not in _SIZES:
-        hint = "a pair of .hdr and .img: join them into one .nii" if magic == _PAIR else "something else"
-        raise InputError(f"{name}: expected a NIfTI header at the start of a .nii file, got {hint}")
-    start += file.read(_SIZES[magic] - 348)
-    if len(start) < _SIZES[magic]:
+    sizes = _PAIRS if pair else _SIZES
+    if len(start) < 348 or magic not in sizes:
+        hint = "that of a pair whose .img is missing" if magic in _PAIRS else "something else"
+        raise InputError(f"{name}: expected a NIfTI header at the start of the file, got {hint}")
+    start += file.read(sizes[magic] - 348)
+    if len(start) < sizes[magic]:
         raise InputError(f"{name}: truncated: the header itself is incomplete; copy the file again")
-    kind = nibabel.Nifti1Header if magic == b"n+1\x00" else nibabel.Nifti2Header
+    kind = nibabel.Nifti1Header if sizes[magic] == 348 else nibabel.Nifti2Header
     raw = kind(start, check=False)
     shape, time_axis = _shape(raw, name)
     dtype = _dtype(raw, name)
     offset = float(raw["vox_offset"])
-    if not len(start) <= offset < _MAX_OFFSET:
+    if not (0 if pair else len(start)) <= offset < _MAX_OFFSET:
         raise InputError(
             f"{name}: damaged header: voxels cannot start at byte {offset:g}; write the file again"
         )
@@ -120,7 +126,7 @@ def read_header(file: BinaryIO, name: str) -> NiftiHeader:
         shape=shape,
         time_axis=time_axis,
         dtype=dtype,
-        size=len(start),
+        size=0 if pair else len(start),
         offset=int(offset),
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
@@ -136,8 +142,14 @@ def frame_timing(header: NiftiHeader, name: str) -> tuple[tuple[float, ...] | No
     """
     if not header.time_axis:
         return None, None
-    unit = _SECONDS.get(int(header.raw["xyzt_units"]) & 56)
+    units = int(header.raw["xyzt_units"]) & 56
+    unit = _SECONDS.get(units)
     step, first = float(header.raw["pixdim"][4]), float(header.raw["toffset"])
+    if (
+        unit is None and np.isfinite(step) and step > 0 and step != 1
+    ):  # 1 stands in headers that nobody filled in
+        unit, called = (1.0, "seconds") if step <= _LONGEST else (1e-3, "milliseconds")
+        warnings.warn(f"{name}: pixdim[4] {step:g} has no unit: taken as {called}", UserWarning, stacklevel=2)
     if unit is None or not np.isfinite(step) or step <= 0:
         warnings.warn(
             f"{name}: frames without times: pixdim[4] and its unit do not give a duration",
@@ -164,7 +176,7 @@ def _noted_period(raw: Any) -> float | None:
 
 
 def _magic(start: bytes) -> bytes:
-    return start[4:8] if start[4:8] == b"n+2\x00" else start[344:348]
+    return start[4:8] if start[4:8] in (b"n+2\x00", b"ni2\x00") else start[344:348]
 
 
 def _shape(raw: Any, name: str) -> tuple[tuple[int, int, int, int], bool]:

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 in: .nii and .nii.gz, 3-D and 4-D, streamed so that memory holds the voxels once."""
+"""NIfTI (.nii, .hdr with .img) and FreeSurfer's MGH in, packed or not, streamed: memory holds the voxels once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from kfine.errors import InputError, UsageError
 from kfine.geometry import Affine, through_plane_axis, voxel_sizes
 from kfine.image import Image, Source
-from kfine.io.checks import check_memory, check_voxels, digest_of
+from kfine.io.checks import AIR, REFUSE, check_memory, check_voxels, without_nan
 from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader, frame_timing, read_header
 from kfine.io.nifti.marker import is_named_phase, is_restored
+from kfine.io.nifti.mgh import is_mgh, read_mgh_header
+from kfine.io.nifti.pairs import digest_of_files, halves_of
 from kfine.text import clean_text, human_size
 
 _CHUNK = 1 << 20  # voxels converted at a time
@@ -27,8 +29,8 @@ _MAX_RATIO_LARGE = 100  # images reach 20; what expands further, and to more tha
 _SLACK = 1 << 16  # padding behind the voxels that is let pass
 
 
-def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
-    """Return the image in `path`, a .nii or .nii.gz file.
+def read_nifti(path: Path, *, plane: tuple[int, int] | None = None, nan: str = AIR) -> Image:
+    """Return the image in `path`, a .nii or .nii.gz file, either file of a pair (.hdr, .img), a .mgh or .mgz file.
 
     The axis that the header notes as the slice axis (dim_info) is through plane; without a note the one of
     length 1, if there is one, else the odd one out of the three spacings.  Of the other two, the one that
@@ -38,6 +40,8 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
     Frame times (s) are evenly spaced: pixdim[4] from toffset on.  The format has no field for the period of a
     cine: it is read from files that kfine wrote, which note it in `descrip`, and None for others.
 
+    nan: "air" to take NaN outside the field of view as 0, or "refuse".
+
     Raises:
         UsageError: `plane` is not two different axes.
         InputError: damaged, truncated, promising more than the file can hold, not finite, singular, constant.
@@ -45,11 +49,8 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
         OSError: the system cannot read it.
     """
     name = clean_text(path.name)
-    size = path.stat().st_size
-    with _opened(path, name) as (file, compressed):
-        header = read_header(file, name)
-        _check_promise(header, name, size=size, compressed=compressed)
-        stored = _read_voxels(file, header, name)
+    header, stored = _stored(path, name)
+    stored, remarks = without_nan(stored, name=name, strict=nan == REFUSE)
     check_voxels(stored, name=name)
     through, row, column = _axes(header, plane)
     order = (through, row, column)
@@ -63,14 +64,38 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | None = None) -> Image:
         source=Source(
             kind="nifti",
             name=name,
-            digest=digest_of(path),
+            digest=digest_of_files(path),
             axis_order=(order.index(0), order.index(1), order.index(2)),
             derived=is_restored(path, bytes(header.raw["descrip"].item()), matrix),
-            remarks=header.remarks,
+            remarks=(*header.remarks, *remarks),
             component="P" if is_named_phase(path) else "",
             space_code=header.space_code,
         ),
     )
+
+
+def _stored(path: Path, name: str) -> tuple[NiftiHeader, NDArray[Any]]:
+    """Return the header and the scaled voxels of a file, of a pair of .hdr and .img, or of a FreeSurfer file."""
+    with path.open("rb") as file:
+        start = file.read(540)
+    if is_mgh(path, start):
+        with _opened(path, name) as (file, compressed):
+            header = read_mgh_header(file, name)
+            _check_promise(header, name, size=path.stat().st_size, compressed=compressed)
+            return header, _read_voxels(file, header, name)
+    halves = halves_of(path)
+    if halves is None:
+        with _opened(path, name) as (file, compressed):
+            header = read_header(file, name)
+            _check_promise(header, name, size=path.stat().st_size, compressed=compressed)
+            return header, _read_voxels(file, header, name)
+    first, second = halves
+    with _opened(first, name) as (file, _):
+        header = read_header(file, name, pair=True)
+    name = clean_text(second.name)
+    with _opened(second, name) as (file, compressed):
+        _check_promise(header, name, size=second.stat().st_size, compressed=compressed)
+        return header, _read_voxels(file, header, name)
 
 
 @contextmanager
