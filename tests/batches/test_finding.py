@@ -43,7 +43,7 @@ def test_images_are_told_by_content(tmp_path):
     nifti(tmp_path / "out" / "old.nii")
     os.mkfifo(tmp_path / "pipe.nii")
     assert found(tmp_path) == {
-        "a.img": PurePosixPath("a.img"),
+        "a.img": PurePosixPath("a"),
         "b/brain.nii.gz": PurePosixPath("b/brain"),
         "raw.npy": PurePosixPath("raw"),
     }

@@ -10,7 +10,8 @@ from torch.utils.data import default_collate
 
 from kfine.errors import InputError, ModelError
 from kfine.io import write
-from kfine.models.checkpoint import load_model, read_tensors, save_model
+from kfine.models.checkpoint import load_model, save_model
+from kfine.models.tensors import read_tensors
 from kfine.networks.ldm import CineLDM
 from kfine.networks.vdm import VDM
 from kfine.training.loop import Devices, train

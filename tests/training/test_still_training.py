@@ -9,7 +9,8 @@ from torch.utils.data import default_collate
 
 import kfine
 from kfine.errors import InputError, ModelError
-from kfine.models.checkpoint import load_model, read_tensors
+from kfine.models.checkpoint import load_model
+from kfine.models.tensors import read_tensors
 from kfine.training.data.patches import flat
 from kfine.training.loop import Devices, train
 from kfine.training.tasks.decoder import DecoderTask

@@ -14,7 +14,8 @@ import torch
 import kfine
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.io.discovery import find_volumes, subject_of
-from kfine.models.checkpoint import load_model, packaged_models, read_tensors
+from kfine.models.checkpoint import load_model, packaged_models
+from kfine.models.tensors import read_tensors
 from kfine.training.config import (
     DataConfig,
     FocusConfig,

@@ -5,7 +5,6 @@ Names and fields are those of the specification 1.10, https://bids-specification
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
@@ -20,6 +19,7 @@ from kfine._version import __version__
 from kfine.acquisition.grid import show
 from kfine.batches.cases import RESULT, Case, Search, matches
 from kfine.errors import InputError, UsageError
+from kfine.files.side_files import read_json
 from kfine.files.walk import files_below
 from kfine.image import Image
 from kfine.restoration.labels import Restored
@@ -112,8 +112,8 @@ def check_described(top: Path) -> None:
 def described(top: Path) -> dict[str, Any]:
     """Return a dataset's description; nothing where there is none that can be read."""
     try:
-        content = json.loads((top / DESCRIPTION).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = read_json(top / DESCRIPTION)
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -261,8 +261,8 @@ def said_to_be_stripped(path: Path) -> bool | None:
     """Return SkullStripped of the JSON file beside the image in `path`, None where nothing says it."""
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
-        said = json.loads(sidecar.read_bytes())["SkullStripped"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        said = read_json(sidecar)["SkullStripped"]
+    except (OSError, ValueError, LookupError, TypeError):
         return None
     return said if isinstance(said, bool) else None
 

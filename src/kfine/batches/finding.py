@@ -64,8 +64,10 @@ def find_cases(
         ResourceError: the system refuses to go on.
     """
     search, members, files = Search(discretion=discretion or Discretion()), list[_Member](), list[Path]()
+    damaged = list[tuple[Path, KfineError]]()
     failures, left = list[tuple[Path, KfineError]](), list[tuple[Path, str]]()
     for path in files_below(top, leave=[out], on_error=lambda p, e: failures.append((p, _unlisted(p, e)))):
+        kind = None
         try:
             kind = _kind(path)
             if kind == "dicom":
@@ -76,6 +78,8 @@ def find_cases(
                 files.append(path)
         except KfineError as error:
             failures.append((path, error))
+            damaged += [(path, error)] if kind == "dicom" else []
+    search.discretion.learn_damaged(damaged, {member.path.parent for member in members})
     # From here on all names of patients are known.
     results = {path for path in files if not force and _is_result(path)}
     left += [(path, f"{RESULT}; force=True restores them") for path in sorted(results)]

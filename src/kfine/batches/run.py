@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from kfine.batches.finding import find_cases
 from kfine.batches.worker import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import InputError, UsageError
 from kfine.files.names import check_dicom
+from kfine.files.side_files import read_json
 from kfine.files.staging import check_outputs, clear_stages, made_folder, staged
 from kfine.io.checks import AIR, check_nan
 from kfine.io.kspace.scan import check_combine
@@ -320,6 +320,6 @@ def check_report(path: Path | None, *, overwrite: bool) -> None:
 
 def _is_report(path: Path) -> bool:
     try:
-        return bool(json.loads(path.read_bytes())["report"] == _KIND)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return bool(read_json(path)["report"] == _KIND)
+    except (OSError, ValueError, LookupError, TypeError):
         return False

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from kfine.files.side_files import read_small
 from kfine.io.checks import digest_of
 from kfine.models.checkpoint import PACKAGED, Model, packaged_models
 
@@ -63,7 +64,7 @@ def state_of(record: Path, *, key: str, outputs: Sequence[Path]) -> State:
     outputs: all that there may be; which of them there must be is in the record.
     """
     try:
-        written = record.read_bytes()
+        written = read_small(record)
         content = json.loads(written)
         stamp = content.pop(_STAMP)
         known, files, own = stamp["key"], dict(stamp["outputs"]), stamp["record"]

@@ -24,6 +24,7 @@ from kfine.batches.stamps import (
 )
 from kfine.errors import InputError, UsageError, collected_notes, verdict
 from kfine.files.locks import held
+from kfine.files.modes import no_more_open_than
 from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
 from kfine.io.checks import AIR
@@ -192,7 +193,7 @@ class Worker:
                     "its results are there, made from other input, with other options or by other means; add "
                     "overwrite=True or choose another folder"
                 )
-            with made_folder(files.mean.parent):
+            with no_more_open_than(case.paths), made_folder(files.mean.parent):
                 result, _ = restore_case(
                     _read(case, plan), plan.options, files, overwrite=state is not State.FREE, force=plan.force,
                     parts=files.parts if plan.resume else None,

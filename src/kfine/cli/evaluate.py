@@ -22,6 +22,7 @@ from kfine.cli.parameters import (
     takes,
     wanted_of,
 )
+from kfine.files.modes import no_more_open_than
 from kfine.files.names import nifti_suffix, stem_of
 from kfine.files.staging import check_inputs_kept, check_outputs, staged
 from kfine.text import json_text, literal
@@ -157,7 +158,7 @@ def degrade(
             "input": {"kind": whole.source.kind, "name": whole.source.name, "sha256": whole.source.digest},
             "degradation": how,
         }
-        with staged([output, record], overwrite=overwrite) as places:
+        with no_more_open_than([image]), staged([output, record], overwrite=overwrite) as places:
             write(low, places[output])
             places[record].write_text(json_text(made_by), "utf-8")
     if not quiet:

@@ -29,6 +29,7 @@ from kfine.cli.parameters import (
 )
 from kfine.cli.restore_options import Force, options_of
 from kfine.errors import Terminated
+from kfine.files.modes import no_more_open_than
 from kfine.files.names import beside
 from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
 from kfine.restoration.labels import summary
@@ -106,7 +107,9 @@ def restore(
     [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
-    output = output or beside(image, f"{options.label}{ending_of(series)}_kfine{'' if dicom else '.nii.gz'}")
+    output = output or beside(
+        discreet(image), f"{options.label}{ending_of(series)}_kfine{'' if dicom else '.nii.gz'}"
+    )
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
@@ -119,21 +122,31 @@ def restore(
     parts = files.parts if resume else None
     with resumable(parts), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
         found = read_input(image, series=series, coil_axis=coil_axis, combine=combine, period=period, nan=nan)
-        result, written = restore_case(
-            found,
-            options,
-            files,
-            overwrite=overwrite,
-            force=force,
-            slices=parsers.parse_slices(slices, found.image.slices),
-            parts=parts,
-            bar=bar,
-            announce=True,
-        )
+        with no_more_open_than(found.paths(image)):
+            result, written = restore_case(
+                found,
+                options,
+                files,
+                overwrite=overwrite,
+                force=force,
+                slices=parsers.parse_slices(slices, found.image.slices),
+                parts=parts,
+                bar=bar,
+                announce=True,
+            )
     # Also what an interrupted --resume left behind: OUT is there now.
     shutil.rmtree(files.parts, ignore_errors=True)
     if not quiet:
         say(summary(result), *written)
+
+
+def discreet(image: Path) -> Path:
+    """Return the path of an image, with what stands for its name where its DICOM headers say that it is a patient's."""
+    if not image.is_dir():
+        return image
+    from kfine.io.dicom.series import stand_in
+
+    return image.with_name(stand_in(image))
 
 
 @contextmanager

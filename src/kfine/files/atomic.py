@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kfine.errors import ResourceError, UsageError
+from kfine.files.locks import lock_now
 from kfine.text import clean_text
 
 
@@ -49,17 +51,20 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a path whose file moves to `path` when the block ends, and goes away when it raises.
 
     It is a hidden file in the same folder with the same suffix, empty at first, so that the last step is one
-    rename; Ctrl-C removes it like any exception.
+    rename; Ctrl-C removes it like any exception, and the next such call one that a killed process left.
 
     Raises:
         UsageError: the folder is missing, `path` is a folder, or it exists and `overwrite` is False.
         ResourceError: the disk is full or the folder is read-only.
     """
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-    temporary = path.parent / f".{secrets.token_hex(8)}{suffix}"
+    mark = f".kfine-{hashlib.sha256(path.name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    lock: int | None = None
+    temporary = path.parent / f"{mark}-{secrets.token_hex(8)}{suffix}"
     try:
         check_target(path, overwrite=overwrite)
-        temporary.touch(exist_ok=False)
+        _clear(path.parent, mark)
+        lock = _made(temporary)
         yield temporary
         to_disk(temporary)
         check_target(path, overwrite=overwrite)  # another process may have written it meanwhile
@@ -73,3 +78,26 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+        if lock is not None:
+            os.close(lock)
+
+
+def _made(temporary: Path) -> int | None:
+    """Make the empty file `temporary` and return it locked; None where the system has no locks."""
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    if lock_now(handle):
+        return handle
+    os.close(handle)
+    return None
+
+
+def _clear(folder: Path, mark: str) -> None:
+    """Remove what killed processes left of the file that `mark` stands for: nobody holds its lock."""
+    for left in folder.glob(f"{mark}-*"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDWR)
+            try:
+                if lock_now(handle):
+                    left.unlink()
+            finally:
+                os.close(handle)

@@ -29,6 +29,7 @@ _LOCK = ".kfine-lock"  # in a stage: held as long as its process lives; says on 
 _STAGE = re.compile(r"\.kfine-[0-9a-f]{12}")
 _CLAIM = re.compile(r"\.kfine-[0-9a-f]{12}\.lock")
 _LONG = 24 * 3600  # s
+_PATIENCE = 300.0  # s that another process may take to move its files
 
 _IMAGE = re.compile(r"IM[0-9]{5,}\.dcm")
 
@@ -144,7 +145,7 @@ def staged(
                 folder_to_disk(place) if place.is_dir() else to_disk(place)
             with ExitStack() as alone:
                 for parent in parents:
-                    alone.enter_context(held(parent / MOVING))
+                    alone.enter_context(held(parent / MOVING, limit=_PATIENCE))
                 with uninterrupted():
                     for path in paths:
                         _check_place(path, overwrite=overwrite, folder=path in folders)

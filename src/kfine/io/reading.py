@@ -38,6 +38,10 @@ class Reading:
     image: Image
     series: DicomSeries | None = None
 
+    def paths(self, given: Path) -> list[Path]:
+        """Return the files that it was read from, with `given`, the path that was named."""
+        return [given, *(file.path for file in (self.series.files if self.series else []))]
+
 
 class Raw(NamedTuple):
     """How raw k-space is read, see `read`."""

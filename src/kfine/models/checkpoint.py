@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from kfine.errors import ModelError
 from kfine.files.atomic import atomic_file
+from kfine.files.side_files import read_json
 from kfine.io.checks import digest_of
+from kfine.models.bounds import bounded_by
+from kfine.models.tensors import read_tensors, shapes_of
 
 PACKAGED = Path(__file__).parent
 FORMAT = 1
@@ -66,7 +69,8 @@ def load_model(model: str | os.PathLike[str]) -> Model:
             f"model {folder.name}: model.safetensors is not the file its config.json was made for "
             f"(SHA-256 {digest[:12]}…, expected {str(config['sha256'])[:12]}…); copy the model again"
         )
-    network = build_network(config)
+    with bounded_by(shapes_of(weights).values()):
+        network = build_network(config)
     _fill(network, read_tensors(weights), folder.name)
     return Model(folder.name, config["method"], network.eval(), config, digest)
 
@@ -94,7 +98,7 @@ def save_model(folder: Path, network: nn.Module, config: dict[str, Any]) -> None
 def read_config(folder: Path) -> dict[str, Any]:
     """Return a model folder's config.json, checked for what loading needs."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
     except FileNotFoundError:
         raise ModelError(f"model {folder.name}: expected config.json in the folder, found none") from None
     except (OSError, ValueError) as error:
@@ -118,20 +122,6 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"model {folder.name}: format {config['format']}, this kfine reads {FORMAT}; upgrade kfine"
         )
     return config  # type: ignore[no-any-return]
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, or raise `ModelError` when it is not one."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise ModelError(
-            f"{path.name}: expected a safetensors file, it is damaged or foreign ({reason})"
-        ) from None
 
 
 def build_network(config: dict[str, Any]) -> nn.Module:
@@ -161,7 +151,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
         if lacking:
             raise ValueError(f"a {config['method']} needs its {' and '.join(lacking)}")
         return network(**config["network"])
-    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f"config.json describes no network that can be built ({reason})") from None
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kfine.errors import ModelError
 from kfine.models.checkpoint import Model
 
-Count = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=1, le=1_000_000)]
+Samples = Annotated[int, Field(ge=1, le=10_000)]
 Level = Annotated[float, Field(gt=0)]
 
 
@@ -29,8 +30,8 @@ class ModelSampling(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    steps: Count | None = None
-    samples: Count | None = None
+    steps: Steps | None = None
+    samples: Samples | None = None
     sampler: Literal["dpm-solver-2m", "ddim", "ancestral"] | None = None
     start: Level | None = None
     start_factor: Level = 3.0

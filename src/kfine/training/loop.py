@@ -93,6 +93,8 @@ def train(
         device=fabric.device,
         tensorboard=tensorboard and fabric.is_global_zero,
     )
+    if fabric.is_global_zero:
+        reports.make_up(first)
     batches = _batches(task, fabric, first=first, workers=devices.workers)
     for step in range(first + 1, options.steps + 1):
         for name, learner in learners.items():

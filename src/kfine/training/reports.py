@@ -135,8 +135,19 @@ class Reports:
             # The checkpoint last: a run killed in between goes on from the one before and writes the model again.
             save_model(self.model, self._averaged(), self._description(step))
             self.state.save(self.out / CHECKPOINT, step=step)
-        if last or step % report.picture == 0:
-            self.task.picture(self._averaged(), self.out / "samples" / f"step-{step:07d}.png", self.device)
+        self._picture(step)
+
+    def make_up(self, step: int) -> None:
+        """Draw the picture of the checkpoint that a run goes on from: one killed in between has none."""
+        if step and not self._picture_of(step).exists():
+            self._picture(step)
+
+    def _picture(self, step: int) -> None:
+        if step == self.task.config.optimiser.steps or step % self.task.config.report.picture == 0:
+            self.task.picture(self._averaged(), self._picture_of(step), self.device)
+
+    def _picture_of(self, step: int) -> Path:
+        return self.out / "samples" / f"step-{step:07d}.png"
 
     def _averaged(self) -> nn.Module:
         averaged = copy.deepcopy(self.state.modules["network"]).eval()

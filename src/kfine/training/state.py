@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kfine.errors import ModelError
-from kfine.models.checkpoint import read_tensors, replace_bytes
+from kfine.models.checkpoint import replace_bytes
+from kfine.models.tensors import read_tensors
 
 _STAGE = "model of the stage before"
 _FROZEN = {"features": "set of features"}  # what is not a stage's, by the name of its module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ _APOSTROPHES = dict.fromkeys(map(ord, "'’‘ʼʻ`´"))
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
 _LETTERS = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 _TITLE = 3  # which part of a name is Dr, Mr; the next one is Jr
+_LONG = 5  # letters: such a word is inside no other by chance
 _SHORT = 2  # letters: such a word is inside too many others
 
 
@@ -120,15 +121,40 @@ class Discretion:
     def part(self, text: str) -> str:
         """Return `text`, a part of a path, or what stands for it; messages that name it are cleaned from then on.
 
-        In the path of a patient's own image, the name may be inside a word; elsewhere it must be a word.
+        In the path of a patient's own image, the name may be inside a word; elsewhere it must be a word, or be long.
         """
         if text not in self._parts:
             words = {word for one in readings(text) for word in (*one.split(), one.replace(" ", ""))}
             studies = sorted(self._words[word] for word in words if word in self._words)
+            studies = studies or self._inside(words)
             if not studies:
                 return text
             self._parts[text] = studies[0]
         return _stand_in(self._parts[text], text)
+
+    def learn_damaged(self, damaged: Iterable[tuple[Path, Exception]], known: Collection[Path]) -> None:
+        """Take in files that could not be read, and why: their names are hidden where nothing tells whose they are.
+
+        known: folders of files that could be read.
+        """
+        for path, error in damaged:
+            header = getattr(error, "header", None)
+            if header is not None and header.get("PatientName"):
+                self.learn(header, [path.name])
+            elif path.parent not in known:
+                self.conceal(path.name)
+
+    def conceal(self, text: str) -> None:
+        """Let something stand for `text`, a part of a path, from now on: nothing tells whether it names a patient."""
+        if self._hide and self.part(text) == text:
+            self._parts[text] = ""
+
+    def _inside(self, words: Iterable[str]) -> list[str]:
+        """Return the studies of the long names that are inside one of `words`."""
+        long = {
+            name: study for name, study in self._words.items() if len(name) >= _LONG and not name.isdigit()
+        }
+        return sorted({study for name, study in long.items() if any(name in word for word in words)})
 
     def clean(self, text: str) -> str:
         """Return a message with the stand-ins in it.
@@ -146,6 +172,7 @@ class Discretion:
     def _word(self, match: re.Match[str]) -> str:
         words = {one.replace(" ", "") for one in readings(match[0])}
         studies = sorted(self._words[word] for word in words if len(word) > 2 and word in self._words)
+        studies = studies or self._inside(words)
         return _stand_in(studies[0], match[0]) if studies else match[0]
 
 

@@ -57,6 +57,7 @@ def find_series(path: Path, series: Series = None) -> tuple[list[list[DicomFile]
         with pydicom_errors(file.name, "its identifiers"):
             known.learn(file.header, [path.name or path.resolve().name, file.path.name])
     damaged += _cut_short(candidates, found)
+    known.learn_damaged(damaged, {file.path.parent for file in found} if path.is_dir() else {path.parent})
     asked = Wanted.of(series).series
     wanted = [file for file in found if asked is not None and _is_series(file, asked)]
     others = []
@@ -83,6 +84,17 @@ def find_series(path: Path, series: Series = None) -> tuple[list[list[DicomFile]
     for file in found:
         groups[file.series_uid].append(file)
     return sorted(groups.values(), key=lambda files: (files[0].series_number or 0, files[0].series_uid)), name
+
+
+def stand_in(path: Path) -> str:
+    """Return the name of a folder, or what stands for it where a DICOM file in it says that it is a patient's."""
+    known, name = Discretion(), path.name or path.resolve().name
+    for file in _read_files(_files(path))[0]:
+        with pydicom_errors(file.name, "its identifiers"):
+            known.learn(file.header, [name])
+        if known.part(name) != name:
+            break
+    return known.part(name)
 
 
 def _read_files(paths: list[Path]) -> tuple[list[DicomFile], list[tuple[Path, InputError]]]:

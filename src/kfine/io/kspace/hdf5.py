@@ -10,6 +10,7 @@ from typing import Any
 from kfine.errors import InputError, ResourceError
 from kfine.io.checks import digest_of
 from kfine.io.kspace.fastmri import fastmri_scan
+from kfine.io.kspace.hdf5_child import check_in_child
 from kfine.io.kspace.hdf5_datasets import has_own, hdf5_errors
 from kfine.io.kspace.ismrmrd import ismrmrd_scan
 from kfine.io.kspace.scan import RawScan
@@ -31,14 +32,20 @@ def hdf5_scan(path: Path) -> Iterator[RawScan]:
         raise ResourceError(
             f"{name}: HDF5 needs h5py, which is not installed; install it with: pip install 'kfine[raw]'"
         ) from None
+    check_in_child(path, name=name)
     digest = digest_of(path)
     with hdf5_errors(name):
         file = h5py.File(path, "r")
     with file:
-        yield _scan(file, name, digest)
+        yield scan_of(file, name, digest)
 
 
-def _scan(file: Any, name: str, digest: str) -> RawScan:
+def scan_of(file: Any, name: str, digest: str) -> RawScan:
+    """Return the scan in an open file; `name` is for messages.
+
+    Raises:
+        InputError: neither format, damaged, or kept in other files.
+    """
     with hdf5_errors(name):
         if "kspace" in list(file):
             return fastmri_scan(file, name, digest)

@@ -8,6 +8,9 @@ from typing import Any
 
 from kfine.errors import InputError, KfineError
 from kfine.io.kspace.mrd_header import LONGEST
+from kfine.text import human_size
+
+_MOST_EXPANDED, _SMALL = 1032, 1 << 26  # times (deflate), and bytes: what goes further was never written
 
 
 @contextmanager
@@ -50,6 +53,12 @@ def dataset_of(group: Any, key: str, name: str) -> Any:
     if dataset.external or dataset.is_virtual:
         raise InputError(
             f"{name}: expected the data of {key!r} in the file itself, got references to other files; copy them in"
+        )
+    stored, promised = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
+    if promised > _MOST_EXPANDED * stored + _SMALL:
+        raise InputError(
+            f"{name}: truncated: {key!r} promises {human_size(promised)}, the file holds {human_size(stored)}; copy "
+            "it again"
         )
     return dataset
 

@@ -98,7 +98,9 @@ def read_header(file: BinaryIO, name: str, *, pair: bool = False) -> NiftiHeader
     magic = _magic(start)
     sizes = _PAIRS if pair else _SIZES
     if len(start) < 348 or magic not in sizes:
-        hint = "that of a pair whose .img is missing" if magic in _PAIRS else "something else"
+        hint = (
+            "that of a pair of .hdr and .img whose .img is missing" if magic in _PAIRS else "something else"
+        )
         raise InputError(f"{name}: expected a NIfTI header at the start of the file, got {hint}")
     start += file.read(sizes[magic] - 348)
     if len(start) < sizes[magic]:

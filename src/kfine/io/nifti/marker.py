@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from pathlib import Path
 from typing import Any
 
 from kfine.files.names import stem_of
+from kfine.files.side_files import read_json
 from kfine.io.nifti.header import GZIP_MAGIC
 
 RESTORED = "kfine restored"  # begins the header's `descrip`
 _DESCRIP = slice(148, 228)  # bytes of a NIfTI-1 header, which is what kfine writes
-_LARGEST_RECORD = 1 << 24  # bytes
 # As BIDS names the part of a complex image, and as converters from DICOM end the names of phase images.
 _PHASE = re.compile(r"_part-phase(_|$)|_(ph|phase[12]?|phasediff)$")
 
@@ -62,10 +61,8 @@ def says_restored(path: Path) -> bool:
 def _restored_to(record: Path) -> Any:
     """Return the matrix that a record of kfine tells of, None where it is none."""
     try:
-        if record.stat().st_size > _LARGEST_RECORD:
-            return None
-        said = json.loads(record.read_bytes())
+        said = read_json(record)
         said = said if "software" in said else said["kfine"]  # a BIDS sidecar has it inside
         return said["matrix"]["restored"] if "kfine" in said["software"] else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -1,0 +1,42 @@
+"""Side files: small ones that lie beside images, results and models, whoever put them there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+LARGEST = 1 << 24  # bytes
+
+
+def read_small(path: Path, *, most: int = LARGEST) -> bytes:
+    """Return the content of an ordinary file of at most `most` bytes: never a pipe's or a device's, without waiting.
+
+    Raises:
+        OSError: none there, no ordinary file, too large, or unreadable.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "no ordinary file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, "too large", str(path))
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """Return what a small JSON file holds.
+
+    Raises:
+        OSError: see `read_small`.
+        ValueError: no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(read_small(path))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
