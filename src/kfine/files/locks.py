@@ -73,7 +73,7 @@ def _acquired_within(path: Path, limit: float) -> int:
                 f"{where}: another kfine has held {path.name} for {limit:.0f} s; end it, then run again"
             )
         if waited > _NOTED and not noted:
-            warnings.warn(f"waiting for another kfine in {where}", UserWarning, stacklevel=3)
+            warnings.warn(f"waiting for another kfine in {where}", UserWarning, stacklevel=1)
             noted = True
         time.sleep(_PAUSE)
 
