@@ -28,6 +28,12 @@ settings.register_profile("kfine", deadline=None)
 settings.load_profile("kfine")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--fuzz-seconds", type=float, default=40.0, help="how long damaged files are made and read, in all"
+    )
+
+
 # For the session: fixtures of a module train runs that tests repeat to the last bit.
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads():

@@ -84,7 +84,10 @@ def test_what_a_killed_process_left_goes_with_the_next_file(tmp_path: Path, name
     with atomic_file(tmp_path / "other") as partial:
         partial.write_bytes(b"other")
     assert len(list(tmp_path.iterdir())) == 2  # another file's leftover is no business of ours
-    with atomic_file(tmp_path / name) as partial, atomic_file(tmp_path / name) as second:
+    with (
+        atomic_file(tmp_path / name, overwrite=True) as partial,
+        atomic_file(tmp_path / name) as second,
+    ):
         second.write_bytes(b"whole")
         assert partial.exists()  # a living process's stays
         partial.write_bytes(b"last")

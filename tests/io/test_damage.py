@@ -53,7 +53,7 @@ def _enhanced(folder: Path) -> bytes:
 def test_damaged_bytes(tmp_path: Path, make: Callable[[Path], bytes]) -> None:
     content, rng = make(tmp_path), np.random.default_rng(0)
     path, messages = tmp_path / "image", []
-    for _ in range(120):
+    for _ in range(12 if make is _fastmri else 120):  # a process of its own reads each HDF5 file first
         data = bytearray(content)
         for place in rng.integers(0, min(len(data), 2000), 3):
             data[place] = rng.integers(256)

@@ -303,5 +303,5 @@ def test_nan_within_and_infinities_stay_refused(tmp_path: Path, value: float) ->
 
 
 def test_what_can_be_done_with_nan(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected air or refuse"):
+    with pytest.raises(UsageError, match="expected 'air' or 'refuse'"):
         read(tmp_path / "a.nii", nan="zero")

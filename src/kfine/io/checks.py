@@ -49,7 +49,7 @@ def without_nan(
     if not count:
         return voxels, ()
     said = f"NaN outside the field of view in {count} of {voxels.size} voxels, taken as air (0)"
-    warnings.warn(f"{name}: {said}; --nan refuse stops at them", UserWarning, stacklevel=2)
+    warnings.warn(f"{name}: {said}; nan='refuse' stops at them", UserWarning, stacklevel=2)
     return np.where(outside, np.zeros((), voxels.dtype), voxels), (said,)
 
 
@@ -78,7 +78,7 @@ def check_finite(voxels: NDArray[Any], *, name: str) -> None:
 def check_nan(asked: str) -> None:
     """Raise `UsageError` unless `asked` is what can be done with NaN."""
     if asked not in (AIR, REFUSE):
-        raise UsageError(f"--nan {asked}: expected {AIR} or {REFUSE}")
+        raise UsageError(f"nan={asked!r}: expected {AIR!r} or {REFUSE!r}")
 
 
 def check_memory(n_bytes: int, *, name: str) -> None:

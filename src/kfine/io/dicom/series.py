@@ -256,7 +256,9 @@ def _check_kind(file: DicomFile) -> None:
             f"{file.name}: expected grey values (MONOCHROME2), got {photometric}; choose the original series"
         )
     if "MOSAIC" in image_type(header):
-        raise InputError(f"{file.name}: Siemens mosaic images are not read; convert the series with dcm2niix")
+        raise InputError(
+            f"{file.name}: Siemens mosaic images are not read; convert the series with: dcm2niix -z y -o OUT FOLDER"
+        )
 
 
 def _check_size(file: DicomFile) -> None:
