@@ -1,6 +1,7 @@
 """Images of other programs: FreeSurfer's MGH, and pairs of .hdr and .img."""
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,66 @@ def test_halves_of_pairs(tmp_path: Path) -> None:
 
 def test_stems() -> None:
     assert [stem_of(Path(f"x.{end}")) for end in ("mgz", "img", "dcm.gz")] == ["x"] * 3
+
+
+def write_mha(
+    path: Path, voxels: np.ndarray, affine: np.ndarray, *, packed: bool, local: str = "LOCAL"
+) -> None:
+    """Write MetaImage as ITK does: LPS, one direction after the other."""
+    lps = np.diag([-1.0, -1, 1, 1]) @ affine
+    sizes = np.linalg.norm(lps[:3, :3], axis=0)
+    kinds = {"f4": "MET_FLOAT", "i2": "MET_SHORT", "u1": "MET_UCHAR"}
+    lines = {
+        "ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False",
+        "CompressedData": str(packed), "TransformMatrix": " ".join(map(str, (lps[:3, :3] / sizes).T.ravel())),
+        "Offset": " ".join(map(str, lps[:3, 3])), "AnatomicalOrientation": "RAI",
+        "ElementSpacing": " ".join(map(str, sizes)), "DimSize": " ".join(map(str, voxels.shape)),
+        "ElementType": kinds[voxels.dtype.str[1:]], "ElementDataFile": local,
+    }  # fmt: skip
+    data = voxels.tobytes("F")
+    header = "".join(f"{key} = {value}\n" for key, value in lines.items())
+    path.write_bytes(header.encode() + (zlib.compress(data) if packed else data))
+
+
+def write_nrrd(path: Path, voxels: np.ndarray, affine: np.ndarray, *, packed: bool, space: str) -> None:
+    """Write NRRD with its voxels behind the header, as Slicer does."""
+    own = np.diag([-1.0, -1, 1, 1]) @ affine if space == "left-posterior-superior" else affine
+    vectors = ["(" + ",".join(map(str, vector)) + ")" for vector in own[:3].T]
+    kinds = {"f4": "float", "i2": "short", "u1": "unsigned char"}
+    lines = [
+        "NRRD0005", "# Complete NRRD file format specification at:", f"type: {kinds[voxels.dtype.str[1:]]}",
+        "dimension: 3", f"space: {space}", f"sizes: {' '.join(map(str, voxels.shape))}",
+        f"space directions: {' '.join(vectors[:3])}", "kinds: domain domain domain", "endian: little",
+        f"encoding: {'gzip' if packed else 'raw'}", f"space origin: {vectors[3]}",
+    ]  # fmt: skip
+    data = voxels.tobytes("F")
+    path.write_bytes("\n".join([*lines, "", ""]).encode() + (gzip.compress(data) if packed else data))
+
+
+@pytest.mark.parametrize("kind", ["f4", "i2", "u1"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("affine", [AFFINE, CORONAL])
+@pytest.mark.parametrize("form", ["mha", "left-posterior-superior", "right-anterior-superior"])
+def test_mha_and_nrrd(tmp_path: Path, kind: str, packed: bool, affine: np.ndarray, form: str) -> None:
+    voxels = np.rint(GRID).astype(kind)
+    made = nibabel.Nifti1Image(voxels, affine)
+    if form == "mha":
+        write_mha(tmp_path / "a", voxels, affine, packed=packed)
+    else:
+        write_nrrd(tmp_path / "a", voxels, affine, packed=packed, space=form)
+    same(tmp_path / "a", made, voxels)
+    data = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(data[:-30])
+    refused(InputError, "truncated", read, tmp_path / "a")
+    for text, other in ((b"6 8 5", b"6 8 0"), (b"6 8 5", b"99999 99999 9"), (b"6 8 5", b"six 8 5")):
+        (tmp_path / "a").write_bytes(data.replace(text, other))
+        refused(InputError, "a: ", read, tmp_path / "a")
+
+
+def test_voxels_in_another_file(tmp_path: Path) -> None:
+    write_mha(tmp_path / "a.mhd", GRID, AFFINE, packed=False, local="../../secret")
+    refused(InputError, "names another file", read, tmp_path / "a.mhd")
+    (tmp_path / "a.nhdr").write_text(
+        "NRRD0004\ntype: float\ndimension: 3\nsizes: 6 8 5\ndata file: b.raw\n\n"
+    )
+    refused(InputError, "names another file", read, tmp_path / "a.nhdr")

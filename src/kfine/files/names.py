@@ -21,6 +21,8 @@ def stem_of(path: PurePath) -> str:
         *NIFTI,
         ".mgz",
         ".mgh",
+        ".mha",
+        ".nrrd",
         ".npy",
         ".h5",
         ".hdf5",

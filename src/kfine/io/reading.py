@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from kfine.io.dicom.reader import DicomSeries
 
 # Of files that are images, or damaged ones.
-SUFFIXES = (".nii", ".nii.gz", ".dcm", ".dcm.gz", ".mgz", ".mgh", ".npy", ".h5", ".hdf5")
+SUFFIXES = (".nii", ".nii.gz", ".dcm", ".dcm.gz", ".mgz", ".mgh", ".mha", ".nrrd", ".npy", ".h5", ".hdf5")
 _KINDS = (
-    "a NIfTI file (.nii, .nii.gz, .hdr and .img), a FreeSurfer file (.mgz), a DICOM file or folder, or raw k-space "
+    "a NIfTI file (.nii, .nii.gz, .hdr and .img), .mgz, .mha, .nrrd, a DICOM file or folder, or raw k-space "
     "(.h5, .cfl, .npy)"
 )
 # Kinds of files that --nan, --coil-axis and --combine go with.
@@ -62,7 +62,7 @@ def read(
     period: float | None = None,
     nan: str = AIR,
 ) -> Image:
-    """Return the MR image in `path`: NIfTI, a FreeSurfer file (.mgz), a DICOM file or folder, or raw k-space.
+    """Return the MR image in `path`: NIfTI, .mgz, .mha, .nrrd, a DICOM file or folder, or raw k-space.
 
     Raw k-space comes in .npy, BART's .cfl and .hdr, fastMRI's HDF5 or ISMRMRD's HDF5.
 
@@ -222,6 +222,7 @@ def _kind(path: Path, name: str) -> str:
     from kfine.io.dicom.packed import is_packed_dicom
     from kfine.io.kspace.bart import is_bart
     from kfine.io.nifti.header import GZIP_MAGIC, is_nifti
+    from kfine.io.nifti.itk import is_itk
     from kfine.io.nifti.mgh import is_mgh
     from kfine.io.nifti.pairs import halves_of
 
@@ -237,7 +238,9 @@ def _kind(path: Path, name: str) -> str:
         return "hdf5"
     if start[128:132] == b"DICM" or is_bare(start):
         return "dicom"
-    if start.startswith(GZIP_MAGIC) or is_nifti(start) or is_mgh(path, start) or halves_of(path):
+    if start.startswith(GZIP_MAGIC) or is_nifti(start) or is_mgh(path, start) or is_itk(start):
+        return "nifti"
+    if halves_of(path):
         return "nifti"
     if is_bart(path, start):
         return "bart"

@@ -26,13 +26,10 @@ def is_mgh(path: Path, start: bytes) -> bool:
                 start = file.read(SIZE)
         except (OSError, EOFError, zlib.error):
             return False
+    if len(start) < SIZE or not start.startswith(_START):
+        return False
     numbers = np.frombuffer(start[:28], ">i4")
-    return (
-        len(start) >= SIZE
-        and start.startswith(_START)
-        and int(numbers[5]) in _TYPES
-        and bool((numbers[1:5] > 0).all())
-    )
+    return int(numbers[5]) in _TYPES and bool((numbers[1:5] > 0).all())
 
 
 def read_mgh_header(file: BinaryIO, name: str) -> NiftiHeader:
@@ -45,7 +42,7 @@ def read_mgh_header(file: BinaryIO, name: str) -> NiftiHeader:
     from nibabel.freesurfer.mghformat import MGHHeader, footer_dtype, header_dtype
 
     start = file.read(SIZE)
-    numbers = np.frombuffer(start[:28], ">i4")
+    numbers = np.frombuffer(start[:28].ljust(28, b"\0"), ">i4")
     if len(start) < SIZE or int(numbers[5]) not in _TYPES or (numbers[1:5] <= 0).any():
         raise InputError(
             f"{name}: expected a FreeSurfer MGH header, got something else; convert it with mri_convert"

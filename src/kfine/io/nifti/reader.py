@@ -17,6 +17,7 @@ from kfine.geometry import Affine, through_plane_axis, voxel_sizes
 from kfine.image import Image, Source
 from kfine.io.checks import AIR, REFUSE, check_memory, check_voxels, without_nan
 from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader, frame_timing, read_header
+from kfine.io.nifti.itk import is_itk, read_itk
 from kfine.io.nifti.marker import is_named_phase, is_restored
 from kfine.io.nifti.mgh import is_mgh, read_mgh_header
 from kfine.io.nifti.pairs import digest_of_files, halves_of
@@ -83,6 +84,11 @@ def _stored(path: Path, name: str) -> tuple[NiftiHeader, NDArray[Any]]:
             header = read_mgh_header(file, name)
             _check_promise(header, name, size=path.stat().st_size, compressed=compressed)
             return header, _read_voxels(file, header, name)
+    if is_itk(start):
+        with _opened(path, name) as (file, _):
+            header, stream = read_itk(file, name)
+            _check_promise(header, name, size=path.stat().st_size, compressed=stream is not file)
+            return header, _read_voxels(stream, header, name)
     halves = halves_of(path)
     if halves is None:
         with _opened(path, name) as (file, compressed):

@@ -1,0 +1,207 @@
+"""MetaImage (.mha) and NRRD (.nrrd), as ITK's programs write them: their headers in the terms of NIfTI.
+
+The NIfTI reader takes the voxels in.  Headers whose voxels lie in another file are refused.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import InputError
+from kfine.geometry import LPS_TO_RAS, check_affine
+from kfine.io.nifti.header import NiftiHeader
+
+_LONGEST = 1 << 16  # bytes of a header
+_META = {
+    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
+    "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
+}  # fmt: skip
+_NRRD = {
+    "signed char": "i1", "int8": "i1", "int8_t": "i1", "uchar": "u1", "unsigned char": "u1", "uint8": "u1",
+    "uint8_t": "u1", "short": "i2", "short int": "i2", "int16": "i2", "int16_t": "i2", "ushort": "u2",
+    "unsigned short": "u2", "uint16": "u2", "uint16_t": "u2", "int": "i4", "int32": "i4", "int32_t": "i4", "uint": "u4",
+    "unsigned int": "u4", "uint32": "u4", "uint32_t": "u4", "float": "f4", "double": "f8",
+}  # fmt: skip
+_LPS = np.array([*LPS_TO_RAS, 1.0])
+_SPACES = {
+    "left-posterior-superior": _LPS, "lps": _LPS, "right-anterior-superior": np.ones(4), "ras": np.ones(4),
+}  # fmt: skip
+_RAW, _GZIP, _ZLIB = "raw", "gzip", "zlib"
+
+
+def is_itk(start: bytes) -> bool:
+    """Return whether a file that begins with `start` is MetaImage or NRRD."""
+    return start.startswith(b"NRRD000") or re.match(rb"(ObjectType|NDims)\s*=", start) is not None
+
+
+def read_itk(file: BinaryIO, name: str) -> tuple[NiftiHeader, BinaryIO]:
+    """Return the header at the start of `file`, and the stream of the voxels behind it.
+
+    Raises:
+        InputError: not such a header, one that no real image can have, or voxels in another file.
+    """
+    start = file.read(_LONGEST)
+    try:
+        nrrd = start.startswith(b"NRRD000")
+        fields, offset = _nrrd_fields(start) if nrrd else _meta_fields(start)
+        shape, dtype, affine, packing = (_nrrd if nrrd else _meta)(fields, name)
+        if not 1 <= len(shape) <= 4 or min(shape) < 1:
+            raise ValueError("a matrix of other than 1 to 4 axes")
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, ArithmeticError, UnicodeError):
+        raise InputError(
+            f"{name}: expected the header of an image of grey values in .mha or .nrrd, got one that is damaged or of "
+            "another kind; convert it to NIfTI"
+        ) from None
+    return _header(shape, dtype, affine, name), _stream(file, offset, packing)
+
+
+def _header(
+    shape: tuple[int, ...], dtype: np.dtype[Any], affine: NDArray[np.float64], name: str
+) -> NiftiHeader:
+    import nibabel
+
+    raw = nibabel.Nifti1Header()
+    raw["sform_code"] = 1
+    i, j, k, t = (*shape, 1, 1, 1)[:4]
+    return NiftiHeader(
+        raw=raw, shape=(i, j, k, t), time_axis=t > 1, dtype=dtype, size=0, offset=0, slope=1.0, intercept=0.0,
+        affine=check_affine(affine, where=name), period=None,
+    )  # fmt: skip
+
+
+def _meta_fields(start: bytes) -> tuple[dict[str, str], int]:
+    fields, at = dict[str, str](), 0
+    while "ElementDataFile" not in fields:
+        end = start.index(b"\n", at)
+        key, _, value = start[at:end].decode("ascii").partition("=")
+        fields[key.strip()] = value.strip()
+        at = end + 1
+    return fields, at
+
+
+def _meta(
+    fields: dict[str, str], name: str
+) -> tuple[tuple[int, ...], np.dtype[Any], NDArray[np.float64], str]:
+    if fields["ElementDataFile"] != "LOCAL":
+        raise _elsewhere(name)
+    shape = tuple(int(n) for n in fields["DimSize"].split())
+    if len(shape) != int(fields["NDims"]) or int(fields.get("ElementNumberOfChannels", "1")) != 1:
+        raise ValueError("colour")
+    count = len(shape)
+    large = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower() == "true"
+    matrix = np.eye(count)
+    for key in ("TransformMatrix", "Orientation", "Rotation"):
+        if key in fields:
+            matrix = np.array([float(x) for x in fields[key].split()]).reshape(count, count)
+    sizes = [float(x) for x in fields.get("ElementSpacing", fields.get("ElementSize", "1 " * count)).split()]
+    origin = [
+        float(x)
+        for x in fields.get("Offset", fields.get("Position", fields.get("Origin", "0 " * count))).split()
+    ]
+    packed = fields.get("CompressedData", "False").lower() == "true"
+    dtype = np.dtype((">" if large else "<") + _META[fields["ElementType"]])
+    steps = matrix.T * np.array(sizes)  # the file has one axis after the other
+    return (
+        shape,
+        dtype,
+        _LPS[:, None] * _affine(steps, origin, min(count, 3)),
+        _ZLIB if packed else _RAW,
+    )
+
+
+def _nrrd_fields(start: bytes) -> tuple[dict[str, str], int]:
+    end = re.search(rb"\r?\n\r?\n", start)
+    if end is None:
+        raise ValueError("no end of the header")
+    fields = {}
+    for line in start[: end.start()].decode("ascii", "replace").splitlines()[1:]:
+        key, colon, value = line.partition(": ")
+        if colon and not line.startswith("#"):
+            fields[key.strip().lower()] = value.strip()
+    return fields, end.end()
+
+
+def _nrrd(
+    fields: dict[str, str], name: str
+) -> tuple[tuple[int, ...], np.dtype[Any], NDArray[np.float64], str]:
+    if "data file" in fields or "datafile" in fields:
+        raise _elsewhere(name)
+    shape = tuple(int(n) for n in fields["sizes"].split())
+    if len(shape) != int(fields["dimension"]):
+        raise ValueError("sizes")
+    packing = {"raw": _RAW, "gzip": _GZIP, "gz": _GZIP}[fields["encoding"].lower()]
+    kind = _NRRD[fields["type"].lower()]
+    large = fields.get("endian", "little").lower() == "big"
+    count = min(len(shape), 3)
+    if "space directions" in fields:
+        flip = _SPACES[fields["space"].lower()]
+        words = re.findall(r"\([^)]*\)|none", fields["space directions"])
+        if len(words) != len(shape) or "none" in words[:count]:
+            raise ValueError("axes that are no directions first")
+        steps = np.array([_vector(word) for word in words[:count]]).T
+        origin = _vector(fields.get("space origin", "(0,0,0)"))
+        return (
+            shape,
+            np.dtype((">" if large else "<") + kind),
+            flip[:, None] * _affine(steps, origin, count),
+            packing,
+        )
+    sizes = [float(x) for x in fields.get("spacings", "1 " * len(shape)).split()][:count]
+    return (
+        shape,
+        np.dtype((">" if large else "<") + kind),
+        _affine(np.diag(sizes), [0.0] * count, count),
+        packing,
+    )
+
+
+def _vector(text: str) -> list[float]:
+    return [float(x) for x in text.strip("()").split(",")]
+
+
+def _affine(steps: NDArray[np.float64], origin: list[float], count: int) -> NDArray[np.float64]:
+    """Return the affine of steps (world, axis); axes that are not there go on along their own."""
+    affine = np.eye(4)
+    affine[:count, :count] = steps[:count, :count]
+    affine[:count, 3] = origin[:count]
+    return affine
+
+
+def _stream(file: BinaryIO, offset: int, packing: str) -> BinaryIO:
+    import gzip
+
+    file.seek(offset)
+    if packing == _GZIP:
+        return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
+    return _Inflated(file) if packing == _ZLIB else file  # type: ignore[return-value]
+
+
+class _Inflated:
+    """The bytes of a zlib stream, as many as are asked for at a time."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._inflate = file, zlib.decompressobj()
+
+    def read(self, count: int) -> bytes:
+        """Return at most `count` bytes, none at the end."""
+        while not self._inflate.eof:
+            part = self._inflate.unconsumed_tail or self._file.read(1 << 16)
+            if not part:
+                raise EOFError
+            found = self._inflate.decompress(part, count)
+            if found:
+                return found
+        return b""
+
+
+def _elsewhere(name: str) -> InputError:
+    return InputError(
+        f"{name}: expected voxels behind the header, got one that names another file; convert the two to NIfTI"
+    )
