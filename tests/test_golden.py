@@ -23,7 +23,7 @@ import kfine
 from kfine.batches.stamps import digest_of_json
 from kfine.cli import run
 from kfine.image import Image
-from kfine.restoration.resume import Parts
+from kfine.restoration.resume import ResumeStore
 from kfine.training.config import read_training_config
 from tests.configurations import KINDS
 
@@ -132,7 +132,7 @@ def test_resume_recipe(method, low, tmp_path, monkeypatch):
         check_json(f"resume-{method}.json", recipe | {"software": software})
         raise Known
 
-    monkeypatch.setattr(Parts, "__init__", made)
+    monkeypatch.setattr(ResumeStore, "__init__", made)
     with pytest.raises(Known):
         kfine.restore(
             kfine.read(low),

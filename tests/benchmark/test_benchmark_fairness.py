@@ -139,7 +139,8 @@ def test_who_fails_on_a_patient_is_named_so_and_held_against_its_own(picky):
     assert reference.values[0] == reference.truth["laplacian"]
     percent = 100 * (row.values[0] / row.truth["laplacian"] - 1)
     assert f"({percent:+.1f} %)" in markdown(found, "kspace-x2")
-    assert f"{percent:+.1f} %".replace("-", "−") in poster(found, X2)
+    shown = [cell.below for group in poster(found, X2).groups for row in group for cell in row]
+    assert f"{percent:+.1f} %".replace("-", "−") in shown
 
 
 def test_one_sample_is_not_told_the_time_of_all(picky):
@@ -192,7 +193,7 @@ def test_a_full_disk_is_no_fault_of_a_method(folder, tmp_path, monkeypatch):
     def full(*arguments):
         raise ResourceError("no space left")
 
-    monkeypatch.setattr("kfine.restoration.resume.Parts.save", full)
+    monkeypatch.setattr("kfine.restoration.resume.ResumeStore.save", full)
     with pytest.raises(ResourceError, match="no space left"):
         benchmark(
             folder,

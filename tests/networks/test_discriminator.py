@@ -8,7 +8,7 @@ from kfine.networks.discriminator import (
     adversarial_loss,
     discriminator_loss,
 )
-from kfine.training.stage_config import check_judged
+from kfine.training.stage_config import check_discriminator_size
 
 
 def test_each_image_is_judged_by_itself_patch_by_patch():
@@ -27,9 +27,9 @@ def test_each_image_is_judged_by_itself_patch_by_patch():
 def test_the_least_piece_that_a_configuration_takes_has_one_verdict(widths):
     net, least = PatchDiscriminator(widths=widths), 3 * 2 ** (len(widths) - 1)
     assert net(torch.randn(1, 1, least, least)).shape[2:] == (1, 1)
-    check_judged(least, widths)
+    check_discriminator_size(least, widths)
     with pytest.raises(ValueError, match=f"at least {least}"):
-        check_judged(least - 1, widths)
+        check_discriminator_size(least - 1, widths)
     with pytest.raises(RuntimeError):
         net(torch.randn(1, 1, least - 1, least - 1))
 

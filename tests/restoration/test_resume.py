@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kfine.errors import ResourceError
-from kfine.restoration.resume import Parts
+from kfine.restoration.resume import ResumeStore
 
 ARRAYS = {"mean": np.arange(6.0).reshape(2, 3), "sums": np.ones(2)}
 
@@ -14,17 +14,17 @@ def same(found):
 
 
 def test_what_was_saved_is_there_for_the_same_recipe_alone(tmp_path):
-    parts = Parts(tmp_path / "parts", {"seed": 1})
+    parts = ResumeStore(tmp_path / "parts", {"seed": 1})
     assert parts.load(3) is None
     parts.save(3, ARRAYS)
     found = parts.load(3)
     assert same(found)
     assert parts.load(2) is None
-    assert Parts(tmp_path / "parts", {"seed": 2}).load(3) is None
+    assert ResumeStore(tmp_path / "parts", {"seed": 2}).load(3) is None
 
 
 def test_a_changed_byte_is_noticed_or_does_not_matter(tmp_path):
-    parts = Parts(tmp_path, {"seed": 1})
+    parts = ResumeStore(tmp_path, {"seed": 1})
     parts.save(0, ARRAYS)
     file = tmp_path / "slice-00000.npz"
     whole, lost = file.read_bytes(), 0
@@ -40,4 +40,4 @@ def test_a_changed_byte_is_noticed_or_does_not_matter(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "parts").touch()
     with pytest.raises(ResourceError, match="cannot be made"):
-        Parts(tmp_path / "parts", {}).save(0, ARRAYS)
+        ResumeStore(tmp_path / "parts", {}).save(0, ARRAYS)

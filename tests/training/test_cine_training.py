@@ -234,7 +234,7 @@ def test_the_decoder_sees_frames_that_follow_one_another(runs, folders):
     task.open(resumed=False, reports=False)
     items, shown = task.dataset(40), []
 
-    def objective(item, noise, chosen, judge):
+    def objective(item, noise, chosen, discriminator):
         shown.append((item, chosen))
         return Decoded(torch.zeros(()), {}, item.x, item.x, item.x)
 

@@ -39,7 +39,7 @@ def item():
 
 
 @pytest.fixture
-def judge():
+def discriminator():
     torch.manual_seed(2)
     return PatchDiscriminator(widths=(8, 8), sees=True).requires_grad_(False).eval()
 
@@ -54,9 +54,9 @@ def objective(network, **weights):
 CHOSEN = torch.tensor([[1, 2], [4, 5]])  # of the second clip the first frames
 
 
-def test_what_is_judged_was_drawn_as_samples_are(network, item, judge):
+def test_what_is_judged_was_drawn_as_samples_are(network, item, discriminator):
     noise = torch.randn(1, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(3))
-    result = objective(network)(item, noise, CHOSEN, judge)
+    result = objective(network)(item, noise, CHOSEN, discriminator)
     with torch.no_grad():
         seen = shown(network, item)
         condition = network.condition(seen, item.guide)
@@ -77,25 +77,25 @@ def test_what_is_judged_was_drawn_as_samples_are(network, item, judge):
     assert "mean" not in result.figures
 
 
-def test_mean_is_the_product_of_the_errors_of_two_drawn_images(network, item, judge):
+def test_mean_is_the_product_of_the_errors_of_two_drawn_images(network, item, discriminator):
     noise = torch.randn(2, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(3))
-    one, other = (objective(network)(item, n[None], CHOSEN, judge) for n in noise)
+    one, other = (objective(network)(item, n[None], CHOSEN, discriminator) for n in noise)
     errors = (one.decoded - one.x) * (other.decoded - one.x)
     lacking = (one.seen - one.x).square()
     by_hand = (errors.mean((1, 2, 3)) / (lacking.mean((1, 2, 3)) + FLOOR)).mean()
-    both = objective(network, mean=1.0)(item, noise, CHOSEN, judge)
+    both = objective(network, mean=1.0)(item, noise, CHOSEN, discriminator)
     torch.testing.assert_close(both.figures["mean"], by_hand)
     assert by_hand.abs() > 1e-3
 
 
 @pytest.mark.parametrize("part", ["energy", "weight", "mean"])
-def test_energy_judge_and_mean_each_teach_the_decoder_alone(network, item, judge, part):
+def test_energy_judge_and_mean_each_teach_the_decoder_alone(network, item, discriminator, part):
     noise = torch.randn(2, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(3))
     gradients = []
     for value in (0.0, 2.0):
         network.zero_grad()
         weights = {"energy": 0.0, "weight": 0.0} | {part: value}
-        objective(network, **weights)(item, noise, CHOSEN, judge).loss.backward()
+        objective(network, **weights)(item, noise, CHOSEN, discriminator).loss.backward()
         gradients.append(network.autoencoder.decoder.last.weight.grad.clone())
     assert not torch.allclose(gradients[0], gradients[1], rtol=1e-3)
     learned = {name for name, weight in network.named_parameters() if weight.grad is not None}
@@ -106,11 +106,11 @@ def test_energy_judge_and_mean_each_teach_the_decoder_alone(network, item, judge
     )
 
 
-def test_what_a_piece_projection_takes_gives_no_drawn_image_away(network, item, judge):
+def test_what_a_piece_projection_takes_gives_no_drawn_image_away(network, item, discriminator):
     """Low frequencies of the truth and of the drawn image less what was seen: nothing in either."""
     noise = torch.randn(1, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2)
     chosen = torch.tensor([[4, 5, 6, 7]])
-    result = objective(network)(item, noise, chosen, judge)
+    result = objective(network)(item, noise, chosen, discriminator)
     clip = Item(item.x[1:], item.guide[1:], item.kept[1:], item.parts[1:], item.exact[1:], False)
     again = [held_to_scan(image[:, 0][None], clip)[0] for image in (result.x, result.decoded)]
     torch.testing.assert_close(again[0], result.x[:, 0], atol=1e-5, rtol=0)

@@ -177,7 +177,9 @@ def test_the_decoder_alone_learns_on_drawn_latents(runs):
 def test_subjects_that_an_earlier_stage_may_have_learned_from_are_named(folders, runs):
     data = DATA | {"validation": ["sub-1", "sub-2"]}
     task = VQGANTask(autoencoder_config(data=data), folders, regression=runs / "srresnet" / "model")
-    with pytest.warns(UserWarning, match=r"regression model: was not told to leave out sub-1; if it learned"):
+    with pytest.warns(
+        UserWarning, match=r"regression model: was trained without leaving out sub-1; if it learned"
+    ):
         task.open(resumed=False, reports=False)
 
 

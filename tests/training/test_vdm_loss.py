@@ -49,7 +49,7 @@ def test_the_parts_share_no_weights():
 
 
 def test_both_parts_are_learned():
-    """Descent on one batch with one noise: each part falls, the prediction's below what the scan alone gives."""
+    """LossStep on one batch with one noise: each part falls, the prediction's below what the scan alone gives."""
     torch.manual_seed(0)
     objective = Objective(VDM(widths=(8, 16), predictor=(8, 16), blocks=1), centre=-7.0)
     optimiser = torch.optim.Adam(objective.parameters(), lr=5e-3)

@@ -43,7 +43,7 @@ def measured_block(image: Image) -> Matrix:
 
     Of a complex image, whose spectrum is not spread by a magnitude, the same holds all the more.
 
-    Other files are left alone: raw k-space says itself where it ends, and of NIfTI nobody knows what made it.
+    Other files are left alone: raw k-space states its extent, and a NIfTI file does not record how it was made.
     """
     if image.source.kind != "dicom":
         return image.matrix

@@ -27,7 +27,7 @@ from kfine.evaluation.calibration import calibration
 from kfine.evaluation.comparison import check_same_grid
 from kfine.evaluation.perceptual import Distance
 from kfine.image import Image, magnitude
-from kfine.restoration.resume import Parts
+from kfine.restoration.resume import ResumeStore
 from kfine.restoration.streaming import Arrays
 
 SAMPLE = ", one sample"
@@ -49,7 +49,7 @@ class Case:
     degradation: Degradation
     competitor: Competitor
     seed: int
-    parts: Parts
+    parts: ResumeStore
 
     @property
     def own_seed(self) -> int:
@@ -119,7 +119,9 @@ def make_case(
         "distances": measures,
     }
     names = (degradation.name, truth.name, competitor.name)
-    return Case(truth, degradation, competitor, seed, Parts(folder.joinpath(*map(_file_name, names)), recipe))
+    return Case(
+        truth, degradation, competitor, seed, ResumeStore(folder.joinpath(*map(_file_name, names)), recipe)
+    )
 
 
 @cache

@@ -113,6 +113,6 @@ def check_json(path: Path | None) -> None:
 
 
 def check_at_most(option: str, value: int | None, most: int) -> None:
-    """Raise `UsageError` if `value` is given and above `most`: a slip of the keyboard, not a wish."""
+    """Raise `UsageError` if `value` is above `most`, which guards against typing errors."""
     if value is not None and value > most:
         raise UsageError(f"{option} {value}: expected at most {most}")

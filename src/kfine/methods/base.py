@@ -14,7 +14,7 @@ from kfine.operators.kspace import KSpaceCrop
 
 @dataclass(frozen=True)
 class Draws:
-    """Whose noise is drawn, how much at once, and who is told.
+    """Noise seeds, batch limit and progress callback of one call.
 
     Attributes:
         names: for each item of a batch the integers that name it.  Sample k of it draws the noise that they and k

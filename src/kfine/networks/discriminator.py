@@ -22,7 +22,7 @@ class PatchDiscriminator(nn.Module):
     the paper's batch normalisation: a patch's verdict must not depend on the other images of its batch.
 
     Args:
-        widths: channels a convolution; n = 2, 3, 4 of them judge patches of 16, 34, 70 pixels a side.
+        widths: channels a convolution; n = 2, 3, 4 of them see patches of 16, 34, 70 pixels a side.
         sees: whether it is shown, beside the image, what the image was decoded with, and then the image as what it has
             beyond that, magnified, for normalised layers can only weaken it: all that can give a decoded image away.
     """

@@ -27,7 +27,7 @@ from kfine.restoration.options import Options
 from kfine.restoration.progress import Watch
 from kfine.restoration.provenance import Provenance
 from kfine.restoration.result import Restoration
-from kfine.restoration.resume import Parts
+from kfine.restoration.resume import ResumeStore
 from kfine.restoration.selection import ResolvedMethod, choose_method
 from kfine.restoration.streaming import Work, measurements, stream
 
@@ -96,7 +96,7 @@ def restore(
         samples: samples a slice; None takes the model's.
         strength: guidance weight lambda, 0 to 1; at 1 the measured k-space is never contradicted.
         noise: standard deviation of the noise in a voxel of `image`, as a fraction of its full intensity;
-            above 0 the result may differ from the measurement by about that much.  "data": as it was told from raw
+            above 0 the result may differ from the measurement by about that much.  "data": as estimated from raw
             k-space.
         denoise: whether "core" removes the noise, of the level `noise` or, where that is 0, as estimated from the
             image; otherwise what was measured stays, noise included.
@@ -109,7 +109,7 @@ def restore(
         seed: of all noise; equal seeds give equal voxels, to rounding whatever `planes_a_call` and `slices`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
-        slices: (first, stop) of the slices to restore; intensities are still judged over the whole image.
+        slices: (first, stop) of the slices to restore; intensities are still scaled by the whole image.
         keep_samples: whether the result holds every sample.
         planes_a_call: planes the network sees at once; None fits the device.
         parts: a folder, which may not exist yet, for finished slices: they are kept there, and those of an
@@ -176,7 +176,7 @@ def restore_planned(
     work = _work(acquisition, resolved, options, planes_a_call=planes_a_call, keep=keep_samples)
     watch.method(resolved.method.name)
     provenance = Provenance.of(acquisition, resolved, options, slices=slices)
-    store = None if parts is None else Parts(parts, _recipe(measured, work, provenance))
+    store = None if parts is None else ResumeStore(parts, _recipe(measured, work, provenance))
     voxels, residual = stream(part, work, first=first, watch=watch, parts=store)
     at = acquisition.timing.at if measured.frame_times is not None else None
     images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
@@ -221,7 +221,7 @@ def _noise_of(acquisition: Acquisition) -> float:
     known = acquisition.measured.source.acquisition
     if known is None:
         raise UsageError(
-            "noise data: expected raw k-space, whose noise was told from the data, got another image; give a number"
+            "noise data: expected raw k-space, whose noise is estimated from the data, got another image; give a number"
         )
     return float(known["noise"]) / acquisition.scaling.full
 

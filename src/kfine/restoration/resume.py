@@ -15,7 +15,7 @@ from kfine.errors import ResourceError
 from kfine.files.atomic import atomic_file
 
 
-class Parts:
+class ResumeStore:
     """A folder with one file a slice, each marked with what decides its voxels.
 
     A file that bears another mark, or that is damaged, counts as not there.

@@ -19,7 +19,7 @@ from kfine.intensity import AIR, Scaling
 from kfine.methods.base import CalibratedInTime, Draws, Method
 from kfine.operators.kspace import image_of, measurement_of
 from kfine.restoration.progress import Watch
-from kfine.restoration.resume import Parts
+from kfine.restoration.resume import ResumeStore
 
 Arrays = dict[str, NDArray[Any]]
 _AIR = 0.02  # of full intensity: a slice without anything brighter is air
@@ -60,7 +60,7 @@ class Work:
 
 
 def stream(
-    image: Image, work: Work, *, first: int, watch: Watch, parts: Parts | None
+    image: Image, work: Work, *, first: int, watch: Watch, parts: ResumeStore | None
 ) -> tuple[Arrays, float]:
     """Return the arrays "mean", "std" and "samples" of a whole image, and the relative residual of the mean.
 
@@ -68,7 +68,7 @@ def stream(
         image: the slices to restore.
         work: how.
         first: the number of the image's first slice in the whole one: a part of it gets the same voxels, to rounding.
-        watch: who is told.
+        watch: callbacks for the progress.
         parts: takes every finished slice, and gives those of an earlier run; None for neither.
 
     Returns:

@@ -18,7 +18,7 @@ from kfine.training.config import BaseOptimiserConfig
 from kfine.training.muon import Muon
 from kfine.training.reports import CHECKPOINT, Reports
 from kfine.training.state import Ema, State
-from kfine.training.tasks.base import Descent, Learner, Task, Turn
+from kfine.training.tasks.base import Learner, LossStep, Task, Turn
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def train(
 
 
 def _descended(
-    descents: Iterable[Descent], optimisers: dict[str, Any], fabric: Any, *, clip: float
+    descents: Iterable[LossStep], optimisers: dict[str, Any], fabric: Any, *, clip: float
 ) -> dict[str, Tensor]:
     """Descend the losses of an update, one after the other, and return their figures."""
     figures: dict[str, Tensor] = {}

@@ -74,8 +74,8 @@ def check_whole_latents(patch: int, factor: int) -> None:
         raise ValueError(f"data.patch: expected a multiple of the autoencoder's factor {factor}, got {patch}")
 
 
-def check_judged(patch: int, widths: Sequence[int], *, least: int = 0) -> None:
-    """Raise `ValueError` if a piece is smaller than `least`, or than the discriminator of these `widths` judges."""
+def check_discriminator_size(patch: int, widths: Sequence[int], *, least: int = 0) -> None:
+    """Raise `ValueError` if a patch is smaller than `least`, or than the view of a discriminator of these `widths`."""
     # Halved all but once, then two 4x4 convolutions with padding 1.
     least = max(least, 3 * 2 ** (len(widths) - 1))
     if patch < least:
@@ -85,8 +85,8 @@ def check_judged(patch: int, widths: Sequence[int], *, least: int = 0) -> None:
         )
 
 
-class JudgeConfig(Section):
-    """The discriminator, and what the parts of the loss of what it judges weigh against L1.
+class DiscriminatorConfig(Section):
+    """The discriminator, and what the parts of the loss weigh against L1.
 
     Attributes:
         widths: channels a convolution of the discriminator.
@@ -105,7 +105,7 @@ class JudgeConfig(Section):
     images: Positive = 16
 
 
-class AdversaryConfig(JudgeConfig):
+class AdversaryConfig(DiscriminatorConfig):
     """Of the autoencoder.
 
     Attributes:
@@ -115,7 +115,7 @@ class AdversaryConfig(JudgeConfig):
     after: Annotated[int, Field(ge=0)] = 1500
 
 
-class DecoderAdversaryConfig(JudgeConfig):
+class DecoderAdversaryConfig(DiscriminatorConfig):
     """Of the decoder of drawn latents; of a clip it sees frames that follow one another.
 
     Attributes:
@@ -194,7 +194,7 @@ class VQGANTrainingConfig(Section):
     @model_validator(mode="after")
     def _whole_latents(self) -> Self:
         check_whole_latents(self.data.patch, self.network.factor)
-        check_judged(self.data.patch, self.adversary.widths)
+        check_discriminator_size(self.data.patch, self.adversary.widths)
         return self
 
 
@@ -219,7 +219,7 @@ class DecoderStageConfig(Section):
 
     @model_validator(mode="after")
     def _judged(self) -> Self:
-        check_judged(self.data.patch, self.adversary.widths, least=WINDOW)
+        check_discriminator_size(self.data.patch, self.adversary.widths, least=WINDOW)
         return self
 
 
@@ -331,7 +331,7 @@ class AutoencoderTrainingConfig(Section):
     @model_validator(mode="after")
     def _whole_latents(self) -> Self:
         check_whole_latents(self.data.patch, self.network.factor)
-        check_judged(self.data.patch, self.adversary.widths)
+        check_discriminator_size(self.data.patch, self.adversary.widths)
         return self
 
 

@@ -139,7 +139,7 @@ def _moments_of(name: str) -> str:
 
 
 def _lay_out(optimiser: torch.optim.Optimizer) -> None:
-    """Lay moments out in memory as their weights are: the fused Adam goes through both as they lie, unasked."""
+    """Give Adam's moments the memory format of their weights; fused Adam assumes it without checking."""
     for parameter, moments in optimiser.state.items():
         for key, value in moments.items():
             if value.shape == parameter.shape:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from kfine.benchmark.report import html, pictures, plots, tables, words
+from kfine.benchmark.report import pictures, plots, tables, words
+from kfine.benchmark.report.blocks import Block, Facts, Heading, Items, Paragraph, Picture, render
 from kfine.benchmark.report.tables import counted
 from kfine.benchmark.results import Results, wins
 from kfine.benchmark.scoring import BY_KEY, METRICS
@@ -25,33 +27,39 @@ _SECTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Section:
+    """A section of the page."""
+
+    key: str
+    blocks: list[Block]
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return _SECTIONS[self.key]
+
+
 def page(results: Results) -> str:
     """Return the report as one HTML page that loads nothing."""
-    style = files("kfine.benchmark.report").joinpath("style.css").read_text("utf-8")
-    title = f"Super-resolution benchmark: {results.about['folder']}"
-    bodies = {
-        "short": _short(results),
-        "gains": "".join(_gains(results)),
-        "degradations": "".join(_degradations(results)),
-        "frequencies": _frequencies(results),
-        "uncertainty": _uncertainty(results),
-        "sharpness": "".join(
-            tables.poster(results, each) for each in results.degradations if results.there(each.name)
+    sections = [
+        Section("short", _short(results)),
+        Section("gains", [*_gains(results)]),
+        Section("degradations", [*_degradations(results)]),
+        Section("frequencies", _frequencies(results)),
+        Section("uncertainty", _uncertainty(results)),
+        Section(
+            "sharpness",
+            [tables.poster(results, each) for each in results.degradations if results.there(each.name)],
         ),
-        "fixed": _fixed(results),
-    }
-    kept = {key: body for key, body in bodies.items() if body}
-    links = "".join(f'<a href="#{key}">{html.text(_SECTIONS[key])}</a>\n' for key in kept)
-    sections = "".join(
-        f'<section id="{key}">\n{html.heading(_SECTIONS[key])}{body}</section>\n'
-        for key, body in kept.items()
-    )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.text(title)}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>\n{style}</style>\n</head>\n<body>\n<header>\n{html.heading(title, level=1)}"
-        f"{html.paragraph(_extent(results), kind='soft')}<nav>{links}</nav>\n</header>\n<main>\n{sections}</main>\n"
-        f"<footer>{html.text(words.FOOT)}</footer>\n</body>\n</html>\n"
+        Section("fixed", _fixed(results)),
+    ]
+    return render(
+        title=f"Super-resolution benchmark: {results.about['folder']}",
+        style=files("kfine.benchmark.report").joinpath("style.css").read_text("utf-8"),
+        extent=_extent(results),
+        sections=[section for section in sections if section.blocks],
+        foot=words.FOOT,
     )
 
 
@@ -65,23 +73,26 @@ def _extent(results: Results) -> str:
     )
 
 
-def _short(results: Results) -> str:
-    warned = "".join(html.paragraph(f"Not a test: {line}.", kind="warning") for line in results.warnings)
-    return warned + _defeats(results)
+def _short(results: Results) -> list[Block]:
+    warned = [Paragraph(f"Not a test: {line}.", "warning") for line in results.warnings]
+    return [*warned, *_defeats(results)]
 
 
-def _defeats(results: Results) -> str:
+def _defeats(results: Results) -> Iterator[Block]:
     found, compared = wins(results)
     if not compared:
-        return html.paragraph(words.NO_COMPARISON, kind="lead")
+        yield Paragraph(words.NO_COMPARISON, "lead")
+        return
     patients = len(results.subjects)
     comparisons = counted(compared, "comparison")
     if not found:
-        return html.paragraph(words.NOWHERE.format(compared=comparisons) + _chance(patients), kind="lead")
-    said = words.DEFEATS if patients > 1 else words.DEFEATS_ONE
+        yield Paragraph(words.NOWHERE.format(compared=comparisons) + _chance(patients), "lead")
+        return
+    text = words.DEFEATS if patients > 1 else words.DEFEATS_ONE
     sure = sum(win.gain.excludes_zero for win in found)
-    lead = said.format(count=len(found), compared=comparisons, sure=sure)
-    return html.paragraph(lead + _chance(patients), kind="lead") + tables.defeats(results, found)
+    lead = text.format(count=len(found), compared=comparisons, sure=sure)
+    yield Paragraph(lead + _chance(patients), "lead")
+    yield tables.defeats(results, found)
 
 
 def _chance(patients: int) -> str:
@@ -94,58 +105,58 @@ def _chance(patients: int) -> str:
     return few if missed is None else few + words.TOO_FEW.format(patients=shown, missed=f"{100 * missed:.0f}")
 
 
-def _gains(results: Results) -> Iterator[str]:
+def _gains(results: Results) -> Iterator[Block]:
     if not results.baselines or len(results.methods) < 2:
         return
     for metric in ("psnr", "ssim"):
         title = BY_KEY[metric].title
-        yield html.figure(
+        yield Picture(
             plots.gains(results, metric),
-            kind="svg",
+            form="svg",
             alt=f"{title}: difference of each method to the best baseline",
             caption=words.GAINS.format(title=title),
         )
 
 
-def _degradations(results: Results) -> Iterator[str]:
+def _degradations(results: Results) -> Iterator[Block]:
     truth = pictures.median_truth(results)
     who = words.WHO.format(subject=truth.subject, number=truth.numbers[truth.middle])
-    yield html.paragraph(who, kind="soft")
+    yield Paragraph(who, "soft")
     for degradation in results.degradations:
-        yield html.heading(degradation.title, level=3)
+        yield Heading(degradation.title)
         if not results.there(degradation.name):
-            yield html.paragraph(words.NO_RESULT)
+            yield Paragraph(words.NO_RESULT)
             continue
         yield tables.scores(results, degradation)
         drawn = pictures.picture(results, degradation, truth)
         if drawn is not None:
-            yield html.figure(
+            yield Picture(
                 drawn.png,
-                kind="png",
+                form="png",
                 alt=f"{degradation.title}: images, detail and errors of patient {truth.subject}",
                 caption=words.PICTURE.format(title=degradation.title)
                 + (words.SPREAD.format(method=drawn.spread_of) if drawn.spread_of else ""),
             )
 
 
-def _frequencies(results: Results) -> str:
+def _frequencies(results: Results) -> list[Block]:
     drawn = plots.correlations(results), plots.ring_errors(results)
     alts = "Fourier ring correlation of each method", "Error of each method in each ring of k-space"
-    said = words.CORRELATION, words.RING_ERROR
-    return "".join(
-        html.figure(picture, kind="svg", alt=alt, caption=caption)
-        for picture, alt, caption in zip(drawn, alts, said, strict=True)
-    )
+    captions = words.CORRELATION, words.RING_ERROR
+    return [
+        Picture(picture, form="svg", alt=alt, caption=caption)
+        for picture, alt, caption in zip(drawn, alts, captions, strict=True)
+    ]
 
 
-def _uncertainty(results: Results) -> str:
+def _uncertainty(results: Results) -> list[Block]:
     drawn = plots.calibrations(results)
     if drawn is None:
-        return ""
-    return html.figure(drawn, kind="svg", alt="Error against standard deviation", caption=words.CALIBRATION)
+        return []
+    return [Picture(drawn, form="svg", alt="Error against standard deviation", caption=words.CALIBRATION)]
 
 
-def _fixed(results: Results) -> str:
+def _fixed(results: Results) -> list[Block]:
     about = results.about
     pairs = [
         *words.FIXED,
@@ -155,8 +166,7 @@ def _fixed(results: Results) -> str:
         *((f"Method {name}", _settings(settings)) for name, settings in about["methods"].items()),
         *((f"Patient {volume['subject']}", _volume(volume)) for volume in about["volumes"]),
     ]
-    body = html.facts(pairs) + html.heading("Metrics", level=3)
-    body += html.facts([(metric.title, metric.meaning) for metric in METRICS])
+    metrics = Facts([(metric.title, metric.meaning) for metric in METRICS])
     failed = [f"{f.method}, {f.degradation}, {f.subject}: {f.reason}" for f in results.failures]
     said = Counter(
         f"{record.label}, {record.case.degradation.name}: {note}"
@@ -165,7 +175,8 @@ def _fixed(results: Results) -> str:
     )
     noted = [f"{note} ({counted(times, 'volume')})" for note, times in said.items()]
     lines = [*results.notes, *failed, *noted]
-    return body + (html.heading("What is missing or not known", level=3) + html.items(lines) if lines else "")
+    missing: list[Block] = [Heading("What is missing or not known"), Items(lines)] if lines else []
+    return [Facts(pairs), Heading("Metrics"), metrics, *missing]
 
 
 def _settings(settings: dict[str, Any]) -> str:

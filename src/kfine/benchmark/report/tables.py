@@ -1,4 +1,4 @@
-"""The report's tables: defeats by simpler methods, every metric under each degradation, sharpness as on the poster."""
+"""Tables of the report: better simpler methods, every metric under each degradation, the poster's sharpness."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kfine.benchmark.degradations import Degradation
 from kfine.benchmark.poster import COLUMNS, REFERENCE, poster_rows
 from kfine.benchmark.report import words
-from kfine.benchmark.report.html import Cell, table
+from kfine.benchmark.report.blocks import Cell, Table
 from kfine.benchmark.results import BASELINE, COMPARED, SAMPLED, SINGLE, Results, Win
 from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, NEITHER, Metric
 from kfine.benchmark.statistics import Estimate
@@ -19,7 +19,7 @@ _COLUMNS = (
 _NOTHING = "–"
 
 
-def defeats(results: Results, found: Sequence[Win]) -> str:
+def defeats(results: Results, found: Sequence[Win]) -> Table:
     """Return the table of simpler methods that are better: a row a method and degradation, a column a metric."""
     metrics = [BY_KEY[key] for key in COMPARED if any(win.metric == key for win in found)]
     heads = [
@@ -36,7 +36,7 @@ def defeats(results: Results, found: Sequence[Win]) -> str:
                 cells = [_defeat(here.get(metric.key), metric) for metric in metrics]
                 rows.append([Cell("" if rows else method), Cell(degradation.title, word=True), *cells])
         groups.append(rows)
-    return table(heads, groups, caption=words.DEFEATS_TABLE)
+    return Table(heads, groups, caption=words.DEFEATS_TABLE)
 
 
 def _defeat(win: Win | None, metric: Metric) -> Cell:
@@ -46,7 +46,7 @@ def _defeat(win: Win | None, metric: Metric) -> Cell:
     return Cell(_plain(win.gain.mean, metric.digits), win.simpler, best=sure, faint=not sure)
 
 
-def scores(results: Results, degradation: Degradation) -> str:
+def scores(results: Results, degradation: Degradation) -> Table:
     """Return the table of one degradation: methods below each other, by how much they do."""
     name = degradation.name
     there = results.there(name)
@@ -78,14 +78,14 @@ def scores(results: Results, degradation: Degradation) -> str:
 
     groups = [[row(m) for m in there if results.tier(m) == tier] for tier in (BASELINE, SINGLE, SAMPLED)]
     patients = max((results.estimate(name, method, "psnr").patients for method in there), default=0)
-    return table(
+    return Table(
         heads,
         groups,
         caption=words.SCORES.format(patients=counted(patients, "patient")),
     )
 
 
-def poster(results: Results, degradation: Degradation) -> str:
+def poster(results: Results, degradation: Degradation) -> Table:
     """Return the poster's table under one degradation."""
     rows = poster_rows(results, degradation.name)
     heads = [Cell(""), *(Cell(BY_KEY[key].title, BY_KEY[key].unit) for key in COLUMNS)]
@@ -96,7 +96,7 @@ def poster(results: Results, degradation: Degradation) -> str:
             below = "" if row.name == REFERENCE else _apart(key, row.values[at], row.truth.get(key, math.nan))
             cells.append(Cell(_plain(row.values[at], BY_KEY[key].digits), below))
         body.append(cells)
-    return table(
+    return Table(
         heads,
         [body[:-1], body[-1:]],
         caption=words.POSTER.format(title=degradation.title),

@@ -64,7 +64,7 @@ def _geometry(
     if header.matrix[:2] != (rows, columns):
         warnings.warn(
             f"{name}: the header says {header.matrix[0]}x{header.matrix[1]} samples, the data have {rows}x{columns}: "
-            "readout oversampling cannot be told and stays",
+            "readout oversampling is unknown and stays",
             UserWarning,
             stacklevel=3,
         )

@@ -21,7 +21,7 @@ from kfine.networks.quantiser import codebook_use
 from kfine.networks.srresnet import SRResNet
 from kfine.training.data.patches import Item
 from kfine.training.losses.ldm import held_to_scan, shown
-from kfine.training.stage_config import JudgeConfig, VGGAdversaryConfig
+from kfine.training.stage_config import DiscriminatorConfig, VGGAdversaryConfig
 
 # Mean distances in model units; as `FLOOR` of squared errors: what is lacking below them teaches little.
 FLOORS = {"l1": 1e-2, "features": 2e-2}
@@ -50,22 +50,28 @@ class AutoencoderObjective(nn.Module):
     """
 
     def __init__(
-        self, network: ResidualLDM, features: SqueezeNetFeatures | None, weights: JudgeConfig
+        self, network: ResidualLDM, features: SqueezeNetFeatures | None, weights: DiscriminatorConfig
     ) -> None:
         super().__init__()
         self.network, self.features, self.weights = network, features, weights
 
-    def forward(self, item: Item, chosen: Tensor, judge: PatchDiscriminator | None) -> Decoded:
-        """Return the loss for the frames `chosen` from all frames of all images; `judge` None: no adversary.
+    def forward(self, item: Item, chosen: Tensor, discriminator: PatchDiscriminator | None) -> Decoded:
+        """Return the loss for the frames `chosen` from all frames of all images; `discriminator` None: no adversary.
 
-        The judge's own gradients are its caller's affair.
+        The discriminator's gradients are switched by the caller.
         """
         autoencoder = self.network.autoencoder
         assert autoencoder is not None
         x, seen = (frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, shown(self.network, item)))
         decoded, quantised = (result := autoencoder(x, seen)).x.float(), result.quantised
-        loss, figures = judged(
-            decoded, x, seen, judge, features=self.features, weights=self.weights, last=autoencoder.last_layer
+        loss, figures = with_adversary(
+            decoded,
+            x,
+            seen,
+            discriminator,
+            features=self.features,
+            weights=self.weights,
+            last=autoencoder.last_layer,
         )
         figures = {
             "loss": (loss := loss + quantised.commitment),
@@ -97,19 +103,19 @@ class GeneratorObjective(nn.Module):
         super().__init__()
         self.network, self.features, self.weights = network, features, weights
 
-    def forward(self, item: Item, judge: VGGDiscriminator) -> Decoded:
-        """Return the loss for stills, whose frames are one; the judge's own gradients are its caller's affair."""
+    def forward(self, item: Item, discriminator: VGGDiscriminator) -> Decoded:
+        """Return the loss for stills, whose frames are one; its own gradients are switched by the caller."""
         generator = self.network.regressor
         assert isinstance(generator, SRResNet)
         made = held_to_scan(self.network.predict(item.guide, cyclic=False), item)
         # The truth too: else what a piece's projection takes from made images and not from it gives them away.
         x = held_to_scan(item.x, item)
         before = self.network.blend(item.guide)
-        loss, figures = judged(
+        loss, figures = with_adversary(
             made,
             x,
             before,
-            judge,
+            discriminator,
             features=self.features,
             weights=self.weights,
             last=generator.last_layer,
@@ -120,41 +126,41 @@ class GeneratorObjective(nn.Module):
 class DiscriminatorObjective(nn.Module):
     """The discriminator's hinge loss."""
 
-    def __init__(self, judge: PatchDiscriminator | VGGDiscriminator) -> None:
+    def __init__(self, discriminator: PatchDiscriminator | VGGDiscriminator) -> None:
         super().__init__()
-        self.judge = judge
+        self.discriminator = discriminator
 
     def forward(self, x: Tensor, decoded: Tensor, seen: Tensor) -> Tensor:
         """Return the loss, a scalar, of telling `x` from `decoded`, all (image, 1, row, column)."""
-        return discriminator_loss(self.judge(x, seen), self.judge(decoded, seen))
+        return discriminator_loss(self.discriminator(x, seen), self.discriminator(decoded, seen))
 
 
 Parts = dict[str, Tensor]
 
 
-def judged(
+def with_adversary(
     made: Tensor,
     x: Tensor,
     before: Tensor,
-    judge: PatchDiscriminator | VGGDiscriminator | None,
+    discriminator: PatchDiscriminator | VGGDiscriminator | None,
     *,
     features: SqueezeNetFeatures | None,
-    weights: JudgeConfig | VGGAdversaryConfig,
+    weights: DiscriminatorConfig | VGGAdversaryConfig,
     last: Tensor,
     drawn: Tensor | None = None,
 ) -> tuple[Tensor, Parts]:
     """Return the loss of images `made` for `x` (image, 1, row, column), relative to what `before` lacks, and its parts.
 
-    judge: the adversary; None: not yet.
+    discriminator: the adversary; None: not yet.
     last: the weight of the last layer that made them, by which the adversarial loss is weighed.
-    drawn: what is judged in place of `made`, by the same layers.
+    drawn: what the discriminator sees in place of `made`, by the same layers.
     """
     zero = x.new_zeros(())
     parts, relative = _distances(made, x, before, features=features)
     content = relative["l1"] + weights.features * relative.get("features", zero)
     adversarial = weight = zero
-    if judge is not None:
-        adversarial = adversarial_loss(judge(made if drawn is None else drawn, before))
+    if discriminator is not None:
+        adversarial = adversarial_loss(discriminator(made if drawn is None else drawn, before))
         weight = adaptive_weight(content, adversarial, last=last)
     figures = parts | {f"{name}_relative": part for name, part in relative.items()}
     figures |= {"adversarial": adversarial, "adversarial_weight": weight}

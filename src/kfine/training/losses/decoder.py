@@ -11,7 +11,7 @@ from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.ldm import ResidualLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.data.patches import Item, frames_of
-from kfine.training.losses.adversarial import Decoded, judged
+from kfine.training.losses.adversarial import Decoded, with_adversary
 from kfine.training.losses.ldm import FLOOR, held_to_scan, shown
 from kfine.training.stage_config import WINDOW, DecoderAdversaryConfig
 
@@ -63,7 +63,7 @@ def _divergence(d: Tensor, t: Tensor) -> Tensor:
 
 
 class DecoderObjective(nn.Module):
-    """Of true latents the content losses of the autoencoder; of drawn ones a judge's verdict and the energy of detail.
+    """Of true latents the content losses of the autoencoder; of drawn ones an adversarial loss and energy of detail.
 
     A drawn image is not the truth, so nothing compares the two point by point: it should look like a true one, and have
     as much fine detail.  The mean of drawn images is compared.  Of two, d and d', drawn independently for a truth t,
@@ -87,14 +87,16 @@ class DecoderObjective(nn.Module):
         super().__init__()
         self.network, self.features, self.weights, self.drawing = network, features, weights, drawing
 
-    def forward(self, item: Item, noise: Tensor, chosen: Tensor, judge: PatchDiscriminator) -> Decoded:
-        """Return the loss for the frames `chosen`; the judge's own gradients are its caller's affair.
+    def forward(
+        self, item: Item, noise: Tensor, chosen: Tensor, discriminator: PatchDiscriminator
+    ) -> Decoded:
+        """Return the loss for the frames `chosen`; its own gradients are switched by the caller.
 
         Args:
             item: whole clips, for the latents are drawn of whole clips.
             noise: draws of standard normal noise, each of the shape of the latents: two if the mean counts, else one.
             chosen: (clip, frame), numbers of frames that follow one another, among all frames of all images.
-            judge: the adversary.
+            discriminator: the adversary.
         """
         network, clips = self.network, chosen.shape
         assert network.autoencoder is not None
@@ -108,11 +110,11 @@ class DecoderObjective(nn.Module):
         made, drawn, *others = (held_to_scan(network.decode(z, seen), item) for z in latents)
         # The truth too: else what a piece's projection takes from drawn images and not from it gives them away.
         x = held_to_scan(item.x, item)
-        loss, figures = judged(
+        loss, figures = with_adversary(
             made,
             x,
             seen,
-            judge,
+            discriminator,
             features=self.features,
             weights=self.weights,
             last=network.autoencoder.last_layer,

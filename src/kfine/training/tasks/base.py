@@ -63,7 +63,7 @@ class Turn:
     to_device: Callable[[Any], Any]
 
 
-class Descent(NamedTuple):
+class LossStep(NamedTuple):
     """One loss to descend: `learner`'s optimiser takes a step along its gradient.
 
     `figures` are scalars for the log, means over the batch; the first one of a turn is shown as its loss.
@@ -109,7 +109,7 @@ class Task(Protocol):
         """Return `length` training items; item g depends on (seed, g) alone."""
         ...
 
-    def descents(self, batch: Any, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Any, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the losses of an update, one after the other; each is descended before the next is asked for.
 
         Args:

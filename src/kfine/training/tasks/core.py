@@ -27,7 +27,7 @@ from kfine.training.data.core_patches import (
     magnitude_scan,
 )
 from kfine.training.muon import filters_of
-from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.validation import write_sheet
 
 FLOOR = 4e-6  # mean squared error, model units; 60 dB: what is missing below it is noise
@@ -102,10 +102,10 @@ class CoreTask:
         options = self.config.optimiser
         return CoreDataset(self.volumes, self.config.data, seed=options.seed, length=length)
 
-    def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the one loss."""
         figures = objectives["network"](batch)
-        yield Descent("network", figures["loss"], figures)
+        yield LossStep("network", figures["loss"], figures)
 
     @torch.inference_mode()
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:

@@ -17,7 +17,7 @@ from kfine.networks.vqgan import VQGAN
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.decoder import DecoderObjective
 from kfine.training.stage_config import CineDecoderTrainingConfig, DecoderTrainingConfig
-from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.tasks.stage import AdversarialTask, kind_of, stage_before, supply_of
 
 
@@ -55,7 +55,7 @@ class DecoderTask(AdversarialTask):
         self.network.requires_grad_(False).eval()
         for part in self._learning():
             part.requires_grad_(True).train()
-        self.judge = PatchDiscriminator(widths=config.adversary.widths, sees=config.adversary.sees)
+        self.discriminator = PatchDiscriminator(widths=config.adversary.widths, sees=config.adversary.sees)
         return self.network
 
     def learners(self) -> dict[str, Learner]:
@@ -65,7 +65,9 @@ class DecoderTask(AdversarialTask):
         drawing = LDMOptions(steps=config.drawing.steps, start=config.drawing.start)
         objective = DecoderObjective(self.network, self.distance, config.adversary, drawing)
         group = Group(weights, config.optimiser.learning_rate)
-        return self.two_learners(self.network, objective, group, judge_rate=config.adversary.learning_rate)
+        return self.two_learners(
+            self.network, objective, group, discriminator_rate=config.adversary.learning_rate
+        )
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the regressor, the denoiser, and the encoder and the decoder."""
@@ -73,7 +75,7 @@ class DecoderTask(AdversarialTask):
         assert network.denoiser is not None
         return [network.regressor, network.denoiser, self._autoencoder.encoder, self._autoencoder.decoder]
 
-    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the decoder's loss, then the discriminator's."""
         item = flat(batch)
         images, frames = item.x.shape[:2]

@@ -15,7 +15,7 @@ from kfine.networks.ldm import ResidualLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import DenoiserObjective, shown
 from kfine.training.stage_config import CineLDMTrainingConfig, LDMTrainingConfig
-from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.tasks.stage import SuppliedTask, frozen, kind_of, stage_before, supply_of
 
 _INSIDE = 1e-4, 1 - 1e-4  # quantiles whose levels are finite
@@ -72,7 +72,7 @@ class LDMTask(SuppliedTask):
         assert network.denoiser is not None
         return [network.regressor, network.autoencoder.encoder, network.denoiser]
 
-    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the weighted denoising loss, some levels of noise for each clip."""
         item, options = flat(batch), self.config.diffusion
         images, frames = item.x.shape[:2]
@@ -84,7 +84,7 @@ class LDMTask(SuppliedTask):
         sigma = torch.exp(options.mean + options.std * torch.special.ndtri(quantiles))
         noise = torch.randn(count, len(self.network.latent_mean), frames, *grid, generator=turn.generator)
         loss = objectives["network"](item, turn.to_device(sigma), turn.to_device(noise))
-        yield Descent("network", loss, {"loss": loss})
+        yield LossStep("network", loss, {"loss": loss})
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""

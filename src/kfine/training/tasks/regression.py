@@ -12,7 +12,7 @@ from kfine.networks.ldm import ResidualLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import RegressionObjective
 from kfine.training.stage_config import RegressionTrainingConfig, StillRegressionTrainingConfig
-from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.tasks.stage import SuppliedTask, kind_of, supply_of
 
 
@@ -44,10 +44,10 @@ class RegressionTask(SuppliedTask):
         """Return the regressor."""
         return [self.network.regressor]
 
-    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the squared errors of the prediction, as it is and held to the scan, as one loss."""
         figures = objectives["network"](flat(batch))
-        yield Descent("network", figures["loss"], figures)
+        yield LossStep("network", figures["loss"], figures)
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""

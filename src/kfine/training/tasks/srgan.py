@@ -16,7 +16,7 @@ from kfine.networks.srresnet import SRResNet
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import GeneratorObjective
 from kfine.training.stage_config import SRGANTrainingConfig
-from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.tasks.stage import AdversarialTask, kind_of, stage_before, supply_of
 
 
@@ -33,7 +33,7 @@ class SRGANTask(AdversarialTask):
         features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
     """
 
-    judge_betas: ClassVar[tuple[float, float]] = (
+    discriminator_betas: ClassVar[tuple[float, float]] = (
         0.9,
         0.99,
     )  # the paper's momentum, section 3.2: 0.9, of both
@@ -66,7 +66,7 @@ class SRGANTask(AdversarialTask):
         self.supply = supply_of(self.data, config, reports=reports)
         self.network = StillLDM(**self._described())
         self.network.regressor.load_state_dict(before.regressor.state_dict())
-        self.judge = VGGDiscriminator(width=config.adversary.width, patch=config.data.patch)
+        self.discriminator = VGGDiscriminator(width=config.adversary.width, patch=config.data.patch)
         return self.network
 
     def learners(self) -> dict[str, Learner]:
@@ -75,14 +75,14 @@ class SRGANTask(AdversarialTask):
         generator = Group(list(self.network.parameters()), config.optimiser.learning_rate)
         objective = GeneratorObjective(self.network, self.distance, config.adversary)
         return self.two_learners(
-            self.network, objective, generator, judge_rate=config.adversary.learning_rate
+            self.network, objective, generator, discriminator_rate=config.adversary.learning_rate
         )
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the generator and the discriminator."""
-        return [self.network.regressor, self.judge]
+        return [self.network.regressor, self.discriminator]
 
-    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the generator's loss, then the discriminator's."""
         yield from self.duel(objectives, flat(batch))
 

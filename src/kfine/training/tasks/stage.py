@@ -27,7 +27,7 @@ from kfine.training.data.stills import StillDataset, Stills, find_stills
 from kfine.training.data.volumes import SliceRef, Volumes
 from kfine.training.losses.adversarial import Decoded, DiscriminatorObjective
 from kfine.training.stage_config import CineDataConfig, CineReportConfig, StillDataConfig, StillReportConfig
-from kfine.training.tasks.base import Descent, Group, Learner, Objectives
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives
 from kfine.training.validation import LDMValidation, cine_case, spread_over, still_cases
 
 
@@ -149,8 +149,8 @@ def stage_before(
     unkept = sorted(set(validation) - _kept_out(model.config))
     if unkept:
         warnings.warn(
-            f"{option} {model.name}: was not told to leave out {', '.join(unkept)}; if it learned from them, this "
-            "run's validation says too much",
+            f"{option} {model.name}: was trained without leaving out {', '.join(unkept)}; if it learned from them, "
+            "this run's validation says too much",
             UserWarning,
             stacklevel=2,
         )
@@ -255,27 +255,30 @@ class SuppliedTask:
 
 
 class AdversarialTask(SuppliedTask):
-    """A task of two learners, "network" and "discriminator", once `open` has made the judge and the distance.
+    """A task of two learners, "network" and "discriminator", once `open` has made the discriminator and the distance.
 
     Attributes:
-        judge: the discriminator.
+        discriminator: the discriminator.
         distance: the features of the feature distance, or None.
-        judge_betas: Adam's for the discriminator.
+        discriminator_betas: Adam's for the discriminator.
     """
 
-    judge: PatchDiscriminator | VGGDiscriminator
+    discriminator: PatchDiscriminator | VGGDiscriminator
     distance: SqueezeNetFeatures | None
-    judge_betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
+    discriminator_betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
 
     def two_learners(
-        self, network: nn.Module, objective: nn.Module, group: Group, *, judge_rate: float
+        self, network: nn.Module, objective: nn.Module, group: Group, *, discriminator_rate: float
     ) -> dict[str, Learner]:
-        """Return the learner of `group`, weights of `network`, and that of the judge."""
-        judge = Group(list(self.judge.parameters()), judge_rate)
+        """Return the learner of `group`, weights of `network`, and that of the discriminator."""
+        discriminator = Group(list(self.discriminator.parameters()), discriminator_rate)
         return {
             "network": Learner(network, objective, (group,)),
             "discriminator": Learner(
-                self.judge, DiscriminatorObjective(self.judge), (judge,), betas=self.judge_betas
+                self.discriminator,
+                DiscriminatorObjective(self.discriminator),
+                (discriminator,),
+                betas=self.discriminator_betas,
             ),
         }
 
@@ -287,13 +290,13 @@ class AdversarialTask(SuppliedTask):
         """Return what config.json says of the content loss: whether it has a feature distance."""
         return {"feature_distance": self.distance is not None}
 
-    def duel(self, objectives: Objectives, *given: Any, begun: bool = True) -> Iterator[Descent]:
+    def duel(self, objectives: Objectives, *given: Any, begun: bool = True) -> Iterator[LossStep]:
         """Yield the network's loss of what it is `given`, then, if the adversary has begun, the discriminator's."""
         # The discriminator learns in its own turn alone.
-        self.judge.requires_grad_(False)
-        result: Decoded = objectives["network"](*given, self.judge if begun else None)
-        yield Descent("network", result.loss, result.figures)
-        self.judge.requires_grad_(True)
+        self.discriminator.requires_grad_(False)
+        result: Decoded = objectives["network"](*given, self.discriminator if begun else None)
+        yield LossStep("network", result.loss, result.figures)
+        self.discriminator.requires_grad_(True)
         if begun:
             loss = objectives["discriminator"](result.x, result.decoded, result.seen)
-            yield Descent("discriminator", loss, {"discriminator": loss})
+            yield LossStep("discriminator", loss, {"discriminator": loss})

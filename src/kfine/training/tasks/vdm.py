@@ -16,7 +16,7 @@ from kfine.networks.vdm import VDM
 from kfine.training.config import TrainingConfig
 from kfine.training.data.volumes import PatchDataset, split_volumes
 from kfine.training.losses.vdm import Objective
-from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.validation import Validation, sample_sheet
 
 
@@ -73,7 +73,7 @@ class VDMTask:
         )
         return patches
 
-    def descents(self, batch: Tensor, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Tensor, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the bound and the prediction's error as one loss."""
         x, scan = batch.split(1, dim=1)
         # Which patches diffusion sees the scan of, the times and the two noises.
@@ -83,7 +83,7 @@ class VDMTask:
         draws = [turn.to_device(draw) for draw in (kept, t, *noises)]
         loss, prediction = objectives["network"](x, scan, *draws)
         figures = {"loss": loss, "prediction": prediction}
-        yield Descent("network", loss + prediction if self.network.predictor else loss, figures)
+        yield LossStep("network", loss + prediction if self.network.predictor else loss, figures)
 
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         """Return the bound and the PSNR of restored validation slices."""

@@ -15,7 +15,7 @@ from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import AutoencoderObjective
 from kfine.training.stage_config import AutoencoderTrainingConfig, VQGANTrainingConfig
-from kfine.training.tasks.base import Descent, Group, Learner, Objectives, Turn
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.tasks.stage import AdversarialTask, frozen, kind_of, stage_before, supply_of
 
 
@@ -51,7 +51,7 @@ class VQGANTask(AdversarialTask):
         self.network = kind.network(**self._described())
         frozen(self.network.regressor, before.regressor)
         adversary = config.adversary
-        self.judge = PatchDiscriminator(widths=adversary.widths, sees=adversary.sees)
+        self.discriminator = PatchDiscriminator(widths=adversary.widths, sees=adversary.sees)
         return self.network
 
     def learners(self) -> dict[str, Learner]:
@@ -60,14 +60,16 @@ class VQGANTask(AdversarialTask):
         assert network.autoencoder is not None
         autoencoder = Group(list(network.autoencoder.parameters()), config.optimiser.learning_rate)
         objective = AutoencoderObjective(network, self.distance, config.adversary)
-        return self.two_learners(network, objective, autoencoder, judge_rate=config.adversary.learning_rate)
+        return self.two_learners(
+            network, objective, autoencoder, discriminator_rate=config.adversary.learning_rate
+        )
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the regressor, the encoder and the decoder."""
         assert self.network.autoencoder is not None
         return [self.network.regressor, self.network.autoencoder.encoder, self.network.autoencoder.decoder]
 
-    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[Descent]:
+    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the autoencoder's loss, then, once the adversary has begun, the discriminator's."""
         item = flat(batch)
         frames = item.x.shape[0] * item.x.shape[1]
