@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import kfine
 from kfine.errors import InputError
@@ -28,7 +30,10 @@ def check_in_child(path: Path, *, name: str) -> None:
     if not sys.executable:
         return
     size = path.stat().st_size
-    code = f"from kfine.io.kspace.hdf5_child import read_within; read_within({size})"
+    code = (
+        "from kfine.io.kspace import hdf5, hdf5_child; "
+        f"hdf5_child.read_within({size}, lambda file: hdf5.scan_of(file, 'file', ''))"
+    )
     package = str(Path(kfine.__file__).parents[1])
     paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
@@ -51,13 +56,11 @@ def check_in_child(path: Path, *, name: str) -> None:
         )
 
 
-def read_within(size: int) -> None:
-    """Read the headers of the file that is the last argument; end with a status that says how."""
+def read_within(size: int, reader: Callable[[Any], object]) -> None:
+    """Read the headers of the file that is the last argument with `reader`; end with a status that says how."""
     import warnings
 
     import h5py
-
-    from kfine.io.kspace.hdf5 import scan_of
 
     warnings.simplefilter("ignore")
     with suppress(ImportError, OSError, ValueError):  # Windows has no such limits
@@ -69,7 +72,7 @@ def read_within(size: int) -> None:
     status = 0
     try:
         with h5py.File(sys.argv[-1], "r") as file:
-            scan_of(file, "file", "")
+            reader(file)
     except MemoryError:
         status = _DAMAGED
     except InputError as error:
