@@ -23,6 +23,7 @@ def test_what_was_saved_is_there_for_the_same_recipe_alone(tmp_path):
     assert ResumeStore(tmp_path / "parts", {"seed": 2}).load(3) is None
 
 
+@pytest.mark.filterwarnings("ignore:.*restored anew")
 def test_a_changed_byte_is_noticed_or_does_not_matter(tmp_path):
     parts = ResumeStore(tmp_path, {"seed": 1})
     parts.save(0, ARRAYS)
@@ -41,3 +42,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "parts").touch()
     with pytest.raises(ResourceError, match="cannot be made"):
         ResumeStore(tmp_path / "parts", {}).save(0, ARRAYS)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 and so on", b"\x93NUMPY\1\0v\0{'descr': 1}"])
+def test_a_damaged_part_is_noted(tmp_path, content):
+    (tmp_path / "slice-00007.npz").write_bytes(content)
+    with pytest.warns(UserWarning, match="slice 7 is restored anew"):
+        assert ResumeStore(tmp_path, {}).load(7) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,21 @@ class ResumeStore:
         self.key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
     def load(self, number: int) -> dict[str, NDArray[Any]] | None:
-        """Return the arrays of slice `number`, or None where it is still to be restored."""
+        """Return the arrays of slice `number`, or None where it is still to be restored.
+
+        Warns:
+            UserWarning: a file is there and cannot be read.
+        """
+        path = self._path(number)
+        if not path.is_file():
+            return None
         try:
-            with np.load(self._path(number), allow_pickle=False) as file:
+            with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile):
+        except Exception:  # numpy, zipfile and zlib have many ways to say that a file is damaged
+            warnings.warn(
+                f"slice {number} is restored anew: the file kept of it is damaged", UserWarning, stacklevel=2
+            )
             return None
         return arrays if str(arrays.pop("mark", "")) == self._mark(arrays) else None
 
