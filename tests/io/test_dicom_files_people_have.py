@@ -98,7 +98,7 @@ def test_damaged_files_of_other_series_are_noted(tmp_path: Path) -> None:
     other.rename(tmp_path / "a" / "im004.dcm")  # but for its name
     refused(InputError, "im004.dcm", read, tmp_path, series=3)
     (tmp_path / "a" / "im004.dcm").rename(tmp_path / "im004.dcm")
-    with pytest.warns(UserWarning, match="an unknown series: im004.dcm"):
+    with pytest.warns(UserWarning, match="an unknown series: patient-"):
         assert read(tmp_path, series=3).slices == 3
 
 
