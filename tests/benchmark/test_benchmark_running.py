@@ -195,7 +195,7 @@ def test_a_method_that_cannot_does_not_stop_the_others(folder, tmp_path):
     assert len(found.failures) == 8
     report = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "expected finite voxels" in report
-    assert "expected the reference&#x27;s shape" in report
+    assert "expected the reference&#39;s shape" in report
     with pytest.raises(InputError, match=r"no method came to a result.*wrong"):
         benchmark(folder, tmp_path / "none", methods=[methods[1]], degradations=["kspace-x2"], slices=1)
 

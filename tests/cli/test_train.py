@@ -242,7 +242,7 @@ def test_the_four_stages_of_the_cine_system(command, stages, tmp_path):
     done = command(
         "train", "vqgan", *arguments(without), "--data", pictures, "--accelerator", "cpu", "--resume"
     )
-    assert (done.code, "made with --features" in done.err) == (5, True), done.err
+    assert (done.code, "made with features" in done.err) == (5, True), done.err
 
 
 @pytest.mark.parametrize(
