@@ -114,7 +114,7 @@ def restore(
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
     check_inputs_kept([path for path in files.all if path != files.mean], [image])
     if files.dicom:
-        check_outside(files.mean, image)
+        check_outside(files.mean, image.parent if image.name.upper() == "DICOMDIR" else image)
     parsers.parse_slices(slices)
 
     from kfine.io.reading import read_input
