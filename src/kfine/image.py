@@ -30,6 +30,9 @@ class Source:
             part of an image; "" where it does not say.
         remarks: what the reader had to decide where the file leaves it open or contradicts itself, one line each.
         acquisition: how raw k-space became the image (coils, coverage, noise), JSON-ready; None for other files.
+        slice_thickness: of the excited slices, mm; None where the file does not say.
+        three_dimensional: whether it was a 3-D scan, which measures the slices by their k-space; None where the file
+            does not say.
         space_code: which space a NIfTI file's affine leads to (its sform_code or qform_code); 1: the scanner's.
     """
 
@@ -42,6 +45,8 @@ class Source:
     component: str = ""
     remarks: tuple[str, ...] = ()
     acquisition: dict[str, Any] | None = None
+    slice_thickness: float | None = None
+    three_dimensional: bool | None = None
     space_code: int = 1
 
 

@@ -33,12 +33,15 @@ class CoreOptions:
             the estimate's measured frequencies by it.
         noise: standard deviation of the noise in a voxel, in model units; None: estimated from the image.
         denoise: whether the noise is removed; then nothing is projected onto the measurement.
+        gaussian, box: width of the slice profile along rows and columns, see `Facts`.
     """
 
     turned: bool = True
     strength: float = 1.0
     noise: float | None = None
     denoise: bool = False
+    gaussian: tuple[float, float] = (0.0, 0.0)
+    box: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def shown_of(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: b
         image = (operator.pseudo_inverse(y) * phase.conj()).real - 1
         low = displayed_image(central_kspace(image, operator.low), operator.low).real
     fractions = tuple(n / big for n, big in zip(operator.low, operator.high, strict=True))
-    facts = Facts((fractions[0], fractions[1]), signed=float(signed or not operator.real))
+    facts = Facts(
+        (fractions[0], fractions[1]), options.gaussian, options.box, signed=float(signed or not operator.real)
+    )
     unit = detail_unit(low, facts.measured)
     noise = noise_level(low) if options.noise is None else options.noise
     facts = facts._replace(noise=min(noise / unit, MOST_NOISE), denoise=float(options.denoise))
@@ -111,6 +116,17 @@ class CoreMethod:
         self.network, self.settings, self.signed = network, options, signed
         self.calibration = calibration
         self.device, self.precision = device, precision
+
+    def with_settings(self, settings: CoreOptions) -> CoreMethod:
+        """Return the same method with other settings."""
+        return CoreMethod(
+            self.network,
+            settings,
+            signed=self.signed,
+            calibration=self.calibration,
+            device=self.device,
+            precision=self.precision,
+        )
 
     @property
     def evaluations(self) -> int:
@@ -176,6 +192,6 @@ class CoreMethod:
             return x.clamp_min(-1)
         if shown.phase is not None:
             x = (x + 1) * shown.phase
-        if self.settings.denoise:
+        if self.settings.denoise or not self.settings.strength:
             return x
         return torch.lerp(x, operator.project_in_double(x, y), self.settings.strength)

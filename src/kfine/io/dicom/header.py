@@ -53,6 +53,7 @@ _TAGS: list[Any] = [
     "ImageOrientationPatient",
     "PixelSpacing",
     "SliceThickness",
+    "MRAcquisitionType",
     "SpacingBetweenSlices",
     "RescaleSlope",
     "RescaleIntercept",

@@ -16,7 +16,7 @@ from kfine.errors import InputError
 from kfine.image import Image, Source
 from kfine.io.checks import check_memory, check_voxels
 from kfine.io.dicom.frame import Plane
-from kfine.io.dicom.header import DicomFile, image_type, optional_number, pydicom_errors
+from kfine.io.dicom.header import DicomFile, image_type, one_text, optional_number, pydicom_errors
 from kfine.io.dicom.images import Series, SeriesImage, Wanted, choose_image
 from kfine.io.dicom.pairs import complex_voxels
 from kfine.io.dicom.pixels import frames_of
@@ -123,6 +123,8 @@ class DicomSeries:
             acquired_matrix=_acquired_matrix(self.files),
             derived=any(is_derived(file) for file in self.files),
             component="" if np.iscomplexobj(voxels) else first.contrast.component,
+            slice_thickness=first.thickness,
+            three_dimensional=_three_dimensional(self.files),
             remarks=(
                 *remarks,
                 *([f"of the series' images: {self.chosen.text}"] if self.chosen.label else []),
@@ -212,6 +214,12 @@ def is_derived(file: DicomFile) -> bool:
     """Return whether the file says that it was computed from other images."""
     with pydicom_errors(file.name, "its image type"):
         return "DERIVED" in image_type(file.header)[:1]
+
+
+def _three_dimensional(files: list[DicomFile]) -> bool | None:
+    """Return whether the files say that they are of a 3-D scan; None where they do not say, or not all the same."""
+    said = {one_text(file.header.get("MRAcquisitionType")).strip().upper() for file in files}
+    return {"3D": True, "2D": False}.get(said.pop()) if len(said) == 1 else None
 
 
 def _acquired_matrix(files: list[DicomFile]) -> tuple[int, int] | None:

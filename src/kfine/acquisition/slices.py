@@ -1,0 +1,176 @@
+"""Plan of the slice direction: profile of the measured slices, and the grid that they are restored to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kfine.errors import InputError, UsageError
+from kfine.geometry import Affine
+from kfine.image import Image
+from kfine.operators.slices import CROP, PROFILES
+
+_MARGINS = range(3, 9)  # slices that are added at each end; of these, the one whose grid fits best
+_FITS = 1e-3  # of a fine slice
+_SAME = 1.01  # a finer grid has more slices by this factor at least
+
+
+@dataclass(frozen=True)
+class SlicePlan:
+    """Measured slices, and finer ones over the same field of view.
+
+    The stack is continued by `margin` slices at each end, so that its two ends, which the Fourier transform joins,
+    do not disturb each other.  The fine grid divides the longer field of view evenly; voxel n // 2 of the coarse one
+    lies on voxel N // 2 of the fine one, on both.
+
+    Attributes:
+        count: measured slices.
+        fine: restored slices.
+        margin: slices added at each end.
+        fine_margined: fine slices of the longer field of view.
+        profile: "gaussian", "box" or "crop", see `kfine.operators.slices.SliceProfile`.
+        width: full width at half maximum of the profile, in spacings of the measured slices.
+        spacing: of the measured slices, mm.
+        reason: why this profile.
+    """
+
+    count: int
+    fine: int
+    margin: int
+    fine_margined: int
+    profile: str
+    width: float
+    spacing: float
+    reason: str
+
+    @property
+    def count_margined(self) -> int:
+        """Slices of the longer field of view."""
+        return self.count + 2 * self.margin
+
+    @property
+    def ratio(self) -> float:
+        """How many fine slices lie between two measured ones."""
+        return self.fine_margined / self.count_margined
+
+    @property
+    def first(self) -> int:
+        """The number of the first restored slice on the longer fine grid."""
+        return self.fine_margined // 2 - self.fine // 2
+
+    @property
+    def fine_spacing(self) -> float:
+        """Of the restored slices, mm."""
+        return self.spacing / self.ratio
+
+    def affine(self, affine: Affine) -> Affine:
+        """Return the affine of the fine slices from that of the measured ones: no point of the world moves."""
+        result = np.array(affine, dtype=np.float64)
+        result[:3, 0] = affine[:3, 0] / self.ratio
+        centre = affine[:3, 3] + affine[:3, 0] * (self.count // 2)
+        result[:3, 3] = centre - result[:3, 0] * (self.fine // 2)
+        return result
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same, JSON-ready."""
+        profile: dict[str, Any] = {"profile": self.profile, "profile_chosen_for": self.reason}
+        if self.profile != CROP:
+            profile |= {"thickness_mm": round(self.width * self.spacing, 4)}
+        return {
+            "measured": self.count,
+            "restored": self.fine,
+            "spacing_mm": {"measured": round(self.spacing, 4), "restored": round(self.fine_spacing, 4)},
+            "grid": [self.count_margined, self.fine_margined],
+            **profile,
+        }
+
+
+def slice_plan(
+    image: Image,
+    *,
+    scale: float | None = None,
+    spacing: float | None = None,
+    profile: str | None = None,
+) -> SlicePlan:
+    """Return the plan of the slices of `image`.
+
+    Args:
+        image: with two slices or more.
+        scale: how many times as many slices.
+        spacing: instead of `scale`, mm between the restored slices; the nearest that divides the field of view.
+        profile: "gaussian", "box" or "crop"; None: by what the image's header says.
+
+    Raises:
+        UsageError: neither or both of `scale` and `spacing`, one out of range, or an unknown profile.
+        InputError: a single slice, or slices that are as fine already.
+    """
+    now = image.voxel_sizes[0]
+    if (scale is None) == (spacing is None):
+        raise UsageError("slices: expected either a scale or a spacing")
+    if spacing is not None:
+        if not (math.isfinite(spacing) and spacing > 0):
+            raise UsageError(f"voxel {spacing:g}: expected mm above 0")
+        scale = now / spacing
+        asked = f"{spacing:.4g} mm"
+    else:
+        assert scale is not None
+        if not (math.isfinite(scale) and scale >= 1):
+            raise UsageError(f"slice_scale {scale:g}: expected a number of at least 1")
+        asked = f"a scale of {scale:g}"
+    if image.slices < 2:
+        raise InputError(
+            "slices: expected a stack of slices, the image has one; restore it in its plane (scale)"
+        )
+    if scale < _SAME:
+        raise InputError(
+            f"slices: they are {now:.4g} mm apart, asked is {asked}; ask for finer ones, or leave it out"
+        )
+    if profile is not None and profile not in PROFILES:
+        raise UsageError(f"slice_profile {profile!r}: expected one of {', '.join(PROFILES)}")
+    margin, long = _grid(image.slices, scale)
+    chosen, width, reason = _profile(image, profile)
+    fine = round(image.slices * long / (image.slices + 2 * margin))
+    return SlicePlan(image.slices, fine, margin, long, chosen, width, now, reason)
+
+
+def _grid(count: int, scale: float) -> tuple[int, int]:
+    """Return the least margin whose grid fits `scale` best, and its number of fine slices."""
+
+    def misfit(margin: int) -> float:
+        exact = (count + 2 * margin) * scale
+        return max(_FITS, abs(exact - round(exact)))
+
+    margin = min(_MARGINS, key=misfit)
+    return margin, round((count + 2 * margin) * scale)
+
+
+def _profile(image: Image, asked: str | None) -> tuple[str, float, str]:
+    """Return profile, width in spacings, and the reason."""
+    source, spacing = image.source, image.voxel_sizes[0]
+    thickness = source.slice_thickness
+    if asked is not None:
+        profile, reason = asked, "named"
+    elif source.three_dimensional:
+        profile, reason = CROP, "MRAcquisitionType 3D"
+    elif source.three_dimensional is False:
+        profile, reason = "gaussian", "MRAcquisitionType 2D"
+    else:
+        profile, reason = "gaussian", "the file does not say; taken as 2-D"
+    if profile == CROP:
+        return profile, 1.0, reason
+    if thickness is None or not thickness > 0:
+        return profile, 1.0, f"{reason}; thickness not known, taken as the spacing"
+    return profile, thickness / spacing, f"{reason}; SliceThickness {thickness:.4g} mm"
+
+
+def isotropic_spacing(sizes: Sequence[float]) -> float:
+    """Return the mm between slices that make voxels isotropic, from those in plane (rows, columns): the finer.
+
+    >>> isotropic_spacing((0.9, 1.0))
+    0.9
+    """
+    return min(sizes)
