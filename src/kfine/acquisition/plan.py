@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kfine.acquisition.grid import Matrix, aspect_note, high_matrix, show
 from kfine.acquisition.scan import Scan, crop_of
+from kfine.acquisition.slices import SlicePlan, check_slices, slice_plan, voxel_matrix
 from kfine.acquisition.timing import Timing, timing_of_image
 from kfine.acquisition.zero_fill import measured_block, without_filling
 from kfine.image import Image
@@ -24,12 +26,24 @@ class Acquisition:
         measured: the same without: its matrix is the measured block of k-space.
         scan: the measurement of one slice: crop of k-space, timing, sign.
         scaling: from scanner units to model units and back.
+        slices: the slice direction, None where the slices stay.
     """
 
     image: Image
     measured: Image
     scan: Scan
     scaling: Scaling
+    slices: SlicePlan | None = None
+
+    @property
+    def in_plane(self) -> bool:
+        """Whether there is anything to restore in the planes or in time."""
+        return (
+            self.slices is None
+            or self.high != self.block
+            or self.timing.changed
+            or self.measured.coverage is not None
+        )
 
     @property
     def high(self) -> Matrix:
@@ -52,6 +66,10 @@ def plan(
     *,
     matrix: Matrix | None = None,
     scale: float | None = None,
+    slice_scale: float | None = None,
+    voxel: float | Sequence[float] | None = None,
+    isotropic: bool = False,
+    slice_profile: str | None = None,
     frames_scale: int | None = None,
     frames: int | None = None,
 ) -> Acquisition:
@@ -59,7 +77,8 @@ def plan(
 
     Args:
         image: finite voxels.
-        matrix, scale, frames_scale, frames: what it is restored to, see `kfine.restore`.
+        matrix, scale, slice_scale, voxel, isotropic, slice_profile, frames_scale, frames: what it is restored to, see
+            `kfine.restore`.
 
     Warns:
         UserWarning: the scanner filled up k-space with zeros; or the matrix makes voxels oblong.
@@ -69,8 +88,12 @@ def plan(
         InputError: a target that is smaller than the image or the same, or frame times that cannot be used.
     """
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
-    block = measured_block(image)
-    may_stay = timing.changed or block != image.matrix
+    in_slices = check_slices(slice_scale, voxel, isotropic, slice_profile)
+    if voxel is not None and not isinstance(voxel, float | int):
+        matrix = voxel_matrix(image, voxel, matrix=matrix, scale=scale)
+    stays = in_slices and matrix is None and scale is None
+    block = image.matrix if stays else measured_block(image)
+    may_stay = in_slices or timing.changed or block != image.matrix
     high = high_matrix(image.matrix, matrix=matrix, scale=scale, may_stay=may_stay)
     if note := aspect_note(image, high):
         warnings.warn(note, UserWarning, stacklevel=3)
@@ -84,7 +107,18 @@ def plan(
         )
         measured = without_filling(image, block)
     scan = Scan(crop_of(measured, high), timing, signed=has_sign(image))
-    return Acquisition(image, measured, scan, Scaling.of(measured.voxels))
+    slices = None
+    if in_slices:
+        spacing = None
+        if voxel is not None:
+            spacing = float(voxel) if isinstance(voxel, float | int) else float(voxel[2])
+        elif isotropic:
+            sizes = [
+                size * n / m for size, n, m in zip(image.voxel_sizes[1:], image.matrix, high, strict=True)
+            ]
+            spacing = min(sizes)
+        slices = slice_plan(image, scale=slice_scale, spacing=spacing, profile=slice_profile)
+    return Acquisition(image, measured, scan, Scaling.of(measured.voxels), slices)
 
 
 def has_sign(image: Image) -> bool:

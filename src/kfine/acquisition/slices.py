@@ -15,7 +15,7 @@ from kfine.image import Image
 from kfine.operators.slices import CROP, PROFILES
 
 _MARGINS = range(3, 9)  # slices that are added at each end; of these, the one whose grid fits best
-_FITS = 1e-3  # of a fine slice
+_FITS = 0.05  # of a fine slice: nearer than that is good enough
 _SAME = 1.01  # a finer grid has more slices by this factor at least
 
 
@@ -167,10 +167,48 @@ def _profile(image: Image, asked: str | None) -> tuple[str, float, str]:
     return profile, thickness / spacing, f"{reason}; SliceThickness {thickness:.4g} mm"
 
 
-def isotropic_spacing(sizes: Sequence[float]) -> float:
-    """Return the mm between slices that make voxels isotropic, from those in plane (rows, columns): the finer.
+def check_slices(
+    scale: float | None, voxel: float | Sequence[float] | None, isotropic: bool, profile: str | None
+) -> bool:
+    """Return whether finer slices are asked for.
 
-    >>> isotropic_spacing((0.9, 1.0))
-    0.9
+    Raises:
+        UsageError: in more than one way; a profile without them; a voxel that is not one size or three.
     """
-    return min(sizes)
+    ways = {"slice_scale": scale is not None, "voxel": voxel is not None, "isotropic": isotropic}
+    asked = [name for name, given in ways.items() if given]
+    if len(asked) > 1:
+        raise UsageError(
+            f"{' and '.join(asked)}: expected one of them, each says how far apart the slices are"
+        )
+    if profile is not None and not asked:
+        raise UsageError(
+            "slice_profile: has no use without finer slices; ask for isotropic, slice_scale or voxel, or leave it out"
+        )
+    if voxel is not None and not isinstance(voxel, float | int):
+        sizes = [float(size) for size in voxel]
+        if len(sizes) != 3 or not all(math.isfinite(size) and size > 0 for size in sizes):
+            shown = "x".join(f"{size:g}" for size in sizes)
+            raise UsageError(
+                f"voxel {shown}: expected mm between slices, or between rows, columns and slices, above 0"
+            )
+    return bool(asked)
+
+
+def voxel_matrix(
+    image: Image, voxel: Sequence[float], *, matrix: tuple[int, int] | None, scale: float | None
+) -> tuple[int, int] | None:
+    """Return the (rows, columns) of a voxel of three sizes; None where those of the image are as fine, or given.
+
+    Where only one of the two is finer than asked, it stays.
+    """
+    if matrix is not None or scale is not None:
+        raise UsageError(
+            "voxel of three sizes: expected neither scale nor matrix, it says the size of pixels; leave one out"
+        )
+    sizes = image.voxel_sizes[1:]
+    rows, columns = (
+        max(n, round(n * now / float(asked)))
+        for n, now, asked in zip(image.matrix, sizes, voxel, strict=False)
+    )
+    return None if (rows, columns) == image.matrix else (rows, columns)

@@ -65,6 +65,28 @@ def parse_matrix(text: str | None, option: str = "--matrix") -> Matrix | None:
     return int(match[1]), int(match[2])
 
 
+def parse_voxel(text: str | None) -> float | tuple[float, float, float] | None:
+    """Return the millimetres of "1" or "1x1x1".
+
+    >>> parse_voxel("0.9"), parse_voxel("0.5x0.5x1")
+    (0.9, (0.5, 0.5, 1.0))
+    """
+    if text is None:
+        return None
+    parts = re.split(r"[xX×]", text.strip())
+    try:
+        sizes = [float(part) for part in parts]
+    except ValueError:
+        sizes = []
+    if len(sizes) == 1:
+        return sizes[0]
+    if len(sizes) == 3:
+        return sizes[0], sizes[1], sizes[2]
+    raise UsageError(
+        f"--voxel {text}: expected mm between slices such as 1, or ROWxCOLUMNxSLICE such as 1x1x1"
+    )
+
+
 def parse_noise(text: str) -> float | Literal["data"]:
     """Return the number of --noise, or "data".
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kfine.cli import parsers
-from kfine.cli.parameters import FLAG, MACHINE, MODEL, TIME
+from kfine.cli.parameters import FLAG, MACHINE, MODEL, SLICES, TIME
 from kfine.restoration.checks import NIFTI_LONGEST
 from kfine.restoration.options import Options
 
@@ -27,6 +27,41 @@ PARAMETERS: dict[str, Any] = {
             metavar="ROWSxCOLS",
             help="Matrix to reach, such as 256x256. Of a NIfTI file 98x124x60 in axial slices, the columns are the "
             "first axis: 248x196 doubles it.",
+        ),
+    ],
+    "slice_scale": Annotated[
+        float | None,
+        typer.Option(
+            metavar="FACTOR",
+            rich_help_panel=SLICES,
+            help="Factor by which the number of slices grows; or give --voxel or --isotropic.",
+        ),
+    ],
+    "voxel": Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM",
+            rich_help_panel=SLICES,
+            help="Distance of the slices to reach, such as 1; or 1x1x1, that of rows, columns and slices, where finer "
+            "ones stay.",
+        ),
+    ],
+    "isotropic": Annotated[
+        bool,
+        typer.Option(
+            "--isotropic",
+            metavar=FLAG,
+            rich_help_panel=SLICES,
+            help="Slices as far apart as pixels are: isotropic voxels.",
+        ),
+    ],
+    "slice_profile": Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=SLICES,
+            help="Profile of the measured slices: gaussian or box (2-D scans, of the thickness in the header or as far "
+            "apart as they lie), or crop (3-D scans); by the DICOM header if left out, else gaussian.",
         ),
     ],
     "frames_scale": Annotated[
@@ -190,11 +225,13 @@ def options_of(**values: Any) -> Options:
         ("frames_scale", NIFTI_LONGEST),
     ):
         parsers.check_at_most(f"--{name.replace('_', '-')}", values[name], most)
-    in_time = values["frames"] is not None or values["frames_scale"] is not None
-    matrix = parsers.parse_size(values["matrix"], values["scale"], needed=not in_time)
+    others = ("frames", "frames_scale", "slice_scale", "voxel")
+    may_stay = values["isotropic"] or any(values[name] is not None for name in others)
+    matrix = parsers.parse_size(values["matrix"], values["scale"], needed=not may_stay)
     unconditional = values.pop("unconditional")
     parsed = {
         "matrix": matrix,
+        "voxel": parsers.parse_voxel(values["voxel"]),
         "noise": parsers.parse_noise(values["noise"]),
         "conditioned": False if unconditional else None,
     }

@@ -19,6 +19,7 @@ NIFTI_LONGEST = 32767  # voxels along an axis
 # Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
 # networks of cines, which see a whole slice, keep of it.
 _WORK, _CINE_WORK = 100, 600
+_SLICE_WORK = 16  # and a voxel of a frame whose slices are restored
 
 
 def ready(options: Options, *, dicom: str | None) -> Model | None:
@@ -26,10 +27,12 @@ def ready(options: Options, *, dicom: str | None) -> Model | None:
 
     dicom: whether DICOM is written, and which kind.
     """
+    from kfine.acquisition.slices import check_slices
     from kfine.models.checkpoint import load_model
     from kfine.models.devices import choose_device
 
     check_values(options)
+    check_slices(options.slice_scale, options.voxel, options.isotropic, options.slice_profile)
     if options.method != "auto":
         check_use(options, in_time=options.in_time)
     choose_device(options.device)
@@ -90,7 +93,8 @@ def check_room(acquisition: Acquisition, options: Options, *, taken: tuple[int, 
     from kfine.io.checks import check_memory
 
     low, high, frames = acquisition.image, acquisition.high, len(acquisition.timing.at)
-    if max(*high, frames) > NIFTI_LONGEST:
+    plan = acquisition.slices
+    if max(*high, frames, plan.fine if plan else 1) > NIFTI_LONGEST:
         raise UsageError(
             f"target {show(high)}, {frames} frames: a NIfTI file holds at most {NIFTI_LONGEST} voxels along an axis"
         )
@@ -98,5 +102,8 @@ def check_room(acquisition: Acquisition, options: Options, *, taken: tuple[int, 
     slices = taken[1] - taken[0] if taken else low.slices
     cine = low.frames > 1 and options.method in ("auto", "cine-ldm", "cine-regression")
     work = _CINE_WORK if cine else _WORK
+    if plan is not None:  # the longer stack, one frame at a time, beside the results
+        work += _SLICE_WORK * plan.fine_margined
+        slices += plan.fine
     # Mean and standard deviation of all slices, and the work on one.
     check_memory((low.voxels.itemsize + 4) * slices * plane + work * plane, name=f"target {show(high)}")

@@ -78,5 +78,13 @@ def summary(result: Restored) -> str:
     if frames.measured != frames.restored:
         in_time = f", {frames.measured} to {frames.restored} frames"
     measured, restored = ("x".join(map(str, matrix)) for matrix in (record.measured, record.restored))
-    done = f"{measured} to {restored}{in_time} by {label(result)}; {residual_of(result)}"
+    grids, direction = f"{measured} to {restored}", record.slice_direction
+    if direction is not None:
+        grids = f"{grids}, " if record.measured != record.restored else ""
+        spacing = direction["spacing_mm"]
+        grids += (
+            f"{direction['measured']} slices of {spacing['measured']:.3g} mm to {direction['restored']} of "
+            f"{spacing['restored']:.3g} mm (profile {direction['profile']}: {direction['profile_chosen_for']})"
+        )
+    done = f"{grids}{in_time} by {label(result)}; {residual_of(result)}"
     return f"{done}; method {record.method} chosen: {record.reason}" if record.reason else done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,10 @@ class Options:
 
     scale: float | None = None
     matrix: tuple[int, int] | None = None
+    slice_scale: float | None = None
+    voxel: float | tuple[float, float, float] | None = None
+    isotropic: bool = False
+    slice_profile: str | None = None
     frames_scale: int | None = None
     frames: int | None = None
     time_method: str | None = None
@@ -62,20 +67,33 @@ class Options:
         def number(value: Any) -> Any:
             return value if value is None or value == "data" else float(value)
 
-        numbers = {name: number(getattr(self, name)) for name in ("scale", "noise", "strength", "start")}
+        numbers = {
+            name: number(getattr(self, name))
+            for name in ("scale", "slice_scale", "noise", "strength", "start")
+        }
         matrix = None if self.matrix is None else (int(self.matrix[0]), int(self.matrix[1]))
-        return replace(self, **numbers, matrix=matrix, seed=int(self.seed))
+        voxel = self.voxel
+        if voxel is not None:
+            voxel = tuple(map(float, voxel)) if isinstance(voxel, Sequence) else float(voxel)  # type: ignore[assignment]
+        return replace(self, **numbers, matrix=matrix, voxel=voxel, seed=int(self.seed))
 
     @property
     def target(self) -> dict[str, Any]:
         """The options of `kfine.acquisition.plan.plan`: grid and times to restore to."""
-        names = ("matrix", "scale", "frames_scale", "frames")
+        names = (
+            "matrix", "scale", "slice_scale", "voxel", "isotropic", "slice_profile", "frames_scale", "frames",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     @property
     def in_time(self) -> bool:
         """Whether other frames are restored."""
         return self.frames is not None or self.frames_scale is not None
+
+    @property
+    def in_slices(self) -> bool:
+        """Whether other slices are restored."""
+        return self.slice_scale is not None or self.voxel is not None or self.isotropic
 
     @property
     def noise_level(self) -> float:
@@ -88,6 +106,11 @@ class Options:
         """Suffix of the default output name: "_x2", "_256x192_vdm", "_x2_20frames"."""
         parts = [f"x{self.scale:g}".replace(".", "p")] if self.scale is not None else []
         parts += [f"{self.matrix[0]}x{self.matrix[1]}"] if self.matrix is not None else []
+        parts += [f"x{self.slice_scale:g}slices".replace(".", "p")] if self.slice_scale is not None else []
+        if self.voxel is not None:
+            sides = self.voxel if isinstance(self.voxel, Sequence) else (self.voxel,)
+            parts += ["x".join(f"{side:g}" for side in sides).replace(".", "p") + "mm"]
+        parts += ["isotropic"] if self.isotropic else []
         parts += [f"{self.frames_scale}xframes"] if self.frames_scale is not None else []
         parts += [f"{self.frames}frames"] if self.frames is not None else []
         parts += [self.method] if self.method != "auto" else []

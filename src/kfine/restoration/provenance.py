@@ -87,6 +87,7 @@ class Provenance(Mapping[str, Any]):
         model: name and SHA-256, None for a method without.
         options: of the method.
         seed: of all noise.
+        slice_direction: grids, profile and method of the restored slices, JSON-ready; None where they stay.
         magnitude: whether magnitudes alone were known of the scan.
         residual: how far the result contradicts the scan; None before it is known.
     """
@@ -106,6 +107,7 @@ class Provenance(Mapping[str, Any]):
     options: dict[str, Any]
     seed: int
     magnitude: bool
+    slice_direction: dict[str, Any] | None = None
     residual: float | None = None
 
     @classmethod
@@ -116,9 +118,20 @@ class Provenance(Mapping[str, Any]):
         options: Options,
         *,
         slices: tuple[int, int] | None,
+        through: ResolvedMethod | None = None,
     ) -> Provenance:
-        """Return what is known before the work."""
-        image = acquisition.image
+        """Return what is known before the work.
+
+        through: the method of the slice direction, None where the slices stay.
+        """
+        image, plan = acquisition.image, acquisition.slices
+        direction = None
+        if plan is not None and through is not None:
+            direction = plan.as_dict() | {
+                "method": through.method.name,
+                "model": through.model,
+                "options": through.options,
+            }
         return cls(
             image.source,
             "measured" if image.measured else "simulated from a real image",
@@ -135,6 +148,7 @@ class Provenance(Mapping[str, Any]):
             options=resolved.options,
             seed=options.seed,
             magnitude=acquisition.scan.magnitude,
+            slice_direction=direction,
         )
 
     def before(self) -> dict[str, Any]:
@@ -159,6 +173,7 @@ class Provenance(Mapping[str, Any]):
             "matrix": {"measured": list(self.measured), **displayed, "restored": list(self.restored)},
             "frames": self.frames.as_dict(),
             "slices": list(self.slices) if self.slices else None,
+            **({"slice_direction": self.slice_direction} if self.slice_direction else {}),
             "intensity_full_scale": self.full_scale,
             "method": self.method,
             **({"method_chosen_for": self.reason} if self.reason else {}),

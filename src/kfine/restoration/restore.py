@@ -29,6 +29,7 @@ from kfine.restoration.provenance import Provenance
 from kfine.restoration.result import Restoration
 from kfine.restoration.resume import ResumeStore
 from kfine.restoration.selection import ResolvedMethod, choose_method
+from kfine.restoration.slices import Steps, check_whole, refined, slice_work
 from kfine.restoration.streaming import Work, measurements, stream
 
 # Planes a network call: about what keeps a processor's caches and a GPU's cores busy.
@@ -42,6 +43,10 @@ def restore(
     axes: str | None = None,
     matrix: Matrix | None = None,
     scale: float | None = None,
+    slice_scale: float | None = None,
+    voxel: float | tuple[float, float, float] | None = None,
+    isotropic: bool = False,
+    slice_profile: str | None = None,
     frames_scale: int | None = None,
     frames: int | None = None,
     method: str = "auto",
@@ -66,7 +71,7 @@ def restore(
     on_slices: Callable[[int, int], None] = lambda first, stop: None,
     on_method: Callable[[str], None] = lambda name: None,
 ) -> Restoration:
-    """Return `image` at a larger matrix over the same field of view, at more times, or both.
+    """Return `image` at a larger matrix over the same field of view, with more slices, at more times, or all of it.
 
     The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.  Where
     the scanner filled up k-space with zeros, or left out a part of it, that is not measured either.  Of a cine, frames
@@ -79,8 +84,15 @@ def restore(
         axes: of an array: the names of its axes in their order, such as "slice,row,column", "row,column,slice" or
             "frame,row,column"; an array of two axes is "row,column" if left out.
         matrix: (rows, columns) to restore to, each at least the image's.
-        scale: instead of `matrix`, the factor by which rows and columns grow.  Both may be left out when frames are
-            asked for: the matrix stays.
+        scale: instead of `matrix`, the factor by which rows and columns grow.  Both may be left out when slices or
+            frames are asked for: the matrix stays.
+        slice_scale: factor by which the number of slices grows, over the same field of view.
+        voxel: instead of it, mm between the slices, the nearest that divides the field of view; or three numbers, of
+            rows, columns and slices, where planes that are finer stay.
+        isotropic: instead of it, slices as far apart as the finer side of the pixels.
+        slice_profile: of the measured slices, see `kfine.operators.slices.SliceProfile`: "gaussian" or "box", as wide
+            as the header's slice thickness or, where it does not say, as the slices lie apart; or "crop", of a 3-D
+            scan.  None: "crop" where the DICOM header says 3-D, else "gaussian".  The provenance says what and why.
         frames_scale: s, to put s - 1 frames evenly into each interval between two measured ones; with a period also
             between the last and the first.
         frames: instead of `frames_scale`, how many frames to restore: evenly round the period, or without one from
@@ -129,7 +141,8 @@ def restore(
         ResourceError: a device that is not there, or too little memory.
     """
     options = Options(
-        matrix=matrix, scale=scale, frames_scale=frames_scale, frames=frames, method=method, time_method=time_method,
+        matrix=matrix, scale=scale, slice_scale=slice_scale, voxel=voxel, isotropic=isotropic,
+        slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, method=method, time_method=time_method,
         model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise, sampler=sampler,
         start=start, conditioned=conditioned, device=device, precision=precision,
         seed=index(seed),  # of numpy too, whose integers are no JSON
@@ -164,18 +177,63 @@ def restore_planned(
 ) -> Restoration:
     """Return the restoration that is planned; see `restore` for arguments and errors."""
     began = time.perf_counter()
-    measured = acquisition.measured
     options = replace(options, noise=_noise_of(acquisition) if options.noise == "data" else options.noise)
-    resolved = choose_method(
+    through = None
+    if acquisition.slices is not None:
+        check_whole(slices=slices, keep_samples=keep_samples)
+        through = slice_work(acquisition, options, pixels=lambda device: PIXELS_A_CALL[device.type])
+    steps = Steps(watch.steps, after=through.evaluations_of(acquisition) if through else 0)
+    first_stage = replace(watch, steps=steps.first)
+    if acquisition.in_plane:
+        resolved = _resolved(acquisition, options)
+        result = _restored_planes(
+            acquisition, resolved, options, slices=slices, keep_samples=keep_samples, planes_a_call=planes_a_call,
+            parts=parts, watch=first_stage, through=through.resolved if through else None,
+        )  # fmt: skip
+    else:
+        assert through is not None
+        watch.method(through.resolved.method.name)
+        provenance = Provenance.of(
+            acquisition, through.resolved, options, slices=None, through=through.resolved
+        )
+        steps.first(0, 0)
+        result = Restoration(acquisition.measured, None, (), 0.0, provenance)
+    if through is not None:
+        mean, std, residual = refined(result.mean, through, acquisition, std=result.std, on_step=steps.second)
+        provenance = replace(result.provenance, residual=residual)
+        result = replace(result, mean=mean, std=std, residual=residual, provenance=provenance)
+    return replace(result, seconds=time.perf_counter() - began, acquisition=acquisition)
+
+
+def _resolved(acquisition: Acquisition, options: Options) -> ResolvedMethod:
+    """Return the method of the planes."""
+    measured = acquisition.measured
+    return choose_method(
         options,
         measurements=lambda: measurements(measured, acquisition.scan, acquisition.scaling),
         scan=acquisition.scan,
         like=ranges_of(measured, acquisition.scaling, high=acquisition.high),
     )
+
+
+def _restored_planes(
+    acquisition: Acquisition,
+    resolved: ResolvedMethod,
+    options: Options,
+    *,
+    slices: tuple[int, int] | None,
+    keep_samples: bool,
+    planes_a_call: int | None,
+    parts: Path | None,
+    watch: Watch,
+    through: ResolvedMethod | None,
+) -> Restoration:
+    """Return the restoration of the measured slices, in plane and time."""
+    measured = acquisition.measured
     first, part = (slices[0], measured.take_slices(*slices)) if slices else (0, measured)
     work = _work(acquisition, resolved, options, planes_a_call=planes_a_call, keep=keep_samples)
     watch.method(resolved.method.name)
-    provenance = Provenance.of(acquisition, resolved, options, slices=slices)
+    provenance = Provenance.of(acquisition, resolved, options, slices=slices, through=through)
     store = None if parts is None else ResumeStore(parts, _recipe(measured, work, provenance))
     voxels, residual = stream(part, work, first=first, watch=watch, parts=store)
     at = acquisition.timing.at if measured.frame_times is not None else None
@@ -186,8 +244,6 @@ def restore_planned(
         tuple(part.with_frames(array, at) for array in voxels.get("samples", ())),
         residual,
         replace(provenance, residual=residual),
-        seconds=time.perf_counter() - began,
-        acquisition=acquisition,
     )
 
 

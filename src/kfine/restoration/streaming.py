@@ -118,7 +118,7 @@ def stream(
 def measurements(image: Image, scan: Scan, scaling: Scaling) -> Iterator[Tensor]:
     """Return y of every plane, one by one (*low)."""
     for place in np.ndindex(image.frames, image.slices):
-        yield _measurement(image.voxels[place], scan, scaling)
+        yield measured_plane(image.voxels[place], scan, scaling)
 
 
 def _air(image: Image, work: Work) -> list[int]:
@@ -136,10 +136,10 @@ def _restored(
 
     air: whether they are restored as air is.
     """
-    y = torch.stack([_measurement(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
+    y = torch.stack([measured_plane(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
     method = work.air if air and work.air else work.method
     drawn = method.restore(work.scan, y, draws)
-    _check_finite(y, drawn)
+    check_finite_result(y, drawn)
     drawn = drawn.expand(-1, work.method.samples, *drawn.shape[2:]) if air else drawn
     mean, kept = drawn.mean(1), work.scan.kept(y)
     spread = None
@@ -148,7 +148,7 @@ def _restored(
     elif work.calibrated:
         assert isinstance(work.method, CalibratedInTime)
         spread = work.method.deviation(work.scan, y)
-    wrong, kept = _contradiction(work.scan, mean, kept)
+    wrong, kept = contradiction(work.scan, mean, kept)
     results = []
     for number in range(len(chunk)):
         sums = [float(part[number].sum(dtype=torch.float64)) for part in (wrong, kept)]
@@ -161,7 +161,7 @@ def _restored(
     return results
 
 
-def _check_finite(y: Tensor, drawn: Tensor) -> None:
+def check_finite_result(y: Tensor, drawn: Tensor) -> None:
     """Raise if what was restored is not finite: of a finite measurement, the network's weights are to blame.
 
     Raises:
@@ -181,7 +181,7 @@ def _check_finite(y: Tensor, drawn: Tensor) -> None:
     )
 
 
-def _contradiction(scan: Scan, mean: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def contradiction(scan: Scan, mean: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return |A mean - y|^2 and |y|^2 of each sample of k-space; of magnitudes (| |A mean| - m |^2, m^2) of each voxel.
 
     mean: (slice, restored frame, *high); y: (slice, frame at a restored time, *low).
@@ -197,9 +197,9 @@ def _draws(work: Work, numbers: list[int], step: Callable[[int], None]) -> Draws
     return Draws(tuple((work.seed, number) for number in numbers), at_once=work.at_once, on_step=step)
 
 
-def _measurement(planes: NDArray[Any], scan: Scan, scaling: Scaling) -> Tensor:
+def measured_plane(planes: NDArray[Any], scan: Scan, scaling: Scaling) -> Tensor:
     """Return y of low-resolution planes; complex ones keep 0 for air (see `methods.vdm.with_phase`)."""
-    with np.errstate(over="ignore"):  # see _check_finite
+    with np.errstate(over="ignore"):  # see check_finite_result
         units = scaling.to_model(planes) if scan.crop.real else planes * np.float32(2 / scaling.full)
     return measurement_of(torch.from_numpy(np.asarray(units)), scan.crop)
 

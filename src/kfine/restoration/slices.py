@@ -1,0 +1,230 @@
+"""Restoration of the slice direction: choice of its method, and frames of an image through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kfine.acquisition.plan import Acquisition
+from kfine.acquisition.scan import Scan
+from kfine.acquisition.slices import SlicePlan
+from kfine.acquisition.timing import Timing
+from kfine.errors import UsageError
+from kfine.image import Image
+from kfine.intensity import Scaling
+from kfine.methods.base import Draws
+from kfine.methods.frame_by_frame import FrameByFrame
+from kfine.methods.slices import SliceMethod
+from kfine.models.checkpoint import Model, load_model
+from kfine.models.domain import ranges_of
+from kfine.operators.kspace import KSpaceCrop
+from kfine.restoration.options import BASELINES, Options
+from kfine.restoration.selection import ResolvedMethod, choose_method
+from kfine.restoration.streaming import check_finite_result, contradiction, measured_plane
+
+METHOD = "core"
+
+
+@dataclass(frozen=True)
+class SliceWork:
+    """What there is to do in the slice direction.
+
+    Attributes:
+        plan: grids and profile.
+        method: how.
+        resolved: the same for the provenance.
+        scaling: from scanner units to model units and back.
+        at_once: greatest number of planes a network sees in one call.
+        seed: of all noise.
+    """
+
+    plan: SlicePlan
+    method: SliceMethod
+    resolved: ResolvedMethod
+    scaling: Scaling
+    at_once: int
+    seed: int
+
+    def evaluations_of(self, acquisition: Acquisition) -> int:
+        """Return the evaluations of all frames, for progress."""
+        return len(acquisition.timing.at) * self.method.evaluations(acquisition.high)
+
+
+class Steps:
+    """Progress of planes and slices as one piece of work.
+
+    Args:
+        show: takes (done, total) evaluations of both.
+        after: evaluations of the slice direction.
+    """
+
+    def __init__(self, show: Callable[[int, int], None], *, after: int) -> None:
+        self._show, self._after = show, after
+        self._before = self._done = 0
+
+    def first(self, done: int, total: int) -> None:
+        """Show what is done in the planes."""
+        self._before = total
+        self._show(done, total + self._after)
+
+    def second(self, count: int) -> None:
+        """Show that `count` evaluations more are done of the slices."""
+        self._done += count
+        self._show(self._before + self._done, self._before + self._after)
+
+
+def check_whole(*, slices: tuple[int, int] | None, keep_samples: bool) -> None:
+    """Raise `UsageError` for what does not go with finer slices."""
+    if slices is not None:
+        raise UsageError(
+            f"slices {slices[0]}:{slices[1]}: finer slices are restored of the whole stack; leave it out"
+        )
+    if keep_samples:
+        raise UsageError("keep_samples: finer slices are restored from the mean of the samples; leave it out")
+
+
+def slice_work(
+    acquisition: Acquisition, options: Options, *, pixels: Callable[[torch.device], int]
+) -> SliceWork:
+    """Return what there is to do for the slices of `acquisition`.
+
+    Args:
+        acquisition: its `slices` are planned.
+        options: the core network restores the slices, whatever restores the planes, but for a baseline that is named.
+        pixels: takes a device and returns how many pixels a network sees there in one call.
+
+    Raises:
+        UsageError: a method of planes alone where there is nothing to restore in the planes.
+        ModelError: a model that cannot be found, read or trusted, or none of the core network.
+    """
+    plan = acquisition.slices
+    assert plan is not None
+    named = _through(options, alone=not acquisition.in_plane)
+    rows, columns = acquisition.high
+    real = not acquisition.measured.measured
+    longer = max(rows, columns)
+    crop = KSpaceCrop((plan.fine_margined, longer), (plan.count_margined, longer), real=real)
+    scan = Scan(crop, Timing.unchanged((0.0,), None), signed=acquisition.scan.signed)
+    ranges = ranges_of(acquisition.measured, acquisition.scaling, high=acquisition.high)
+    sizes = ranges.voxel_size
+    if sizes is not None:
+        sizes = min(sizes[0], plan.fine_spacing), max(sizes[1], plan.fine_spacing)
+    like = ranges.model_copy(update={"scale": (1.0, plan.ratio), "voxel_size": sizes, "matrix": None})
+    resolved = choose_method(named, measurements=list, scan=scan, like=like)
+    by_planes = resolved.method
+    assert isinstance(by_planes, FrameByFrame)  # the core network and baselines all are
+    if options.method == "auto":
+        resolved = replace(resolved, reason="the slice direction, which it was trained on")
+    method = SliceMethod.of(by_planes.plane, plan, signed=acquisition.scan.signed)
+    resolved = replace(resolved, options={**resolved.options, **method.options})
+    at_once = max(1, pixels(resolved.device) // (plan.fine_margined * longer))
+    return SliceWork(plan, method, resolved, acquisition.scaling, at_once, options.seed)
+
+
+def _through(options: Options, *, alone: bool) -> Options:
+    """Return the options of the slice direction.
+
+    alone: whether the planes stay as they are, so that a method for them alone would do nothing.
+    """
+    if options.method in BASELINES:
+        return options
+    if alone:
+        if options.method not in ("auto", METHOD):
+            raise UsageError(
+                f"method {options.method}: restores planes, and these stay as they are; expected {METHOD} or a "
+                "baseline for the slices, or a scale or matrix as well"
+            )
+        return replace(options, method=METHOD)
+    model = options.model
+    loaded = model if isinstance(model, Model) or model is None else load_model(model)
+    return replace(
+        options,
+        method=METHOD,
+        model=loaded if loaded is not None and loaded.method == METHOD else None,
+        time_method=None, samples=None, steps=None, sampler=None, start=None, conditioned=None,
+    )  # fmt: skip
+
+
+def refined(
+    image: Image,
+    work: SliceWork,
+    acquisition: Acquisition,
+    *,
+    std: Image | None,
+    on_step: Callable[[int], None],
+) -> tuple[Image, Image | None, float]:
+    """Return `image` with finer slices, its standard deviation, and how far it contradicts the scan.
+
+    Args:
+        image: the measured slices, restored in plane and time.
+        work: what there is to do.
+        acquisition: the plan; its scan is what the result is compared with.
+        std: the standard deviation of `image`, None where it has none; its errors and those of the slice direction
+            count as independent.
+        on_step: called with the number of evaluations just done.
+
+    Raises:
+        ModelError: the model overflows.
+    """
+    plan, real = work.plan, not image.measured
+    shape = (image.frames, plan.fine, *image.matrix)
+    mean = np.empty(shape, image.voxels.dtype)
+    spread: NDArray[np.float32] | None = None
+    again = torch.empty(image.voxels.shape, dtype=torch.complex64 if image.measured else torch.float32)
+    for frame in range(image.frames):
+        stack = _to_model(image.voxels[frame], work.scaling, real=real)
+        draws = Draws(((work.seed, frame),), at_once=work.at_once, on_step=on_step)
+        result = work.method.restore(stack, plan, draws)
+        check_finite_result(stack, result.mean)
+        mean[frame] = _to_scanner(result.mean, work.scaling, real=real)
+        again[frame] = result.again
+        if result.std is not None:
+            spread = np.empty(shape, np.float32) if spread is None else spread
+            spread[frame] = work.scaling.spread_to_scanner(result.std.numpy())
+    if std is not None:
+        own = np.stack([_between(part, plan) for part in std.voxels])
+        spread = own if spread is None else np.hypot(spread, own)
+    affine = plan.affine(image.affine)
+    residual = _residual(again, acquisition)
+    fine = replace(image, voxels=mean, affine=affine, coverage=None)
+    return fine, None if spread is None else replace(fine, voxels=spread), residual
+
+
+def _residual(again: Tensor, acquisition: Acquisition) -> float:
+    """Return how far the slices (frame, slice, row, column) that a result would give contradict the measured ones."""
+    wrong = size = 0.0
+    scan = acquisition.scan
+    for index in range(again.shape[1]):
+        y = measured_plane(acquisition.measured.voxels[:, index], scan, acquisition.scaling)[None]
+        parts = contradiction(scan, again[None, :, index], scan.kept(y))
+        wrong, size = (
+            total + float(part.sum(dtype=torch.float64))
+            for total, part in zip((wrong, size), parts, strict=True)
+        )
+    return (wrong / size) ** 0.5 if size else 0.0
+
+
+def _to_model(voxels: NDArray[Any], scaling: Scaling, *, real: bool) -> Tensor:
+    units = scaling.to_model(voxels) if real else voxels * np.float32(2 / scaling.full)
+    return torch.from_numpy(np.ascontiguousarray(units))
+
+
+def _to_scanner(x: Tensor, scaling: Scaling, *, real: bool) -> NDArray[Any]:
+    array: NDArray[Any] = x.numpy()
+    return scaling.to_scanner(array) if real else array * np.float32(scaling.full / 2)  # type: ignore[no-any-return]
+
+
+def _between(std: NDArray[np.float32], plan: SlicePlan) -> NDArray[np.float32]:
+    """Return the standard deviation of the fine slices from that of the measured ones (slice, row, column)."""
+    at = (np.arange(plan.fine) - plan.fine // 2) / plan.ratio + plan.count // 2
+    at = np.clip(at, 0, plan.count - 1)
+    before = np.minimum(np.floor(at).astype(int), plan.count - 1)
+    after = np.minimum(before + 1, plan.count - 1)
+    part = (at - before)[:, None, None].astype(np.float32)
+    return std[before] * (1 - part) + std[after] * part  # type: ignore[no-any-return]
