@@ -155,16 +155,16 @@ def _profile(image: Image, asked: str | None) -> tuple[str, float, str]:
     if asked is not None:
         profile, reason = asked, "named"
     elif source.three_dimensional:
-        profile, reason = CROP, "MRAcquisitionType 3D"
+        profile, reason = CROP, "a 3-D scan"
     elif source.three_dimensional is False:
-        profile, reason = "gaussian", "MRAcquisitionType 2D"
+        profile, reason = "gaussian", "a 2-D scan"
     else:
-        profile, reason = "gaussian", "the file does not say; taken as 2-D"
+        profile, reason = "gaussian", "the file does not say, taken for a 2-D scan"
     if profile == CROP:
         return profile, 1.0, reason
     if thickness is None or not thickness > 0:
-        return profile, 1.0, f"{reason}; thickness not known, taken as the spacing"
-    return profile, thickness / spacing, f"{reason}; SliceThickness {thickness:.4g} mm"
+        return profile, 1.0, f"{reason}; as thick as the slices lie apart"
+    return profile, thickness / spacing, f"{reason}; {thickness:.4g} mm thick"
 
 
 def check_slices(

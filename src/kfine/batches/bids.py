@@ -179,15 +179,20 @@ def _unwanted(place: PurePosixPath, name: BidsName, *, force: bool) -> str | Non
     return f"part-{part}: only magnitudes are restored" if part in _NO_MAGNITUDE else None
 
 
-def resolution_label(*, scale: float | None, matrix: Sequence[int] | None) -> str | None:
-    """Return the label of the entity `res`: the factor, or the matrix; None where the matrix stays.
+def resolution_label(*, scale: float | None, matrix: Sequence[int] | None, slices: str = "") -> str | None:
+    """Return the label of the entity `res`: the factor, or the matrix, and the slices; None where all of it stays.
 
     >>> resolution_label(scale=1.5, matrix=None), resolution_label(scale=None, matrix=(256, 192))
     ('1p5x', '256x192')
+    >>> resolution_label(scale=None, matrix=None, slices="1mm")
+    '1mm'
     """
+    plane = ""
     if scale is not None:
-        return f"{scale:g}x".replace(".", "p").replace("-", "m")
-    return "x".join(map(str, matrix)) if matrix else None
+        plane = f"{scale:g}x".replace(".", "p").replace("-", "m")
+    elif matrix:
+        plane = "x".join(map(str, matrix))
+    return plane + slices or None
 
 
 def source_uri(case: Case) -> str:

@@ -278,7 +278,7 @@ def _found(
 ) -> Search:
     """Return what is below `folder`, or raise `InputError` if that is nothing."""
     if bids:
-        resolution = resolution_label(scale=options.scale, matrix=options.matrix)
+        resolution = resolution_label(scale=options.scale, matrix=options.matrix, slices=options.slice_label)
         search = find_bids_cases(folder, out=out, only=only, resolution=resolution, force=force)
     else:
         search = find_cases(folder, out=out, only=only, force=force)

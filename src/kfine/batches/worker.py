@@ -35,7 +35,7 @@ from kfine.io.dicom.reader import DicomSeries
 from kfine.io.reading import NIFTI, NPY, RAW, Reading, kind_of, reading_errors
 from kfine.models.checkpoint import Model
 from kfine.restoration.labels import Restored, summary
-from kfine.restoration.options import Options
+from kfine.restoration.options import SLICE_OPTIONS, Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars
 from kfine.restoration.pipeline import restore_case
 from kfine.restoration.progress import Progress
@@ -91,7 +91,8 @@ class Plan:
     @property
     def resolution(self) -> str | None:
         """The label of BIDS's entity `res`."""
-        return resolution_label(scale=self.options.scale, matrix=self.options.matrix)
+        options = self.options
+        return resolution_label(scale=options.scale, matrix=options.matrix, slices=options.slice_label)
 
     def reading(self, case: Case) -> dict[str, Any]:
         """Return the options of `kfine.read` that are given and go with the format of `case`."""
@@ -106,7 +107,12 @@ class Plan:
 
     def key(self, case: Case) -> str:
         """Return the digest of everything that decides the results of `case`."""
-        asked = {name: value for name, value in vars(self.options).items() if name != "model"}
+        # What came later counts where it is given: results of earlier versions stay finished.
+        asked = {
+            name: value
+            for name, value in vars(self.options).items()
+            if name != "model" and not (name in SLICE_OPTIONS and not value)
+        }
         model = self.options.model
         return digest_of_json(
             {

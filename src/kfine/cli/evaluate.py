@@ -13,6 +13,7 @@ from kfine.cli.console import err, out, plain_warnings, say, say_json
 from kfine.cli.parameters import (
     FLAG,
     OUTPUT,
+    SLICES,
     CoilAxis,
     Combine,
     ImageChoice,
@@ -103,6 +104,30 @@ def degrade(
         ),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of noise and phase.")] = 0,
+    slice_scale: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FACTOR",
+            rich_help_panel=SLICES,
+            help="Factor by which the number of slices shrinks: thick slices.  As they are if left out.",
+        ),
+    ] = None,
+    slice_profile: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=SLICES,
+            help="Their profile: gaussian or box (2-D scans), or crop (3-D scans).",
+        ),
+    ] = "gaussian",
+    slice_thickness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM",
+            rich_help_panel=SLICES,
+            help="Their thickness (full width at half maximum); as far as they lie apart if left out.",
+        ),
+    ] = None,
     slices: Slices = None,
     series: ImageChoice = None,
     coil_axis: CoilAxis = None,
@@ -117,6 +142,7 @@ def degrade(
 
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --matrix 64x64[/bold]
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --scale 2 --noise 0.02 --window hamming --seed 1[/bold]
+    [bold]kfine degrade brain.nii.gz -o thick.nii.gz --slice-scale 4 --slice-profile gaussian[/bold]
     [bold]kfine degrade CINE_FOLDER -o low.nii.gz --keep-every 4 --matrix 128x128[/bold]
     """
     if output.suffix.lower() != ".npy":
@@ -124,7 +150,8 @@ def degrade(
     record = output.with_name(f"{stem_of(output)}.json")
     check_outputs([output, record], overwrite=overwrite)
     filled = parsers.parse_matrix(zero_fill, "--zero-fill")
-    size = parsers.parse_size(matrix, scale, needed=keep_every is None and average_frames is None)
+    others = (keep_every, average_frames, slice_scale)
+    size = parsers.parse_size(matrix, scale, needed=all(option is None for option in others))
     parsers.parse_slices(slices)
     from kfine.acquisition.grid import show
     from kfine.degradation.kspace import degrade as degrade_image
@@ -146,6 +173,9 @@ def degrade(
             signed=signed,
             seed=seed,
             slices=parsers.parse_slices(slices, whole.slices),
+            slice_scale=slice_scale,
+            slice_profile=slice_profile,
+            slice_thickness=slice_thickness,
         )
         how = {
             "matrix": list(low.matrix if filled is None else low.source.acquired_matrix or low.matrix),
@@ -153,6 +183,13 @@ def degrade(
             "partial_fourier": partial_fourier, "elliptical": elliptical,
             "zero_fill": list(filled) if filled else None, "signed": signed, "seed": seed, "slices": slices,
         }  # fmt: skip
+        if slice_scale is not None:
+            thickness = low.source.slice_thickness
+            how |= {
+                "slice_scale": slice_scale,
+                "slice_profile": slice_profile,
+                "slice_thickness_mm": thickness,
+            }
         made_by = {
             "software": {"kfine": kfine.__version__},
             "input": {"kind": whole.source.kind, "name": whole.source.name, "sha256": whole.source.digest},
@@ -163,6 +200,8 @@ def degrade(
             places[record].write_text(json_text(made_by), "utf-8")
     if not quiet:
         sizes = f"{show(whole.matrix)} to {show(low.matrix)}"
+        if slice_scale is not None:
+            sizes += f", {whole.slices} to {low.slices} slices"
         say(
             f"{sizes}, {whole.frames} to {low.frames} frames" if low.frames < whole.frames else sizes,
             output,

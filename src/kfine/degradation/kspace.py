@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kfine.acquisition.grid import Matrix, low_matrix, show
 from kfine.degradation.scanner import WINDOWS, Acquisition, delivered, measured_kspace, smooth_phase
+from kfine.degradation.slices import thick_slices
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
@@ -37,8 +38,11 @@ def degrade(
     signed: bool = False,
     seed: int = 0,
     slices: tuple[int, int] | None = None,
+    slice_scale: float | None = None,
+    slice_profile: str = "gaussian",
+    slice_thickness: float | None = None,
 ) -> Image:
-    """Return `image` measured at a smaller matrix, with fewer frames, or both, and with noise.
+    """Return `image` measured at a smaller matrix, in fewer slices or frames, or all of it, and with noise.
 
     In space the centre of the k-space is measured, over the same field of view (`kfine.degradation.scanner`).  Of a
     real image a magnitude image is returned, as scanners deliver it: each slice gets a smooth phase first, and with
@@ -65,6 +69,8 @@ def degrade(
         seed: of noise and phase; a plane's noise depends on the seed, its slice and its (first) frame in `image`
             alone, its phase on the seed and its slice.
         slices: (first, stop) of the slices to return; they are those of the whole.
+        slice_scale: factor by which the number of slices shrinks; they are thick ones then.
+        slice_profile, slice_thickness: of these, see `kfine.degradation.slices.thick_slices`.
 
     Raises:
         UsageError: both of `matrix` and `scale`, or neither while all frames stay; both of `keep_every` and
@@ -78,13 +84,19 @@ def degrade(
     )
     check_finite(image.voxels, name=image.source.name or "image")
     frames = _frame_operator(image, keep_every=keep_every, average=average)
-    if matrix is None and scale is None and (keep_every or average):
+    if matrix is None and scale is None and (keep_every or average or slice_scale):
         matrix = image.matrix
     altered = noise > 0 or window != "none" or partial_fourier < 1 or elliptical or zero_fill is not None
     low = low_matrix(image.matrix, matrix=matrix, scale=scale, noise=noise)
     if zero_fill and any(n < m for n, m in zip(zero_fill, low, strict=True)):
         raise UsageError(f"zero_fill {show(zero_fill)}: expected at least the measured matrix, {show(low)}")
     full = Scaling.of(image.voxels).full if noise else 0.0
+    if slice_scale is not None:
+        if slices is not None:
+            raise UsageError("slices: thick ones are made of the whole stack; leave it out, or slice_scale")
+        image = thick_slices(image, scale=slice_scale, profile=slice_profile, thickness=slice_thickness)
+        if low == image.matrix and not altered and not linear:
+            image = replace(image, voxels=np.abs(image.voxels))
     first, stop = slices or (0, image.slices)
     image = image.take_slices(first, stop)
     acquisition = Acquisition(

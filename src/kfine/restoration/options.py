@@ -20,6 +20,8 @@ METHODS = (
     "auto", "core", "vdm", "ldm", "regression", *STILL_NETWORKS, "cine-ldm", "cine-regression", *BASELINES,
 )  # fmt: skip
 
+SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
+
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
 # Options that a method has no use for.
@@ -80,9 +82,7 @@ class Options:
     @property
     def target(self) -> dict[str, Any]:
         """The options of `kfine.acquisition.plan.plan`: grid and times to restore to."""
-        names = (
-            "matrix", "scale", "slice_scale", "voxel", "isotropic", "slice_profile", "frames_scale", "frames",
-        )  # fmt: skip
+        names = ("matrix", "scale", *SLICE_OPTIONS, "frames_scale", "frames")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -102,15 +102,21 @@ class Options:
         return self.noise
 
     @property
+    def slice_label(self) -> str:
+        """What the slices are asked to be: "x4slices", "1mm", "1x1x1mm", "isotropic"; "" where they stay."""
+        if self.slice_scale is not None:
+            return f"x{self.slice_scale:g}slices".replace(".", "p")
+        if self.voxel is not None:
+            sides = self.voxel if isinstance(self.voxel, Sequence) else (self.voxel,)
+            return "x".join(f"{side:g}" for side in sides).replace(".", "p") + "mm"
+        return "isotropic" if self.isotropic else ""
+
+    @property
     def label(self) -> str:
         """Suffix of the default output name: "_x2", "_256x192_vdm", "_x2_20frames"."""
         parts = [f"x{self.scale:g}".replace(".", "p")] if self.scale is not None else []
         parts += [f"{self.matrix[0]}x{self.matrix[1]}"] if self.matrix is not None else []
-        parts += [f"x{self.slice_scale:g}slices".replace(".", "p")] if self.slice_scale is not None else []
-        if self.voxel is not None:
-            sides = self.voxel if isinstance(self.voxel, Sequence) else (self.voxel,)
-            parts += ["x".join(f"{side:g}" for side in sides).replace(".", "p") + "mm"]
-        parts += ["isotropic"] if self.isotropic else []
+        parts += [self.slice_label] if self.slice_label else []
         parts += [f"{self.frames_scale}xframes"] if self.frames_scale is not None else []
         parts += [f"{self.frames}frames"] if self.frames is not None else []
         parts += [self.method] if self.method != "auto" else []

@@ -79,7 +79,7 @@ def heart_times(image: Image, origin: Origin) -> HeartTimes:
     were not believed, those of the image are the same for all slices; where it has none, none are written, also where
     the image was given times since: they are nobody's trigger times.
     """
-    slices = range(origin.first, origin.first + image.slices)
+    slices = origin.slices
     beats = tuple(origin.stack.planes[0][s].nominal_interval for s in slices)
     times = origin.stack.timing.times
     if image.frames == 1 or image.frame_times is None or times is None:
@@ -168,8 +168,8 @@ class Derived:
 
     @property
     def resampled(self) -> bool:
-        """Whether the matrix is another than the source's."""
-        return self.image.matrix != self.origin.nearest(0, 0).file.matrix
+        """Whether the matrix or the slices are others than the source's."""
+        return self.origin.finer or self.image.matrix != self.origin.nearest(0, 0).file.matrix
 
     @property
     def burnt_in(self) -> bool:
@@ -229,7 +229,9 @@ class Derived:
         """Return PixelSpacing, SliceThickness and, where slices have one, SpacingBetweenSlices."""
         measures = {
             "PixelSpacing": decimal_strings(self.geometry.spacing),
-            "SliceThickness": kept.get("SliceThickness"),
+            "SliceThickness": decimal_strings((self.geometry.between,))[0]
+            if self.origin.finer
+            else kept.get("SliceThickness"),
         }
         if (
             len(self.origin.stack.planes[0]) > 1

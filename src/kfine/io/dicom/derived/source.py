@@ -49,12 +49,12 @@ class Origin:
 
     Attributes:
         stack: its planes, sorted.
-        first: which of its slices is the derived image's first.
+        slices: of each slice of the derived image, the nearest one of the series.
         places: of each frame of the derived image among the measured ones.
     """
 
     stack: Stack
-    first: int
+    slices: tuple[int, ...]
     places: tuple[Place, ...]
     _headers: dict[Path, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -63,22 +63,23 @@ class Origin:
         """Return where `image` lies in `series`.
 
         Args:
-            image: over slices of `series` that follow each other, the same field of view, any matrix and times.
+            image: over slices of `series` that follow each other, or finer ones over all of them, the same field of
+                view, any matrix and times.
             series: what it was made from.
 
         Raises:
             UsageError: `image` lies elsewhere.
         """
-        first = _first_slice(image, series.stack, series.name)
-        return cls(series.stack, first, tuple(_places(image, series.stack)))
+        slices = _slices(image, series.stack, series.name)
+        return cls(series.stack, slices, tuple(_places(image, series.stack)))
 
     def sources(self, frame: int, slice_: int) -> list[Plane]:
         """Return the measured planes that a plane of the derived image comes from."""
-        return [self.stack.planes[f][self.first + slice_] for f in self.places[frame].frames]
+        return [self.stack.planes[f][self.slices[slice_]] for f in self.places[frame].frames]
 
     def nearest(self, frame: int, slice_: int) -> Plane:
         """Return the one of them that is nearest in time."""
-        return self.stack.planes[self.places[frame].nearest][self.first + slice_]
+        return self.stack.planes[self.places[frame].nearest][self.slices[slice_]]
 
     def header(self, frame: int, slice_: int) -> Any:
         """Return a new data set with what a plane of the derived image keeps of the nearest measured one."""
@@ -88,7 +89,15 @@ class Origin:
                 # one at a time: frames of a slice, or of an enhanced file, come one after another
                 self._headers.clear()
                 self._headers[plane.file.path] = open_dicom(plane.file.path, stop_before_pixels=True)
-            return kept_header(self._headers[plane.file.path], plane)
+            kept = kept_header(self._headers[plane.file.path], plane)
+        if self.finer and "SliceLocation" in kept:
+            del kept.SliceLocation  # of a slice that lies elsewhere
+        return kept
+
+    @property
+    def finer(self) -> bool:
+        """Whether the slices are finer than those of the series."""
+        return len(set(self.slices)) < len(self.slices)
 
 
 def series_behind(image: Image, path: Path, *, series: Series = None) -> DicomSeries:
@@ -136,21 +145,31 @@ def check_study(series: DicomSeries) -> None:
             )
 
 
-def _first_slice(image: Image, stack: Stack, name: str) -> int:
+def _slices(image: Image, stack: Stack, name: str) -> tuple[int, ...]:
+    """Return the nearest measured slice of each of the image's slices."""
     rows, columns = stack.planes[0][0].file.matrix
     centres = np.array([[0, n // 2, m // 2, 1] for n, m in (image.matrix, (rows, columns))], dtype=np.float64)
     here = np.linalg.inv(stack.affine) @ image.affine @ centres[0] - [0, *centres[1][1:3], 1]
-    first = round(float(here[0]))
     # The same field of view, up to the rounding of positions: see geometry.resized_affine.
-    sizes = np.diag([1, image.matrix[0] / rows, image.matrix[1] / columns])
-    steps = np.linalg.solve(stack.affine[:3, :3], image.affine[:3, :3]) @ sizes
-    off = max(abs(here[0] - first), *np.abs(here[1:3]), float(np.abs(steps - np.eye(3)).max()))
-    if off > _ON_GRID or first < 0 or first + image.slices > len(stack.planes[0]):
+    steps = np.linalg.solve(stack.affine[:3, :3], image.affine[:3, :3])
+    pace = float(steps[0, 0])
+    sizes = np.diag([1 / pace if pace else 1.0, image.matrix[0] / rows, image.matrix[1] / columns])
+    measured = len(stack.planes[0])
+    at = here[0] + pace * np.arange(image.slices)
+    finer = 0 < pace < 1 - _ON_GRID
+    off = max(
+        0.0 if finer else float(np.abs(at - np.rint(at)).max()),
+        *np.abs(here[1:3]),
+        float(np.abs(steps @ sizes - np.eye(3)).max()),
+    )
+    # Finer slices reach over the outer halves of the first and the last one.
+    margin = 1.0 if finer else _ON_GRID
+    if off > _ON_GRID or at.min() < -margin or at.max() > measured - 1 + margin:
         raise UsageError(
             f"{name}: expected an image over slices and field of view of this series, got one that lies elsewhere; "
             "write a .nii.gz file"
         )
-    return first
+    return tuple(int(number) for number in np.clip(np.rint(at), 0, measured - 1))
 
 
 def _places(image: Image, stack: Stack) -> list[Place]:
