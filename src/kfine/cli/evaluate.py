@@ -153,7 +153,6 @@ def degrade(
     others = (keep_every, average_frames, slice_scale)
     size = parsers.parse_size(matrix, scale, needed=all(option is None for option in others))
     parsers.parse_slices(slices)
-    from kfine.acquisition.grid import show
     from kfine.degradation.kspace import degrade as degrade_image
     from kfine.io import read, write
 
@@ -184,12 +183,8 @@ def degrade(
             "zero_fill": list(filled) if filled else None, "signed": signed, "seed": seed, "slices": slices,
         }  # fmt: skip
         if slice_scale is not None:
-            thickness = low.source.slice_thickness
-            how |= {
-                "slice_scale": slice_scale,
-                "slice_profile": slice_profile,
-                "slice_thickness_mm": thickness,
-            }
+            how |= {"slice_scale": slice_scale, "slice_profile": slice_profile}
+            how |= {"slice_thickness_mm": low.source.slice_thickness}
         made_by = {
             "software": {"kfine": kfine.__version__},
             "input": {"kind": whole.source.kind, "name": whole.source.name, "sha256": whole.source.digest},
@@ -199,14 +194,19 @@ def degrade(
             write(low, places[output])
             places[record].write_text(json_text(made_by), "utf-8")
     if not quiet:
-        sizes = f"{show(whole.matrix)} to {show(low.matrix)}"
-        if slice_scale is not None:
-            sizes += f", {whole.slices} to {low.slices} slices"
-        say(
-            f"{sizes}, {whole.frames} to {low.frames} frames" if low.frames < whole.frames else sizes,
-            output,
-            record,
-        )
+        say(_sizes(whole, low), output, record)
+
+
+def _sizes(whole: Image, low: Image) -> str:
+    """Return in words how much smaller a degraded image is."""
+    from kfine.acquisition.grid import show
+
+    sizes = f"{show(whole.matrix)} to {show(low.matrix)}"
+    for name in ("slices", "frames"):
+        counts = [getattr(image, name) for image in (whole, low)]
+        if counts[1] < counts[0]:
+            sizes += f", {counts[0]} to {counts[1]} {name}"
+    return sizes
 
 
 def evaluate(
