@@ -165,7 +165,7 @@ def test_degrade_noise_has_the_level_asked_for(image):
 
 
 def test_provenance_says_what_was_done(image, tiny_model):
-    record = kfine.restore(image, scale=2, model=tiny_model, seed=7, slices=(0, 1)).provenance
+    record = kfine.restore(image, scale=2, model=tiny_model, seed=7, slices=(0, 1)).provenance.as_dict()
     assert json.loads(json.dumps(record)) == record
     assert record["seed"] == 7
     assert record["model"] == {"name": "tiny", "sha256": tiny_model.digest}
