@@ -1,10 +1,10 @@
-"""Every resolution by one checkpoint, every validation subject: the baselines, regression, mean image and one sample.
+"""Every resolution by one checkpoint, every validation subject: the baselines, core, mean image and one sample.
 
 Gains are given over whole slices and inside the head: part of what is gained outside is ringing taken off the air.
 The last column, spread / error, is the root mean square of the standard deviation over that of the mean image's error:
 1 where the spread says how wrong the image is on the whole, below 1 where it says too little.
 
-python benchmarks/samples.py --data BRAINS [--model runs/brain-vdm/model] [--json quality.json]
+python benchmarks/samples.py --data BRAINS [--model runs/vdm/model] [--json quality.json]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SETTINGS = [
 ]
 
 GAINS = ("psnr", "ssim", "psnr_inside", "ssim_inside")
-NAMES = ("zero-filling", "bicubic", "regression", "vdm", "sample")
+NAMES = ("zero-filling", "bicubic", "core", "vdm", "sample")
 
 
 def main() -> None:
@@ -51,8 +51,7 @@ def _row(subject, reference, low, high, options):
     scan = kfine.degrade(reference, matrix=low)
     row = {"subject": subject, "low": low, "high": high}
     vdm = {"model": options.model, "samples": options.samples, "steps": options.steps}
-    regression = {"model": options.model}
-    for method, extra in (("zero-filling", {}), ("bicubic", {}), ("regression", regression), ("vdm", vdm)):
+    for method, extra in (("zero-filling", {}), ("bicubic", {}), ("core", {}), ("vdm", vdm)):
         began = time.perf_counter()
         restored = kfine.restore(scan, matrix=high, method=method, keep_samples=method == "vdm", **extra)
         seconds = time.perf_counter() - began
@@ -87,7 +86,7 @@ def _line(row):
 
 def _table(rows):
     """Return the lines of README's table: means over the subjects, and the range of the gains."""
-    names = ("zero filling", "bicubic", "regression", "mean image", "one sample")
+    names = ("zero filling", "bicubic", "core", "mean image", "one sample")
     heads = ("scan to image", *names, "gain of the mean", "inside the head", "spread / error")
     yield "| " + " | ".join(heads) + " |"
     yield "| --- " * len(heads) + "|"

@@ -1,6 +1,6 @@
 """Time and peak memory: a model of planes, or of cines.
 
-python benchmarks/speed.py [--model runs/brain-vdm/model] [--volume]
+python benchmarks/speed.py [--model runs/vdm/model] [--volume]
 python benchmarks/speed.py --cine [--model runs/cine-ldm/model] [--volume]
 
 Planes: four images of 128x128 in 20 evaluations, and a volume of 256x256x180.  Cines: a slice of 20 frames of 256x256,

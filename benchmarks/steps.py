@@ -4,7 +4,7 @@ The 1000-step row is the abstract's setting: from pure noise along the learned s
 guided by its rule with lambda = 1, to which kfine adds that every denoised image is projected onto the measurement.
 The row below it is the same with the network shown the scan.
 
-python benchmarks/steps.py --data BRAINS [--model runs/brain-vdm/model] [--json steps.json]
+python benchmarks/steps.py --data BRAINS [--model runs/vdm/model] [--json steps.json]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which configuration class reads which file of configs/; `-base` files are read as the file without."""
 
-from kfine.training.config import CoreTrainingConfig, TrainingConfig
+from kfine.training.config import CoreTrainingConfig, VDMTrainingConfig
 from kfine.training.stage_config import (
     AutoencoderTrainingConfig,
     CineDecoderTrainingConfig,
@@ -14,8 +14,9 @@ from kfine.training.stage_config import (
 )
 
 KINDS = {
-    "brain-vdm": TrainingConfig,
+    "vdm": VDMTrainingConfig,
     "core": CoreTrainingConfig,
+    "core-continued": CoreTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,

@@ -13,7 +13,7 @@ from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
 
-TINY = {"widths": [8, 16], "predictor": [8, 16], "blocks": 1}
+TINY = {"core": {"widths": [8, 16], "blocks": 1}, "widths": [8, 16], "blocks": 1}
 TINY_CINE = {
     "regressor": {"widths": [4, 8], "blocks": 1},
     "autoencoder": {"factor": 4, "channels": 2, "widths": [4, 8], "blocks": 1, "codes": 0, "sees": True},
@@ -86,7 +86,7 @@ def tiny_model_folder(tmp_path_factory) -> Path:
     """A model folder whose network is random: it restores nothing well, and must still contradict nothing."""
     torch.manual_seed(0)
     network = VDM(**TINY)
-    for parameter in (*network.unet.parameters(), *network.predictor.parameters()):
+    for parameter in (*network.unet.parameters(), *network.core.parameters()):
         torch.nn.init.normal_(parameter, std=0.05)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(folder, network, {"method": "vdm", "network": TINY, "sampling": SAMPLING})

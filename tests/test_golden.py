@@ -101,7 +101,7 @@ def test_no_help_of_commands_that_are_gone():
 # --- keys of finished work ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [(), ("--model", "brain-vdm", "--samples", "2"), ("--frames-scale", "2")])
+@pytest.mark.parametrize("options", [(), ("--model", "vdm", "--samples", "2"), ("--frames-scale", "2")])
 def test_batch_key(options, low, tmp_path, monkeypatch):
     """What decides whether a finished case of a batch is restored anew."""
     keys = []

@@ -210,7 +210,7 @@ def test_what_is_refused(folder, output, found, tmp_path):
         (["auto"], "expected one of"),
         (["cine-ldm"], "expected one of"),
         (["nearest", "nearest"], "different names"),
-        (["bicubic=brain-vdm"], "no use for a model"),
+        (["bicubic=core"], "no use for a model"),
     ):
         with pytest.raises(UsageError, match=why):
             chosen(names)

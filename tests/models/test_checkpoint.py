@@ -122,10 +122,10 @@ def test_the_folder_one_stands_in_has_a_name(folder, monkeypatch):
 
 
 def test_a_folder_with_a_packaged_models_name_is_given_as_a_path(folder, tmp_path, monkeypatch):
-    folder.rename(tmp_path / "brain-vdm")
+    folder.rename(tmp_path / "core")
     monkeypatch.chdir(tmp_path)
-    packaged, own = load_model("brain-vdm"), load_model("./brain-vdm")
-    assert packaged.digest != own.digest == load_model(Path("brain-vdm")).digest
+    packaged, own = load_model("core"), load_model("./core")
+    assert packaged.digest != own.digest == load_model(Path("core")).digest
 
 
 def test_unknown_names_and_files_are_refused(tmp_path):

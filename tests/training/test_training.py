@@ -13,17 +13,11 @@ import torch
 
 import kfine
 from kfine.errors import InputError, ModelError, UsageError
-from kfine.io.discovery import find_volumes, subject_of
-from kfine.models.checkpoint import load_model, packaged_models
+from kfine.io.discovery import find_volumes
+from kfine.models.checkpoint import load_model, packaged_models, save_model
 from kfine.models.tensors import read_tensors
-from kfine.training.config import (
-    DataConfig,
-    FocusConfig,
-    ReportConfig,
-    TrainingConfig,
-    read_training_config,
-)
-from kfine.training.data.volumes import PatchDataset, at_voxel_size, split_volumes
+from kfine.networks.core import CoreNet
+from kfine.training.config import VDMTrainingConfig, read_training_config
 from kfine.training.loop import Devices, train
 from kfine.training.reports import Log
 from kfine.training.stage_config import (
@@ -35,7 +29,6 @@ from kfine.training.stage_config import (
     VQGANTrainingConfig,
 )
 from kfine.training.tasks.vdm import VDMTask
-from kfine.training.validation import Validation
 from tests.configurations import KINDS
 from tests.conftest import phantom
 from tests.io.dicom_files import classic, save
@@ -47,19 +40,23 @@ WEIGHTS = {"weight_centre": -9.0, "unconditional": 0.5}
 @pytest.fixture(scope="module")
 def brains(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("brains")
+    (folder / "heads").mkdir()
     for number in range(4):
         voxels = phantom((1, 3, 48, 40), seed=number)[0].transpose(2, 1, 0)
-        nib.save(
-            nib.Nifti1Image(voxels, np.diag([1.0, 1.0, 3.0, 1.0])), folder / f"sub-{number:02d}_T1w.nii.gz"
-        )
+        name = f"sub-{number:02d}_T1w.nii.gz"
+        nib.save(nib.Nifti1Image(voxels, np.diag([1.0, 1.0, 3.0, 1.0])), folder / "heads" / name)
+    torch.manual_seed(0)
+    network = {"widths": [8], "blocks": 1}
+    save_model(folder / "core", CoreNet(**network), {"method": "core", "network": network})
     return folder
 
 
-def config(**optimiser):
-    return TrainingConfig.model_validate(
+def config(brains, **optimiser):
+    return VDMTrainingConfig.model_validate(
         {
-            "data": {"validation": ["sub-03"], "voxel_size": [1.0, 2.0], "patch": 16},
-            "network": {"widths": [8, 16], "predictor": [8], "blocks": 1},
+            "core": str(brains / "core"),
+            "data": {"sources": [{"folder": "heads"}], "validation": ["heads/sub-03*"], "patch": 16},
+            "network": {"widths": [8, 16], "blocks": 1},
             "optimiser": {
                 "steps": 6,
                 "batch": 4,
@@ -67,7 +64,7 @@ def config(**optimiser):
                 **WEIGHTS,
                 **optimiser,
             },
-            "report": {"checkpoint": 3, "validate_every": 6, "picture": 6, "matrix": [12, 24], "slices": 2},
+            "report": {"checkpoint": 3, "validate_every": 6, "picture": 6, "matrix": 24, "planes": 2},
         }
     )
 
@@ -78,25 +75,25 @@ def rows(folder):
 
 
 def test_a_run_leaves_a_model_a_log_and_a_picture(brains, tmp_path):
-    folder = train(VDMTask(config(), brains), out=tmp_path / "run", devices=CPU)
+    folder = train(VDMTask(config(brains), brains), out=tmp_path / "run", devices=CPU)
     model = load_model(folder)
     assert model.method == "vdm"
     assert model.config["training"]["finished_steps"] == 6
-    ranges = model.config["ranges"]
-    assert (ranges["voxel_size"], ranges["matrix"], ranges["scale"]) == ([1.0, 2.0], [20.0, 48.0], [1.0, 5.0])
-    last = rows(tmp_path / "run")[-1]
-    assert {"bits_prior", "bits_reconstruction", "bits_diffusion", "psnr_mean", "psnr_zero_filled"} <= set(
-        last
-    )
+    assert model.config["ranges"] == {"voxel_size": [1.0, 2.5], "scale": [1.0, 7.0]}
+    assert model.config["core"] == load_model(brains / "core").digest
+    columns = {"bits_prior", "bits_reconstruction", "bits_diffusion", "psnr_mean_x2", "sharpness_sample_x4"}
+    assert columns <= set(rows(tmp_path / "run")[-1])
     assert (tmp_path / "run" / "samples" / "step-0000006.png").stat().st_size > 100
-    image = kfine.Image(phantom((1, 1, 12, 12)))
+    image = kfine.degrade(kfine.Image(phantom((1, 1, 24, 24))), scale=2, signed=True)
     assert kfine.restore(image, scale=2, model=folder, steps=2, samples=1).residual < 1e-5
 
 
 @pytest.mark.parametrize(("unconditional", "conditioned"), [(1.0, False), (0.5, True)])
 def test_only_a_network_that_was_shown_scans_is_given_one(brains, tmp_path, unconditional, conditioned):
-    folder = train(VDMTask(config(unconditional=unconditional), brains), out=tmp_path / "run", devices=CPU)
-    assert ("bits_total_given_scan" in rows(tmp_path / "run")[-1]) == conditioned
+    folder = train(
+        VDMTask(config(brains, unconditional=unconditional), brains), out=tmp_path / "run", devices=CPU
+    )
+    assert ("given_scan" in rows(tmp_path / "run")[-1]) == conditioned
     result = kfine.restore(kfine.Image(phantom((1, 1, 12, 12))), scale=2, model=folder, steps=1, samples=1)
     assert result.provenance["options"]["conditioned"] == conditioned
 
@@ -110,11 +107,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(brains, tmp_path):
             raise Killed
 
     whole, cut = [], []
-    train(VDMTask(config(), brains), out=tmp_path / "whole", devices=CPU, on_step=lambda *s: whole.append(s))
-    with pytest.raises(Killed):
-        train(VDMTask(config(), brains), out=tmp_path / "cut", devices=CPU, on_step=kill)
     train(
-        VDMTask(config(), brains),
+        VDMTask(config(brains), brains),
+        out=tmp_path / "whole",
+        devices=CPU,
+        on_step=lambda *s: whole.append(s),
+    )
+    with pytest.raises(Killed):
+        train(VDMTask(config(brains), brains), out=tmp_path / "cut", devices=CPU, on_step=kill)
+    train(
+        VDMTask(config(brains), brains),
         out=tmp_path / "cut",
         resume=True,
         devices=CPU,
@@ -134,7 +136,7 @@ def test_workers_change_nothing(brains, tmp_path):
     for workers in (0, 2):
         run = []
         devices = Devices("cpu", workers=workers)
-        task = VDMTask(config(), brains)
+        task = VDMTask(config(brains), brains)
         train(task, out=tmp_path / str(workers), devices=devices, on_step=lambda *s, run=run: run.append(s))
         seen.append(run)
     assert seen[0] == seen[1]
@@ -145,11 +147,12 @@ def test_two_processes_see_the_batch_of_one(brains, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom kfine.training.loop import Devices, train\n"
-        "from kfine.training.config import TrainingConfig\nfrom kfine.training.tasks.vdm import VDMTask\n"
-        "settings = TrainingConfig.model_validate_json(sys.argv[1])\n"
+        "from kfine.training.config import VDMTrainingConfig\n"
+        "from kfine.training.tasks.vdm import VDMTask\n"
+        "settings = VDMTrainingConfig.model_validate_json(sys.argv[1])\n"
         "train(VDMTask(settings, Path(sys.argv[2])), out=Path(sys.argv[3]), devices=Devices('cpu', 2))\n"
     )
-    settings = config()
+    settings = config(brains)
     command = [sys.executable, str(script), settings.model_dump_json(), str(brains), str(tmp_path / "two")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -159,23 +162,14 @@ def test_two_processes_see_the_batch_of_one(brains, tmp_path):
 
 def test_resume_and_restart_are_never_confused(brains, tmp_path):
     with pytest.raises(UsageError, match="train without resume=True"):
-        train(VDMTask(config(), brains), out=tmp_path / "none", resume=True, devices=CPU)
-    train(VDMTask(config(), brains), out=tmp_path / "run", devices=CPU)
+        train(VDMTask(config(brains), brains), out=tmp_path / "none", resume=True, devices=CPU)
+    train(VDMTask(config(brains), brains), out=tmp_path / "run", devices=CPU)
     with pytest.raises(UsageError, match="resume=True"):
-        train(VDMTask(config(), brains), out=tmp_path / "run", devices=CPU)
-    other = config().model_copy(update={"network": config().network.model_copy(update={"widths": (8, 24)})})
+        train(VDMTask(config(brains), brains), out=tmp_path / "run", devices=CPU)
+    same = config(brains)
+    other = same.model_copy(update={"network": same.network.model_copy(update={"widths": (8, 24)})})
     with pytest.raises(ModelError, match="another network"):
         train(VDMTask(other, brains), out=tmp_path / "run", resume=True, devices=CPU)
-
-
-def test_subjects_are_never_split(brains):
-    training, validation = split_volumes(brains, ["sub-03"])
-    assert [p.name for p in validation] == ["sub-03_T1w.nii.gz"]
-    assert {subject_of(p, brains) for p in training} == {"sub-00", "sub-01", "sub-02"}
-    with pytest.raises(InputError, match="sub-99"):
-        split_volumes(brains, ["sub-99"])
-    with pytest.raises(InputError, match="none is left"):
-        split_volumes(brains, ["sub-00", "sub-01", "sub-02", "sub-03"])
 
 
 def test_an_empty_folder_is_refused(tmp_path):
@@ -192,58 +186,6 @@ def test_dicom_is_found_by_content(tmp_path):
     assert find_volumes(tmp_path) == [tmp_path / part for part in ("a", "b/c", "d", "e.nii.gz")]
 
 
-def test_patches_depend_on_their_number_alone(brains):
-    training, _ = split_volumes(brains, ["sub-03"])
-    data = config().data
-    forward = PatchDataset(training, data, seed=1, length=30)
-    backward = PatchDataset(training, data, seed=1, length=30)
-    a = [forward[g] for g in range(30)]
-    b = [backward[g] for g in reversed(range(30))][::-1]
-    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-    other = PatchDataset(training, data, seed=2, length=30)
-    assert not all(torch.equal(x, other[g]) for g, x in enumerate(a))
-    assert all(x.shape == (2, 16, 16) for x in a)
-    assert max(float(x.max()) for x in a) > 0.3
-
-
-def test_every_slice_is_seen_once_an_epoch(brains):
-    training, _ = split_volumes(brains, ["sub-03"])
-    patches = PatchDataset(training, config().data, seed=1, length=100)
-    order = list(patches.order.shuffled(0))
-    assert len(order) == len(set(order)) == patches.order.epoch_length == 9
-    assert order != list(patches.order.shuffled(1))
-
-
-def test_little_memory_changes_the_order_and_nothing_else(brains):
-    training, _ = split_volumes(brains, ["sub-03"])
-    tight = config().data.model_copy(update={"memory_gib": 1e-9})
-    patches = PatchDataset(training, tight, seed=1, length=100)
-    order = list(patches.order.shuffled(0))
-    assert len(set(order)) == 9
-    assert [ref.path for ref in order[0:3]] == [order[0].path] * 3
-
-
-def test_the_focus_counts_from_its_update_on_for_its_share(brains):
-    training, _ = split_volumes(brains, ["sub-03"])
-    plain = config().data.model_copy(update={"noise": 0.0})
-    # In focus the scan is whole: it equals the image.
-    focus = FocusConfig(after=5, share=0.6, voxel_size=(1.0, 2.0), measured=(1.0, 1.0))
-    before = PatchDataset(training, plain, seed=1, length=60, batch=4)
-    patches = PatchDataset(training, plain.model_copy(update={"focus": focus}), seed=1, length=60, batch=4)
-    assert all(torch.equal(patches[g], before[g]) for g in range(20))
-    whole = [torch.allclose(*patches[g], atol=1e-5) for g in range(20, 60)]
-    assert 15 <= sum(whole) <= 33
-    assert not any(torch.allclose(*before[g], atol=1e-5) for g in range(60))
-
-
-def test_voxel_size_is_reached_through_kspace():
-    plane = np.full((50, 40), 5.0, np.float32)
-    coarse = at_voxel_size(plane, (1.0, 1.0), 2.0)
-    assert coarse.shape == (25, 20)
-    np.testing.assert_allclose(coarse, 5.0, rtol=1e-5)
-    assert at_voxel_size(plane, (1.0, 1.0), 0.5) is plane
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -256,21 +198,20 @@ def test_voxel_size_is_reached_through_kspace():
             "[optimiser]\nsteps = 5\nrestarts = [5]",
             "optimiser: restarts: expected updates before the last one",
         ),
-        ("[data]\nmeasured = [0.2, 1.5]\n[optimiser]\nsteps = 1", "data.measured"),
-        (
-            "[data]\nmeasured = [0.7, 0.5]\n[optimiser]\nsteps = 1",
-            "data.measured: expected two numbers, low to high",
-        ),
-        ("[report]\nmatrix = [128, 64]\n[optimiser]\nsteps = 1", "report.matrix"),
-        ("[network]\nwidths = [12]\n[optimiser]\nsteps = 1", "network.widths.0"),
-        ("[network]\nwidths = []\n[optimiser]\nsteps = 1", "network.widths"),
+        ("[data]\nresample = [0.7, 0.5]", "data.resample: expected two numbers, low to high"),
+        ("[data.scan]\nnoisy = 1.5", "data.scan.noisy"),
+        ("[report]\nmatrix = 0", "report.matrix"),
+        ("[network]\nwidths = [12]", "network.widths.0"),
+        ("[network]\nwidths = []", "network.widths"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path, text, says):
     path = tmp_path / "c.toml"
-    path.write_text(text)
+    rest = "" if "[optimiser" in text else "[optimiser]\nsteps = 1\n"
+    data = "" if "[data]" in text else '[data]\nsources = [{folder = "heads"}]\n'
+    path.write_text("\n".join((text.replace("[data]", '[data]\nsources = [{folder = "heads"}]'), data, rest)))
     with pytest.raises(UsageError, match=says):
-        read_training_config(path, TrainingConfig)
+        read_training_config(path, VDMTrainingConfig)
 
 
 @pytest.mark.parametrize(
@@ -330,11 +271,11 @@ def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):
 
 
 STAGES = {
-    "brain-vdm": {"brain-vdm": None},
+    "vdm": {"vdm": None},
     "cine-ldm": {"cine-ldm": "denoiser", "cine-vqgan": "autoencoder", "cine-regression": "regressor"},
     "small-unet": {"small-unet": "regressor"},
     "srresnet": {"srresnet": "regressor"},
-    "core": {"core": None},
+    "core": {"core-continued": None, "core": None},
     "srgan": {"srgan": None, "srresnet": "regressor"},
     "ldm": {"decoder": None, "ldm": "denoiser", "autoencoder": "autoencoder", "small-unet": "regressor"},
 }
@@ -361,9 +302,9 @@ def test_the_packaged_models_were_made_by_their_configurations(model):
 def test_a_finished_run_goes_on_with_a_restart(brains, tmp_path):
     """Three updates, then three more: the same as six with a restart after three."""
     whole, rest = [], []
-    longer = config(steps=6, restarts=[3])
+    longer = config(brains, steps=6, restarts=[3])
     train(VDMTask(longer, brains), out=tmp_path / "whole", devices=CPU, on_step=lambda *s: whole.append(s))
-    train(VDMTask(config(steps=3), brains), out=tmp_path / "two", devices=CPU)
+    train(VDMTask(config(brains, steps=3), brains), out=tmp_path / "two", devices=CPU)
     train(
         VDMTask(longer, brains),
         out=tmp_path / "two",
@@ -374,49 +315,12 @@ def test_a_finished_run_goes_on_with_a_restart(brains, tmp_path):
     assert rest == whole[3:]
     plain = []
     train(
-        VDMTask(config(steps=6), brains),
+        VDMTask(config(brains, steps=6), brains),
         out=tmp_path / "plain",
         devices=CPU,
         on_step=lambda *s: plain.append(s),
     )
     assert plain[-1] != whole[-1]
-
-
-def test_validation_images_may_be_small_and_of_several_sizes(tmp_path):
-    for number, side in enumerate((20, 48)):
-        voxels = phantom((1, 2, side, side), seed=number)[0].transpose(2, 1, 0)
-        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"sub-{number}.nii.gz")
-    report = ReportConfig(matrix=(12, 24), slices=2)
-    validation = Validation(sorted(tmp_path.glob("*.nii.gz")), report, memory_gib=1.0)
-    assert validation.x.shape == (2, 24, 24)
-    assert validation.zero_filled_psnr > 10
-
-
-@pytest.mark.parametrize("rows", [slice(0, 2), slice(38, 40)])
-def test_tissue_at_an_edge_gives_whole_patches(tmp_path, rows):
-    voxels = np.zeros((40, 40, 1), np.float32)
-    voxels[:, rows] = 100.0
-    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "sub-1.nii.gz")
-    data = DataConfig(voxel_size=(1.0, 1.0), patch=32, noise=0.0)
-    patches = PatchDataset([tmp_path / "sub-1.nii.gz"], data, seed=0, length=60)
-    for number in range(60):
-        patch = patches[number]
-        assert patch.shape == (2, 32, 32)
-        assert patch[0].max() > 0  # some of the tissue
-
-
-def test_ranges_are_of_what_was_seen(tmp_path):
-    """Images of 0.5 and 1 mm, brought to 0.8 to 1.5 mm: nothing finer, nothing coarser."""
-    for number, mm in enumerate((0.5, 1.0)):
-        voxels = phantom((1, 1, 40, 40), seed=number)[0].transpose(2, 1, 0)
-        nib.save(nib.Nifti1Image(voxels, np.diag([mm, mm, 3.0, 1.0])), tmp_path / f"sub-{number}.nii.gz")
-    task = VDMTask(
-        config().model_copy(update={"data": DataConfig(voxel_size=(0.8, 1.5), patch=16)}), tmp_path
-    )
-    task.open(resumed=False, reports=False)
-    task.dataset(4)
-    assert task.ranges["voxel_size"] == [0.8, 1.54]  # 40 x 0.5 mm in 13 voxels
-    assert task.ranges["matrix"] == [13.0, 40.0]  # 40 x 0.5 / 1.5, and 40 at 1 mm as it is
 
 
 def test_long_runs_are_logged_to_the_step(tmp_path):

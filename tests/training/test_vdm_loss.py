@@ -1,69 +1,76 @@
-"""What a patch weighs depends on whether diffusion sees its scan; the predictor learns from every patch."""
+"""The losses of both models: the bound without scans, the squared error with them."""
 
 import pytest
 import torch
 
+from kfine.networks.core import FACTS
 from kfine.networks.vdm import VDM
+from kfine.training.data.core_patches import Sample
 from kfine.training.losses.vdm import Objective
 
+CORE = {"widths": (8,), "blocks": 1}
 
-def losses_of(kept, *, centre, detail=0.05, predictor=()):
+
+def batch(size=4):
+    torch.manual_seed(1)
+    x = 0.3 * torch.randn(size, 16, 16)
+    image = torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1)
+    return Sample(image, x, torch.full((size,), 0.2), torch.zeros(size, FACTS), torch.ones(size))
+
+
+def draws(size=4, count=2):
+    torch.manual_seed(2)
+    noise = torch.randn(size, 1, 16, 16)
+    return torch.linspace(0.6, 0.8, count), noise, torch.randn(count, 1, 16, 16), torch.randn(size - count)
+
+
+def losses(*, count=2, centre=-6.0, mean=-0.4, **options):
     torch.manual_seed(0)
-    network = VDM(widths=(8,), blocks=1, detail=detail, predictor=predictor)
-    x, scan, noise, noise_0 = 0.3 * torch.randn(4, 2, 1, 16, 16)
-    t = torch.tensor([0.7, 0.8])
-    kept = torch.full((2,), float(kept))
-    return Objective(network, centre=centre)(x, scan, kept, t, noise, noise_0), network, x - scan
+    network = VDM(**{"core": CORE, "widths": (8,), "blocks": 1, **options})
+    objective = Objective(network, centre=centre, mean=mean, std=1.0)
+    return objective(batch(), count, *draws(count=count)), network
 
 
-def bound_of(kept, **options):
-    return losses_of(kept, **options)[0][0].item()
+def test_pieces_are_of_one_model_or_the_other():
+    assert set(losses(count=0)[0]) == {"loss", "given_scan"}
+    assert set(losses(count=4)[0]) == {"loss", "bound"}
+    both, _ = losses()
+    assert both["loss"] == pytest.approx(float(both["bound"] + both["given_scan"]))
 
 
-def test_detail_lifts_the_loss_of_patches_with_their_scan_only():
-    assert bound_of(True, centre=-6.0) > 2 * bound_of(True, centre=-6.0, detail=1e3)
-    assert bound_of(False, centre=-6.0) == bound_of(False, centre=-6.0, detail=1e3)
+def test_the_centre_fades_out_the_bound_alone():
+    (whole, _), (faded, _) = losses(centre=None), losses(centre=-2.0)
+    assert whole["bound"] > faded["bound"]
+    assert whole["given_scan"] == faded["given_scan"]
 
 
-def test_without_a_centre_the_loss_is_the_bound():
-    assert bound_of(False, centre=None) > bound_of(False, centre=-2.0)
-    assert bound_of(False, centre=None) == bound_of(False, centre=None, detail=1e3)
+def test_an_untrained_network_errs_by_what_the_scan_lacks():
+    """F = 0: at high noise the loss is the variance of what the mean lacks, in units of d^2."""
+    figures, network = losses(count=0, mean=6.0)
+    sample = batch()
+    lacking = (sample.target - sample.image).square().mean() / (network.detail * 0.2) ** 2
+    assert float(figures["given_scan"]) == pytest.approx(float(lacking), rel=0.02)
 
 
-def test_the_untrained_predictor_gives_the_scan_back():
-    (_, prediction), _, missing = losses_of(True, centre=-6.0, predictor=(8,))
-    assert prediction.item() == pytest.approx(0.5 * (missing / 0.05).square().mean().item(), rel=1e-5)
+def test_the_core_network_learns_nothing():
+    figures, network = losses()
+    figures["loss"].backward()
+    assert all(p.grad is None for p in network.core.parameters())
+    assert any(p.grad is not None and p.grad.any() for p in network.unet.parameters())
 
 
-def test_the_parts_share_no_weights():
-    (loss, prediction), network, _ = losses_of(True, centre=-6.0, predictor=(8,))
-    predictor, diffusion = list(network.predictor.parameters()), list(network.unet.parameters())
-    through = torch.autograd.grad(loss, predictor, allow_unused=True, retain_graph=True)
-    assert all(gradient is None for gradient in through)
-    assert all(
-        g is None for g in torch.autograd.grad(prediction, diffusion, allow_unused=True, retain_graph=True)
-    )
-    assert any(
-        g is not None and g.any() for g in torch.autograd.grad(prediction, predictor, allow_unused=True)
-    )
-
-
-def test_both_parts_are_learned():
-    """LossStep on one batch with one noise: each part falls, the prediction's below what the scan alone gives."""
+def test_both_models_are_learned():
+    """Descent on one batch with one noise: each loss falls."""
     torch.manual_seed(0)
-    objective = Objective(VDM(widths=(8, 16), predictor=(8, 16), blocks=1), centre=-7.0)
-    optimiser = torch.optim.Adam(objective.parameters(), lr=5e-3)
-    x = torch.zeros(4, 1, 16, 16)
-    x[..., 4:12, 5:11] = torch.rand(4, 1, 1, 1)
-    scan = torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1)
-    batch = x, scan, torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0.3, 0.6, 0.4, 0.7])
-    noises = torch.randn(2, *x.shape)
+    network = VDM(core=CORE, widths=(8, 16), blocks=1)
+    objective = Objective(network, centre=-7.0, mean=-0.4, std=1.0)
+    optimiser = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=5e-3)
     history = []
     for _ in range(60):
-        loss, prediction = objective(*batch, *noises)
+        figures = objective(batch(), 2, *draws())
         optimiser.zero_grad()
-        (loss + prediction).backward()
+        figures["loss"].backward()
         optimiser.step()
-        history.append((loss.item(), prediction.item()))
+        history.append((figures["bound"].item(), figures["given_scan"].item()))
     assert history[-1][0] < 0.8 * history[0][0]
-    assert history[-1][1] < 0.5 * history[0][1]
+    assert history[-1][1] < 0.8 * history[0][1]

@@ -121,10 +121,6 @@ TrainConfig = Annotated[
     Path, typer.Option("--config", metavar="F.toml", help="What to train, see configs/ and its comments.")
 ]
 Sources = Annotated[Path, typer.Option(metavar="DIR", help="Folder below which the config's sources lie.")]
-Volumes = Annotated[
-    Path,
-    typer.Option(metavar="DIR", help="Folder of NIfTI files or DICOM series, one or more a subject."),
-]
 Cines = Annotated[
     list[Path],
     typer.Option(
@@ -291,14 +287,14 @@ runs/ldm/model --features SQUEEZENET --out runs/decoder[/bold]
     Stage(
         "vdm",
         "vdm:VDMTask",
-        "config:TrainingConfig",
-        Volumes,
-        help="""Train the variational diffusion model (method vdm).
+        "config:VDMTrainingConfig",
+        Sources,
+        help="""Train the variational diffusion model around the core network (method vdm).
 
-        Subjects are split into training and validation by the config. A run that was
-        interrupted goes on with --resume as if nothing had happened.
+        The config names the core model, the folders below DATA, and what of them is for validation. A run
+        that was interrupted goes on with --resume as if nothing had happened.
 
-        [bold]kfine train vdm --config configs/brain-vdm.toml --data BRAINS --out runs/mine[/bold]
+        [bold]kfine train vdm --config configs/vdm.toml --data DATA --out runs/mine[/bold]
         [bold]kfine restore scan.nii.gz --scale 2 --model runs/mine/model[/bold]
         """,
     ),

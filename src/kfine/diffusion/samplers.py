@@ -76,7 +76,9 @@ def dpm_solver_2m(
         denoised = denoiser(x, sigma)
         step = torch.log(sigma / below)
         ahead = denoised
-        if previous is not None and last_step > 0:  # equal sigmas are no step, and tell nothing of a slope
+        if (
+            previous is not None and last_step.min() > 0
+        ):  # equal sigmas are no step, and tell nothing of a slope
             ahead = denoised + (denoised - previous) * step / (2 * last_step)
         x = (below / sigma) * x + (1 - below / sigma) * ahead
         previous, last_step = denoised, step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,15 @@ from torch import Tensor
 from kfine.degradation.scanner import central_kspace, displayed_image, phase_factor
 from kfine.methods.base import Draws
 from kfine.methods.uncertainty import error_scale
-from kfine.methods.vdm import lowered
 from kfine.models.calibration import Calibration
-from kfine.networks.core import CoreNet, Facts, detail_unit, noise_level
+from kfine.networks.core import CoreNet, Facts, detail_unit, histogram_shape, noise_level, spectrum_shape
 from kfine.operators.fourier import fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
 
 MOST_NOISE = 3.0  # units of detail; the network knows no more
-# One extra evaluation a turn: the answers to the turned image, turned back, are averaged (Timofte, Rothe and Van Gool,
-# Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR 2016).
-TURNS = 4
+# One evaluation for each symmetry of the square: the answers to the turned and mirrored image, turned back, are
+# averaged (Timofte, Rothe and Van Gool, Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR 2016).
+TURNS, SYMMETRIES = 4, 8
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class CoreOptions:
     """How the estimate is made.
 
     Attributes:
-        turned: whether it is the mean over the four quarter turns of the scan.
+        symmetries: how many evaluations it is the mean of: 1, 4 (the quarter turns of the scan) or 8 (those of its
+            mirror image, too).
         strength: of scans with a sign (complex or real), the weight of the measured k-space in the result: 1 replaces
             the estimate's measured frequencies by it.
         noise: standard deviation of the noise in a voxel, in model units; None: estimated from the image.
@@ -36,7 +37,7 @@ class CoreOptions:
         gaussian, box: width of the slice profile along rows and columns, see `Facts`.
     """
 
-    turned: bool = True
+    symmetries: int = TURNS
     strength: float = 1.0
     noise: float | None = None
     denoise: bool = False
@@ -63,10 +64,17 @@ class Shown:
     phase: Tensor | None
 
 
-def shown_of(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: bool) -> Shown:
+def scan_shown(
+    operator: KSpaceCrop, y: Tensor, *, noise: float | None = None, denoise: bool = False, signed: bool
+) -> Shown:
     """Return what the network sees of the measurement `y` (*low) of one plane.
 
-    signed: whether a real image has values of both signs, as the theory's scans do; magnitudes have none.
+    Args:
+        operator: A.
+        y: the measurement in model units.
+        noise: see `CoreOptions`.
+        denoise: see `CoreOptions`.
+        signed: whether a real image has values of both signs, as the theory's scans do; magnitudes have none.
     """
     phase = None
     if operator.real:
@@ -82,9 +90,59 @@ def shown_of(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: b
         (fractions[0], fractions[1]), options.gaussian, options.box, signed=float(signed or not operator.real)
     )
     unit = detail_unit(low, facts.measured)
-    noise = noise_level(low) if options.noise is None else options.noise
-    facts = facts._replace(noise=min(noise / unit, MOST_NOISE), denoise=float(options.denoise))
+    level = noise_level(low) if noise is None else noise
+    facts = facts._replace(
+        noise=min(level / unit, MOST_NOISE),
+        denoise=float(denoise),
+        spectrum=spectrum_shape(low),
+        histogram=histogram_shape(low),
+    )
     return Shown(image, low, unit, facts, phase)
+
+
+def core_mean(
+    network: CoreNet,
+    shown: Sequence[Shown],
+    *,
+    symmetries: int,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Tensor:
+    """Return the network's estimates (plane, row, column), model units, on the CPU.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        shown: what it sees of each plane.
+        symmetries: see `CoreOptions`.
+        device: where the network runs.
+        precision: its autocast type.
+    """
+    run = lowered(network, device, precision)
+    image = torch.stack([each.image for each in shown]).to(device)
+    unit = torch.tensor([each.unit for each in shown]).to(device)
+    answers = []
+    for number in range(symmetries):
+        turn, mirrored = number % TURNS, number >= TURNS
+        facts = [each.facts.turned() if turn % 2 else each.facts for each in shown]
+        known = torch.stack([fact.tensor() for fact in facts]).to(device)
+        seen = torch.rot90(image.flip(-1) if mirrored else image, turn, (-2, -1))
+        answer = torch.rot90(run(seen, unit, known), -turn, (-2, -1))
+        answers.append(answer.flip(-1) if mirrored else answer)
+    return torch.stack(answers).mean(0).cpu()
+
+
+def lowered(
+    network: Callable[..., Tensor], device: torch.device, precision: torch.dtype
+) -> Callable[..., Tensor]:
+    """Return `network` run by autocast in `precision`, giving float32."""
+    if precision == torch.float32:
+        return network
+
+    def run(*inputs: Tensor) -> Tensor:
+        with torch.autocast(device.type, precision):
+            return network(*inputs).float()
+
+    return run
 
 
 class CoreMethod:
@@ -131,14 +189,14 @@ class CoreMethod:
     @property
     def evaluations(self) -> int:
         """Evaluations of the network a plane."""
-        return TURNS if self.settings.turned else 1
+        return self.settings.symmetries
 
     @property
     def options(self) -> dict[str, Any]:
         """The settings, JSON-ready."""
         settings = self.settings
         return {
-            "turned": settings.turned,
+            "symmetries": settings.symmetries,
             "strength": settings.strength,
             "denoise": settings.denoise,
             **({} if settings.noise is None else {"noise": settings.noise / 2}),
@@ -149,8 +207,14 @@ class CoreMethod:
         """Return the estimate for each measurement, see `PlaneMethod.restore`."""
         planes = []
         for part in y.split(draws.at_once):
-            shown = [shown_of(operator, plane, self.settings, signed=self.signed) for plane in part]
-            predicted = self._predicted(shown)
+            shown = [self._shown(operator, plane) for plane in part]
+            predicted = core_mean(
+                self.network,
+                shown,
+                symmetries=self.settings.symmetries,
+                device=self.device,
+                precision=self.precision,
+            )
             planes += [
                 self._consistent(operator, plane, of, x)
                 for plane, of, x in zip(part, shown, predicted, strict=True)
@@ -168,23 +232,14 @@ class CoreMethod:
         assert self.calibration is not None
         planes = []
         for plane in y:
-            shown = shown_of(operator, plane, self.settings, signed=self.signed)
+            shown = self._shown(operator, plane)
             scale = error_scale(shown.low, shown.facts.measured, operator.high)
             planes.append(self.calibration.constant(shown.facts.measured) * scale)
         return torch.stack(planes)
 
-    def _predicted(self, shown: list[Shown]) -> Tensor:
-        """Return the network's estimates (plane, row, column), model units, on the CPU."""
-        run = lowered(self.network, self.device, self.precision)
-        image = torch.stack([each.image for each in shown]).to(self.device)
-        unit = torch.tensor([each.unit for each in shown]).to(self.device)
-        answers = []
-        for turn in range(self.evaluations):
-            facts = [each.facts.turned() if turn % 2 else each.facts for each in shown]
-            known = torch.stack([fact.tensor() for fact in facts]).to(self.device)
-            answer = run(torch.rot90(image, turn, (-2, -1)), unit, known)
-            answers.append(torch.rot90(answer, -turn, (-2, -1)))
-        return torch.stack(answers).mean(0).cpu()
+    def _shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
+        settings = self.settings
+        return scan_shown(operator, y, noise=settings.noise, denoise=settings.denoise, signed=self.signed)
 
     def _consistent(self, operator: KSpaceCrop, y: Tensor, shown: Shown, x: Tensor) -> Tensor:
         """Return the estimate `x` (row, column) in the units of `y`: with sign and phase held to the measurement."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from kfine.methods.optical_flow import warped
-from kfine.methods.vdm import real_scan
 from kfine.operators.kspace import KSpaceCrop
 
 
@@ -87,3 +86,8 @@ def turned_guide(guide: Tensor, turns: int) -> Tensor:
     """
     turned = torch.rot90(guide, turns, (-2, -1))
     return turned[[0, 2, 1]] if turns % 2 else turned
+
+
+def real_scan(zero_filled: Tensor) -> Tensor:
+    """Return the zero-filled image as networks know it: real, air at -1 (complex images come without the offset)."""
+    return zero_filled.abs() - 1 if zero_filled.is_complex() else zero_filled

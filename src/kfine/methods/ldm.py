@@ -18,8 +18,8 @@ from kfine.acquisition.scan import Scan
 from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise, uniform_in_gamma
 from kfine.methods.base import Draws
+from kfine.methods.core import lowered
 from kfine.methods.ldm_prediction import Projection, predict
-from kfine.methods.vdm import lowered
 from kfine.networks.ldm import ResidualLDM
 
 

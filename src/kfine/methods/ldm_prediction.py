@@ -10,9 +10,9 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
+from kfine.methods.core import lowered
 from kfine.methods.guide import guide, still_guide, turned_guide
 from kfine.methods.time_interpolation import interpolated, linear
-from kfine.methods.vdm import lowered
 from kfine.networks.ldm import ResidualLDM, StillLDM
 from kfine.operators.kspace import image_of
 

@@ -8,8 +8,9 @@ more: less keeps blur, more discards what is known (Chung et al., Come-Closer-Di
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,8 @@ from kfine.diffusion.guidance import consistent, measured_state, noise_aware
 from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import SAMPLERS, Denoiser, learned, uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.networks.vdm import VDM
+from kfine.methods.core import Shown, core_mean, lowered, scan_shown
+from kfine.networks.vdm import VDM, Condition
 from kfine.operators.kspace import KSpaceCrop
 
 SMALLEST, LARGEST = 0.02, 1.0
@@ -88,10 +90,10 @@ def sample_planes(
     operator: KSpaceCrop,
     y: Tensor,
     *,
+    origin: Tensor,
     sigmas: Tensor,
     guidance: Guidance,
     seeds: Sequence[Sequence[int]],
-    from_noise: bool = False,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Draw one sample of x given y for each plane of the batch.
@@ -100,11 +102,12 @@ def sample_planes(
         denoiser: (x_sigma, sigma) -> x for x (batch, *operator.high) in model units.
         operator: A.
         y: measurements (batch, *operator.low), complex, in model units.
-        sigmas: the schedule; its first value is where sampling starts.
+        origin: (batch, *operator.high), what the first noise is added to: an estimate of x, or zeros to start from
+            pure noise.
+        sigmas: the schedule, (step,) or (step, batch, 1, 1); its first value is where sampling starts.
         guidance: sampler, strength and noise.
         seeds: the integers that name each plane's noise, one sequence a plane; the last one is the sample's number
             (see `SeededNoise`, with pairs).
-        from_noise: start from pure noise instead of the zero-filled image plus noise.
         on_step: called after every evaluation of the denoiser.
 
     Returns:
@@ -127,47 +130,9 @@ def sample_planes(
     correct = None
     if guidance.strength > 0 and (guidance.state or guidance.strength < 1):
         correct = measured_state(operator, y, weight=guidance.strength, noise=noise)
-    zero_filled = operator.pseudo_inverse(y)
-    origin = torch.zeros_like(zero_filled) if from_noise else zero_filled
     start = origin + sigmas[0] * noise(origin)
     x = SAMPLERS[guidance.sampler](guided, start, sigmas, noise=noise, correct=correct)
     return operator.project_in_double(x, y) if exact else x
-
-
-# Mirroring too would double the time for a seventh of the gain.
-TURNS = (0, 1, 2, 3)
-
-
-def predict(
-    network: VDM,
-    scan: Tensor,
-    *,
-    turned: bool,
-    at_once: int,
-    run: Callable[[Callable[..., Tensor]], Callable[..., Tensor]],
-) -> Tensor:
-    """Return the condition that diffusion starts from, of the shape of `scan` (plane, 1, row, column), model units.
-
-    A turned scan is as likely as the scan itself, but the network does not answer it exactly alike: the mean of the
-    answers, turned back, is nearer to the truth (Timofte, Rothe and Van Gool, Seven Ways to
-    Improve Example-Based Single Image Super Resolution, CVPR 2016).
-
-    Args:
-        network: in evaluation mode.
-        scan: zero-filled images.
-        turned: whether to average over the four quarter turns; else one evaluation.
-        at_once: greatest number of planes the network sees in one call.
-        run: gives the network its precision.
-    """
-    if network.predictor is None:
-        return scan
-    estimate = run(network.condition)
-    turns = TURNS if turned else TURNS[:1]
-    planes = []
-    for part in scan.split(at_once):
-        answers = [torch.rot90(estimate(torch.rot90(part, n, (-2, -1))), -n, (-2, -1)) for n in turns]
-        planes.append(torch.stack(answers).mean(0))
-    return torch.cat(planes)
 
 
 @dataclass(frozen=True)
@@ -180,10 +145,11 @@ class VDMOptions:
         guidance: sampler, strength and noise.
         conditioned: whether the network sees the scan; if not, the measurement acts through the guidance alone,
             as in the abstract.
-        turned: whether the prediction is averaged over quarter turns (`predict`).
-        start: noise level (model units) at which sampling starts from the zero-filled image; None starts from
+        symmetries: evaluations of the core network that the mean image is the mean of, see `CoreOptions`.
+        start: noise level at which sampling starts.  With the scan, from the mean image, in standard deviations of what
+            that lacks (`VDM.spread`); without, from the zero-filled image, in model units; None starts from
             pure noise, along the learned schedule.
-        last: noise level of the last evaluation, in model units, where there is a `start`; the learned schedule has
+        last: noise level of the last evaluation, in the unit of `start`, where there is one; the learned schedule has
             its own.
     """
 
@@ -191,7 +157,7 @@ class VDMOptions:
     samples: int = 8
     guidance: Guidance = field(default_factory=Guidance)
     conditioned: bool = False
-    turned: bool = False
+    symmetries: int = 1
     start: float | None = 0.3
     last: float = 0.03
 
@@ -199,9 +165,14 @@ class VDMOptions:
 class VDMMethod:
     """Restore planes with a trained VDM.
 
+    With the scan, complex and signed scans are projected onto at every step; magnitudes, which are no linear
+    measurement, are not (decision 19).
+
     Args:
         network: in evaluation mode, on `device`.
-        options: how to sample.
+        settings: how to sample.
+        signed: whether real images have values of both signs; else they are magnitudes, and the result has none below
+            air.
         device: where the network runs.
         precision: autocast type of the network; everything else stays float32.
     """
@@ -213,10 +184,12 @@ class VDMMethod:
         network: VDM,
         settings: VDMOptions,
         *,
+        signed: bool,
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
         self.network, self.settings, self.device, self.precision = network, settings, device, precision
+        self.signed = signed
         self.samples, self.evaluations = settings.samples, settings.steps
 
     @property
@@ -227,94 +200,136 @@ class VDMMethod:
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
         """Return samples for each measurement, see `PlaneMethod.restore`."""
-        y = y.to(self.device)
-        reference = operator.pseudo_inverse(y)
-        condition = None
-        if self.settings.conditioned:
-            condition = predict(
-                self.network,
-                real_scan(reference)[:, None],
-                turned=self.settings.turned,
-                at_once=draws.at_once,
-                run=self._lowered,
-            )
+        conditioned = self.settings.conditioned
+        shown = [self._shown(operator, plane) for plane in y] if conditioned else []
+        means = self._means(shown, draws)
         rows = list(enumerate(draws.seeds(self.samples)))
         drawn = []
         for first in range(0, len(rows), draws.at_once):
             numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
-            index = torch.tensor(numbers, device=self.device) // self.samples
-            known = None if condition is None else condition[index]
-            denoiser = self._lowered(denoiser_of(self.network, known))
-            if not operator.real:
-                denoiser = with_phase(denoiser, reference[index])
-            sample = sample_planes(
-                denoiser,
-                operator,
-                y[index],
-                sigmas=self._sigmas(),
-                guidance=self.settings.guidance,
-                seeds=names,
-                from_noise=self.settings.start is None,
-                on_step=partial(draws.on_step, len(names)),
-            )
+            index = [number // self.samples for number in numbers]
+            part = y[index].to(self.device)
+            if conditioned:
+                seen = [shown[i] for i in index]
+                sample = self._given_scan(operator, part, seen, means[index], names, draws)
+            else:
+                sample = self._unconditional(operator, part, names, draws)
             drawn.append(sample.cpu())
         return torch.cat(drawn).reshape(len(y), -1, *operator.high)
 
-    def _lowered(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return lowered(network, self.device, self.precision)
+    def _shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
+        # The guidance's noise is that of the fine grid's voxels; the scan's are larger.
+        share = math.sqrt(math.prod(operator.low) / math.prod(operator.high))
+        return scan_shown(operator, y, noise=self.settings.guidance.noise * share or None, signed=self.signed)
+
+    def _means(self, shown: Sequence[Shown], draws: Draws) -> Tensor:
+        """Return the core network's estimates (plane, row, column)."""
+        parts = [
+            core_mean(
+                self.network.core,
+                shown[first : first + draws.at_once],
+                symmetries=self.settings.symmetries,
+                device=self.device,
+                precision=self.precision,
+            )
+            for first in range(0, len(shown), draws.at_once)
+        ]
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+    def _given_scan(
+        self,
+        operator: KSpaceCrop,
+        y: Tensor,
+        shown: Sequence[Shown],
+        means: Tensor,
+        names: Sequence[Sequence[int]],
+        draws: Draws,
+    ) -> Tensor:
+        condition = Condition(
+            means.to(self.device),
+            torch.stack([each.image for each in shown]).to(self.device),
+            torch.tensor([each.unit for each in shown]).to(self.device),
+            torch.stack([each.facts.tensor() for each in shown]).to(self.device),
+        )
+        denoiser = lowered(denoiser_of(self.network, condition), self.device, self.precision)
+        origin, guidance = condition.mean, self.settings.guidance
+        magnitudes = operator.real and not self.signed
+        if magnitudes:
+            guidance = replace(guidance, strength=0.0)
+        phases = [each.phase for each in shown if each.phase is not None]
+        if phases:
+            phase = torch.stack(phases).to(self.device)
+            denoiser, origin = with_phase(denoiser, phase), (origin + 1) * phase
+        if self.settings.start is None:
+            sigmas, origin = self._sigmas(), torch.zeros_like(origin)
+        else:
+            sigmas = self._sigmas() * self.network.spread(condition)[:, 0]
+        drawn = sample_planes(
+            denoiser,
+            operator,
+            y,
+            origin=origin,
+            sigmas=sigmas,
+            guidance=guidance,
+            seeds=names,
+            on_step=partial(draws.on_step, len(names)),
+        )
+        return drawn.clamp_min(-1) if magnitudes else drawn
+
+    def _unconditional(
+        self, operator: KSpaceCrop, y: Tensor, names: Sequence[Sequence[int]], draws: Draws
+    ) -> Tensor:
+        zero_filled = operator.pseudo_inverse(y)
+        denoiser = lowered(denoiser_of(self.network), self.device, self.precision)
+        if not operator.real:
+            phase = torch.polar(torch.ones_like(zero_filled.abs()), zero_filled.angle())
+            denoiser = with_phase(denoiser, phase)
+        return sample_planes(
+            denoiser,
+            operator,
+            y,
+            origin=torch.zeros_like(zero_filled) if self.settings.start is None else zero_filled,
+            sigmas=self._sigmas(),
+            guidance=self.settings.guidance,
+            seeds=names,
+            on_step=partial(draws.on_step, len(names)),
+        )
 
     def _sigmas(self) -> Tensor:
+        """Return the schedule (step, 1, 1, 1)."""
         settings = self.settings
         if settings.start is None:
             gamma = self.network.gamma
-            return learned(lambda t: gamma(t.to(self.device)), settings.steps).to(self.device)
-        first = max(settings.start, settings.last)
-        return uniform_in_gamma(first, settings.last, settings.steps).to(self.device, torch.float32)
+            sigmas = learned(lambda t: gamma(t.to(self.device)), settings.steps).to(self.device)
+        else:
+            first = max(settings.start, settings.last)
+            sigmas = uniform_in_gamma(first, settings.last, settings.steps).to(self.device, torch.float32)
+        return sigmas[:, None, None, None]
 
 
-def lowered(
-    network: Callable[..., Tensor], device: torch.device, precision: torch.dtype
-) -> Callable[..., Tensor]:
-    """Return `network` run by autocast in `precision`, giving float32."""
-    if precision == torch.float32:
-        return network
-
-    def run(*inputs: Tensor) -> Tensor:
-        with torch.autocast(device.type, precision):
-            return network(*inputs).float()
-
-    return run
-
-
-def real_scan(zero_filled: Tensor) -> Tensor:
-    """Return the zero-filled image as networks know it: real, air at -1 (complex images come without the offset)."""
-    return zero_filled.abs() - 1 if zero_filled.is_complex() else zero_filled
-
-
-def denoiser_of(network: VDM, condition: Tensor | None = None) -> Denoiser:
+def denoiser_of(network: VDM, condition: Condition | None = None) -> Denoiser:
     """Return (x_sigma, sigma) -> estimate of x, for real x_sigma (batch, row, column) in model units.
 
-    z = alpha x_sigma with alpha = (1 + sigma^2)^(-1/2), and x = x_sigma - sigma n_hat(z).  `condition`
-    (batch, 1, row, column) is what `network.condition` made of the scan; None for the unconditional prior.
+    z = alpha x_sigma with alpha = (1 + sigma^2)^(-1/2), and x = x_sigma - sigma n_hat(z).  `sigma` is a scalar, or
+    (batch, 1, 1).  `condition` is what `network.condition` made of the scan; None for the unconditional prior.
     """
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.to(device=x.device, dtype=x.dtype)
         z = (x / (1 + sigma**2).sqrt())[:, None]
-        gamma = (2 * torch.log(sigma)).expand(len(x))
+        gamma = (2 * torch.log(sigma)).reshape(-1).expand(len(x))
         return x - sigma * network(z, gamma, condition)[:, 0]
 
     return denoise
 
 
-def with_phase(denoiser: Denoiser, reference: Tensor) -> Denoiser:
-    """Return a denoiser of complex images that have the phase of `reference` (batch, row, column), complex.
+def with_phase(denoiser: Denoiser, phase: Tensor) -> Denoiser:
+    """Return a denoiser of complex images that have the phase factor `phase` (batch, row, column), complex.
 
-    The phase of an MR image is smooth: the low-resolution image knows it.  What is left after removing it is
+    The phase of an MR image is smooth: the low-resolution image shows it.  What is left after removing it is
     real up to noise, and the prior knows magnitudes; what is imaginary is taken for noise.  Complex images come
     without the offset that puts air at -1, so that it is added for the prior and taken off again.
     """
-    phase = torch.polar(torch.ones_like(reference.abs()), reference.angle())
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         real = (x * phase.conj()).real

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kfine.networks.blocks import blind_to_brightness, no_norm
-from kfine.networks.space_time import SpaceTimeUNet
+from kfine.networks.blocks import ResidualBlock, blind_to_brightness, no_norm, zeroed
+from kfine.networks.space_time import EMBEDDING, SpaceTimeUNet
 from kfine.operators.fourier import fft2c, ifft2c
 
 DARK = 0.05  # of full intensity; darker voxels are air
 LEAST_DETAIL = 4e-3  # the least unit of detail, in model units
 _SURROUNDINGS = 9  # pixels of the square that the local mean is taken of
 
+CHANNELS = 9  # facts that the network sees as channels: all but spectrum and histogram
+SECTORS, RINGS = 3, 6
+SPECTRUM, HISTOGRAM = SECTORS * RINGS, 16
+FACTS = CHANNELS + SPECTRUM + HISTOGRAM
+_RADII = (0.25, 0.5, 0.7, 0.85, 1.0)  # between the rings, relative to the edges of the measured block
+_BRIGHTEST = 1.2  # of full intensity, in the histogram
+
 
 class Facts(NamedTuple):
-    """What is known of a scan, beside its image; the rows and columns of each pair.
+    """What is known of a scan, beside its image; pairs are of rows and columns.
 
     Attributes:
         measured: the part of each k-space direction that was measured, in (0, 1].
@@ -28,6 +35,8 @@ class Facts(NamedTuple):
         noise: standard deviation of the noise in a voxel, in units of detail (`detail_unit`).
         signed: whether the image has a sign (real parts of complex images), 1 or 0; magnitudes have none.
         denoise: whether the noise is to be removed, 1 or 0.
+        spectrum: see `spectrum_shape`.
+        histogram: see `histogram_shape`.
     """
 
     measured: tuple[float, float]
@@ -36,16 +45,32 @@ class Facts(NamedTuple):
     noise: float = 0.0
     signed: float = 0.0
     denoise: float = 0.0
+    spectrum: tuple[float, ...] = (0.0,) * SPECTRUM
+    histogram: tuple[float, ...] = (0.0,) * HISTOGRAM
 
     def tensor(self) -> Tensor:
-        """Return (9,) float32, the order that the network knows."""
-        measured, gaussian, box, *rest = self
-        return torch.tensor([*measured, *gaussian, *box, *rest])
+        """Return (`FACTS`,) float32, in the order that the network knows."""
+        measured, gaussian, box, *single, spectrum, histogram = self
+        return torch.tensor([*measured, *gaussian, *box, *single, *spectrum, *histogram])
 
     def turned(self) -> Facts:
         """Return the facts of the image turned by a quarter: rows and columns change places."""
         swapped = {name: getattr(self, name)[::-1] for name in ("measured", "gaussian", "box")}
-        return self._replace(**swapped)
+        by_sector = [self.spectrum[first : first + RINGS] for first in range(0, SPECTRUM, RINGS)]
+        spectrum = tuple(value for sector in reversed(by_sector) for value in sector)
+        return self._replace(**swapped, spectrum=spectrum)
+
+
+class Description(nn.Sequential):
+    """Embed the facts of scans: (batch, FACTS) to (batch, EMBEDDING), in float32."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(FACTS, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU())
+
+    def forward(self, facts: Tensor) -> Tensor:
+        """Return the embedding."""
+        with torch.autocast(facts.device.type, enabled=False):
+            return super().forward(facts.float())  # type: ignore[no-any-return]
 
 
 @final
@@ -53,26 +78,31 @@ class CoreNet(nn.Module):
     """E[x | scan] of single planes: the zero-filled image, plus detail in units of the scan's own detail.
 
     The scale of what a scan lacks is about that of the finest detail it shows (`detail_unit`).  The network sees
-    detail and predicts detail in that unit, so that contrast and brightness of an image matter little.
+    detail and predicts detail in that unit, so that contrast and brightness of an image matter little.  What the
+    whole scan is like, which no single place shows, scales and shifts the features of every block (FiLM, Perez et al.,
+    AAAI 2018): its facts, its spectrum (noise, filters, missing corners) and its histogram (contrast, air).
 
     Args:
         widths: channels a level of the U-Net, which starts at half resolution.
         blocks: residual blocks a level, on the way down and again on the way up.
     """
 
-    FACTS: ClassVar[int] = 9
-
     def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
         self.unet = SpaceTimeUNet(
-            inputs=2 + self.FACTS,
+            inputs=2 + CHANNELS,
             outputs=1,
             widths=widths,
             blocks=blocks,
             levels=False,
+            described=True,
             time=False,
             norm=no_norm,
         )
+        self.embedding = Description()
+        for block in self.unet.modules():
+            if isinstance(block, ResidualBlock) and block.film is not None:
+                zeroed(block.film)
         stem = self.unet.stem
         blind_to_brightness(stem.weight[:, :4])
         with torch.no_grad():
@@ -85,14 +115,14 @@ class CoreNet(nn.Module):
         Args:
             image: (batch, row, column), zero-filled, in model units (air at -1, white at 1).
             unit: (batch,), see `detail_unit`.
-            facts: (batch, 9), see `Facts.tensor`.
+            facts: (batch, FACTS), see `Facts.tensor`.
         """
         planes, scale = image[:, None], unit[:, None, None, None]
         detail = (planes - _local_mean(planes)) / (4 * scale)
-        known = facts[:, :, None, None].expand(-1, -1, *image.shape[-2:])
+        known = facts[:, :CHANNELS, None, None].expand(-1, -1, *image.shape[-2:])
         shown = torch.cat([planes, detail, known], dim=1)
-        output = self.unet(shown[:, :, None], cyclic=False)[:, 0, 0].float()
-        return image + unit[:, None, None] * output
+        output = self.unet(shown[:, :, None], cyclic=False, description=self.embedding(facts))
+        return image + unit[:, None, None] * output[:, 0, 0].float()
 
 
 def detail_unit(low: Tensor, fractions: tuple[float, float]) -> float:
@@ -108,6 +138,46 @@ def detail_unit(low: Tensor, fractions: tuple[float, float]) -> float:
     energy = float(kspace.abs().square()[_fine(low, fractions)].sum()) / low.numel()
     tissue = float((low + 1 > 2 * DARK).float().mean())
     return max(LEAST_DETAIL, (energy / max(tissue, 0.05)) ** 0.5)
+
+
+def spectrum_shape(low: Tensor) -> tuple[float, ...]:
+    """Return the shape of a scan's spectrum, 3 sectors of 6 rings: log10 of their mean power over that of all.
+
+    Noise, filters, missing corners and interpolation show there.  The sectors lie along rows, between both and along
+    columns; the sixth ring holds the corners, beyond the edges of the measured block.
+
+    Args:
+        low: (row, column), the scan's real image in model units.
+    """
+    power = fft2c(low - low.mean()).abs().square()
+    u, v = ((torch.arange(n) - n // 2).abs() / (n / 2) for n in low.shape)
+    radius, angle = (
+        torch.hypot(u[:, None], v),
+        torch.atan2(u[:, None].expand(*low.shape), v.expand(*low.shape)),
+    )
+    ring = torch.bucketize(radius, torch.tensor(_RADII))
+    sector = SECTORS - 1 - (angle / (torch.pi / 2 / SECTORS)).long().clamp_max(SECTORS - 1)
+    number = (sector * RINGS + ring).flatten()
+    sums = torch.zeros(SPECTRUM).index_add_(0, number, power.flatten())
+    counts = torch.bincount(number, minlength=SPECTRUM)
+    level = torch.log10(sums / counts.clamp_min(1) + 1e-12)
+    outer = power[radius > _RADII[0]]
+    whole = torch.log10(outer.sum() / max(1, outer.numel()) + 1e-12)
+    return tuple(torch.where(counts > 0, level - whole, 0.0).clamp(-4, 3).tolist())
+
+
+def histogram_shape(low: Tensor) -> tuple[float, ...]:
+    """Return the shape of a scan's histogram over 16 ranges of grey levels, from air to 1.2 of full intensity.
+
+    First the share of the darkest range, then each other one's share of what is brighter; square roots, times 4.
+
+    Args:
+        low: (row, column), the scan's real image in model units.
+    """
+    grey = ((low + 1) / 2).clamp(0, _BRIGHTEST * 0.999)
+    shares = torch.histc(grey, bins=HISTOGRAM, min=0.0, max=_BRIGHTEST) / low.numel()
+    shares[1:] /= shares[1:].sum().clamp_min(1e-3)
+    return tuple((4 * shares.sqrt()).tolist())
 
 
 def finest_detail(low: Tensor, fractions: tuple[float, float]) -> Tensor:

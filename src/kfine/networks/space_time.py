@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kfine.networks.blocks import ChannelNorm, Norm, ResidualBlock, Stage
 from kfine.networks.unet import UShape
 
-EMBEDDING = 128  # width of the embedding of a noise level
+EMBEDDING = 128  # width of the embeddings of a noise level and of a description
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class SpaceTimeUNet(UShape):
         widths: channels a level; each level halves the grid, starting from half of the input's.
         blocks: residual blocks a level, on the way down and again on the way up.
         levels: whether the network takes a noise level.
+        described: whether the network takes an embedding that describes its input.
         time: whether frames see one another; without, the network is an ordinary U-Net for single images.
         norm: what builds the normalisation before each convolution of the blocks.
     """
@@ -48,14 +49,16 @@ class SpaceTimeUNet(UShape):
         widths: Sequence[int],
         blocks: int,
         levels: bool,
+        described: bool = False,
         time: bool = True,
         norm: Norm = ChannelNorm,
     ) -> None:
         embedding = EMBEDDING if levels else None
+        modulated = EMBEDDING if levels or described else None
 
         def block(width: int) -> ResidualBlock:
             between = TimeStep(width) if time else None
-            return ResidualBlock(width, norm=norm, embedding=embedding, between=between)
+            return ResidualBlock(width, norm=norm, embedding=modulated, between=between)
 
         super().__init__(
             inputs=inputs,
@@ -68,7 +71,14 @@ class SpaceTimeUNet(UShape):
         # Channels last in memory: a position's channels lie together, as ChannelNorm and TimeStep take them.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor, level: Tensor | None = None, *, cyclic: bool) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        level: Tensor | None = None,
+        *,
+        cyclic: bool,
+        description: Tensor | None = None,
+    ) -> Tensor:
         """Return the network's output on the grid of `x`.
 
         Args:
@@ -77,12 +87,16 @@ class SpaceTimeUNet(UShape):
                 without levels.
             cyclic: whether the frame after the last one is the first one; otherwise the first and the last
                 frame stand in for what lies beyond them.
+            description: (batch, EMBEDDING), an embedding of what is known of the input; it is added to that of the
+                level.
 
         Returns:
             (batch, outputs, frame, row, column).
         """
         batch, _, frames = x.shape[:3]
         embedded = self._embedded(level)
+        if description is not None:
+            embedded = description if embedded is None else embedded + description
         if embedded is not None:
             embedded = embedded.repeat_interleave(frames, dim=0)
         h = self._through(x.transpose(1, 2).flatten(0, 1), embedded, Time(frames, cyclic))

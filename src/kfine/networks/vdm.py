@@ -1,17 +1,37 @@
 """The variational diffusion model's network: the noise in an image, at any level of noise.
 
-One set of weights can be two models: of images, p(x), and, where trained so, of images given their scan, p(x | y).
+One set of weights is two models: of images, p(x), and of images given their scan, p(x | y), around the core network's
+estimate.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kfine.networks.unet import UNet
+from kfine.networks.blocks import blind_to_brightness
+from kfine.networks.core import CHANNELS, FACTS, CoreNet, Description
+from kfine.networks.space_time import SpaceTimeUNet
+
+
+class Condition(NamedTuple):
+    """What a scan says of the image.
+
+    Attributes:
+        mean: (batch, row, column), the core network's estimate in model units.
+        image: (batch, row, column), the zero-filled scan in model units.
+        unit: (batch,), the scan's unit of detail, see `kfine.networks.core.detail_unit`.
+        facts: (batch, FACTS), see `kfine.networks.core.Facts`.
+    """
+
+    mean: Tensor
+    image: Tensor
+    unit: Tensor
+    facts: Tensor
 
 
 class Gamma(nn.Module):
@@ -52,6 +72,10 @@ class Gamma(nn.Module):
         return (value - ends[0]) / (ends[1] - ends[0]), slope / (ends[1] - ends[0])
 
     def _monotone(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(t.device.type, enabled=False):
+            return self._monotone_in_float32(t)
+
+    def _monotone_in_float32(self, t: Tensor) -> tuple[Tensor, Tensor]:
         inner = torch.sigmoid((2 * t[:, None] - 1) * self.inner_weight.abs() + self.inner_bias)
         outer = self.outer_weight.abs() / len(self.outer_weight)
         value = self.slope.abs() * t + (2 * inner - 1) @ outer
@@ -62,7 +86,8 @@ class Gamma(nn.Module):
 class VDM(nn.Module):
     """Predict the noise n in z = alpha x + s n, with alpha^2 = sigmoid(-gamma) and s^2 = sigmoid(gamma).
 
-    With sigma = s / alpha, the condition c and the deviation r = z / alpha - c from it, the image is estimated as
+    With sigma = s / alpha, the condition's mean c and the deviation r = z / alpha - c from it, the image is estimated
+    as
 
         x = c + d^2 / (d^2 + sigma^2) r + d sigma / (d^2 + sigma^2)^(1/2) F
 
@@ -71,80 +96,94 @@ class VDM(nn.Module):
     gives it back, F has unit variance at every noise level, and its error is never magnified.  Without a scan
     c = 0 and d = 1, and F is -v of Salimans and Ho (2022).
 
-    c is what a second U-Net, the predictor, makes of the zero-filled scan: its estimate of E[x | scan], learned
-    by least squares (Whang et al., Deblurring via Stochastic Refinement, CVPR 2022).  What diffusion has to
-    learn is then only what cannot be known.
+    c is the core network's estimate of E[x | scan] (Whang et al., Deblurring via Stochastic Refinement, CVPR 2022),
+    and d is `detail` times the scan's own unit of detail.  What diffusion has to learn is then only what cannot be
+    known, in a unit that is the same for every contrast and scale.
 
     Args:
-        widths: channels a level of the U-Net.
-        predictor: channels a level of the predictor; none: c is the zero-filled scan itself.
-        blocks: residual blocks a level, of both U-Nets.
+        core: arguments of the core network, which is frozen.
+        widths: channels a level of the U-Net, which starts at half resolution.
+        blocks: residual blocks a level, on the way down and again on the way up.
         gamma_min: least gamma the network is normalised to, and gamma(0) before training.
         gamma_max: greatest gamma the network is normalised to, and gamma(1) before training.
         fourier: exponents n of the features sin(2^n pi z) and cos(2^n pi z).
-        detail: d where a scan is given: standard deviation of x - c in model units.
-        dropout: probability inside the residual blocks, while training.
+        detail: standard deviation of x - c, in units of the scan's detail.
     """
 
     def __init__(
         self,
         *,
-        widths: Sequence[int] = (64, 128, 192),
-        predictor: Sequence[int] = (),
+        core: Mapping[str, Any],
+        widths: Sequence[int] = (48, 96, 128),
         blocks: int = 2,
         gamma_min: float = -13.3,
         gamma_max: float = 5.0,
         fourier: Sequence[int] = (7, 8),
-        detail: float = 0.06,
-        dropout: float = 0.0,
+        detail: float = 0.8,
     ) -> None:
         super().__init__()
         self.gamma_min, self.gamma_max, self.fourier = gamma_min, gamma_max, tuple(fourier)
         self.detail = detail
         self.gamma = Gamma(gamma_min=gamma_min, gamma_max=gamma_max)
-        channels = 2 + 2 * len(self.fourier)
-        self.unet = UNet(in_channels=channels, out_channels=1, widths=widths, blocks=blocks, dropout=dropout)
-        self.predictor = (
-            UNet(in_channels=1, out_channels=1, widths=predictor, blocks=blocks, dropout=dropout)
-            if predictor
-            else None
+        images = 3 + 2 * len(self.fourier)
+        self.unet = SpaceTimeUNet(
+            inputs=images + CHANNELS,
+            outputs=1,
+            widths=widths,
+            blocks=blocks,
+            levels=True,
+            described=True,
+            time=False,
         )
+        self.embedding = Description()
+        stem = self.unet.stem
+        blind_to_brightness(stem.weight[:, 4:8])
+        with torch.no_grad():
+            stem.weight[:, 4 * images :].normal_(std=0.1)
+        self.core = CoreNet(**core).requires_grad_(False)
 
-    def condition(self, scan: Tensor) -> Tensor:
-        """Return the condition c of zero-filled images `scan`, both (batch, 1, row, column) in model units."""
-        if self.predictor is None:
-            return scan
-        clean = torch.zeros(
-            len(scan), device=scan.device
-        )  # the U-Net's level: there is no noise to tell it of
-        return scan + self.detail * self.predictor(scan, clean).float()
+    @torch.no_grad()
+    def condition(self, image: Tensor, unit: Tensor, facts: Tensor) -> Condition:
+        """Return what scans say, of what the core network is shown of them (see `CoreNet.forward`)."""
+        return Condition(self.core(image, unit, facts), image, unit, facts)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: Tensor | None = None) -> Tensor:
+    def spread(self, condition: Condition) -> Tensor:
+        """Return d (batch, 1, 1, 1), the standard deviation of what the condition's mean lacks, in model units."""
+        return self.detail * condition.unit[:, None, None, None]
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition | None = None) -> Tensor:
         """Return the predicted noise in `z`.
 
         Args:
             z: (batch, 1, row, column).
             gamma: (batch,).
-            condition: what `condition` made of the scan, of the shape of `z`; None, or 0 all over an image, for
-                the unconditional model.
+            condition: what the scans say; None for the unconditional model.
 
         Returns:
             (batch, 1, row, column).
         """
-        condition = torch.zeros_like(z) if condition is None else condition
-        given = condition.flatten(1).any(1)[:, None, None, None]
-        d = torch.where(given, self.detail, 1.0)
+        if condition is None:
+            d = torch.ones(len(z), 1, 1, 1, device=z.device)
+            mean = apart = torch.zeros_like(z)
+            facts = torch.zeros(len(z), FACTS, device=z.device)
+        else:
+            d, mean, facts = self.spread(condition), condition.mean[:, None], condition.facts
+            apart = (condition.image[:, None] - mean) / d
         level = gamma[:, None, None, None]
         alpha, _ = signal_and_noise(level)
         sigma = torch.exp(level / 2)
         spread = (d.square() + sigma.square()).sqrt()
-        deviation = (z / alpha - condition) / spread
-        features = [deviation, condition]
+        deviation = (z / alpha - mean) / spread
+        features = [deviation, mean, apart]
         for n in self.fourier:
             angle = (2.0**n * math.pi) * z
             features += [angle.sin(), angle.cos()]
+        features.append(facts[:, :CHANNELS, None, None].expand(-1, -1, *z.shape[-2:]))
         normalised = (gamma - self.gamma_min) / (self.gamma_max - self.gamma_min)
-        output = self.unet(torch.cat(features, dim=1), normalised).float()
+        shown = torch.cat(features, dim=1)[:, :, None]
+        output = self.unet(shown, normalised, cyclic=False, description=self.embedding(facts))[
+            :, :, 0
+        ].float()
         # n = (z / alpha - x) / sigma with x from above, simplified so that no difference of near equals is left.
         return (sigma * deviation - d * output) / spread
 

@@ -21,18 +21,19 @@ METHODS = (
 )  # fmt: skip
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
+EFFORTS = ("fast", "normal", "best")
 
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
 # Options that a method has no use for.
 _NO_USE = {
-    **{name: ("model", "strength", *_SAMPLING) for name in BASELINES},
-    **{name: _SAMPLING for name in ("regression", *STILL_NETWORKS)},
+    **{name: ("model", "strength", "effort", *_SAMPLING) for name in BASELINES},
+    **{name: ("effort", *_SAMPLING) for name in ("regression", *STILL_NETWORKS)},
     "core": _DRAWING,
     "vdm": ("denoise",),
-    "cine-regression": (*_SAMPLING, "time_method"),
-    "cine-ldm": ("noise", "denoise", "conditioned", "time_method"),
-    "ldm": ("noise", "denoise", "conditioned"),
+    "cine-regression": ("effort", *_SAMPLING, "time_method"),
+    "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method"),
+    "ldm": ("effort", "noise", "denoise", "conditioned"),
 }
 
 
@@ -51,6 +52,7 @@ class Options:
     time_method: str | None = None
     noise: float | Literal["data"] = 0.0
     denoise: bool = False
+    effort: str = "normal"
     method: str = "auto"
     model: str | os.PathLike[str] | Model | None = None
     samples: int | None = None
@@ -130,6 +132,7 @@ def check_values(options: Options) -> None:
 
     named = {
         "method": (options.method, METHODS),
+        "effort": (options.effort, EFFORTS),
         "time_method": (options.time_method, TIME_METHODS),
         "sampler": (options.sampler, SAMPLERS),
     }
@@ -162,6 +165,7 @@ def without_use(options: Options, method: str) -> list[str]:
         "strength": None if options.strength == 1 else options.strength,
         "noise": options.noise or None,
         "denoise": options.denoise or None,
+        "effort": None if options.effort == "normal" else options.effort,
         "conditioned": options.conditioned,
         "steps": options.steps,
         "sampler": options.sampler,

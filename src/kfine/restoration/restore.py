@@ -49,6 +49,7 @@ def restore(
     slice_profile: str | None = None,
     frames_scale: int | None = None,
     frames: int | None = None,
+    effort: str = "normal",
     method: str = "auto",
     time_method: str | None = None,
     model: str | os.PathLike[str] | Model | None = None,
@@ -98,6 +99,8 @@ def restore(
         frames: instead of `frames_scale`, how many frames to restore: evenly round the period, or without one from
             the first to the last.  A measured frame that is at none of their times only helps to find them.
             Without frame times, frames are taken as evenly spaced.
+        effort: how many evaluations of the core network the mean image of a plane is made of, for "core" and "vdm":
+            "fast" (1), "normal" (4, the quarter turns of the scan) or "best" (8, its mirror images too).
         method: a name of `kfine.restoration.options.METHODS`; "auto" goes by what the image is: a heart beat
             (frames with a period), measured k-space, an image like those that a model was trained on, or any other
             (`kfine.restoration.selection.pick`); the provenance says why.
@@ -142,9 +145,9 @@ def restore(
     """
     options = Options(
         matrix=matrix, scale=scale, slice_scale=slice_scale, voxel=voxel, isotropic=isotropic,
-        slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, method=method, time_method=time_method,
-        model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise, sampler=sampler,
-        start=start, conditioned=conditioned, device=device, precision=precision,
+        slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, time_method=time_method, effort=effort,
+        method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise,
+        sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
         seed=index(seed),  # of numpy too, whose integers are no JSON
     )  # fmt: skip
     result = restore_planned(

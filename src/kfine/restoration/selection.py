@@ -14,11 +14,11 @@ from torch import Tensor
 from kfine.acquisition.scan import Scan
 from kfine.errors import ModelError, UsageError
 from kfine.methods.base import Method, PlaneMethod
-from kfine.methods.core import CoreMethod, CoreOptions
+from kfine.methods.core import SYMMETRIES, TURNS, CoreMethod, CoreOptions
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, OneFrame, check_time_method
 from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
 from kfine.methods.ldm import LDMMethod, LDMOptions
-from kfine.methods.regression import LDMRegression, Regression
+from kfine.methods.regression import LDMRegression
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.models.calibration import Calibration
 from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
@@ -42,7 +42,7 @@ def vdm_options(
     conditioned = own.conditioned if options.conditioned is None else options.conditioned
     start = options.start or own.start
     if start is None and conditioned:
-        start = math.inf  # what the network sees of the scan is a better start than the zero-filled image
+        start = _START
     elif start is None:
         start = start_sigma(power(), operator.high, own.start_factor)
     guidance = Guidance(
@@ -59,9 +59,18 @@ def vdm_options(
         guidance=replace(guidance, state=guidance.sampler == "ancestral"),
         start=None if math.isinf(start) else start,
         conditioned=conditioned,
-        turned=own.turned,
-        last=own.last or defaults.last,
+        symmetries=symmetries(options, own),
+        last=(own.last or _LAST) if conditioned else defaults.last,
     )
+
+
+# Where samples given the scan start and end, in standard deviations of what the mean image lacks.
+_START, _LAST = 2.0, 0.1
+
+
+def symmetries(options: Options, own: ModelSampling) -> int:
+    """Return how many evaluations of the core network a mean image is made of."""
+    return {"fast": 1, "normal": TURNS if own.turned else 1, "best": SYMMETRIES}[options.effort]
 
 
 def mean_power(measurements: Iterable[Tensor]) -> Tensor:
@@ -84,7 +93,7 @@ SERVED_BY = {
     "srresnet": ("srresnet",),
     "srgan": ("srgan",),
     "small-unet": ("small-unet",),
-    "regression": ("vdm", "ldm", "autoencoder", "srresnet", "small-unet"),
+    "regression": ("ldm", "autoencoder", "srresnet", "small-unet"),
     "cine-ldm": ("cine-ldm",),
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
@@ -168,7 +177,7 @@ def choose_method(
             stacklevel=2,
         )
     precision = choose_precision(options.precision, device)
-    network = _on_device(model, device)
+    network = model.network.to(device)
     method: Method
     if isinstance(network, ResidualLDM):
         method = _ldm_method(network, model, options, device=device, precision=precision)
@@ -181,15 +190,10 @@ def choose_method(
         method = FrameByFrame(core, in_time)
     else:
         assert isinstance(network, VDM)
-        plane = _plane_method(
-            network,
-            model,
-            options,
-            power=lambda: mean_power(measurements()),
-            operator=scan.crop,
-            device=device,
-            precision=precision,
+        sampling = vdm_options(
+            options, ModelSampling.of(model), power=lambda: mean_power(measurements()), operator=scan.crop
         )
+        plane = VDMMethod(network, sampling, signed=scan.signed, device=device, precision=precision)
         method = FrameByFrame(plane, in_time)
     machine = {"device": str(device), "precision": str(precision).removeprefix("torch.")}
     return ResolvedMethod(
@@ -297,13 +301,6 @@ def _named(options: Options, scan: Scan, like: Ranges) -> tuple[Options, str | N
     return replace(options, method=BEST_BASELINE), "no model for cines is packaged"
 
 
-def _on_device(model: Model, device: torch.device) -> torch.nn.Module:
-    network = model.network.to(device)
-    if isinstance(network, VDM):  # convolutions of planes run a fifth faster in this order of memory
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
-
-
 def _ldm_method(
     network: ResidualLDM, model: Model, options: Options, *, device: torch.device, precision: torch.dtype
 ) -> Method:
@@ -342,7 +339,7 @@ def _core_method(
     precision: torch.dtype,
 ) -> CoreMethod:
     settings = CoreOptions(
-        turned=ModelSampling.of(model).turned,
+        symmetries=symmetries(options, ModelSampling.of(model)),
         strength=options.strength,
         noise=2 * options.noise_level if options.noise else None,
         denoise=options.denoise,
@@ -350,31 +347,6 @@ def _core_method(
     calibration = Calibration.of(model.name, model.config)
     return CoreMethod(
         network, settings, signed=signed, calibration=calibration, device=device, precision=precision
-    )
-
-
-def _plane_method(
-    network: VDM,
-    model: Model,
-    options: Options,
-    *,
-    power: Callable[[], Tensor],
-    operator: KSpaceCrop,
-    device: torch.device,
-    precision: torch.dtype,
-) -> PlaneMethod:
-    own = ModelSampling.of(model)
-    if options.method == "vdm":
-        settings = vdm_options(options, own, power=power, operator=operator)
-        return VDMMethod(network, settings, device=device, precision=precision)
-    if network.predictor is None:
-        raise ModelError(f"model {model.name}: has no predictor for method regression; use method vdm")
-    return Regression(
-        network,
-        strength=options.strength,
-        turned=own.turned,
-        device=device,
-        precision=precision,
     )
 
 

@@ -34,62 +34,6 @@ Width = Annotated[int, Field(ge=8, multiple_of=8)]  # channels are normalised in
 Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
 
 
-class FocusConfig(Section):
-    """Narrower ranges for a share of the patches: what the model will be asked for most.
-
-    Attributes:
-        after: updates from which on the share counts.
-        share: of the patches.
-        voxel_size: see `DataConfig`.
-        measured: see `DataConfig`.
-    """
-
-    after: Annotated[int, Field(ge=0)] = 0
-    share: Share
-    voxel_size: Range
-    measured: ShareRange
-
-
-class DataConfig(Section):
-    """Which slices, at which voxel sizes.
-
-    Attributes:
-        validation: subjects (folder or file name up to the first "_") kept out of training.
-        voxel_size: in-plane range in mm; a slice is brought to a size drawn from it through k-space, never
-            below its own.
-        patch: rows and columns of a training patch.
-        flips: whether patches are also mirrored and transposed.
-        brightness: greatest factor (and its inverse) by which intensities are scaled.
-        measured: range of the part of each k-space direction that the low-resolution scan of a patch holds.
-        noise: greatest standard deviation of the noise in one scan out of four, in model units.
-        memory_gib: how many GiB of volumes are held in memory at once.
-        focus: narrower ranges for a share of the patches.
-    """
-
-    validation: tuple[str, ...] = ()
-    voxel_size: Range = (0.8, 2.1)
-    patch: Positive = 80
-    flips: bool = True
-    brightness: Annotated[float, Field(ge=1)] = 1.25
-    measured: ShareRange = (0.2, 0.75)
-    noise: Annotated[float, Field(ge=0)] = 0.1
-    memory_gib: PositiveFloat = 4.0
-    focus: FocusConfig | None = None
-
-
-class NetworkConfig(Section):
-    """The arguments of `kfine.networks.vdm.VDM`."""
-
-    widths: Widths = (64, 128, 160)
-    predictor: tuple[Width, ...] = ()
-    blocks: Positive = 2
-    gamma_min: float = -13.3
-    gamma_max: float = 5.0
-    fourier: tuple[int, ...] = (7, 8)
-    detail: PositiveFloat = 0.06
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
 class BaseOptimiserConfig(Section):
     """How weights are learned, whichever they are.
 
@@ -133,22 +77,6 @@ class BaseOptimiserConfig(Section):
         return self
 
 
-class OptimiserConfig(BaseOptimiserConfig):
-    """How a VDM is learned.
-
-    Attributes:
-        predictor_learning_rate: peak of the predictor's.
-        gamma_learning_rate: peak of the noise schedule's.
-        weight_centre: gamma below which the loss is faded out (`losses.rising_weight`); absent: the bound itself.
-        unconditional: part of the patches whose scan diffusion is not shown.
-    """
-
-    predictor_learning_rate: PositiveFloat = 1e-3
-    gamma_learning_rate: PositiveFloat = 4e-3
-    weight_centre: float | None = None
-    unconditional: Annotated[float, Field(ge=0, le=1)] = 1.0
-
-
 class BaseReportConfig(Section):
     """What is written while training, and how often (in updates).
 
@@ -163,18 +91,6 @@ class BaseReportConfig(Section):
     picture: Positive = 2000
 
 
-class ReportConfig(BaseReportConfig):
-    """Of a VDM: the bound and the PSNR of restored slices; samples from pure noise.
-
-    Attributes:
-        matrix: (low, high) of the validation restoration.
-        slices: how many validation slices are restored.
-    """
-
-    matrix: Annotated[tuple[Positive, Positive], AfterValidator(_low_to_high)] = (64, 128)
-    slices: Positive = 8
-
-
 class RunConfig(Protocol):
     """What the loop reads of a configuration."""
 
@@ -187,16 +103,6 @@ class RunConfig(Protocol):
     def report(self) -> BaseReportConfig:
         """What is written, and how often."""
         ...
-
-
-class TrainingConfig(Section):
-    """A whole training run of method "vdm"."""
-
-    method: Literal["vdm"] = "vdm"
-    data: DataConfig = DataConfig()
-    network: NetworkConfig = NetworkConfig()
-    optimiser: OptimiserConfig
-    report: ReportConfig = ReportConfig()
 
 
 class PieceConfig(Section):
@@ -348,6 +254,52 @@ class CoreTrainingConfig(Section):
     data: CoreDataConfig
     network: UNetConfig = UNetConfig(widths=(48, 96, 128))
     optimiser: BaseOptimiserConfig
+    report: CoreReportConfig = CoreReportConfig()
+
+
+class VDMNetworkConfig(Section):
+    """The arguments of `kfine.networks.vdm.VDM`, but for the core network's."""
+
+    widths: Widths = (48, 96, 128)
+    blocks: Positive = 2
+    gamma_min: float = -13.3
+    gamma_max: float = 5.0
+    fourier: tuple[int, ...] = (7, 8)
+    detail: PositiveFloat = 0.8
+
+
+class VDMOptimiserConfig(BaseOptimiserConfig):
+    """How a VDM is learned.
+
+    Attributes:
+        gamma_learning_rate: peak of the noise schedule's.
+        weight_centre: gamma below which the bound's loss is faded out (`losses.rising_weight`); absent: the bound
+            itself.
+        unconditional: part of the pieces whose scan diffusion is not shown.
+        level_mean: of the logarithm of the noise level of the others, in standard deviations of what the scan's mean
+            image lacks.
+        level_std: standard deviation of the same.
+    """
+
+    gamma_learning_rate: PositiveFloat = 4e-3
+    weight_centre: float | None = None
+    unconditional: Share = 0.25
+    level_mean: float = -0.4
+    level_std: PositiveFloat = 1.0
+
+
+class VDMTrainingConfig(Section):
+    """A whole training run of method "vdm".
+
+    Attributes:
+        core: packaged model, or folder of a model, of method core: the mean image that diffusion starts from.
+    """
+
+    method: Literal["vdm"] = "vdm"
+    core: str = "core"
+    data: CoreDataConfig
+    network: VDMNetworkConfig = VDMNetworkConfig()
+    optimiser: VDMOptimiserConfig
     report: CoreReportConfig = CoreReportConfig()
 
 

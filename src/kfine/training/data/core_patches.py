@@ -34,7 +34,7 @@ from kfine.degradation.scanner import (
 from kfine.errors import InputError
 from kfine.intensity import AIR, Scaling
 from kfine.io.discovery import NIFTI, find_volumes
-from kfine.networks.core import Facts, detail_unit, noise_level
+from kfine.networks.core import Facts, detail_unit, histogram_shape, noise_level, spectrum_shape
 from kfine.operators.fourier import fft2c
 from kfine.training.config import CoreDataConfig, ScanConfig, SourceConfig
 from kfine.training.data.cines import PICTURES, read_frames
@@ -70,7 +70,7 @@ class Sample(NamedTuple):
         image: (row, column), the zero-filled scan in model units.
         target: (row, column), what the network should make of it.
         unit: the scan's unit of detail.
-        facts: (9,), see `kfine.networks.core.Facts`.
+        facts: (FACTS,), see `kfine.networks.core.Facts`.
         error: mean squared error of the zero-filled image over the tissue of its plane.
     """
 
@@ -441,7 +441,12 @@ def _sample(
     image, target, low = (2 * part - 1 for part in (zero_filled, target, low))
     unit = detail_unit(low, facts.measured)
     level = 2 * noise if clean else noise_level(low)
-    facts = facts._replace(noise=min(level / unit, 3.0), denoise=float(clean))
+    facts = facts._replace(
+        noise=min(level / unit, 3.0),
+        denoise=float(clean),
+        spectrum=spectrum_shape(low),
+        histogram=histogram_shape(low),
+    )
     tissue = float((target > 2 * TISSUE - 1).float().mean())
     error = (image - target).square().mean() / max(tissue, LEAST_TISSUE)
     return Sample(image, target, torch.tensor(unit), facts.tensor(), error)

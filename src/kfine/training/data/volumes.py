@@ -9,23 +9,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from kfine.errors import InputError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.io import read
-from kfine.io.discovery import find_volumes, subject_of
 from kfine.models.domain import LEAST_TISSUE, TISSUE, Ranges, ranges_of
 from kfine.operators.kspace import KSpaceCrop, image_of
-from kfine.training.config import DataConfig, FocusConfig
 
 
 @dataclass(frozen=True)
@@ -35,25 +30,6 @@ class SliceRef:
     path: Path
     frame: int
     slice: int
-
-
-def split_volumes(root: Path, validation: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Return (training, validation) volumes; a subject is wholly in one of them.
-
-    Raises:
-        InputError: a validation subject that is not there, or no training volume left.
-    """
-    volumes = find_volumes(root)
-    subjects = {path: subject_of(path, root) for path in volumes}
-    missing = sorted(set(validation) - set(subjects.values()))
-    if missing:
-        raise InputError(
-            f"{root.name}: expected the validation subjects {', '.join(missing)}, found none of their files"
-        )
-    train = [path for path in volumes if subjects[path] not in validation]
-    if not train:
-        raise InputError(f"{root.name}: every subject is a validation subject, none is left to train on")
-    return train, [path for path in volumes if subjects[path] in validation]
 
 
 class Volumes:
@@ -148,73 +124,6 @@ class Order:
             yield from (refs[i] for i in rng.permutation(len(refs)))
 
 
-class PatchDataset(Dataset[Tensor]):
-    """Patches (2, patch, patch) in model units: image and zero-filled scan; item g depends on (seed, g) alone."""
-
-    def __init__(
-        self, paths: Sequence[Path], config: DataConfig, *, seed: int, length: int, batch: int = 1
-    ) -> None:
-        self.config, self.seed, self.length, self.batch = config, seed, length, batch
-        self.volumes = Volumes(config.memory_gib, seen_at=partial(_seen_at, sizes=config.voxel_size))
-        slices = slices_with_tissue(self.volumes, paths)
-        self.order = Order(slices, group=self.volumes.fitting(paths[0]), seed=seed)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, g: int) -> Tensor:
-        """Return patch number `g`."""
-        ref = self.order[g]
-        image, scaling = self.volumes.get(ref.path)
-        rng = np.random.default_rng([self.seed, 1, g])
-        plane = np.abs(image.voxels[ref.frame, ref.slice])
-        ranges = self._ranges(g, rng)
-        size = at_voxel_size(plane, image.voxel_sizes[1:], rng.uniform(*ranges.voxel_size))
-        factor = self.config.brightness ** rng.uniform(-1, 1)
-        fine = scaling.to_model(size * np.float32(factor))
-        pair = _random_patch(np.stack([fine, self._scan(fine, ranges.measured, rng)]), self.config.patch, rng)
-        return torch.from_numpy(random_symmetry(pair, rng) if self.config.flips else pair)
-
-    def _ranges(self, g: int, rng: np.random.Generator) -> DataConfig | FocusConfig:
-        focus = self.config.focus
-        if focus is None or g < focus.after * self.batch:
-            return self.config
-        return focus if rng.uniform() < focus.share else self.config
-
-    def _scan(
-        self, plane: NDArray[np.float32], measured: tuple[float, float], rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        """Return the zero-filled image of a scan of `plane` with a random part of its k-space, at times noisy."""
-        part = rng.uniform(*measured, 2)
-        kind = rng.integers(4)
-        if kind < 2:
-            part[1] = part[0]  # the same in both directions
-        elif kind == 2:
-            part[rng.integers(2)] = 1.0  # one direction is whole
-        rows, columns = (max(1, round(n * p)) for n, p in zip(plane.shape, part, strict=True))
-        operator = KSpaceCrop((plane.shape[0], plane.shape[1]), (rows, columns), real=True)
-        y = operator(torch.from_numpy(plane))
-        if rng.integers(4) == 0:
-            level = self.config.noise * rng.uniform()
-            y = y + operator(torch.from_numpy(level * rng.standard_normal(plane.shape, dtype=np.float32)))
-        return operator.pseudo_inverse(y).float().numpy()
-
-
-def _seen_at(image: Image, *, sizes: Sequence[float]) -> list[tuple[int, int]]:
-    return [matrix_at(image.matrix, image.voxel_sizes[1:], mm) for mm in sizes]
-
-
-def at_voxel_size(plane: NDArray[np.float32], spacing: Sequence[float], target: float) -> NDArray[np.float32]:
-    """Return `plane` (row, column) brought to about `target` mm through k-space; never finer than it is."""
-    return at_matrix(plane, matrix_at((plane.shape[0], plane.shape[1]), spacing, target))
-
-
-def matrix_at(matrix: tuple[int, int], spacing: Sequence[float], target: float) -> tuple[int, int]:
-    """Return the matrix whose voxels are about `target` mm, no finer than those of `matrix`."""
-    rows, columns = (max(1, min(n, round(n * mm / target))) for n, mm in zip(matrix, spacing, strict=True))
-    return rows, columns
-
-
 def at_matrix(planes: NDArray[np.float32], matrix: tuple[int, int]) -> NDArray[np.float32]:
     """Return `planes` (..., row, column) brought to a smaller `matrix` through k-space."""
     high = planes.shape[-2], planes.shape[-1]
@@ -222,25 +131,6 @@ def at_matrix(planes: NDArray[np.float32], matrix: tuple[int, int]) -> NDArray[n
         return planes
     operator = KSpaceCrop(high, matrix, real=True)
     return image_of(operator(torch.from_numpy(planes)), operator).numpy()
-
-
-def _random_patch(planes: NDArray[np.float32], size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the same (size, size) part of all `planes`, over the first one's tissue; air (-1) beyond the edge."""
-    plane = planes[0]
-    tissue = plane > 2 * TISSUE - 1
-    corner = []
-    for axis in (0, 1):
-        hit = np.flatnonzero(tissue.any(axis=1 - axis))
-        low, high = (int(hit[0]), int(hit[-1]) + 1) if hit.size else (0, plane.shape[axis])
-        # Either the patch holds all tissue along this axis, or it lies wholly within it; with some slack.
-        ends = sorted((low, high - size))
-        drawn = int(rng.integers(ends[0] - size // 8, ends[1] + size // 8 + 1))
-        corner.append(min(max(drawn, low + 1 - size), high - 1))  # at least a line of the tissue
-    patch = np.full((len(planes), size, size), -1, np.float32)
-    spans = [(max(0, c), min(n, c + size)) for c, n in zip(corner, plane.shape, strict=True)]
-    (r0, r1), (c0, c1) = spans
-    patch[:, r0 - corner[0] : r1 - corner[0], c0 - corner[1] : c1 - corner[1]] = planes[:, r0:r1, c0:c1]
-    return patch
 
 
 def random_symmetry(planes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

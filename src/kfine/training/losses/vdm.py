@@ -12,47 +12,55 @@ from kfine.diffusion.losses import (
     reconstruction_loss,
     rising_weight,
 )
-from kfine.networks.vdm import VDM
+from kfine.networks.vdm import VDM, signal_and_noise
+from kfine.training.data.core_patches import Sample
 
 # The reconstruction part compares each pixel with every grey value: a sixteenth of them is estimate enough.
 STRIDE = 4
 
 
 class Objective(nn.Module):
-    """The bound of `network`, its diffusion part weighted where a centre is given, and its predictor's squared error.
+    """Both models' losses: the variational bound of p(x), and the squared error of p(x | y).
 
-    Patches that come with their scan are weighed with the network's `detail`, the others without
-    (see `rising_weight`).  The two parts share no weights: diffusion takes the prediction as it comes.
+    The first pieces of a batch are without their scans; of them the loss is the bound, its diffusion part weighted
+    where a centre is given (`rising_weight`).  The others come with their scans; their noise levels are
+    log-normal around what the condition's mean lacks, and the loss is the U-Net's squared error (Karras et al. 2022,
+    equation 8).
+
+    Args:
+        network: to train.
+        centre: gamma below which the bound's loss is faded out; None: the bound itself.
+        mean: of ln(sigma / d), where d is the standard deviation of what the condition's mean lacks.
+        std: standard deviation of the same.
     """
 
-    def __init__(self, network: VDM, *, centre: float | None) -> None:
+    def __init__(self, network: VDM, *, centre: float | None, mean: float, std: float) -> None:
         super().__init__()
-        self.network, self.centre = network, centre
+        self.network, self.centre, self.mean, self.std = network, centre, mean, std
 
     def forward(
-        self, x: Tensor, scan: Tensor, kept: Tensor, t: Tensor, noise: Tensor, noise_0: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the bound and the prediction's -log p in nats a pixel, means over the batch x (batch, 1, row, column).
+        self, sample: Sample, count: int, t: Tensor, noise: Tensor, noise_0: Tensor, level: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss, "bound" in nats a pixel and "given_scan", each the mean over its pieces.
 
-        `scan` holds the zero-filled images, `kept` (batch,) is 1 where diffusion sees them and 0 elsewhere.
+        Args:
+            sample: (batch, ...), pieces.
+            count: how many of them, from the first, are without their scans.
+            t: (count,), the bound's times.
+            noise: (batch, 1, row, column), standard normal, as `noise_0` (count, ...).
+            noise_0: of the reconstruction loss.
+            level: (batch - count,), standard normal.
         """
-        predicted = self.network.condition(scan)
-        # Up to a constant: a Gaussian of standard deviation `detail` around the prediction.
-        prediction = 0.5 * ((x - predicted) / self.network.detail).square().mean()
-        condition = predicted.detach() * kept[:, None, None, None]
+        figures: dict[str, Tensor] = {}
+        x = sample.target[:, None]
+        if count:
+            figures["bound"] = self._bound(x[:count], t, noise[:count], noise_0)
+        if count < len(x):
+            rest = Sample(*(part[count:] for part in sample))
+            figures["given_scan"] = self._given_scan(rest, noise[count:], level)
+        return {"loss": torch.stack(list(figures.values())).sum(), **figures}
 
-        def network(z: Tensor, level: Tensor) -> Tensor:
-            return self.network(z, level, condition)  # type: ignore[no-any-return]
-
-        given = kept.bool()
-
-        def weight(level: Tensor) -> Tensor:
-            assert self.centre is not None
-            with_scan, without = (
-                rising_weight(self.centre, detail) for detail in (self.network.detail, None)
-            )
-            return torch.where(given, with_scan(level), without(level))
-
+    def _bound(self, x: Tensor, t: Tensor, noise: Tensor, noise_0: Tensor) -> Tensor:
         gamma = self.network.gamma
         part = (..., slice(None, None, STRIDE), slice(None, None, STRIDE))
         bound = Bound(
@@ -60,8 +68,24 @@ class Objective(nn.Module):
             reconstruction=reconstruction_loss(x[part], gamma.gamma_0, noise_0[part])
             * (x[0].numel() / x[part][0].numel()),
             diffusion=diffusion_loss(
-                network, gamma, x, t, noise, weight=None if self.centre is None else weight
+                self.network,
+                gamma,
+                x,
+                t,
+                noise,
+                weight=None if self.centre is None else rising_weight(self.centre),
             ),
             dims=x[0].numel(),
         )
-        return (bound.prior + bound.reconstruction + bound.diffusion).mean() / bound.dims, prediction
+        return (bound.prior + bound.reconstruction + bound.diffusion).mean() / bound.dims
+
+    def _given_scan(self, sample: Sample, noise: Tensor, level: Tensor) -> Tensor:
+        condition = self.network.condition(sample.image, sample.unit, sample.facts)
+        d = self.network.spread(condition)
+        sigma = d * torch.exp(self.mean + self.std * level)[:, None, None, None]
+        gamma = 2 * torch.log(sigma)
+        alpha, s = signal_and_noise(gamma)
+        z = alpha * sample.target[:, None] + s * noise
+        wrong = noise - self.network(z, gamma.flatten(), condition)
+        # The error of F: that of the noise, by the factor between the two in `VDM`.
+        return ((d.square() + sigma.square()) / d.square() * wrong.square()).mean()

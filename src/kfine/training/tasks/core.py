@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kfine.errors import ModelError
 from kfine.models.checkpoint import load_model
 from kfine.models.domain import Ranges
 from kfine.networks.core import CoreNet
-from kfine.training.config import CoreReportConfig, CoreTrainingConfig
+from kfine.training.config import CoreDataConfig, CoreReportConfig, CoreTrainingConfig
 from kfine.training.data.core_patches import (
     TISSUE,
     CoreDataset,
@@ -123,15 +123,10 @@ class CoreTask:
     @torch.inference_mode()
     def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
         """Write a PNG: in a row a plane's scan, its restoration and the truth."""
-        rows = []
+        size, rows = self.config.report.matrix, []
         for case in self.cases[:: max(1, len(self.cases) // 6)]:
             planes = (case.sample.image, self._restored(network, case, device), case.sample.target)
-            size = self.config.report.matrix
-            row = torch.full((size, 3 * size), -1.0)
-            for number, plane in enumerate(planes):
-                part = plane[:size, :size]
-                row[: part.shape[0], number * size : number * size + part.shape[1]] = part
-            rows.append(row)
+            rows.append(planes_of(planes, size))
         if rows:
             write_sheet(path, torch.cat(rows).numpy())
 
@@ -141,20 +136,11 @@ class CoreTask:
         return {
             "method": self.config.method,
             "network": self.config.network.model_dump(mode="json"),
-            "ranges": self._ranges().model_dump(mode="json", exclude_none=True),
+            "ranges": ranges_of_planes(self.volumes, self.config.data).model_dump(
+                mode="json", exclude_none=True
+            ),
             "training": learned,
         }
-
-    def _ranges(self) -> Ranges:
-        """Return the voxel sizes (mm, in plane) and scales of the training planes."""
-        data, sizes = self.config.data, []
-        for group in self.volumes.groups:
-            for volume in group:
-                for axis in volume.reformats:
-                    sizes += [mm for side, mm in enumerate(volume.spacing) if side != axis]
-        finest, coarsest = min(sizes) / data.resample[1], max(sizes) / data.resample[0]
-        most = max(data.scan.scale[1], data.scan.one_axis_scale[1])
-        return Ranges(voxel_size=(finest, coarsest), scale=(1.0, most))
 
     def _restored(self, network: nn.Module, case: Case, device: torch.device) -> Tensor:
         sample = case.sample
@@ -164,6 +150,27 @@ class CoreTask:
         ):
             batch = (part[None].to(device) for part in (sample.image, sample.unit, sample.facts))
             return network(*batch)[0].cpu()  # type: ignore[no-any-return]
+
+
+def ranges_of_planes(volumes: Volumes, data: CoreDataConfig) -> Ranges:
+    """Return the voxel sizes (mm, in plane) and scales of the training planes."""
+    sizes: list[float] = []
+    for group in volumes.groups:
+        for volume in group:
+            for axis in volume.reformats:
+                sizes += [mm for side, mm in enumerate(volume.spacing) if side != axis]
+    finest, coarsest = min(sizes) / data.resample[1], max(sizes) / data.resample[0]
+    most = max(data.scan.scale[1], data.scan.one_axis_scale[1])
+    return Ranges(voxel_size=(finest, coarsest), scale=(1.0, most))
+
+
+def planes_of(planes: Sequence[Tensor], size: int) -> Tensor:
+    """Return (size, count * size): the corner of each plane (row, column), side by side, air around smaller ones."""
+    row = torch.full((size, len(planes) * size), -1.0)
+    for number, plane in enumerate(planes):
+        part = plane[:size, :size]
+        row[: part.shape[0], number * size : number * size + part.shape[1]] = part
+    return row
 
 
 def start_from(network: CoreNet, initial: str) -> None:
