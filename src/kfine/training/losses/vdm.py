@@ -25,7 +25,7 @@ class Objective(nn.Module):
     The first pieces of a batch are without their scans; of them the loss is the bound, its diffusion part weighted
     where a centre is given (`rising_weight`).  The others come with their scans; their noise levels are
     log-normal around what the condition's mean lacks, and the loss is the U-Net's squared error (Karras et al. 2022,
-    equation 8).
+    equation 8), relative to the error of zero filling where that is large.
 
     Args:
         network: to train.
@@ -87,5 +87,7 @@ class Objective(nn.Module):
         alpha, s = signal_and_noise(gamma)
         z = alpha * sample.target[:, None] + s * noise
         wrong = noise - self.network(z, gamma.flatten(), condition)
-        # The error of F: that of the noise, by the factor between the two in `VDM`.
-        return ((d.square() + sigma.square()) / d.square() * wrong.square()).mean()
+        # The error of F: that of the noise, by the factor between the two in `VDM`.  What scans lack of one plane may be
+        # many times d: their pieces count for less.
+        weight = d.square() / (d.square() + sample.error[:, None, None, None])
+        return (weight * (d.square() + sigma.square()) / d.square() * wrong.square()).mean()
