@@ -87,7 +87,7 @@ class Objective(nn.Module):
         alpha, s = signal_and_noise(gamma)
         z = alpha * sample.target[:, None] + s * noise
         wrong = noise - self.network(z, gamma.flatten(), condition)
-        # The error of F: that of the noise, by the factor between the two in `VDM`.  What a scan lacks may be many times
-        # d: its pieces count for less.
+        # The error of F: that of the noise, by the factor between the two in `VDM`.  What a scan lacks may be
+        # many times d: its pieces count for less.
         weight = d.square() / (d.square() + sample.error[:, None, None, None])
         return (weight * (d.square() + sigma.square()) / d.square() * wrong.square()).mean()
