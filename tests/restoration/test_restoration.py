@@ -222,6 +222,11 @@ def test_a_model_says_where_sampling_starts_and_whether_it_saw_scans(image, tiny
     assert kfine.restore(image, **given, start=0.2).provenance["options"]["start"] == 0.2
     with pytest.raises(UsageError, match="conditioned: expected a model that was trained on scans"):
         kfine.restore(image, **given, conditioned=True)
+    sampling = {"start": 1.5, "conditioned": True}
+    (folder / "config.json").write_text(json.dumps(config | {"sampling": sampling}))
+    assert kfine.restore(image, **given).provenance["options"]["start"] == 1.5
+    # That start is in units of what the mean image lacks: the prior alone knows none.
+    assert kfine.restore(image, **given, conditioned=False).provenance["options"]["start"] < 1
 
 
 def test_missing_device_is_a_resource(image, tiny_model):

@@ -178,8 +178,8 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="SIGMA",
             rich_help_panel=MODEL,
-            help="Noise level to start from, inf for pure noise; of ldm and cine-ldm in standard deviations of their "
-            "latents; the model's own way if left out.",
+            help="Noise level to start from, inf for pure noise; of vdm in standard deviations of what the mean image "
+            "lacks, of ldm and cine-ldm in those of their latents; the model's own if left out.",
         ),
     ],
     "unconditional": Annotated[

@@ -116,9 +116,10 @@ def restore(
         denoise: whether "core" removes the noise, of the level `noise` or, where that is 0, as estimated from the
             image; otherwise what was measured stays, noise included.
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
-        start: noise level at which sampling starts.  Of "vdm" in model units, from the zero-filled image; inf starts
-            from pure noise; None is inf where the network sees the scan, and else estimated from its spectrum.  Of
-            "ldm" and "cine-ldm" in standard deviations of their latents, from the prediction's; None is the model's.
+        start: noise level at which sampling starts; inf: pure noise; None: the model's.  Of "vdm" from the mean image,
+            in standard deviations of what that lacks; where the network does not see the scan from the zero-filled
+            image, in model units (None: estimated from the scan's spectrum).  Of "ldm" and "cine-ldm" from the
+            prediction's latents, in standard deviations of these.
         conditioned: whether the network sees the scan (p(x | y)); if not, the measurement acts through the
             guidance alone, as in the abstract (p(x), guided).  None takes the model's own.
         seed: of all noise; equal seeds give equal voxels, to rounding whatever `planes_a_call` and `slices`.

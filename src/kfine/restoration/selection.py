@@ -40,7 +40,7 @@ def vdm_options(
     if options.conditioned and not own.conditioned:
         raise UsageError("conditioned: expected a model that was trained on scans, this one never saw any")
     conditioned = own.conditioned if options.conditioned is None else options.conditioned
-    start = options.start or own.start
+    start = options.start or (own.start if conditioned == own.conditioned else None)
     if start is None and conditioned:
         start = _START
     elif start is None:
