@@ -63,7 +63,9 @@ def test_a_dicomdir_leads_nowhere(command, batch, deep, tmp_path, files):
     assert batch(deep / "in", deep / "all", *SIMPLE).lines[0] == "1 image: 1 restored"
     after = files()
     assert {name: after[name] for name in before} == before
-    assert all(name.startswith(("a/b/c/out", "a/b/c/other", "a/b/c/all")) for name in after.keys() - before.keys())
+    assert all(
+        name.startswith(("a/b/c/out", "a/b/c/other", "a/b/c/all")) for name in after.keys() - before.keys()
+    )
 
 
 @pytest.mark.parametrize("kind", ["nifti", "classic", "enhanced"])
@@ -88,4 +90,6 @@ def test_tags_name_no_files(command, batch, deep, files, kind):
     assert {name: after[name] for name in before} == before
     new = after.keys() - before.keys()
     assert len(new) >= 6
-    assert all(name.startswith(("a/b/c/out", "a/b/c/other", "a/b/c/all")) and "escaped" not in name for name in new)
+    assert all(
+        name.startswith(("a/b/c/out", "a/b/c/other", "a/b/c/all")) and "escaped" not in name for name in new
+    )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kfine.methods.core import core_mean, scan_shown
+from kfine.methods.core import CoreOptions, core_mean, scan_shown
 from kfine.networks.core import CoreNet
 from kfine.operators.kspace import KSpaceCrop
 
@@ -20,7 +20,7 @@ def network():
 
 def shown(x, *, low=LOW):
     operator = KSpaceCrop(tuple(x.shape), low, real=True)
-    return scan_shown(operator, operator(x), signed=False)
+    return scan_shown(operator, operator(x), CoreOptions(), signed=False)
 
 
 def answer(network, scans, **options):

@@ -64,16 +64,13 @@ class Shown:
     phase: Tensor | None
 
 
-def scan_shown(
-    operator: KSpaceCrop, y: Tensor, *, noise: float | None = None, denoise: bool = False, signed: bool
-) -> Shown:
+def scan_shown(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: bool) -> Shown:
     """Return what the network sees of the measurement `y` (*low) of one plane.
 
     Args:
         operator: A.
         y: the measurement in model units.
-        noise: see `CoreOptions`.
-        denoise: see `CoreOptions`.
+        options: noise, whether it is removed, slice profile.
         signed: whether a real image has values of both signs, as the theory's scans do; magnitudes have none.
     """
     phase = None
@@ -90,10 +87,10 @@ def scan_shown(
         (fractions[0], fractions[1]), options.gaussian, options.box, signed=float(signed or not operator.real)
     )
     unit = detail_unit(low, facts.measured)
-    level = noise_level(low) if noise is None else noise
+    level = noise_level(low) if options.noise is None else options.noise
     facts = facts._replace(
         noise=min(level / unit, MOST_NOISE),
-        denoise=float(denoise),
+        denoise=float(options.denoise),
         spectrum=spectrum_shape(low),
         histogram=histogram_shape(low),
     )
@@ -207,7 +204,7 @@ class CoreMethod:
         """Return the estimate for each measurement, see `PlaneMethod.restore`."""
         planes = []
         for part in y.split(draws.at_once):
-            shown = [self._shown(operator, plane) for plane in part]
+            shown = [self.shown(operator, plane) for plane in part]
             predicted = core_mean(
                 self.network,
                 shown,
@@ -232,14 +229,14 @@ class CoreMethod:
         assert self.calibration is not None
         planes = []
         for plane in y:
-            shown = self._shown(operator, plane)
+            shown = self.shown(operator, plane)
             scale = error_scale(shown.low, shown.facts.measured, operator.high)
             planes.append(self.calibration.constant(shown.facts.measured) * scale)
         return torch.stack(planes)
 
-    def _shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
-        settings = self.settings
-        return scan_shown(operator, y, noise=settings.noise, denoise=settings.denoise, signed=self.signed)
+    def shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
+        """Return what the network sees of the measurement `y` (*low) of one plane."""
+        return scan_shown(operator, y, self.settings, signed=self.signed)
 
     def _consistent(self, operator: KSpaceCrop, y: Tensor, shown: Shown, x: Tensor) -> Tensor:
         """Return the estimate `x` (row, column) in the units of `y`: with sign and phase held to the measurement."""

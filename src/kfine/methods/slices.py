@@ -12,7 +12,7 @@ from torch import Tensor
 from kfine.acquisition.slices import SlicePlan
 from kfine.intensity import AIR
 from kfine.methods.base import Draws, PlaneMethod
-from kfine.methods.core import CoreMethod, shown_of
+from kfine.methods.core import CoreMethod
 from kfine.methods.interpolation import ZeroFilling
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from kfine.operators.slices import SliceProfile
@@ -66,7 +66,7 @@ class SliceMethod:
         width = (plan.width, 0.0)
         settings = replace(
             plane.settings,
-            turned=False,  # 0.02 dB for four times the time: the two directions of planes are averaged anyway
+            symmetries=1,  # 0.02 dB for four times the time: the two directions of planes are averaged anyway
             strength=0.0,  # the slices, not the planes, are held to what was measured
             gaussian=width if plan.profile == "gaussian" else (0.0, 0.0),
             box=width if plan.profile == "box" else (0.0, 0.0),
@@ -171,10 +171,7 @@ class SliceMethod:
         signal = (planes - AIR).mean((1, 2))
         bright = (signal >= signal.max() / 2).nonzero().flatten().tolist()
         chosen = bright[:: max(1, len(bright) // _LOOKED_AT)]
-        shown = [
-            shown_of(crop, measurement_of(planes[n], crop), self.plane.settings, signed=self.signed)
-            for n in chosen
-        ]
+        shown = [self.plane.shown(crop, measurement_of(planes[n], crop)) for n in chosen]
         return float(torch.tensor([each.facts.noise for each in shown]).median()) ** 2
 
 

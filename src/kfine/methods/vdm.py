@@ -21,7 +21,7 @@ from kfine.diffusion.guidance import consistent, measured_state, noise_aware
 from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import SAMPLERS, Denoiser, learned, uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.methods.core import Shown, core_mean, lowered, scan_shown
+from kfine.methods.core import CoreOptions, Shown, core_mean, lowered, scan_shown
 from kfine.networks.vdm import VDM, Condition
 from kfine.operators.kspace import KSpaceCrop
 
@@ -220,7 +220,8 @@ class VDMMethod:
     def _shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
         # The guidance's noise is that of the fine grid's voxels; the scan's are larger.
         share = math.sqrt(math.prod(operator.low) / math.prod(operator.high))
-        return scan_shown(operator, y, noise=self.settings.guidance.noise * share or None, signed=self.signed)
+        options = CoreOptions(noise=self.settings.guidance.noise * share or None)
+        return scan_shown(operator, y, options, signed=self.signed)
 
     def _means(self, shown: Sequence[Shown], draws: Draws) -> Tensor:
         """Return the core network's estimates (plane, row, column)."""
