@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kfine.networks.core import LEAST_DETAIL, CoreNet, Facts, detail_unit, noise_level
+from kfine.networks.core import FACTS, LEAST_DETAIL, CoreNet, Facts, detail_unit, noise_level
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_quarter_turn_swaps_rows_and_columns():
     known = Facts((0.5, 1.0), gaussian=(0.9, 0.0), noise=0.2)
     assert known.turned() == Facts((1.0, 0.5), gaussian=(0.0, 0.9), noise=0.2)
     assert known.turned().turned() == known
-    assert len(known.tensor()) == CoreNet.FACTS
+    assert len(known.tensor()) == FACTS
 
 
 def test_the_unit_is_the_rms_of_the_finest_measured_waves():
