@@ -202,7 +202,7 @@ def test_a_plane_method_of_samples_goes_through_time_sample_by_sample(cine, tiny
 
 
 def test_provenance_says_when(cine, tiny_cine):
-    record = kfine.restore(cine, frames=9, scale=2, model=tiny_cine).provenance
+    record = kfine.restore(cine, frames=9, scale=2, model=tiny_cine).provenance.as_dict()
     assert json.loads(json.dumps(record)) == record
     frames = record["frames"]
     assert (frames["measured"], frames["restored"]) == (6, 9)
