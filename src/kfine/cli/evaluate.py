@@ -18,6 +18,7 @@ from kfine.cli.parameters import (
     Combine,
     ImageChoice,
     Overwrite,
+    Plane,
     Quiet,
     Slices,
     takes,
@@ -130,6 +131,7 @@ def degrade(
     ] = None,
     slices: Slices = None,
     series: ImageChoice = None,
+    plane: Plane = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     overwrite: Overwrite = False,
@@ -153,11 +155,14 @@ def degrade(
     others = (keep_every, average_frames, slice_scale)
     size = parsers.parse_size(matrix, scale, needed=all(option is None for option in others))
     parsers.parse_slices(slices)
+    parsers.parse_plane(plane)
     from kfine.degradation.kspace import degrade as degrade_image
     from kfine.io import read, write
 
     with plain_warnings(quiet=quiet):
-        whole = read(image, series=series, coil_axis=coil_axis, combine=combine)
+        whole = read(
+            image, series=series, plane=parsers.parse_plane(plane), coil_axis=coil_axis, combine=combine
+        )
         low = degrade_image(
             whole,
             matrix=size,

@@ -49,6 +49,14 @@ Part = Annotated[
         "only one if left out.",
     ),
 ]
+Plane = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|AxB",
+        help="Which plane of a NIfTI file is the slices': axial, coronal, sagittal, or the file's axes of rows and "
+        "columns, such as 2x1; found from header and voxel sizes if left out.",
+    ),
+]
 CoilAxis = Annotated[
     int | None,
     typer.Option(

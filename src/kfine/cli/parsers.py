@@ -65,6 +65,22 @@ def parse_matrix(text: str | None, option: str = "--matrix") -> Matrix | None:
     return int(match[1]), int(match[2])
 
 
+def parse_plane(text: str | None) -> tuple[int, int] | str | None:
+    """Return the plane of --plane as `kfine.read` takes it: axes of a file count from 1 here, from 0 there.
+
+    >>> parse_plane("coronal"), parse_plane("3x1")
+    ('coronal', (2, 0))
+    """
+    if text is None or text in ("axial", "coronal", "sagittal"):
+        return text
+    match = re.fullmatch(r"([123])[xX×]([123])", text.strip())
+    if not match or match[1] == match[2]:
+        raise UsageError(
+            f"--plane {text}: expected axial, coronal, sagittal, or the file's axes of rows and columns such as 2x1"
+        )
+    return int(match[1]) - 1, int(match[2]) - 1
+
+
 def parse_voxel(text: str | None) -> float | tuple[float, float, float] | None:
     """Return the millimetres of "1" or "1x1x1".
 

@@ -21,6 +21,7 @@ from kfine.cli.parameters import (
     Nan,
     Overwrite,
     Period,
+    Plane,
     Quiet,
     Slices,
     ending_of,
@@ -48,6 +49,7 @@ def restore(
     force: Force = False,
     slices: Slices = None,
     series: ImageChoice = None,
+    plane: Plane = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     period: Period = None,
@@ -116,12 +118,21 @@ def restore(
     if files.dicom:
         check_outside(files.mean, image.parent if image.name.upper() == "DICOMDIR" else image)
     parsers.parse_slices(slices)
+    parsers.parse_plane(plane)
 
     from kfine.io.reading import read_input
 
     parts = files.parts if resume else None
     with resumable(parts), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
-        found = read_input(image, series=series, coil_axis=coil_axis, combine=combine, period=period, nan=nan)
+        found = read_input(
+            image,
+            series=series,
+            plane=parsers.parse_plane(plane),
+            coil_axis=coil_axis,
+            combine=combine,
+            period=period,
+            nan=nan,
+        )
         with no_more_open_than(found.paths(image)):
             result, written = restore_case(
                 found,

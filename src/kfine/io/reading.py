@@ -56,7 +56,7 @@ def read(
     series: Series = None,
     echo: int | None = None,
     part: str | None = None,
-    plane: tuple[int, int] | None = None,
+    plane: tuple[int, int] | str | None = None,
     coil_axis: int | None = None,
     combine: str | None = None,
     period: float | None = None,
@@ -72,7 +72,8 @@ def read(
         echo: which echo of the series, from 1; needed if it holds several.
         part: which image of the series otherwise: "mag", "phase", "real", "imag", "complex", or what `kfine info`
             lists.
-        plane: the (row, column) axes of a NIfTI file, each 0, 1 or 2; found from the geometry if not given.
+        plane: of a NIfTI file, "axial", "coronal" or "sagittal", or its (row, column) axes, each 0, 1 or 2; the slices
+            lie across.  Found from the geometry if not given.
         coil_axis: which axis of a .npy file holds the coils, from 0 or, negative, from the end; none if not given.
         combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
         period: seconds after which the frames begin again, of a cine whose file does not say it, as another program's
@@ -104,7 +105,7 @@ def read_input(
     series: Series = None,
     echo: int | None = None,
     part: str | None = None,
-    plane: tuple[int, int] | None = None,
+    plane: tuple[int, int] | str | None = None,
     coil_axis: int | None = None,
     combine: str | None = None,
     period: float | None = None,
@@ -162,7 +163,7 @@ def kind_of(path: Path) -> str:
 
 
 def _read(
-    path: Path, name: str, *, series: Series, plane: tuple[int, int] | None, nan: str, raw: Raw
+    path: Path, name: str, *, series: Series, plane: tuple[int, int] | str | None, nan: str, raw: Raw
 ) -> Reading:
     if not path.exists():
         raise InputError(f"{name}: no such file or folder; check the path")

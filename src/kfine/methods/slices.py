@@ -142,7 +142,11 @@ class SliceMethod:
             std = None
             if self._calibrated:
                 assert isinstance(self.plane, CoreMethod)
-                std = self.plane.deviation(crop, y)
+                # The scale of the error is that of the slices' finest detail, without the profile's blur.
+                sharp = (
+                    slice_operator(plan, points, real=crop.real).sharpened(planes[numbers] - offset) + offset
+                )
+                std = self.plane.deviation(crop, measurement_of(sharp, crop))
             yield numbers, x[:, 0], std
 
     def _hold(self, mean: Tensor, long: Tensor, plan: SlicePlan) -> None:

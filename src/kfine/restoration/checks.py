@@ -74,6 +74,15 @@ def check_drawable(low: Image, taken: tuple[int, int] | None) -> None:
         )
 
 
+def check_still(acquisition: Acquisition) -> None:
+    """Raise `UsageError` for a figure of a cine whose slices are restored too."""
+    if acquisition.slices is not None and acquisition.image.frames > 1:
+        raise UsageError(
+            f"figure: expected one frame where slices are restored, the image has {acquisition.image.frames}; leave "
+            "the figure out"
+        )
+
+
 def study_of(found: Reading) -> DicomSeries:
     """Return the series whose study DICOM output joins, or raise what is wrong with it before the work."""
     from kfine.io.dicom.derived.source import check_study, no_dicom

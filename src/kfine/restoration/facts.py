@@ -18,6 +18,7 @@ from kfine.io.dicom.images import Series, SeveralImages
 from kfine.models import checkpoint
 from kfine.models.devices import choose_device, choose_precision
 
+_THICK = 1.5  # times the pixels: slices farther apart are thick
 _ROUNDED = 1.5e-3  # s: spacings that differ by less are even, in whole milliseconds
 
 
@@ -102,6 +103,20 @@ def _timing(image: Image) -> dict[str, Any]:
     return facts
 
 
+def _slices(image: Image) -> dict[str, Any]:
+    """Return thickness and kind of the slices, where the file says them, and how thick they are beside the pixels."""
+    between, *pixels = image.voxel_sizes
+    facts: dict[str, Any] = {}
+    if image.source.slice_thickness:
+        facts["slice thickness mm"] = round(image.source.slice_thickness, 4)
+    if image.source.three_dimensional is not None:
+        facts["measured in"] = "3-D" if image.source.three_dimensional else "2-D"
+    ratio = between / min(pixels)
+    if image.slices > 1 and ratio > _THICK:
+        facts["thick slices"] = f"{ratio:.1f} times the pixels apart; restore --isotropic makes them finer"
+    return facts
+
+
 def _image(image: Image) -> dict[str, Any]:
     shown = magnitude(image).voxels
     facts: dict[str, Any] = {
@@ -118,6 +133,7 @@ def _image(image: Image) -> dict[str, Any]:
             "maximum": float(shown.max()),
         },
     }
+    facts |= _slices(image)
     facts |= _timing(image)
     if image.source.acquired_matrix:
         facts["scanner's matrix"] = list(image.source.acquired_matrix)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from kfine._version import __version__
 from kfine.acquisition.plan import Acquisition
+from kfine.acquisition.scan import Scan, crop_of
 from kfine.acquisition.timing import Timing
 from kfine.errors import UsageError
+from kfine.geometry import resized_affine
 from kfine.image import Image
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
 from kfine.restoration.labels import Restored, label, method_of, residual_of
@@ -41,9 +43,12 @@ def draw_restoration(result: Restored, path: Path, *, animation: Path | None) ->
 def figure_of(result: Restored) -> Figure:
     """Return the figure of a restoration.
 
-    One slice of frame 0: input, zero filling, bicubic, restored, uncertainty, k-space.
+    One slice of frame 0, or a plane through the slices where these were restored: input, zero filling, bicubic,
+    restored, uncertainty, k-space.
     """
     acquisition, first = _acquisition(result), (result.provenance.slices or (0, 0))[0]
+    if acquisition.slices is not None:
+        return _figure_through(result, acquisition)
     index = brightest_slice(result.mean)
     still = _first_frame(acquisition, first + index)
     shown, mean = still.measured, _plane(result.mean, index)
@@ -58,6 +63,37 @@ def figure_of(result: Restored) -> Figure:
         title=acquisition.image.source.name,
         provenance=_provenance(result, acquisition.image, first + index),
     )
+
+
+def _figure_through(result: Restored, acquisition: Acquisition) -> Figure:
+    """Return the figure of a plane through the slices, across the rows."""
+    across = _crossed(result.mean)
+    index = brightest_slice(across)
+    mean, low = _plane(across, index), acquisition.image
+    row = round((index - across.slices // 2) * low.matrix[0] / across.slices) + low.matrix[0] // 2
+    shape = (1, low.slices, low.matrix[1])
+    shown = replace(
+        mean,
+        voxels=low.voxels[:1, :, row][:, None],
+        affine=resized_affine(mean.affine, (1, *mean.matrix), shape),
+    )
+    scan = Scan(crop_of(shown, mean.matrix), Timing.unchanged((0.0,), None), signed=acquisition.scan.signed)
+    still = replace(acquisition, image=shown, measured=shown, scan=scan, slices=None)
+    others = [name for name in BASELINES if name != result.provenance.method]
+    facts = f"plane through the slices, row {row} of 0-{low.matrix[0] - 1} of the input"
+    return draw(
+        low=shown,
+        restored={**{name: interpolated(still, name) for name in others}, label(result): mean},
+        uncertainty=_plane(_crossed(result.std), index) if result.std else None,
+        measured=shown.matrix,
+        title=low.source.name,
+        provenance=f"{facts} · {_provenance(result, shown, 0)}",
+    )
+
+
+def _crossed(image: Image) -> Image:
+    """Return `image` with slices and rows in each other's place."""
+    return replace(image, voxels=image.voxels.swapaxes(1, 2), affine=image.affine[:, [1, 0, 2, 3]])
 
 
 def _draw_cine(result: Restored, path: Path, *, animation: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfine.files.staging import check_outputs
-from kfine.restoration.checks import check_drawable, check_original, check_room, study_of
+from kfine.restoration.checks import check_drawable, check_original, check_room, check_still, study_of
 from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars, write_restoration
 from kfine.restoration.progress import FASTER, Forecast, Progress, Watch, duration
@@ -54,6 +54,7 @@ def restore_case(
     check_room(acquisition, options, taken=slices)
     if files.figure:
         check_drawable(low, slices)
+        check_still(acquisition)
     if files.animation and low.frames > 1:
         check_outputs([files.animation], overwrite=overwrite)
     watcher = _Watcher(bar, low.slices, announce=announce)

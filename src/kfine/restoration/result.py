@@ -14,7 +14,7 @@ from kfine.image import Image
 from kfine.io.dicom.derived.source import series_behind
 from kfine.io.dicom.derived.writer import check_writer
 from kfine.io.dicom.images import Series
-from kfine.restoration.checks import check_drawable
+from kfine.restoration.checks import check_drawable, check_still
 from kfine.restoration.outputs import RestorationFiles, write_restoration
 from kfine.restoration.provenance import Provenance
 
@@ -105,5 +105,7 @@ class Restoration:
             found = series_behind(low, origin, series=series)
             check_writer()
         if files.figure and low is not None:
+            if self.acquisition is not None:
+                check_still(self.acquisition)
             check_drawable(low, self.provenance.slices)
         return write_restoration(self, files, overwrite=overwrite, series=found)

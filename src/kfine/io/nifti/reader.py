@@ -30,12 +30,15 @@ _MAX_RATIO_LARGE = 100  # images reach 20; what expands further, and to more tha
 _SLACK = 1 << 16  # padding behind the voxels that is let pass
 
 
-def read_nifti(path: Path, *, plane: tuple[int, int] | None = None, nan: str = AIR) -> Image:
+PLANES = ("sagittal", "coronal", "axial")  # across x, y, z of the world
+
+
+def read_nifti(path: Path, *, plane: tuple[int, int] | str | None = None, nan: str = AIR) -> Image:
     """Return the image in `path`, a .nii or .nii.gz file, either file of a pair (.hdr, .img), a .mgh or .mgz file.
 
     The axis that the header notes as the slice axis (dim_info) is through plane; without a note the one of
     length 1, if there is one, else the odd one out of the three spacings.  Of the other two, the one that
-    comes first in the file is the column.  `plane` names the file's (row, column) axes otherwise, each 0, 1
+    comes first in the file is the column.  `plane` is one of `PLANES`, or the file's (row, column) axes, each 0, 1
     or 2.
 
     Frame times (s) are evenly spaced: pixdim[4] from toffset on.  The format has no field for the period of a
@@ -167,8 +170,12 @@ def _read_exactly(file: BinaryIO, count: int, name: str) -> bytes | bytearray:
     return data
 
 
-def _axes(header: NiftiHeader, plane: tuple[int, int] | None) -> tuple[int, int, int]:
+def _axes(header: NiftiHeader, plane: tuple[int, int] | str | None) -> tuple[int, int, int]:
     """Return which file axis is (through plane, row, column)."""
+    if isinstance(plane, str):
+        through = _across(header.affine, plane)
+        column, row = (axis for axis in range(3) if axis != through)
+        return through, row, column
     if plane is not None:
         if len(set(plane)) != 2 or not set(plane) <= {0, 1, 2}:
             raise UsageError(f"plane: expected two different axes out of 0, 1 and 2, got {plane}")
@@ -184,6 +191,14 @@ def _axes(header: NiftiHeader, plane: tuple[int, int] | None) -> tuple[int, int,
         through = through_plane_axis(spacings)
     column, row = (axis for axis in range(3) if axis != through)
     return through, row, column
+
+
+def _across(affine: Affine, plane: str) -> int:
+    """Return the file axis that lies across an anatomical plane, as nearly as any does."""
+    if plane not in PLANES:
+        raise UsageError(f"plane {plane!r}: expected {', '.join(PLANES)}, or two axes of the file")
+    directions = np.abs(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
+    return int(directions[PLANES.index(plane)].argmax())
 
 
 def _permuted(affine: Affine, order: tuple[int, int, int]) -> Affine:

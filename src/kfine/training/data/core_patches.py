@@ -110,7 +110,7 @@ def load_volumes(root: Path, config: CoreDataConfig) -> tuple[Volumes, Volumes]:
         for path in paths:
             patterns = {p for p in config.validation if _fits(path, root, p)}
             unused -= patterns
-            groups[bool(patterns)].append(_volume(path, source))
+            groups[bool(patterns)].append(true_volume(path, source))
         for kind, group in zip((training, validation), groups, strict=True):
             if group:
                 kind.groups.append(group)
@@ -135,7 +135,8 @@ def _fits(path: Path, root: Path, pattern: str) -> bool:
     return any(fnmatch(part.as_posix(), pattern) for part in (relative, *relative.parents))
 
 
-def _volume(path: Path, source: SourceConfig) -> Volume:
+def true_volume(path: Path, source: SourceConfig) -> Volume:
+    """Return the image at `path` at its true resolution, without most of the air around."""
     image = read_frames(path)
     voxels = np.abs(image.voxels)
     frames, slices = voxels.shape[:2]

@@ -205,3 +205,37 @@ def test_degrade_makes_what_the_header_would_say(truth):
     three = thick(truth, slice_profile="crop")
     assert slice_plan(three, scale=2).profile == "crop"
     assert three.voxels.min() >= 0
+
+
+def test_a_figure_shows_a_plane_through_the_slices(truth, model, tmp_path):
+    low = thick(truth)
+    result = kfine.restore(low, slice_scale=4, model=model)
+    written = result.save(tmp_path / "r.nii.gz", figure=tmp_path / "r.png")
+    assert (tmp_path / "r.png") in written
+    back = kfine.read(tmp_path / "r.nii.gz")
+    np.testing.assert_allclose(back.voxels, result.mean.voxels, rtol=1e-5, atol=1e-3)
+    cine = thick(Image(np.concatenate([truth.voxels] * 2), AFFINE, frame_times=(0.0, 0.1)))
+    moving = kfine.restore(cine, slice_scale=4, model=model)
+    with pytest.raises(UsageError, match="one frame"):
+        moving.save(tmp_path / "c.nii.gz", figure=tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("plane", ["coronal", (2, 0)])
+def test_another_plane_than_the_thinnest_can_be_named(truth, tmp_path, plane):
+    kfine.write(truth, tmp_path / "v.nii")
+    image = kfine.read(tmp_path / "v.nii", plane=plane)
+    assert image.slices == 20
+    world = image.affine @ [3, 5, 7, 1]
+    there = np.linalg.inv(truth.affine) @ world
+    np.testing.assert_allclose(there, np.rint(there), atol=1e-5)
+    found = truth.voxels[0][tuple(np.rint(there[:3]).astype(int))]
+    assert image.voxels[0, 3, 5, 7] == pytest.approx(found, rel=1e-5)
+    with pytest.raises(UsageError, match="axial"):
+        kfine.read(tmp_path / "v.nii", plane="oblique")
+
+
+def test_info_says_that_slices_are_thick(truth, tmp_path):
+    kfine.write(thick(truth), tmp_path / "thick.nii")
+    assert kfine.info(tmp_path / "thick.nii")["thick slices"].startswith("4.0 times")
+    kfine.write(truth, tmp_path / "thin.nii")
+    assert "thick slices" not in kfine.info(tmp_path / "thin.nii")
