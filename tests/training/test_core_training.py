@@ -11,7 +11,7 @@ from kfine.degradation.scanner import Acquisition
 from kfine.errors import InputError, ModelError
 from kfine.image import Image
 from kfine.models.checkpoint import load_model
-from kfine.networks.core import CoreNet
+from kfine.networks.core import CHANNELS, FACTS, CoreNet
 from kfine.training.config import CoreTrainingConfig
 from kfine.training.data.core_patches import (
     CoreDataset,
@@ -108,7 +108,7 @@ def test_the_target_has_the_noise_that_was_measured_and_none_beyond():
     assert torch.allclose(clean.target, 2 * x - 1)
     added = (noisy.target - clean.target)[x > 0.3]
     assert added.std() == pytest.approx(2 * 0.05, rel=0.2)
-    assert (clean.facts[-1], noisy.facts[-1]) == (1, 0)
+    assert (clean.facts[CHANNELS - 1], noisy.facts[CHANNELS - 1]) == (1, 0)
 
 
 def test_grey_levels_change_and_air_stays_dark():
@@ -135,7 +135,7 @@ def test_muon_descends():
     filters = filters_of(network, without=[network.unet.stem, network.unet.head])
     rest = [p for p in network.parameters() if id(p) not in {id(f) for f in filters}]
     optimiser = Muon([{"params": rest, "lr": 3e-3}, {"params": filters, "lr": 3e-3, "orthogonal": True}])
-    image, facts = torch.randn(2, 16, 16), torch.zeros(2, CoreNet.FACTS)
+    image, facts = torch.randn(2, 16, 16), torch.zeros(2, FACTS)
     losses = []
     for _ in range(60):
         loss = (network(image, torch.ones(2), facts) - 2 * image).square().mean()
