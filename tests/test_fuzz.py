@@ -159,7 +159,7 @@ def confused(config: dict[str, object], random: np.random.Generator) -> None:
 
 
 def test_model_folders(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    network = {"widths": [8, 16], "predictor": [8, 16], "blocks": 1}
+    network = {"core": {"widths": [8], "blocks": 1}, "widths": [8, 16], "blocks": 1}
     sampling = {"steps": 3, "samples": 2, "conditioned": True}
     save_model(tmp_path / "m", VDM(**network), {"method": "vdm", "network": network, "sampling": sampling})
     content = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}

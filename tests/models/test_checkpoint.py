@@ -65,11 +65,11 @@ def damage(folder, what):
     elif what == "an unknown method":
         edit(folder, method="gan")
     elif what == "another network":
-        edit(folder, network={"widths": [8, 24], "blocks": 1})
+        edit(folder, network=TINY | {"widths": [8, 24]})
     elif what == "an impossible network":
-        edit(folder, network={"widths": [7], "blocks": 1})
+        edit(folder, network=TINY | {"blocks": 1.5})
     elif what == "a network without levels":
-        edit(folder, network={"widths": [], "blocks": 1})
+        edit(folder, network=TINY | {"widths": []})
     elif what == "settings that are no table":
         edit(folder, sampling=[1])
     elif what == "an unknown argument":

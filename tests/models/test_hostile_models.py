@@ -17,7 +17,7 @@ from kfine.models.tensors import read_tensors, shapes_of
 from kfine.networks.vdm import VDM
 from tests.io.refusals import refused
 
-NETWORK = {"widths": [8, 16], "predictor": [8, 16], "blocks": 1}
+NETWORK = {"core": {"widths": [8, 16], "blocks": 1}, "widths": [8, 16], "blocks": 1}
 SAMPLING = {"steps": 3, "samples": 2, "conditioned": True}
 
 
@@ -35,7 +35,13 @@ def change(model: Path, key: str, **values: Any) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"widths": [4000, 30000]}, {"predictor": [10**6, 10**6]}, {"blocks": 10**8}, {"blocks": 10**20}],
+    [
+        {"widths": [4000, 30000]},
+        {"core": {"widths": [10**6, 10**6], "blocks": 1}},
+        {"blocks": 10**8},
+        {"blocks": 10**20},
+        {"core": {"widths": [8], "blocks": 10**8}},
+    ],
 )
 def test_a_config_does_not_decide_memory_or_time(model: Path, values: dict[str, Any]) -> None:
     change(model, "network", **values)

@@ -139,9 +139,13 @@ class Discretion:
         """
         for path, error in damaged:
             header = getattr(error, "header", None)
-            if header is not None and header.get("PatientName"):
-                self.learn(header, [path.name])
-            elif path.parent not in known:
+            try:
+                if header is not None and header.get("PatientName"):
+                    self.learn(header, [path.name])
+                    continue
+            except (NotImplementedError, ValueError, TypeError, LookupError, AttributeError):
+                self.conceal(path.name)  # the damage is in the patient's name or number
+            if path.parent not in known:
                 self.conceal(path.name)
 
     def conceal(self, text: str) -> None:
