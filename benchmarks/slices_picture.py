@@ -27,8 +27,9 @@ def main() -> None:
         "cubic spline": spline(low, scale),
         f"kfine, {result.mean.voxel_sizes[0]:.2g} mm": result.mean,
     }
-    figure = Figure(figsize=(11, 6.6), facecolor="black")
-    axes = figure.subplots(2, len(columns))
+    heights = [box[1] - box[0] for box in (options.box_sagittal, options.box_coronal)]
+    figure = Figure(figsize=(11, 5.2), facecolor="black")
+    axes = figure.subplots(2, len(columns), gridspec_kw={"height_ratios": heights})
     full = float(np.quantile(low.voxels, 0.998))
     for column, (name, image) in enumerate(columns.items()):
         for row, view in enumerate(("sagittal", "coronal")):
