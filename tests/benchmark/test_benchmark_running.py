@@ -18,7 +18,7 @@ from kfine.benchmark.competitors import available, chosen, code_of, seen_in_trai
 from kfine.benchmark.meter import metered
 from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.report.page import _settings
-from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, wins
+from kfine.benchmark.results import BASELINE, SAMPLED, wins
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.metrics import psnr
 from tests.benchmark.conftest import Offset
@@ -222,16 +222,16 @@ def test_what_is_refused(folder, output, found, tmp_path):
 @pytest.mark.usefixtures("no_report")
 def test_a_model_folder_takes_part_with_its_samples(folder, tmp_path, tiny_model_folder):
     found = benchmark(
-        folder, tmp_path / "out", methods=["nearest", f"vdm={tiny_model_folder}", f"regression={tiny_model_folder}"],
+        folder, tmp_path / "out", methods=["nearest", f"vdm={tiny_model_folder}"],
         degradations=["anisotropic"], subjects=["p1"], slices=1,
     )  # fmt: skip
-    assert found.methods == ["nearest", "regression (tiny)", "vdm (tiny)", "vdm (tiny), one sample"]
+    assert found.methods == ["nearest", "vdm (tiny)", "vdm (tiny), one sample"]
     assert not found.failures
     told = found.about["methods"]["vdm (tiny)"]
     config = json.loads((tiny_model_folder / "config.json").read_text())
     assert told["model"]["name"] == "tiny"
     assert (told["model"]["network"], told["sampling"]) == (config["network"], config.get("sampling", {}))
-    assert [found.tier(method) for method in found.methods] == [BASELINE, SINGLE, SAMPLED, SAMPLED]
+    assert [found.tier(method) for method in found.methods] == [BASELINE, SAMPLED, SAMPLED]
     assert found.calibration("anisotropic", "vdm (tiny)").ratio > 0
 
 
@@ -263,16 +263,16 @@ def held_out(*names):
 
 def test_whom_a_model_may_have_been_trained_on_is_said(folder, tmp_path, tiny_model_folder, variant):
     known = variant("known", **held_out("p1"))
-    (competitor,) = chosen([f"regression={known}"])
+    (competitor,) = chosen([f"vdm={known}"])
     there = ["p1", "p2", "p3"]
     (line,), unknown = seen_in_training([competitor], tested=["p1", "p3"], there=there)
-    assert line.startswith("regression (known): model known may have been trained on p3; ")
+    assert line.startswith("vdm (known): model known may have been trained on p3; ")
     assert unknown == []
     assert seen_in_training([competitor], tested=["p1"], there=there) == ([], [])
     options = {"degradations": ["kspace-x2"], "subjects": ["p2"], "slices": 1}
     with pytest.warns(UserWarning, match="may have been trained on p2"):
         benchmark(folder, tmp_path / "out", methods=[competitor], **options)
-    assert "Not a test: regression (known)" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "Not a test: vdm (known)" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
 def test_another_folder_whose_names_meet_is_not_called_training_data(tiny_model_folder, variant):

@@ -53,7 +53,7 @@ def test_unreadable_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("kfine.io.nifti.reader.digest_of", fail)
+    monkeypatch.setattr("kfine.io.nifti.reader.digest_of_files", fail)
     refused(InputError, "cannot be read (Input/output error)", read, tmp_path / "a.nii")
 
 
