@@ -1,5 +1,6 @@
 """kfine train: runs of two updates, and calls that are refused."""
 
+import json
 import shutil
 
 import nibabel
@@ -8,15 +9,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kfine.models.checkpoint import load_model
+from kfine.models.checkpoint import load_model, save_model
+from kfine.networks.core import CoreNet
 from kfine.networks.perceptual import SqueezeNetFeatures
 from tests.conftest import phantom
 from tests.training.cines import write_cines
 from tests.training.stills import write_stills
 
 CONFIG = """
+core = {core}
 [data]
-voxel_size = [1.0, 2.0]
+sources = [{{folder = "heads"}}]
 patch = 16
 [network]
 widths = [8, 16]
@@ -25,22 +28,26 @@ blocks = 1
 steps = 2
 batch = 2
 [report]
-matrix = [12, 24]
+matrix = 24
 """
 
 
 @pytest.fixture
 def brains(tmp_path):
-    (tmp_path / "brains").mkdir()
+    (tmp_path / "brains" / "heads").mkdir(parents=True)
     for number in range(2):
         voxels = phantom((1, 2, 32, 32), seed=number)[0].transpose(2, 1, 0)
-        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "brains" / f"sub-{number}.nii.gz")
+        place = tmp_path / "brains" / "heads" / f"sub-{number}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), place)
     return tmp_path / "brains"
 
 
 @pytest.fixture
 def config(tmp_path):
-    (tmp_path / "tiny.toml").write_text(CONFIG)
+    torch.manual_seed(0)
+    network = {"widths": [8], "blocks": 1}
+    save_model(tmp_path / "core", CoreNet(**network), {"method": "core", "network": network})
+    (tmp_path / "tiny.toml").write_text(CONFIG.format(core=json.dumps(str(tmp_path / "core"))))
     return tmp_path / "tiny.toml"
 
 
@@ -84,7 +91,7 @@ def test_two_updates_leave_a_model(command, brains, config, tmp_path):
 )
 def test_wrong_calls_leave_nothing(command, brains, config, tmp_path, monkeypatch, files, change, code, says):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "broken.toml").write_text("[optimiser]\nsteps = -1\n")
+    (tmp_path / "broken.toml").write_text('[data]\nsources = [{folder = "heads"}]\n[optimiser]\nsteps = -1\n')
     monkeypatch.chdir(tmp_path)
     if change.get("--data") == ".":
         change = {"--data": "empty"}

@@ -157,7 +157,10 @@ def discreet(image: Path) -> Path:
         return image
     from kfine.io.dicom.series import stand_in
 
-    return image.with_name(stand_in(image))
+    place = (
+        image if image.name not in ("", "..") else image.resolve()
+    )  # the folder one stands in has a name, too
+    return place.with_name(stand_in(place))
 
 
 @contextmanager

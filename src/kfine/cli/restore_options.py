@@ -34,7 +34,8 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="FACTOR",
             rich_help_panel=SLICES,
-            help="Factor by which the number of slices grows; or give --voxel or --isotropic.",
+            help="Factor by which the number of slices grows; or give --voxel or --isotropic.  As many as there are if "
+            "left out.",
         ),
     ],
     "voxel": Annotated[
@@ -43,7 +44,7 @@ PARAMETERS: dict[str, Any] = {
             metavar="MM",
             rich_help_panel=SLICES,
             help="Distance of the slices to reach, such as 1; or 1x1x1, that of rows, columns and slices, where finer "
-            "ones stay.",
+            "ones stay.  As it is if left out.",
         ),
     ],
     "isotropic": Annotated[
@@ -116,7 +117,7 @@ PARAMETERS: dict[str, Any] = {
             rich_help_panel=MODEL,
             show_default=False,
             help="Of core and vdm: the mean of eight evaluations a plane, or a single one, instead of four: twice as "
-            "long, or a quarter of the time.",
+            "long, or a quarter of the time.  Four if left out.",
         ),
     ],
     "method": Annotated[
