@@ -96,7 +96,9 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
     data = bytearray(content)
     near = min(len(data), 2000)  # headers
     for _ in range(random.integers(1, 5)):
-        at, kind = int(random.integers(near)), random.integers(6)
+        at, kind = int(random.integers(max(1, min(near, len(data))))), random.integers(6)
+        if not data:
+            break
         if kind < 2:
             data[at] = int(random.integers(256))
         elif kind < 4:
