@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kfine.networks.core import FACTS, LEAST_DETAIL, CoreNet, Facts, detail_unit, noise_level
+from kfine.networks.space_time import EMBEDDING, SpaceTimeUNet
 
 
 @pytest.fixture
@@ -73,3 +74,27 @@ def test_the_noise_of_a_flat_image_is_found():
     low = 0.2 + 0.05 * torch.randn(64, 64, generator=generator)
     assert noise_level(low) == pytest.approx(0.05, rel=0.1)
     assert noise_level(torch.full((8, 8), -1.0)) == 0.0
+
+
+def test_the_unet_is_convolutional_away_from_the_border():
+    """Shifting the input by the network's stride shifts the output."""
+    torch.manual_seed(0)
+    net = SpaceTimeUNet(inputs=1, outputs=1, widths=(8, 16), blocks=1, levels=True, time=False)
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    x, level = torch.zeros(1, 1, 1, 96, 96), torch.tensor([0.3])
+    x[..., 40:48, 40:48] = torch.randn(8, 8)
+    shifts = {"shifts": (net.stride, net.stride), "dims": (-2, -1)}
+    out = torch.roll(net(x, level, cyclic=False), **shifts)
+    shifted = net(torch.roll(x, **shifts), level, cyclic=False)
+    torch.testing.assert_close(shifted[..., 30:70, 30:70], out[..., 30:70, 30:70], atol=1e-4, rtol=1e-4)
+
+
+def test_the_unet_takes_what_it_was_built_for():
+    net = SpaceTimeUNet(inputs=1, outputs=1, widths=(8,), blocks=1, levels=False, described=True, time=False)
+    x, description = torch.zeros(1, 1, 1, 8, 8), torch.zeros(1, EMBEDDING)
+    assert net(x, cyclic=False, description=description).shape == x.shape
+    with pytest.raises(ValueError, match="expected a description"):
+        net(x, cyclic=False)
+    with pytest.raises(ValueError, match="expected no noise level"):
+        net(x, torch.zeros(1), cyclic=False, description=description)

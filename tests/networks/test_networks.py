@@ -3,30 +3,7 @@ import torch
 
 from kfine.networks.blocks import Stem
 from kfine.networks.core import FACTS
-from kfine.networks.unet import UNet
 from kfine.networks.vdm import VDM, Condition, Gamma, signal_and_noise
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (64, 48), (31, 128)])
-def test_unet_takes_any_size(shape):
-    net = UNet(in_channels=3, out_channels=2, widths=(8, 16, 24), blocks=1)
-    assert net(torch.randn(2, 3, *shape), torch.rand(2)).shape == (2, 2, *shape)
-
-
-def test_unet_is_convolutional_away_from_the_border():
-    """Shifting the input by the network's stride shifts the output."""
-    torch.manual_seed(0)
-    net = UNet(in_channels=1, out_channels=1, widths=(8, 16), blocks=1)
-    for p in net.parameters():
-        torch.nn.init.normal_(p, std=0.1)
-    x, level = torch.zeros(1, 1, 96, 96), torch.tensor([0.3])
-    x[..., 40:48, 40:48] = torch.randn(8, 8)
-    shifted = torch.roll(x, (net.stride, net.stride), (-2, -1))
-    out = torch.roll(net(x, level), (net.stride, net.stride), (-2, -1))
-    torch.testing.assert_close(
-        net(shifted, level)[..., 30:70, 30:70], out[..., 30:70, 30:70], atol=1e-4, rtol=1e-4
-    )
-
 
 CORE = {"widths": (8,), "blocks": 1}
 

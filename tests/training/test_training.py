@@ -160,6 +160,26 @@ def test_two_processes_see_the_batch_of_one(brains, tmp_path):
     assert load_model(tmp_path / "two" / "model").config["training"]["finished_steps"] == 6
 
 
+def test_a_vdm_goes_on_from_another_with_a_core_of_its_own(brains, tmp_path):
+    first = train(VDMTask(config(brains), brains), out=tmp_path / "first", devices=CPU)
+    torch.manual_seed(1)
+    network = {"widths": [8], "blocks": 1}
+    save_model(tmp_path / "core", CoreNet(**network), {"method": "core", "network": network})
+    update = {"initial": str(first), "core": str(tmp_path / "core")}
+    task = VDMTask(config(brains).model_copy(update=update), brains)
+    ours, theirs = (
+        task.open(resumed=False, reports=False).state_dict(),
+        load_model(first).network.state_dict(),
+    )
+    core = load_model(tmp_path / "core").network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("core."))
+    assert all(torch.equal(ours[f"core.{name}"], core[name]) for name in core)
+    with pytest.raises(ModelError, match="got method core"):
+        VDMTask(config(brains).model_copy(update={"initial": "core"}), brains).open(
+            resumed=False, reports=False
+        )
+
+
 def test_resume_and_restart_are_never_confused(brains, tmp_path):
     with pytest.raises(UsageError, match="train without resume=True"):
         train(VDMTask(config(brains), brains), out=tmp_path / "none", resume=True, devices=CPU)

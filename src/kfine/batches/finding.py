@@ -208,7 +208,7 @@ def _image_cases(group: list[_Member], place: PurePosixPath, search: Search, *, 
 
 
 def _images(group: list[_Member], name: str) -> list[SeriesImage]:
-    """Return the images of a series; none where they cannot be told apart: reading it says why."""
+    """Return the images of a series; none where they cannot be distinguished: reading it says why."""
     try:
         return images_of(frozenset().union(*(member.aspects for member in group)), name=name)[0]
     except InputError:

@@ -123,19 +123,9 @@ def bound(
     )
 
 
-def rising_weight(centre: float, detail: float | None = None) -> Callable[[Tensor], Tensor]:
-    """Return the weight sigmoid(gamma - centre) (1 + sigmoid(gamma) / detail^2), which rises with gamma.
-
-    It fades out noise far below `centre`, which no restoration needs told from grain.  Above, the bound alone
-    counts an error e of the image as e^2 / sigma^2; the second factor keeps it at e^2 / detail^2 up to sigma = 1,
-    where a conditioned network says what the scan implies.
-
-    Args:
-        centre: a gamma.
-        detail: standard deviation of the detail that scans lack, in model units; None leaves that factor out.
-    """
-    lift = 0.0 if detail is None else detail**-2
-    return lambda gamma: torch.sigmoid(gamma - centre) * (1 + lift * torch.sigmoid(gamma))
+def rising_weight(centre: float) -> Callable[[Tensor], Tensor]:
+    """Return the weight sigmoid(gamma - centre): it fades out noise far below `centre`."""
+    return lambda gamma: torch.sigmoid(gamma - centre)
 
 
 def _grey_levels(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
-"""Samplers: functions of (denoiser, start, sigmas) that follow a schedule down and return an image.
+"""Schedules, decreasing tensors of sigma, and samplers, which follow one down and return an image.
 
-All of them work on x_sigma = x + sigma n, end with the denoised image at the last sigma, and evaluate the
+Samplers are functions of (denoiser, start, sigmas).  A schedule of K values costs K evaluations of the network.  All
+samplers work on x_sigma = x + sigma n, end with the denoised image at the last sigma, and evaluate the
 denoiser once for every sigma.  `correct(x_sigma, sigma)`, where given, replaces the state before it is denoised.
 """
 
@@ -12,6 +13,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+Correction = Callable[[Tensor, Tensor], Tensor]
+Noise = Callable[[Tensor], Tensor]
+Sampler = Callable[..., Tensor]
 
 _TIMES_AT_ONCE = 10_000
 
@@ -33,12 +39,6 @@ def learned(gamma: Callable[[Tensor], Tensor], steps: int) -> Tensor:
 def sigma_of(gamma: Tensor) -> Tensor:
     """Return sigma = exp(gamma / 2), the noise level of z / alpha."""
     return torch.exp(gamma / 2)
-
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-Correction = Callable[[Tensor, Tensor], Tensor]
-Noise = Callable[[Tensor], Tensor]
-Sampler = Callable[..., Tensor]
 
 
 def ancestral(
@@ -76,9 +76,8 @@ def dpm_solver_2m(
         denoised = denoiser(x, sigma)
         step = torch.log(sigma / below)
         ahead = denoised
-        if (
-            previous is not None and last_step.min() > 0
-        ):  # equal sigmas are no step, and tell nothing of a slope
+        # Equal sigmas are no step, and say nothing of a slope.
+        if previous is not None and last_step.min() > 0:
             ahead = denoised + (denoised - previous) * step / (2 * last_step)
         x = (below / sigma) * x + (1 - below / sigma) * ahead
         previous, last_step = denoised, step

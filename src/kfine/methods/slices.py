@@ -60,7 +60,7 @@ class SliceMethod:
 
     @classmethod
     def of(cls, plane: PlaneMethod, plan: SlicePlan, *, signed: bool) -> SliceMethod:
-        """Return the slice method of the core network, which is told the profile, or of a baseline."""
+        """Return the slice method of the core network, which sees the profile, or of a baseline."""
         if not isinstance(plane, CoreMethod):
             return cls(plane, held=False, signed=signed)
         width = (plan.width, 0.0)

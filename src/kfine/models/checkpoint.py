@@ -18,7 +18,7 @@ from kfine.files.side_files import read_json
 from kfine.io.checks import digest_of
 from kfine.models.bounds import bounded_by
 from kfine.models.tensors import read_tensors, shapes_of
-from kfine.text import clean_text
+from kfine.text import printable
 
 PACKAGED = Path(__file__).parent
 FORMAT = 1
@@ -153,7 +153,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
             raise ValueError(f"a {config['method']} needs its {' and '.join(lacking)}")
         return network(**config["network"])
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
-        reason = clean_text(str(error) or type(error).__name__)
+        reason = printable((str(error) or type(error).__name__)[:200])
         raise ModelError(f"config.json describes no network that can be built ({reason})") from None
 
 

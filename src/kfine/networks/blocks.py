@@ -21,11 +21,6 @@ class Norm(Protocol):
         """Return the module."""
 
 
-def group_norm(width: int, *, affine: bool = True) -> nn.Module:
-    """Return GroupNorm with 8 groups: statistics over all positions of one image."""
-    return nn.GroupNorm(8, width, affine=affine)
-
-
 def no_norm(width: int, *, affine: bool = True) -> nn.Module:
     """Return the identity: the contrast of an image stays, as in EDSR (Lim et al., CVPRW 2017)."""
     return nn.Identity()
@@ -64,17 +59,15 @@ class ResidualBlock(nn.Module):
         embedding: width of the embedding of the level; none: the block takes no level.
         between: a module called with (features, context) after the first convolution, whose result is used in
             their place.
-        dropout: probability before the second convolution, while training.
     """
 
     def __init__(
         self,
         width: int,
         *,
-        norm: Norm = group_norm,
+        norm: Norm,
         embedding: int | None = None,
         between: nn.Module | None = None,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = norm(width), norm(width, affine=embedding is None)
@@ -82,7 +75,6 @@ class ResidualBlock(nn.Module):
         self.between = between
         self.conv2 = zeroed(nn.Conv2d(width, width, 3, padding=1))
         self.film = None if embedding is None else nn.Linear(embedding, 2 * width)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, embedded: Tensor | None = None, context: Any = None) -> Tensor:
         """Return the block's output, of the shape of `x` (batch, width, row, column)."""
@@ -91,7 +83,7 @@ class ResidualBlock(nn.Module):
         if self.film is not None:
             scale, shift = self.film(embedded)[..., None, None].chunk(2, dim=1)
             h = torch.addcmul(shift, h, 1 + scale)
-        return x + self.conv2(self.dropout(F.silu(h)))
+        return x + self.conv2(F.silu(h))
 
 
 class Stage(nn.ModuleList):

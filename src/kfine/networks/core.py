@@ -159,9 +159,8 @@ def spectrum_shape(low: Tensor) -> tuple[float, ...]:
     sector = SECTORS - 1 - (angle / (torch.pi / 2 / SECTORS)).long().clamp_max(SECTORS - 1)
     number = (sector * RINGS + ring).flatten()
     sums = torch.zeros(SPECTRUM).index_add_(0, number, power.flatten())
-    counts = torch.bincount(
-        number[radius.flatten() > 0], minlength=SPECTRUM
-    )  # the mean, gone, has no direction
+    # The mean, which is gone, has no direction.
+    counts = torch.bincount(number[radius.flatten() > 0], minlength=SPECTRUM)
     level = torch.log10(sums / counts.clamp_min(1) + 1e-12)
     outer = power[radius > _RADII[0]]
     whole = torch.log10(outer.sum() / max(1, outer.numel()) + 1e-12)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from kfine.networks.blocks import ChannelNorm, Norm, ResidualBlock, Stage
-from kfine.networks.unet import UShape
+from kfine.networks.blocks import (
+    ChannelNorm,
+    LevelEmbedding,
+    Norm,
+    ResidualBlock,
+    Stage,
+    Stem,
+    pad_to_multiple,
+    zeroed,
+)
 
 EMBEDDING = 128  # width of the embeddings of a noise level and of a description
 
@@ -22,7 +32,7 @@ class Time:
     cyclic: bool
 
 
-class SpaceTimeUNet(UShape):
+class SpaceTimeUNet(nn.Module):
     """Map (batch, inputs, frame, row, column) to (batch, outputs, frame, row, column).
 
     Factorised (Tran et al., A Closer Look at Spatiotemporal Convolutions, CVPR 2018): 3x3 convolutions within each
@@ -53,21 +63,28 @@ class SpaceTimeUNet(UShape):
         time: bool = True,
         norm: Norm = ChannelNorm,
     ) -> None:
-        embedding = EMBEDDING if levels else None
-        modulated = EMBEDDING if levels or described else None
+        embedding = EMBEDDING if levels or described else None
 
         def block(width: int) -> ResidualBlock:
             between = TimeStep(width) if time else None
-            return ResidualBlock(width, norm=norm, embedding=modulated, between=between)
+            return ResidualBlock(width, norm=norm, embedding=embedding, between=between)
 
-        super().__init__(
-            inputs=inputs,
-            outputs=outputs,
-            widths=widths,
-            stage=lambda width: Stage(block(width) for _ in range(blocks)),
-            embedding=embedding,
-            norm=norm,
+        def stage(width: int) -> Stage:
+            return Stage(block(width) for _ in range(blocks))
+
+        super().__init__()
+        self.stride = 2 * 2 ** (len(widths) - 1)
+        self.described = described
+        self.level = LevelEmbedding(EMBEDDING) if levels else None
+        self.stem = Stem(inputs * 4, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(stage(width) for width in widths)
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths)
         )
+        self.up = nn.ModuleList(stage(width) for width in widths)
+        last = zeroed(nn.Conv2d(widths[0], outputs * 4, 3, padding=1))
+        self.head = nn.Sequential(norm(widths[0]), nn.SiLU(), last)
         # Channels last in memory: a position's channels lie together, as ChannelNorm and TimeStep take them.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -94,13 +111,38 @@ class SpaceTimeUNet(UShape):
             (batch, outputs, frame, row, column).
         """
         batch, _, frames = x.shape[:3]
-        embedded = self._embedded(level)
-        if description is not None:
-            embedded = description if embedded is None else embedded + description
+        embedded = self._embedded(level, description)
         if embedded is not None:
             embedded = embedded.repeat_interleave(frames, dim=0)
         h = self._through(x.transpose(1, 2).flatten(0, 1), embedded, Time(frames, cyclic))
         return h.unflatten(0, (batch, frames)).transpose(1, 2)
+
+    def _embedded(self, level: Tensor | None, description: Tensor | None) -> Tensor | None:
+        """Return the sum of what there is of both embeddings."""
+        for given, taken, name in (
+            (level, self.level is not None, "noise level"),
+            (description, self.described, "description"),
+        ):
+            if (given is not None) != taken:
+                raise ValueError(f"expected {'a' if taken else 'no'} {name}: the network was built so")
+        if self.level is None or level is None:
+            return description
+        embedded: Tensor = self.level(level)
+        return embedded if description is None else embedded + description
+
+    def _through(self, x: Tensor, embedded: Tensor | None, time: Time) -> Tensor:
+        """Return the output (batch, outputs, row, column); blocks are called with (h, embedded, time)."""
+        rows, columns = x.shape[-2:]
+        h = self.stem(F.pixel_unshuffle(pad_to_multiple(x, self.stride), 2))
+        skips = []
+        for depth, stage in enumerate(self.down):
+            h = stage(self.shrink[depth - 1](h) if depth else h, embedded, time)
+            skips.append(h)
+        for depth in reversed(range(len(self.up))):
+            # Skips are added, not concatenated: the decoder's convolutions stay as narrow as the encoder's.
+            h = skips[depth] + self.grow[depth](h) if depth < len(self.up) - 1 else h
+            h = self.up[depth](h, embedded, time)
+        return F.pixel_shuffle(self.head(h), 2)[..., :rows, :columns]
 
 
 class TimeStep(nn.Module):

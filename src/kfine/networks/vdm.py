@@ -72,14 +72,11 @@ class Gamma(nn.Module):
         return (value - ends[0]) / (ends[1] - ends[0]), slope / (ends[1] - ends[0])
 
     def _monotone(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(t.device.type, enabled=False):
-            return self._monotone_in_float32(t)
-
-    def _monotone_in_float32(self, t: Tensor) -> tuple[Tensor, Tensor]:
         inner = torch.sigmoid((2 * t[:, None] - 1) * self.inner_weight.abs() + self.inner_bias)
         outer = self.outer_weight.abs() / len(self.outer_weight)
-        value = self.slope.abs() * t + (2 * inner - 1) @ outer
-        slope = self.slope.abs() + (4 * inner * (1 - inner) * self.inner_weight.abs()) @ outer
+        # Sums, not matrix products, which autocast would do in half precision.
+        value = self.slope.abs() * t + ((2 * inner - 1) * outer).sum(1)
+        slope = self.slope.abs() + (4 * inner * (1 - inner) * self.inner_weight.abs() * outer).sum(1)
         return value, slope
 
 
@@ -181,9 +178,8 @@ class VDM(nn.Module):
         features.append(facts[:, :CHANNELS, None, None].expand(-1, -1, *z.shape[-2:]))
         normalised = (gamma - self.gamma_min) / (self.gamma_max - self.gamma_min)
         shown = torch.cat(features, dim=1)[:, :, None]
-        output = self.unet(shown, normalised, cyclic=False, description=self.embedding(facts))[
-            :, :, 0
-        ].float()
+        description = self.embedding(facts)
+        output = self.unet(shown, normalised, cyclic=False, description=description)[:, :, 0].float()
         # n = (z / alpha - x) / sigma with x from above, simplified so that no difference of near equals is left.
         return (sigma * deviation - d * output) / spread
 

@@ -30,7 +30,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_low_to_high)]
 ShareRange = Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_low_to_high)]
-Width = Annotated[int, Field(ge=8, multiple_of=8)]  # channels are normalised in eight groups
+Width = Annotated[int, Field(ge=8, multiple_of=8)]
 Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
 
 
@@ -171,7 +171,7 @@ class SourceConfig(Section):
 
 
 class ScanConfig(Section):
-    """The random scans of training.  Shares are of all scans unless said otherwise.
+    """The random scans of training.  Shares are of all scans unless stated otherwise.
 
     Attributes:
         scale: range of the factor by which the measured matrix is smaller, in each direction.
@@ -292,10 +292,13 @@ class VDMTrainingConfig(Section):
     """A whole training run of method "vdm".
 
     Attributes:
+        initial: packaged model, or folder of a model, whose weights training starts from, but for the core network's;
+            random weights if left out.
         core: packaged model, or folder of a model, of method core: the mean image that diffusion starts from.
     """
 
     method: Literal["vdm"] = "vdm"
+    initial: str | None = None
     core: str = "core"
     data: CoreDataConfig
     network: VDMNetworkConfig = VDMNetworkConfig()

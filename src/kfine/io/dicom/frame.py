@@ -59,7 +59,7 @@ class Plane:
 
     @property
     def aspect(self) -> Aspect:
-        """What tells to which image of its series it belongs."""
+        """What identifies the image of its series that it belongs to."""
         return Aspect.of(self.contrast, echo=self.echo, number=self.echo_number, position=self.position)
 
     @property

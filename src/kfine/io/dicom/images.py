@@ -63,7 +63,7 @@ class SeriesImage:
     """One image of a series.
 
     Attributes:
-        words: what tells it from the others, with BIDS's entities where it has them: ("echo-1", "part-mag").
+        words: what distinguishes it from the others, with BIDS's entities where it has them: ("echo-1", "part-mag").
         echo: its number, None where there is one echo.
         component: "M", "P", "R", "I", "" where files do not say, or "complex".
         velocity: whether it is the phase of blood flow.
@@ -110,7 +110,7 @@ def images_of(aspects: Collection[Aspect], *, name: str) -> tuple[list[SeriesIma
         name: of the series, for messages.
 
     Raises:
-        InputError: frames that cannot be told apart: with echo times and without, with components and without.
+        InputError: frames that cannot be distinguished: with echo times and without, with components and without.
     """
     echoes = _echoes(aspects, name)
     several = len(set(echoes.values())) > 1

@@ -31,7 +31,7 @@ def complex_voxels(
         name: of the series, for messages.
 
     Raises:
-        InputError: the phase's unit cannot be told.
+        InputError: the phase's unit is not known.
     """
     if not polar:
         return (first + np.complex64(1j) * second).astype(np.complex64)

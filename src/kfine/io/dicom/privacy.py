@@ -133,7 +133,7 @@ class Discretion:
         return _stand_in(self._parts[text], text)
 
     def learn_damaged(self, damaged: Iterable[tuple[Path, Exception]], known: Collection[Path]) -> None:
-        """Take in files that could not be read, and why: their names are hidden where nothing tells whose they are.
+        """Take in files that could not be read, and why: their names are hidden where it is not known whose they are.
 
         known: folders of files that could be read.
         """
@@ -149,7 +149,7 @@ class Discretion:
                 self.conceal(path.name)
 
     def conceal(self, text: str) -> None:
-        """Let something stand for `text`, a part of a path, from now on: nothing tells whether it names a patient."""
+        """Let something stand for `text`, a part of a path, from now on: it is not known whether it names a patient."""
         if self._hide and self.part(text) == text:
             self._parts[text] = ""
 

@@ -39,7 +39,7 @@ def upright(
     """Return the voxels (..., row, column) of a series, and remarks, with air dark where its picture is a negative.
 
     MONOCHROME1 says that the least value is shown white.  Some programs that write it have turned the values round,
-    others have not: what surrounds the object tells, since air has no signal.
+    others have not: what surrounds the object decides, since air has no signal.
 
     Warns:
         UserWarning: they are turned round.

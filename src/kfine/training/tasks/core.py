@@ -74,7 +74,7 @@ class CoreTask:
         self.cases = validation_cases(validation, self.config.report) if reports else []
         self.network = CoreNet(**self.config.network.model_dump())
         if self.config.initial and not resumed:
-            start_from(self.network, self.config.initial)
+            start_from(self.network, self.config.initial, method="core")
         return self.network
 
     def learners(self) -> dict[str, Learner]:
@@ -173,8 +173,8 @@ def planes_of(planes: Sequence[Tensor], size: int) -> Tensor:
     return row
 
 
-def start_from(network: CoreNet, initial: str) -> None:
-    """Copy the weights of model `initial` into `network`.
+def start_from(network: nn.Module, initial: str, *, method: str) -> None:
+    """Copy the weights of model `initial`, which has to be of `method`, into `network`.
 
     Raises:
         ModelError: unknown, damaged, or a model of another method or size.
@@ -184,8 +184,8 @@ def start_from(network: CoreNet, initial: str) -> None:
         network.load_state_dict(model.network.state_dict())
     except RuntimeError:
         raise ModelError(
-            f"model {model.name}: expected a core network of the config's widths and blocks to start from, got "
-            f"method {model.method} with {model.config['network']}; correct initial or network"
+            f"model {model.name}: expected a network of method {method}, of the config's widths and blocks, to start "
+            f"from, got method {model.method} with {model.config['network']}; correct initial or network"
         ) from None
 
 

@@ -23,7 +23,7 @@ from kfine.training.data.core_patches import CoreDataset, Sample, load_volumes
 from kfine.training.losses.vdm import Objective
 from kfine.training.muon import filters_of
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
-from kfine.training.tasks.core import Case, planes_of, ranges_of_planes, validation_cases
+from kfine.training.tasks.core import Case, planes_of, ranges_of_planes, start_from, validation_cases
 from kfine.training.validation import write_sheet
 
 STEPS, START, LAST = 6, 2.0, 0.1  # of the validation's samples; noise levels in spreads (`VDM.spread`)
@@ -49,6 +49,8 @@ class VDMTask:
         self.volumes, validation = load_volumes(self.data, self.config.data)
         self.cases = validation_cases(validation, self.config.report) if reports else []
         self.network = VDM(core=core.config["network"], **self.config.network.model_dump())
+        if self.config.initial and not resumed:
+            start_from(self.network, self.config.initial, method="vdm")
         self.network.core.load_state_dict(core.network.state_dict())
         return self.network
 
