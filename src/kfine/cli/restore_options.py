@@ -117,7 +117,7 @@ PARAMETERS: dict[str, Any] = {
             rich_help_panel=MODEL,
             show_default=False,
             help="Of core and vdm: the mean of eight evaluations a plane, or a single one, instead of four: twice as "
-            "long, or a quarter of the time.  Four if left out.",
+            "long, or a quarter of the time.  Four if left out; finer slices take one.",
         ),
     ],
     "method": Annotated[

@@ -100,7 +100,8 @@ def restore(
             the first to the last.  A measured frame that is at none of their times only helps to find them.
             Without frame times, frames are taken as evenly spaced.
         effort: how many evaluations of the core network the mean image of a plane is made of, for "core" and "vdm":
-            "fast" (1), "normal" (4, the quarter turns of the scan) or "best" (8, its mirror images too).
+            "fast" (1), "normal" (4, the quarter turns of the scan) or "best" (8, its mirror images too);
+            the planes through finer slices take one each.
         method: a name of `kfine.restoration.options.METHODS`; "auto" goes by what the image is: a heart beat
             (frames with a period), measured k-space, an image like those that a model was trained on, or any other
             (`kfine.restoration.selection.pick`); the provenance says why.
