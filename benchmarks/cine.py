@@ -32,7 +32,7 @@ BASELINES = tuple(
     for space in ("zero-filling", "bicubic")
     for way in ("nearest", "linear", "cubic", "optical-flow")
 )
-METHODS = (*BASELINES, "cine-regression", "cine-ldm")
+METHODS = (*BASELINES, "cine-core", "cine-regression", "cine-ldm")
 MEAN, ONE_SAMPLE = ", mean", ", one sample"
 FEATURES, LPIPS = "SqueezeNet distance", "LPIPS (VGG)"
 

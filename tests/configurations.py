@@ -1,6 +1,6 @@
 """Which configuration class reads which file of configs/; `-base` files are read as the file without."""
 
-from kfine.training.config import CoreTrainingConfig, VDMTrainingConfig
+from kfine.training.config import CineCoreTrainingConfig, CoreTrainingConfig, VDMTrainingConfig
 from kfine.training.stage_config import (
     AutoencoderTrainingConfig,
     CineDecoderTrainingConfig,
@@ -17,6 +17,7 @@ KINDS = {
     "vdm": VDMTrainingConfig,
     "core": CoreTrainingConfig,
     "core-continued": CoreTrainingConfig,
+    "cine-core": CineCoreTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,

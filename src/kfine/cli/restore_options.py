@@ -116,8 +116,8 @@ PARAMETERS: dict[str, Any] = {
             metavar=FLAG,
             rich_help_panel=MODEL,
             show_default=False,
-            help="Of core and vdm: the mean of eight evaluations a plane, or a single one, instead of four: twice as "
-            "long, or a quarter of the time.  Four if left out; finer slices take one.",
+            help="Of core, cine-core and vdm: the mean of eight evaluations a plane, or a single one, instead of "
+            "four: twice as long, or a quarter of the time.  Four if left out; finer slices take one.",
         ),
     ],
     "method": Annotated[
@@ -126,8 +126,8 @@ PARAMETERS: dict[str, Any] = {
             metavar="NAME",
             rich_help_panel=MODEL,
             help="core (one network, any contrast); vdm (samples around it) or ldm; regression (the deterministic "
-            "predictor of ldm or --model); srresnet, srgan, small-unet; for cines cine-ldm or cine-regression; or, "
-            "without a model, zero-filling, nearest, bilinear, bicubic.  auto goes by what IN is, "
+            "predictor of ldm or --model); srresnet, srgan, small-unet; for cines cine-core, cine-ldm or "
+            "cine-regression; or, without a model, zero-filling, nearest, bilinear, bicubic.  auto goes by what IN is, "
             "and says why.",
         ),
     ],

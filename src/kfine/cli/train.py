@@ -299,6 +299,18 @@ runs/ldm/model --features SQUEEZENET --out runs/decoder[/bold]
         """,
     ),
     Stage(
+        "cine-core",
+        "cine_core:CineCoreTask",
+        "config:CineCoreTrainingConfig",
+        Sources,
+        help="""Train the core network of cines: every frame of a beat, in one evaluation.
+
+        It starts from a core network's weights and learns steps along time.
+
+        [bold]kfine train cine-core --config configs/cine-core.toml --data DATA --out runs/cine-core[/bold]
+        """,
+    ),
+    Stage(
         "cine-regression",
         "regression:RegressionTask",
         "stage_config:RegressionTrainingConfig",

@@ -127,6 +127,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def build_network(config: dict[str, Any]) -> nn.Module:
     """Return the untrained network that `config["method"]` and `config["network"]` describe."""
+    from kfine.networks.cine_core import CineCoreNet
     from kfine.networks.core import CoreNet
     from kfine.networks.ldm import CineLDM, StillLDM
     from kfine.networks.vdm import VDM
@@ -135,6 +136,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     networks: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
         "core": (CoreNet, ()),
         "vdm": (VDM, ()),
+        "cine-core": (CineCoreNet, ()),
         "cine-regression": (CineLDM, ()),
         "vqgan": (CineLDM, ("autoencoder",)),
         "cine-ldm": (CineLDM, ("autoencoder", "denoiser")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, final
 
@@ -117,12 +118,35 @@ class CoreNet(nn.Module):
             unit: (batch,), see `detail_unit`.
             facts: (batch, FACTS), see `Facts.tensor`.
         """
-        planes, scale = image[:, None], unit[:, None, None, None]
-        detail = (planes - _local_mean(planes)) / (4 * scale)
-        known = facts[:, :CHANNELS, None, None].expand(-1, -1, *image.shape[-2:])
-        shown = torch.cat([planes, detail, known], dim=1)
+        shown = core_channels(image, unit, facts)
         output = self.unet(shown[:, :, None], cyclic=False, description=self.embedding(facts))
         return image + unit[:, None, None] * output[:, 0, 0].float()
+
+
+def core_channels(image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
+    """Return what the U-Net sees of planes (batch, 2 + CHANNELS, row, column); arguments as of `CoreNet.forward`.
+
+    The image, its local contrast in units of detail, and the facts that are constant over a plane.
+    """
+    planes, scale = image[:, None], unit[:, None, None, None]
+    detail = (planes - _local_mean(planes)) / (4 * scale)
+    known = facts[:, :CHANNELS, None, None].expand(-1, -1, *image.shape[-2:])
+    return torch.cat([planes, detail, known], dim=1)
+
+
+def of_slice(each: Sequence[tuple[float, Facts]]) -> tuple[float, Facts]:
+    """Return the unit of detail and the facts of a slice, from those of some of its frames: the same for all of them.
+
+    The unit is the root of their mean square; noise in model units, spectrum and histogram are means.
+    """
+    units, facts = zip(*each, strict=True)
+    unit = math.sqrt(sum(own**2 for own in units) / len(units))
+    spectrum, histogram = (
+        tuple(sum(values) / len(values) for values in zip(*shapes, strict=True))
+        for shapes in ([one.spectrum for one in facts], [one.histogram for one in facts])
+    )
+    noise = sum(one.noise * own for one, own in zip(facts, units, strict=True)) / len(units) / unit
+    return unit, facts[0]._replace(noise=noise, spectrum=spectrum, histogram=histogram)
 
 
 def detail_unit(low: Tensor, fractions: tuple[float, float]) -> float:

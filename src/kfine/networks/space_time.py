@@ -48,6 +48,7 @@ class SpaceTimeUNet(nn.Module):
         levels: whether the network takes a noise level.
         described: whether the network takes an embedding that describes its input.
         time: whether frames see one another; without, the network is an ordinary U-Net for single images.
+        time_blocks: how many blocks of each stage, its last ones, have a step along time; None: all of them.
         norm: what builds the normalisation before each convolution of the blocks.
     """
 
@@ -61,16 +62,19 @@ class SpaceTimeUNet(nn.Module):
         levels: bool,
         described: bool = False,
         time: bool = True,
+        time_blocks: int | None = None,
         norm: Norm = ChannelNorm,
     ) -> None:
         embedding = EMBEDDING if levels or described else None
 
-        def block(width: int) -> ResidualBlock:
-            between = TimeStep(width) if time else None
+        first = 0 if time_blocks is None else blocks - time_blocks
+
+        def block(width: int, number: int) -> ResidualBlock:
+            between = TimeStep(width) if time and number >= first else None
             return ResidualBlock(width, norm=norm, embedding=embedding, between=between)
 
         def stage(width: int) -> Stage:
-            return Stage(block(width) for _ in range(blocks))
+            return Stage(block(width, number) for number in range(blocks))
 
         super().__init__()
         self.stride = 2 * 2 ** (len(widths) - 1)

@@ -17,7 +17,7 @@ BASELINES = ("zero-filling", "nearest", "bilinear", "bicubic")
 LDMS = ("ldm", "cine-ldm")
 STILL_NETWORKS = ("srresnet", "srgan", "small-unet")
 METHODS = (
-    "auto", "core", "vdm", "ldm", "regression", *STILL_NETWORKS, "cine-ldm", "cine-regression", *BASELINES,
+    "auto", "core", "vdm", "ldm", "regression", *STILL_NETWORKS, "cine-core", "cine-ldm", "cine-regression", *BASELINES,
 )  # fmt: skip
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
@@ -31,6 +31,7 @@ _NO_USE = {
     **{name: ("effort", *_SAMPLING) for name in ("regression", *STILL_NETWORKS)},
     "core": _DRAWING,
     "vdm": ("denoise",),
+    "cine-core": (*_DRAWING, "time_method"),
     "cine-regression": ("effort", *_SAMPLING, "time_method"),
     "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method"),
     "ldm": ("effort", "noise", "denoise", "conditioned"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 # A method with a network, and one for the same images that is faster.
-FASTER = {"vdm": "core", "ldm": "core", "cine-ldm": "cine-regression"}
+FASTER = {"vdm": "core", "ldm": "core", "cine-ldm": "cine-core"}
 _SOON, _LATEST = (
     1.0,
     5.0,

@@ -114,8 +114,8 @@ def restore(
         noise: standard deviation of the noise in a voxel of `image`, as a fraction of its full intensity;
             above 0 the result may differ from the measurement by about that much.  "data": as estimated from raw
             k-space.
-        denoise: whether "core" removes the noise, of the level `noise` or, where that is 0, as estimated from the
-            image; otherwise what was measured stays, noise included.
+        denoise: whether "core" or "cine-core" removes the noise, of the level `noise` or, where that is 0, as
+            estimated from the image; otherwise what was measured stays, noise included.
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
         start: noise level at which sampling starts; inf: pure noise; None: the model's.  Of "vdm" from the mean image,
             in standard deviations of what that lacks; where the network does not see the scan from the zero-filled

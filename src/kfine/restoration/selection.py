@@ -14,6 +14,7 @@ from torch import Tensor
 from kfine.acquisition.scan import Scan
 from kfine.errors import ModelError, UsageError
 from kfine.methods.base import Method, PlaneMethod
+from kfine.methods.cine_core import CineCoreMethod
 from kfine.methods.core import SYMMETRIES, TURNS, CoreMethod, CoreOptions
 from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, OneFrame, check_time_method
 from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
@@ -25,6 +26,7 @@ from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Ranges, far
 from kfine.models.sampling_defaults import ModelSampling
+from kfine.networks.cine_core import CineCoreNet
 from kfine.networks.core import CoreNet
 from kfine.networks.ldm import ResidualLDM, StillLDM
 from kfine.networks.vdm import VDM
@@ -94,13 +96,15 @@ SERVED_BY = {
     "srgan": ("srgan",),
     "small-unet": ("small-unet",),
     "regression": ("ldm", "autoencoder", "srresnet", "small-unet"),
+    "cine-core": ("cine-core",),
     "cine-ldm": ("cine-ldm",),
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
 # Which take frames one by one.
 _ONE_BY_ONE = ("core", "vdm", "ldm")
 # By what the image is: methods in the order in which they are tried.
-_CINE = ("cine-ldm", "core", "ldm", "vdm")
+_CINE = ("cine-core", "cine-ldm", "core", "ldm", "vdm")
+_CINE_IN_TIME = ("cine-core", "cine-ldm")
 _STILL = ("core", "vdm", "ldm")
 _FINE_STILL = ("core", "ldm", "vdm")
 _FINE = 1.4  # mm: the mean of finer brains is better by "ldm", of coarser ones by "vdm" (decision 12)
@@ -185,6 +189,10 @@ def choose_method(
             method = FrameByFrame(OneFrame(method, method.evaluations(scan) // method.samples), in_time)
         else:
             time_method = None
+    elif isinstance(network, CineCoreNet):
+        settings = _core_options(model, options)
+        method = CineCoreMethod(network, settings, signed=scan.signed, device=device, precision=precision)
+        time_method = None
     elif isinstance(network, CoreNet):
         core = _core_method(network, model, options, signed=scan.signed, device=device, precision=precision)
         method = FrameByFrame(core, in_time)
@@ -243,7 +251,7 @@ class Selection:
 def pick(traits: ImageTraits, models: Mapping[str, PackagedModel], options: Options) -> Selection | None:
     """Return what "auto" is for an image; None where no packaged model can serve it.
 
-    A cine, and whatever is asked for other frames, goes to "cine-ldm"; measured k-space to "vdm", which knows noise:
+    A cine, and whatever is asked for other frames, goes to "cine-core"; measured k-space to "vdm", which knows noise:
     what their models were trained on decides nothing, for a heart may have the numbers of a brain (`far` warns).  A
     magnitude image goes to the first of "vdm" and "ldm" whose model knows its like, which for "vdm" means brains, and
     of pixels to be smaller than 1.4 mm first to "ldm"; any other to "ldm".  Where a model is not packaged, or has no
@@ -253,7 +261,7 @@ def pick(traits: ImageTraits, models: Mapping[str, PackagedModel], options: Opti
     kind = "a cine" if cine else "measured k-space" if traits.measured else "a magnitude image"
     sizes = traits.ranges.voxel_size
     still = _FINE_STILL if sizes and not traits.measured and max(sizes) < _FINE else _STILL
-    order = ("cine-ldm",) if traits.in_time else _CINE if cine else still
+    order = _CINE_IN_TIME if traits.in_time else _CINE if cine else still
     willing = [method for method in order if not without_use(options, method)] or list(order)
     served = [(method, name) for method in willing for name in models if models[name].method == method]
     if traits.measured or cine:
@@ -338,15 +346,19 @@ def _core_method(
     device: torch.device,
     precision: torch.dtype,
 ) -> CoreMethod:
-    settings = CoreOptions(
+    settings = _core_options(model, options)
+    calibration = Calibration.of(model.name, model.config)
+    return CoreMethod(
+        network, settings, signed=signed, calibration=calibration, device=device, precision=precision
+    )
+
+
+def _core_options(model: Model, options: Options) -> CoreOptions:
+    return CoreOptions(
         symmetries=symmetries(options, ModelSampling.of(model)),
         strength=options.strength,
         noise=2 * options.noise_level if options.noise else None,
         denoise=options.denoise,
-    )
-    calibration = Calibration.of(model.name, model.config)
-    return CoreMethod(
-        network, settings, signed=signed, calibration=calibration, device=device, precision=precision
     )
 
 

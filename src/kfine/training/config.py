@@ -257,6 +257,44 @@ class CoreTrainingConfig(Section):
     report: CoreReportConfig = CoreReportConfig()
 
 
+class CineCoreDataConfig(CoreDataConfig):
+    """Which pieces of which cines, and of which still images that are made to beat.
+
+    Attributes:
+        frames: frames of a piece; images of so many or more are cines.
+        circles: part of the batches that go once round a whole beat.
+        every: a scan keeps one of so many frames; one of these numbers is drawn for each piece.
+    """
+
+    patch: Positive = 64
+    frames: Annotated[int, Field(ge=2)] = 10
+    circles: Share = 0.5
+    every: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 2, 3, 4)
+
+
+class CineCoreReportConfig(CoreReportConfig):
+    """The validation: middle slices of the validation cines; each scale is that of the matrix and of the frames."""
+
+    matrix: Positive = 128
+
+
+class CineCoreTrainingConfig(Section):
+    """A whole training run of method "cine-core".
+
+    Attributes:
+        initial: packaged model, or folder of a model, of method core or cine-core, whose weights training starts from.
+        changes: weight of the squared error of the changes between frames, beside that of the frames.
+    """
+
+    method: Literal["cine-core"] = "cine-core"
+    initial: str = "core"
+    changes: Annotated[float, Field(ge=0)] = 0.5
+    data: CineCoreDataConfig
+    network: UNetConfig = UNetConfig(widths=(48, 96, 128))
+    optimiser: BaseOptimiserConfig
+    report: CineCoreReportConfig = CineCoreReportConfig()
+
+
 class VDMNetworkConfig(Section):
     """The arguments of `kfine.networks.vdm.VDM`, but for the core network's."""
 

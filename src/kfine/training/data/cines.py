@@ -168,7 +168,7 @@ class CineDataset(Dataset[Item]):
             for kind, slices in (("clip", cines.clips), ("circle", circles), ("still", cines.stills))
             if slices
         }
-        _one_opencv_thread()
+        keep_to_one_opencv_thread()
 
     def __len__(self) -> int:
         return self.length
@@ -265,7 +265,7 @@ def _guide(
     return guide(crop(seen), crop, times, at, period=period, parts=parts)
 
 
-def _one_opencv_thread() -> None:
+def keep_to_one_opencv_thread() -> None:
     """Keep OpenCV, which estimates motion, to the thread that calls it.
 
     Its pool of threads does not live on in a forked worker process, which would wait for it for ever.

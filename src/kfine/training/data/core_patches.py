@@ -53,14 +53,16 @@ class Volume:
     """An image at its true resolution.
 
     Attributes:
-        voxels: (slice, row, column), at full intensity 1.
+        voxels: (slice, row, column), at full intensity 1; of several frames the slices of each after the other.
         spacing: mm along (slice, row, column).
         reformats: the axes, out of these, along which slices may be taken.
+        frames: how many.
     """
 
     voxels: NDArray[np.float32]
     spacing: tuple[float, float, float]
     reformats: tuple[int, ...]
+    frames: int = 1
 
 
 class Sample(NamedTuple):
@@ -165,7 +167,7 @@ def true_volume(path: Path, source: SourceConfig) -> Volume:
             counts = [n for i, n in enumerate(stack.shape) if i != axis]
             if max(sides) <= UNEVEN * min(sides) and min(counts) >= 2 * LEAST_MATRIX:
                 reformats.append(axis)
-    return Volume(stack.numpy(), (spacing[0], spacing[1], spacing[2]), tuple(reformats))
+    return Volume(stack.numpy(), (spacing[0], spacing[1], spacing[2]), tuple(reformats), frames)
 
 
 def _cropped(stack: Tensor, count: int, axis: int) -> Tensor:
@@ -225,27 +227,21 @@ class CoreDataset(Dataset[Sample]):
             plane = np.take(volume.voxels, rng.integers(volume.voxels.shape[axis]), axis=axis)
             if (plane > TISSUE).mean() > LEAST_TISSUE:
                 break
-        x = _turned(torch.from_numpy(plane), rng)
-        x = random_grey_levels(x, rng, curves=self.config.curves, bias=self.config.bias)
-        factor = rng.uniform(*self.config.resample)
-        high = _matrix(x, factor)
-        x = displayed_image(central_kspace(x, high), high).abs()
-        return random_scan(x, self.config.scan, rng)
+        return random_scan(random_object(torch.from_numpy(plane), self.config, rng), self.config.scan, rng)
 
 
-def _turned(x: Tensor, rng: Rng) -> Tensor:
-    x = torch.rot90(x, int(rng.integers(4)))
-    return x.T if rng.integers(2) else x
-
-
-def _matrix(x: Tensor, factor: float) -> Matrix:
-    factor = max(factor, min(1.0, LEAST_MATRIX / min(x.shape)))
-    rows, columns = (max(1, round(n * factor)) for n in x.shape)
-    return rows, columns
+def random_object(x: Tensor, config: CoreDataConfig, rng: Rng) -> Tensor:
+    """Return planes `x` (..., row, column) of one image, turned, of random contrast and shading, on a random matrix."""
+    x = torch.rot90(x, int(rng.integers(4)), (-2, -1))
+    x = x.transpose(-2, -1) if rng.integers(2) else x
+    x = random_grey_levels(x, rng, curves=config.curves, bias=config.bias)
+    factor = max(rng.uniform(*config.resample), min(1.0, LEAST_MATRIX / min(x.shape[-2:])))
+    high = max(1, round(x.shape[-2] * factor)), max(1, round(x.shape[-1] * factor))
+    return displayed_image(central_kspace(x, high), high).abs()
 
 
 def random_grey_levels(x: Tensor, rng: Rng, *, curves: float, bias: float) -> Tensor:
-    """Return `x` (row, column), full intensity 1, with the contrast of another sequence and the shading of coils.
+    """Return `x` (..., row, column), full intensity 1, with the contrast of another sequence and the shading of coils.
 
     Half of the curves are monotone, four in ten are not, one in ten is inverted but for air, which stays dark.
     """
@@ -268,8 +264,8 @@ def random_grey_levels(x: Tensor, rng: Rng, *, curves: float, bias: float) -> Te
         lookup = torch.from_numpy(table.astype(np.float32))
         x = torch.lerp(lookup[index], lookup[index + 1], place - index)
     if rng.random() < 0.5 and bias:
-        rows, columns = (torch.linspace(-1, 1, n) for n in x.shape)
-        field = torch.zeros(x.shape)
+        rows, columns = (torch.linspace(-1, 1, n) for n in x.shape[-2:])
+        field = torch.zeros(x.shape[-2:])
         for i in range(4):
             for j in range(4 - i):
                 if i + j:
@@ -303,8 +299,20 @@ def random_scan(x: Tensor, config: ScanConfig, rng: Rng) -> Sample:
                 generator=generator,
             )
     else:
-        low = _random_matrix(high, config, rng)
-    acquisition = Acquisition(
+        low = random_matrix(high, config, rng)
+    acquisition = random_acquisition(low, config, rng, noise=noise)
+    if rng.random() < config.complex:
+        return complex_scan(
+            x, acquisition, clean=clean, cycles=rng.choice([0.0, 0.3, 0.6]), generator=generator
+        )
+    acquisition, noticed = randomly_displayed(acquisition, high, config, rng)
+    step = 1 / rng.choice([255.0, 1000.0, 4000.0])
+    return magnitude_scan(x, acquisition, clean=clean, noticed=noticed, step=step, generator=generator)
+
+
+def random_acquisition(low: Matrix, config: ScanConfig, rng: Rng, *, noise: float) -> Acquisition:
+    """Return a random way to measure the block `low` of k-space."""
+    return Acquisition(
         low,
         window=str(rng.choice(list(WINDOWS)[1:])) if rng.random() < config.filtered else "none",
         partial_fourier=rng.uniform(0.625, 0.875) if rng.random() < config.partial_fourier else 1.0,
@@ -312,21 +320,21 @@ def random_scan(x: Tensor, config: ScanConfig, rng: Rng) -> Sample:
         elliptical=bool(rng.random() < config.elliptical),
         noise=noise,
     )
-    if rng.random() < config.complex:
-        return complex_scan(
-            x, acquisition, clean=clean, cycles=rng.choice([0.0, 0.3, 0.6]), generator=generator
-        )
-    noticed = True
-    if rng.random() < config.zero_filled:
-        factor = rng.uniform(1.0, 2.0)
-        rows, columns = (min(big, round(n * factor)) for n, big in zip(low, high, strict=True))
-        acquisition = replace(acquisition, displayed=(rows, columns))
-        noticed = bool(rng.random() >= config.unnoticed)
-    step = 1 / rng.choice([255.0, 1000.0, 4000.0])
-    return magnitude_scan(x, acquisition, clean=clean, noticed=noticed, step=step, generator=generator)
 
 
-def _random_matrix(high: Matrix, config: ScanConfig, rng: Rng) -> Matrix:
+def randomly_displayed(
+    acquisition: Acquisition, high: Matrix, config: ScanConfig, rng: Rng
+) -> tuple[Acquisition, bool]:
+    """Return `acquisition` with a random displayed matrix, at most `high`, and whether the measured block is known."""
+    if rng.random() >= config.zero_filled:
+        return acquisition, True
+    factor = rng.uniform(1.0, 2.0)
+    rows, columns = (min(big, round(n * factor)) for n, big in zip(acquisition.low, high, strict=True))
+    return replace(acquisition, displayed=(rows, columns)), bool(rng.random() >= config.unnoticed)
+
+
+def random_matrix(high: Matrix, config: ScanConfig, rng: Rng) -> Matrix:
+    """Return a random block of k-space of planes of the matrix `high`, of equal or unequal factors."""
     first, second = (1 / _log_uniform(config.scale, rng) for _ in range(2))
     kind = rng.random()
     parts = (first, first) if kind < 0.65 else (first, second)
@@ -338,6 +346,24 @@ def _log_uniform(bounds: tuple[float, float], rng: Rng) -> float:
     return math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1])))
 
 
+class Scanned(NamedTuple):
+    """A scan of planes (..., row, column) at full intensity 1, before it is brought to model units.
+
+    Attributes:
+        zero_filled: (..., row, column), on the grid of the truth.
+        target: (..., row, column), what is sought.
+        low: (..., *low), the scan's real image.
+        facts: what is known of the scan, but for noise, spectrum and histogram.
+        noise: standard deviation of each part of the measured noise in a voxel.
+    """
+
+    zero_filled: Tensor
+    target: Tensor
+    low: Tensor
+    facts: Facts
+    noise: float
+
+
 def magnitude_scan(
     x: Tensor,
     acquisition: Acquisition,
@@ -347,34 +373,56 @@ def magnitude_scan(
     noticed: bool = True,
     step: float = 0.0,
 ) -> Sample:
-    """Return the magnitude scan of `x` (row, column), full intensity 1.
+    """Return the magnitude scan of one plane `x` (row, column), see `scanned_magnitudes`."""
+    scanned = scanned_magnitudes(x, acquisition, generator=generator, clean=clean, noticed=noticed, step=step)
+    return _sample(scanned, clean=clean)
+
+
+def scanned_magnitudes(
+    x: Tensor,
+    acquisition: Acquisition,
+    *,
+    generator: torch.Generator,
+    clean: bool = False,
+    noticed: bool = True,
+    step: float = 0.0,
+) -> Scanned:
+    """Return the magnitude scan of `x` (..., row, column), full intensity 1, planes of one phase.
 
     Args:
-        x: the plane's magnitude.
-        acquisition: how it is measured.
+        x: the planes' magnitudes.
+        acquisition: how they are measured.
         generator: of phase and noise.
         clean: whether the target is `x`; else it has the noise that was measured.
         noticed: whether the measured block is known where the scanner fills up with zeros.
         step: between grey levels; 0: no rounding.
     """
-    high = x.shape[0], x.shape[1]
-    thing = torch.polar(x, smooth_phase(high, generator))
+    high = x.shape[-2], x.shape[-1]
+    thing = torch.polar(x, smooth_phase(high, generator).expand_as(x))
     kspace, noise = _measured(thing, acquisition, generator)
     shown = displayed_image(kspace, acquisition.displayed or acquisition.low).abs()
     shown = rounded(shown, step) if step else shown
-    low, block = shown, acquisition.low if noticed else shown.shape
-    if tuple(block) != tuple(shown.shape):
+    low, block = shown, acquisition.low if noticed else shown.shape[-2:]
+    if tuple(block) != tuple(shown.shape[-2:]):
         low = displayed_image(central_kspace(shown, acquisition.low), acquisition.low).real
     target = x if clean else (thing + displayed_image(noise, high)).abs()
     zero_filled = displayed_image(fft2c(low), high).real
-    facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]))
-    return _sample(zero_filled, target, low, facts, noise=_noise_std(noise), clean=clean)
+    facts = Facts((low.shape[-2] / high[0], low.shape[-1] / high[1]))
+    return Scanned(zero_filled, target, low, facts, _noise_std(noise))
 
 
 def complex_scan(
     x: Tensor, acquisition: Acquisition, *, clean: bool, cycles: float, generator: torch.Generator
 ) -> Sample:
-    """Return the complex scan of `x`, as the real part that is left when its smooth phase is taken out.
+    """Return the complex scan of one plane `x` (row, column), see `scanned_complex`."""
+    scanned = scanned_complex(x, acquisition, clean=clean, cycles=cycles, generator=generator)
+    return _sample(scanned, clean=clean)
+
+
+def scanned_complex(
+    x: Tensor, acquisition: Acquisition, *, clean: bool, cycles: float, generator: torch.Generator
+) -> Scanned:
+    """Return the complex scan of `x` (row, column), as the real part that is left when its smooth phase is taken out.
 
     cycles: of the phase, see `smooth_phase`; 0: none, a signed real scan.
     """
@@ -387,7 +435,7 @@ def complex_scan(
     target = ((thing if clean else thing + drawn) * turn).real
     low = displayed_image(central_kspace(zero_filled, acquisition.low), acquisition.low).real
     facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]), signed=1.0)
-    return _sample(zero_filled, target, low, facts, noise=_noise_std(noise), clean=clean)
+    return Scanned(zero_filled, target, low, facts, _noise_std(noise))
 
 
 def profile_scan(
@@ -413,15 +461,16 @@ def profile_scan(
     pair = (width, 0.0) if axis == 0 else (0.0, width)
     facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]))
     facts = facts._replace(gaussian=pair) if profile == "gaussian" else facts._replace(box=pair)
-    return _sample(zero_filled, target, low, facts, noise=noise, clean=clean)
+    return _sample(Scanned(zero_filled, target, low, facts, noise), clean=clean)
 
 
 def _measured(thing: Tensor, acquisition: Acquisition, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the filtered k-space (*low) of a scan with noise, and its noise alone."""
+    """Return the filtered k-space (..., *low) of a scan with noise, and its noise alone."""
     kspace = measured_kspace(thing, acquisition)
     if not acquisition.noise:
         return kspace, torch.zeros_like(kspace)
-    noise = acquisition.noise * fft2c(_white(acquisition.low, generator)) * acquisition.weights()
+    shape = (*thing.shape[:-2], *acquisition.low)
+    noise = acquisition.noise * fft2c(_white(shape, generator)) * acquisition.weights()
     return kspace + noise, noise
 
 
@@ -435,22 +484,29 @@ def _noise_std(noise: Tensor) -> float:
     return float((noise.abs().square().mean() / 2).sqrt())
 
 
-def _sample(
-    zero_filled: Tensor, target: Tensor, low: Tensor, facts: Facts, *, noise: float, clean: bool
-) -> Sample:
-    """Return the sample in model units; images come at full intensity 1."""
-    image, target, low = (2 * part - 1 for part in (zero_filled, target, low))
+def _sample(scanned: Scanned, *, clean: bool) -> Sample:
+    """Return the sample of one plane in model units."""
+    image, target, low = (2 * part - 1 for part in scanned[:3])
+    unit, facts = described(low, scanned.facts, noise=2 * scanned.noise, clean=clean)
+    tissue = float((target > 2 * TISSUE - 1).float().mean())
+    error = (image - target).square().mean() / max(tissue, LEAST_TISSUE)
+    return Sample(image, target, torch.tensor(unit), facts.tensor(), error)
+
+
+def described(low: Tensor, facts: Facts, *, noise: float, clean: bool) -> tuple[float, Facts]:
+    """Return the unit of detail of a scan's real image `low` (row, column), model units, and all that is known of it.
+
+    noise: standard deviation in a voxel, model units; the network is told it where the target is `clean`, and else
+        what the image shows of it.
+    """
     unit = detail_unit(low, facts.measured)
-    level = 2 * noise if clean else noise_level(low)
-    facts = facts._replace(
+    level = noise if clean else noise_level(low)
+    return unit, facts._replace(
         noise=min(level / unit, 3.0),
         denoise=float(clean),
         spectrum=spectrum_shape(low),
         histogram=histogram_shape(low),
     )
-    tissue = float((target > 2 * TISSUE - 1).float().mean())
-    error = (image - target).square().mean() / max(tissue, LEAST_TISSUE)
-    return Sample(image, target, torch.tensor(unit), facts.tensor(), error)
 
 
 def cut(plane: Sample, size: int, rng: Rng) -> Sample:

@@ -1,0 +1,103 @@
+"""Method cine-core: every frame of a slice by the core network of cines, consistent with complex k-space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kfine.acquisition.scan import Scan
+from kfine.intensity import AIR
+from kfine.methods.base import Draws
+from kfine.methods.core import TURNS, CoreOptions, Shown, lowered, scan_shown
+from kfine.methods.optical_flow import Warped, warped
+from kfine.methods.time_interpolation import interpolated, linear
+from kfine.networks.cine_core import CineCoreNet
+from kfine.networks.core import of_slice
+
+
+class CineCoreMethod:
+    """Restore slices of cines with the core network of cines.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        options: how; slice profiles have no use here.
+        signed: whether real images have values of both signs; else they are magnitudes, and the result has none below
+            air.
+        device: where the network runs.
+        precision: autocast type of the network; everything else stays float32.
+    """
+
+    name = "cine-core"
+    samples = 1
+
+    def __init__(
+        self,
+        network: CineCoreNet,
+        options: CoreOptions,
+        *,
+        signed: bool,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.settings, self.signed = network, options, signed
+        self.device, self.precision = device, precision
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings, JSON-ready."""
+        settings = self.settings
+        return {
+            "symmetries": settings.symmetries,
+            "strength": settings.strength,
+            "denoise": settings.denoise,
+            **({} if settings.noise is None else {"noise": settings.noise / 2}),
+        }
+
+    def evaluations(self, scan: Scan) -> int:
+        """Return those of a slice: all its frames together, one for each symmetry."""
+        return self.settings.symmetries
+
+    @torch.inference_mode()
+    def restore(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
+        """Return the estimate for each slice, see `Method.restore`."""
+        return torch.stack([self._slice(scan, measured, draws) for measured in y])[:, None]
+
+    def _slice(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
+        """Return the frames (frame, *high) of one slice from its measurement (measured frame, *low)."""
+        timing = scan.timing
+        shown = [scan_shown(scan.crop, plane, self.settings, signed=self.signed) for plane in y]
+        frames = torch.stack([each.image for each in shown])
+        moved = warped(frames - AIR, timing.times, timing.at, period=timing.period)
+        x = self._estimate(shown, moved, cyclic=timing.period is not None, draws=draws)
+        if scan.crop.real and not self.signed:
+            return x.clamp_min(AIR)
+        if shown[0].phase is not None:
+            phases = torch.stack([each.phase for each in shown if each.phase is not None])
+            turned = interpolated(phases, timing.times, timing.at, period=timing.period, weights=linear)
+            x = torch.polar((x - AIR), turned.angle())
+        if self.settings.denoise or not self.settings.strength:
+            return x
+        held = scan.operator.project_in_double(x, scan.kept(y))
+        return torch.lerp(x, held, self.settings.strength)
+
+    def _estimate(self, shown: list[Shown], moved: Warped, *, cyclic: bool, draws: Draws) -> Tensor:
+        """Return the network's estimate (frame, row, column), the mean over the symmetries."""
+        unit, facts = of_slice([(each.unit, each.facts) for each in shown])
+        blend, apart = moved.blend + AIR, moved.after - moved.before
+        part = moved.part.float()[None].to(self.device)
+        run = lowered(lambda *seen: self.network(*seen, cyclic=cyclic), self.device, self.precision)
+        answers = []
+        for number in range(self.settings.symmetries):
+            turn, mirrored = number % TURNS, number >= TURNS
+
+            def seen(x: Tensor, turn: int = turn, mirrored: bool = mirrored) -> Tensor:
+                return torch.rot90(x.flip(-1) if mirrored else x, turn, (-2, -1))[None].to(self.device)
+
+            known = (facts.turned() if turn % 2 else facts).tensor()[None].to(self.device)
+            units = torch.tensor([unit]).to(self.device)
+            answer = torch.rot90(run(seen(blend), seen(apart), part, units, known)[0], -turn, (-2, -1))
+            answers.append((answer.flip(-1) if mirrored else answer).cpu())
+            draws.on_step(1)
+        return torch.stack(answers).mean(0)

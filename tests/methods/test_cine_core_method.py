@@ -1,0 +1,74 @@
+"""Method cine-core: frames between measured ones, magnitudes, complex k-space, turns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import kfine
+from kfine.errors import UsageError
+from kfine.models.checkpoint import load_model, save_model
+from kfine.networks.cine_core import CineCoreNet
+from tests.training.cines import cine
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    network = CineCoreNet(widths=(8, 16), blocks=1)
+    with torch.no_grad():
+        network.unet.head[-1].weight.normal_(std=0.2)
+    folder = tmp_path_factory.mktemp("models") / "tiny-cine"
+    save_model(
+        folder,
+        network,
+        {"method": "cine-core", "network": {"widths": [8, 16], "blocks": 1}, "sampling": {"turned": True}},
+    )
+    return load_model(folder)
+
+
+def scan(*, complex_=False, signed=False):
+    beat = cine(slices=1)
+    if complex_:
+        beat = replace(beat, voxels=beat.voxels * np.exp(0.4j))
+    return kfine.degrade(beat, scale=2, keep_every=2, signed=signed)
+
+
+def test_every_frame_of_a_beat_comes_back(model):
+    result = kfine.restore(scan(), scale=2, frames_scale=2, model=model)
+    assert result.provenance["method"] == "cine-core"
+    assert result.mean.voxels.shape == (8, 1, 32, 32)
+    assert result.mean.voxels.min() >= 0
+    assert "time_method" not in result.provenance["options"]
+    assert np.ptp(result.mean.voxels, axis=0).max() > 0
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_measured_frames_with_a_sign_are_reproduced(model, complex_):
+    low = scan(complex_=complex_, signed=True)
+    result = kfine.restore(low, scale=2, frames_scale=2, model=model)
+    assert result.residual < 1e-6
+    again = kfine.degrade(result.mean, scale=2, keep_every=2, signed=True)
+    np.testing.assert_allclose(again.voxels, low.voxels, atol=1e-4 * np.abs(low.voxels).max())
+
+
+def test_the_mean_over_turns_turns_with_the_scan(model):
+    low = kfine.degrade(cine(slices=1, side=33), matrix=(17, 17))  # odd: a turn keeps the centre where it is
+    turned = replace(low, voxels=np.rot90(low.voxels, axes=(2, 3)).copy())
+    one, other = (kfine.restore(image, matrix=(33, 33), model=model).mean.voxels for image in (low, turned))
+    np.testing.assert_allclose(np.rot90(one, axes=(2, 3)), other, atol=1e-3 * one.max())
+    fast = kfine.restore(low, matrix=(33, 33), model=model, effort="fast").mean.voxels
+    assert not np.allclose(fast, one, atol=1e-4 * one.max())
+
+
+def test_one_frame_is_a_cine_too(model):
+    beat = scan()
+    low = replace(beat, voxels=beat.voxels[:1], frame_times=None, period=None)
+    assert kfine.restore(low, scale=2, model=model).mean.voxels.shape == (1, 1, 32, 32)
+
+
+def test_options_without_use_are_refused(model):
+    for wrong in ({"samples": 2}, {"time_method": "linear", "frames_scale": 2}):
+        with pytest.raises(UsageError, match="cine-core"):
+            kfine.restore(scan(), scale=2, model=model, **wrong)
