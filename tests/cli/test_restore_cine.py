@@ -171,6 +171,25 @@ def test_a_period_that_the_file_does_not_say(command, tmp_path):
         assert command("restore", name, "-o", tmp_path / "x.nii", *options, *arguments).code == 2
 
 
+def test_frames_that_go_round_without_seconds(command, tmp_path):
+    foreign = nib.Nifti1Image(np.moveaxis(beating(6, matrix=(16, 14)).voxels, (0, 1), (3, 2)), np.eye(4))
+    foreign.header.set_xyzt_units("mm")
+    foreign.header["pixdim"][4] = 0.05
+    nib.save(foreign, tmp_path / "in.nii")
+    call = ["restore", tmp_path / "in.nii", "-o", tmp_path / "o.nii", "--overwrite"]
+    call += ["--frames-scale", 2, "--method", "zero-filling"]
+    line = command(*call)
+    assert kfine.read(tmp_path / "o.nii").frames == 11
+    assert "no period: 11 frames, from the first to the last" in line.err
+    assert "--periodic" in line.err
+    beat = command(*call, "--periodic")
+    assert (beat.code, kfine.read(tmp_path / "o.nii").frames) == (0, 12)
+    assert "no period" not in beat.err
+    both = command(*call, "--periodic", "--period", 1)
+    assert both.code == 2
+    assert "either a period or --periodic" in both.err
+
+
 def test_what_a_figure_cannot_show_is_said_before_the_work(command, tmp_path, files):
     voxels = np.zeros((1, 4, 16, 16), np.float32)
     voxels[:, 3, 4:12, 4:12] = 1

@@ -88,6 +88,13 @@ def plan(
         InputError: a target that is smaller than the image or the same, or frame times that cannot be used.
     """
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
+    if timing.changed and timing.period is None:
+        warnings.warn(
+            f"the image has no period: {len(timing.at)} frames, from the first to the last; if they are of a heart "
+            "beat, the first following the last, add periodic=True where it is read",
+            UserWarning,
+            stacklevel=3,
+        )
     in_slices = check_slices(slice_scale, voxel, isotropic, slice_profile)
     if voxel is not None and not isinstance(voxel, float | int):
         matrix = voxel_matrix(image, voxel, matrix=matrix, scale=scale)

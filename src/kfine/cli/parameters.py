@@ -90,6 +90,16 @@ Period = Annotated[
         help="After which the frames begin again, of a cine whose file does not say it; the file's own if left out.",
     ),
 ]
+Periodic = Annotated[
+    bool,
+    typer.Option(
+        "--periodic",
+        metavar=FLAG,
+        rich_help_panel=TIME,
+        help="The first frame follows the last one, a frame time later: a heart beat whose period the file does not "
+        "say.  Otherwise time ends with the last frame.",
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(

@@ -21,6 +21,7 @@ from kfine.cli.parameters import (
     Nan,
     Overwrite,
     Period,
+    Periodic,
     Plane,
     Quiet,
     Slices,
@@ -53,6 +54,7 @@ def restore(
     coil_axis: CoilAxis = None,
     combine: Combine = None,
     period: Period = None,
+    periodic: Periodic = False,
     nan: Nan = "air",
     output: Annotated[
         Path | None,
@@ -119,7 +121,6 @@ def restore(
         check_outside(files.mean, image.parent if image.name.upper() == "DICOMDIR" else image)
     parsers.parse_slices(slices)
     parsers.parse_plane(plane)
-
     from kfine.io.reading import read_input
 
     parts = files.parts if resume else None
@@ -131,6 +132,7 @@ def restore(
             coil_axis=coil_axis,
             combine=combine,
             period=period,
+            periodic=periodic,
             nan=nan,
         )
         with no_more_open_than(found.paths(image)):

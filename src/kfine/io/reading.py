@@ -60,6 +60,7 @@ def read(
     coil_axis: int | None = None,
     combine: str | None = None,
     period: float | None = None,
+    periodic: bool = False,
     nan: str = AIR,
 ) -> Image:
     """Return the MR image in `path`: NIfTI, .mgz, .mha, .nrrd, a DICOM file or folder, or raw k-space.
@@ -78,6 +79,7 @@ def read(
         combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
         period: seconds after which the frames begin again, of a cine whose file does not say it, as another program's
             NIfTI; without frame times they are taken as evenly spaced.  The file's own if not given.
+        periodic: instead of `period`, whether the first frame follows the last one, a frame time later.
         nan: what becomes of NaN outside the field of view of a NIfTI file: "air", which is 0, with a warning, or
             "refuse".
 
@@ -95,6 +97,7 @@ def read(
         coil_axis=coil_axis,
         combine=combine,
         period=period,
+        periodic=periodic,
         nan=nan,
     ).image
 
@@ -109,26 +112,37 @@ def read_input(
     coil_axis: int | None = None,
     combine: str | None = None,
     period: float | None = None,
+    periodic: bool = False,
     nan: str = AIR,
 ) -> Reading:
     """Return the same with the DICOM series that output can join."""
     path = Path(path)
     name = display_name(path)
     check_nan(nan)
+    if periodic and period is not None:
+        raise UsageError(
+            f"period {period:g}: expected either a period or periodic=True, got both; leave one out"
+        )
     with reading_errors(name):
         found = _read(
             path, name, series=_wanted(series, echo, part), plane=plane, nan=nan, raw=Raw(coil_axis, combine)
         )
-    return found if period is None else replace(found, image=_with_period(found.image, period, name))
+    if period is None and not periodic:
+        return found
+    return replace(found, image=_with_period(found.image, period, name))
 
 
 def _wanted(series: Series, echo: int | None, part: str | None) -> Series:
     return series if echo is None and part is None else Wanted.of(series, echo, part)
 
 
-def _with_period(image: Image, period: float, name: str) -> Image:
+def _with_period(image: Image, period: float | None, name: str) -> Image:
+    """Return `image` with this period, seconds; None: as many frame times as it has frames."""
     if image.frames == 1:
         raise UsageError(f"{name}: a period is of several frames, the image has one; leave it out")
+    if period is None:
+        own = image.frame_times or tuple(float(frame) for frame in range(image.frames))
+        period = (own[-1] - own[0]) * image.frames / (image.frames - 1)
     times = image.frame_times or tuple(period * frame / image.frames for frame in range(image.frames))
     if not (math.isfinite(period) and period > times[-1] - times[0]):
         raise UsageError(
