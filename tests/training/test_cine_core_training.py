@@ -47,6 +47,8 @@ def config(folder, **optimiser):
                 "patch": 24,
                 "frames": 4,
                 "every": [1, 2],
+                "photographic": 0.3,
+                "photographic_scale": 2,
             },
             "network": SIZE,
             "optimiser": {

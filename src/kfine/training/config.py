@@ -264,9 +264,14 @@ class CineCoreDataConfig(CoreDataConfig):
         frames: frames of a piece; images of so many or more are cines.
         circles: part of the batches that go once round a whole beat.
         every: a scan keeps one of so many frames; one of these numbers is drawn for each piece.
+        photographic: part of the pieces degraded by blur, resizing, noise and JPEG instead of a scan, as in arXiv
+            2410.23898; their target is clean.
+        photographic_scale: the factor by which these are smaller.
     """
 
     patch: Positive = 64
+    photographic: Share = 0.0
+    photographic_scale: Annotated[int, Field(ge=2)] = 4
     frames: Annotated[int, Field(ge=2)] = 10
     circles: Share = 0.5
     every: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 2, 3, 4)

@@ -15,11 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from kfine.degradation.photographic import blindly_degraded, on_kspace_grid
+from kfine.degradation.scanner import displayed_image
 from kfine.intensity import AIR
 from kfine.methods.optical_flow import warped
 from kfine.methods.time_interpolation import neighbours
 from kfine.networks.core import Facts, of_slice
-from kfine.training.config import CineCoreDataConfig, ScanConfig
+from kfine.operators.fourier import fft2c
+from kfine.training.config import CineCoreDataConfig
 from kfine.training.data.cines import keep_to_one_opencv_thread
 from kfine.training.data.core_patches import (
     LEAST_TISSUE,
@@ -194,7 +197,7 @@ def random_clip(
     numbers, places = np.unique(np.concatenate([at, times[used]]), return_inverse=True)
     planes = random_object(frames(numbers), config, rng)
     truth, seen = planes[places[: len(at)]], planes[places[len(at) :]]
-    scanned, clean = random_frames(seen, config.scan, rng)
+    scanned, clean = random_frames(seen, config, rng)
     target = truth.clone()
     for place, time in enumerate(at):
         if time in times:
@@ -213,8 +216,11 @@ def random_clip(
     return Clip(blend, apart, part, wanted, torch.tensor(unit), facts.tensor(), error, cyclic)
 
 
-def random_frames(x: Tensor, config: ScanConfig, rng: Rng) -> tuple[Scanned, bool]:
+def random_frames(x: Tensor, settings: CineCoreDataConfig, rng: Rng) -> tuple[Scanned, bool]:
     """Return a random scan of frames `x` (frame, row, column), full intensity 1, and whether its target is clean."""
+    if rng.random() < settings.photographic:
+        return photographed(x, scale=settings.photographic_scale, rng=rng), True
+    config = settings.scan
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     high = x.shape[-2], x.shape[-1]
     noise = config.noise * float(rng.random() ** 1.5) if rng.random() < config.noisy else 0.0
@@ -232,6 +238,16 @@ def random_frames(x: Tensor, config: ScanConfig, rng: Rng) -> tuple[Scanned, boo
     return scanned, clean
 
 
+def photographed(x: Tensor, *, scale: int, rng: Rng) -> Scanned:
+    """Return frames `x` (frame, row, column), full intensity 1, after a photographic degradation to 1 / `scale`."""
+    high = x.shape[-2], x.shape[-1]
+    small = blindly_degraded(x.clamp(0, 1).numpy(), scale=scale, rng=rng)
+    low = on_kspace_grid(torch.from_numpy(small), high)
+    zero_filled = displayed_image(fft2c(low), high).real
+    facts = Facts((low.shape[-2] / high[0], low.shape[-1] / high[1]))
+    return Scanned(zero_filled, x, low, facts, noise=None)
+
+
 def _stacked(scans: list[Scanned]) -> Scanned:
     zero_filled, target, low = (
         torch.stack([getattr(scan, name) for scan in scans]) for name in ("zero_filled", "target", "low")
@@ -243,7 +259,9 @@ def mean_description(scanned: Scanned, *, clean: bool) -> tuple[float, Facts]:
     """Return the unit of detail of a slice's frames, the root of their mean square, and what is known of them."""
     chosen = np.unique(np.linspace(0, len(scanned.low) - 1, _DESCRIBED).round().astype(int))
     each = [
-        described(2 * scanned.low[number] - 1, scanned.facts, noise=2 * scanned.noise, clean=clean)
+        described(
+            2 * scanned.low[number] - 1, scanned.facts, noise=scanned.noise and 2 * scanned.noise, clean=clean
+        )
         for number in chosen
     ]
     return of_slice(each)

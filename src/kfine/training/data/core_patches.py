@@ -354,14 +354,14 @@ class Scanned(NamedTuple):
         target: (..., row, column), what is sought.
         low: (..., *low), the scan's real image.
         facts: what is known of the scan, but for noise, spectrum and histogram.
-        noise: standard deviation of each part of the measured noise in a voxel.
+        noise: standard deviation of each part of the measured noise in a voxel; None: not known.
     """
 
     zero_filled: Tensor
     target: Tensor
     low: Tensor
     facts: Facts
-    noise: float
+    noise: float | None
 
 
 def magnitude_scan(
@@ -487,20 +487,20 @@ def _noise_std(noise: Tensor) -> float:
 def _sample(scanned: Scanned, *, clean: bool) -> Sample:
     """Return the sample of one plane in model units."""
     image, target, low = (2 * part - 1 for part in scanned[:3])
-    unit, facts = described(low, scanned.facts, noise=2 * scanned.noise, clean=clean)
+    unit, facts = described(low, scanned.facts, noise=scanned.noise and 2 * scanned.noise, clean=clean)
     tissue = float((target > 2 * TISSUE - 1).float().mean())
     error = (image - target).square().mean() / max(tissue, LEAST_TISSUE)
     return Sample(image, target, torch.tensor(unit), facts.tensor(), error)
 
 
-def described(low: Tensor, facts: Facts, *, noise: float, clean: bool) -> tuple[float, Facts]:
+def described(low: Tensor, facts: Facts, *, noise: float | None, clean: bool) -> tuple[float, Facts]:
     """Return the unit of detail of a scan's real image `low` (row, column), model units, and all that is known of it.
 
-    noise: standard deviation in a voxel, model units; the network is told it where the target is `clean`, and else
-        what the image shows of it.
+    noise: standard deviation in a voxel, model units; the network is told it where the target is `clean`, and else,
+        or where it is None, what the image shows of it.
     """
     unit = detail_unit(low, facts.measured)
-    level = noise if clean else noise_level(low)
+    level = noise if clean and noise is not None else noise_level(low)
     return unit, facts._replace(
         noise=min(level / unit, 3.0),
         denoise=float(clean),
