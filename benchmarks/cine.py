@@ -173,7 +173,13 @@ def _table(rows):
     heads = ["method", *(f"{group}: PSNR / SSIM" for group in groups)]
     heads += [f"{group}: {name}" for name in extra for group in groups]
     heads += [f"{group}: Laplacian, FFT apart" for group in groups]
-    heads += ["temporal error %", "LV area error % (diastole, systole)", "spread / error", "s a slice"]
+    heads += [
+        "temporal error %",
+        "texture, kept : invented",
+        "LV area error % (diastole, systole)",
+        "spread / error",
+        "s a slice",
+    ]
     yield "| " + " | ".join(heads) + " |"
     yield "| --- " * len(heads) + "|"
     for name in names:
@@ -183,6 +189,7 @@ def _table(rows):
         cells += [f"{_mean(here, g, key):.4f}" for key in extra for g in groups]
         cells += [f"{_mean(here, g, 'laplacian'):.3f}, {_mean(here, g, 'fft'):.2f}" for g in groups]
         cells.append(f"{100 * _mean(here, 'all', 'temporal'):.3f}")
+        cells.append(f"{_mean(here, 'all', 'pulse'):.3f}")
         cells.append(", ".join(_area(here, phase) for phase in ("end diastole", "end systole")))
         spreads = [row["spread_to_error"] for row in here if row["spread_to_error"] is not None]
         cells.append(f"{np.mean(spreads):.2f}" if spreads else "-")

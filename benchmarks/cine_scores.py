@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kfine.evaluation.metrics import mean_of_known, psnr, ssim
 from kfine.evaluation.perceptual import Distance
 from kfine.evaluation.sharpness import eight_bit, sharpness
-from kfine.evaluation.temporal import temporal_difference_error
+from kfine.evaluation.temporal import temporal_difference_error, texture
 
 KEPT, INVENTED = "kept", "invented"
 
@@ -43,10 +43,12 @@ class FrameScores:
 
 @dataclass(frozen=True)
 class ClipScores:
-    """Of all frames of one slice: each one's scores, and the temporal difference error."""
+    """Of all frames of one slice: each one's scores, the temporal difference error, and the ratio of the textures of
+    measured frames and of those between them, over the truth's own (see `kfine.evaluation.temporal.texture`)."""
 
     frames: tuple[FrameScores, ...]
     temporal: float
+    pulse: float = math.nan
 
 
 def score_slice(
@@ -90,7 +92,15 @@ def score_slice(
             )
         )
     temporal = temporal_difference_error(truth, restored, data_range=data_range, cyclic=cyclic)
-    return ClipScores(tuple(rows), temporal)
+    return ClipScores(tuple(rows), temporal, _pulse(truth, restored, kept))
+
+
+def _pulse(truth: NDArray[Any], restored: NDArray[Any], kept: NDArray[np.bool_]) -> float:
+    if kept.all():
+        return math.nan
+    own, made = (texture(frames, reference=truth) for frames in (truth, restored))
+    ratio = (made[kept].mean() / made[~kept].mean()) / (own[kept].mean() / own[~kept].mean())
+    return float(ratio)
 
 
 def summary(slices: Iterable[ClipScores]) -> dict[str, dict[str, float]]:
@@ -103,7 +113,10 @@ def summary(slices: Iterable[ClipScores]) -> dict[str, dict[str, float]]:
     groups = {KEPT: [row for row in frames if row.kept], INVENTED: [row for row in frames if not row.kept]}
     result = {name: _means(rows) for name, rows in groups.items()}
     squares = [one.temporal**2 for one in slices if not math.isnan(one.temporal)]
-    result["all"] = {"temporal": math.sqrt(sum(squares) / len(squares)) if squares else math.nan}
+    result["all"] = {
+        "temporal": math.sqrt(sum(squares) / len(squares)) if squares else math.nan,
+        "pulse": mean_of_known(one.pulse for one in slices),
+    }
     return result
 
 

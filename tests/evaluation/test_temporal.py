@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kfine.errors import InputError
-from kfine.evaluation.temporal import check_same_times, temporal_difference_error
+from kfine.evaluation.temporal import check_same_times, temporal_difference_error, texture
 
 CINE = np.random.default_rng(0).uniform(0, 1, (6, 5, 4))
 
@@ -63,3 +63,17 @@ def test_another_beginning_is_told():
         check_same_times(times, (0.01, 0.06, 0.11, 0.16), name="x")
     with pytest.warns(UserWarning, match="x: its first frame is 75 ms after the reference's"):
         check_same_times(times, tuple(time + 0.075 for time in times), name="x")
+
+
+def test_texture_is_that_of_smooth_tissue_frame_by_frame():
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :64]
+    still = 100.0 * ((rows - 32) ** 2 + (columns - 32) ** 2 < 24**2)
+    reference = np.repeat(still[None], 4, axis=0)
+    noise = rng.normal(size=reference.shape) * np.array([2.0, 1.0, 2.0, 1.0])[:, None, None]
+    found = texture(reference + noise, reference=reference)
+    assert found[[0, 2]] == pytest.approx(2 * found[[1, 3]], rel=0.1)
+    assert found[1] == pytest.approx(1.0, rel=0.15)  # nearly all of white noise is finer than the Gaussian
+    assert np.isnan(texture(0 * reference, reference=0 * reference - 1)).all()
+    with pytest.raises(ValueError, match="equal shapes"):
+        texture(reference, reference=reference[:2])

@@ -1,4 +1,4 @@
-"""Temporal fidelity: error of the differences between frames."""
+"""Temporal fidelity: error of the differences between frames, and the texture of each frame."""
 
 from __future__ import annotations
 
@@ -51,6 +51,37 @@ def temporal_difference_error(
     if cyclic:
         squares.append(float(np.mean((first - before) ** 2)))
     return math.sqrt(sum(squares) / len(squares)) / data_range
+
+
+def texture(frames: NDArray[Any], *, reference: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the standard deviation of each frame's high frequencies where the slice is smooth tissue.
+
+    What differs there between measured frames and those between them makes a played cine pulse.  High frequencies are
+    what a Gaussian of 1.5 pixels takes away.  Smooth tissue has at least a quarter of the reference's intensity (0.995
+    quantile of the mean over frames), and of that mean's gradients the lower 40 %.
+
+    Args:
+        frames: (frame, row, column), real.
+        reference: of the same shape.
+
+    Returns:
+        (frame,), in the units of `frames`; nan where there is no tissue.
+    """
+    from scipy.ndimage import gaussian_filter, sobel
+
+    if frames.shape != reference.shape or frames.ndim != 3:
+        raise ValueError(
+            f"expected frames of one slice, and equal shapes, got {frames.shape}, {reference.shape}"
+        )
+    mean = np.asarray(reference, np.float64).mean(0)
+    blurred = gaussian_filter(mean, 1.0)
+    steep = np.hypot(sobel(blurred, 0), sobel(blurred, 1))
+    tissue = mean > 0.25 * np.quantile(mean, 0.995)
+    if not tissue.any():
+        return np.full(len(frames), math.nan)
+    smooth = tissue & (steep <= np.quantile(steep[tissue], 0.4))
+    fine = (np.asarray(frame, np.float64) for frame in frames)
+    return np.array([(frame - gaussian_filter(frame, 1.5))[smooth].std() for frame in fine])
 
 
 def _difference(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
