@@ -34,6 +34,7 @@ LAYERS = [
     {"training"},
     {"batches"},
     {"benchmark"},
+    {"serve"},
     {"cli"},
     {"__main__"},
 ]

@@ -14,6 +14,7 @@ from kfine.cli.info import info
 from kfine.cli.models import models
 from kfine.cli.parameters import FLAG
 from kfine.cli.restore import restore
+from kfine.cli.serve import serve
 from kfine.cli.train import train_app
 from kfine.errors import EXIT_CODES
 
@@ -33,6 +34,7 @@ app.command()(benchmark)
 app.command()(info)
 app.command()(models)
 app.command()(demo)
+app.command()(serve)
 app.add_typer(train_app, name="train")
 
 

@@ -58,7 +58,7 @@ def facts_of(
     if path is None:
         return _machine()
     try:
-        return _image(read(path, series=series, coil_axis=coil_axis, combine=combine))
+        return describe_image(read(path, series=series, coil_axis=coil_axis, combine=combine))
     except SeveralImages as several:
         return {
             "name": several.name,
@@ -117,7 +117,8 @@ def _slices(image: Image) -> dict[str, Any]:
     return facts
 
 
-def _image(image: Image) -> dict[str, Any]:
+def describe_image(image: Image) -> dict[str, Any]:
+    """Return what `info` says of an image that was read."""
     shown = magnitude(image).voxels
     facts: dict[str, Any] = {
         "name": image.source.name,

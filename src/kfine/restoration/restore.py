@@ -190,7 +190,7 @@ def restore_planned(
     steps = Steps(watch.steps, after=through.evaluations_of(acquisition) if through else 0)
     first_stage = replace(watch, steps=steps.first)
     if acquisition.in_plane:
-        resolved = _resolved(acquisition, options)
+        resolved = resolved_of(acquisition, options)
         result = _restored_planes(
             acquisition, resolved, options, slices=slices, keep_samples=keep_samples, planes_a_call=planes_a_call,
             parts=parts, watch=first_stage, through=through.resolved if through else None,
@@ -210,8 +210,8 @@ def restore_planned(
     return replace(result, seconds=time.perf_counter() - began, acquisition=acquisition)
 
 
-def _resolved(acquisition: Acquisition, options: Options) -> ResolvedMethod:
-    """Return the method of the planes."""
+def resolved_of(acquisition: Acquisition, options: Options) -> ResolvedMethod:
+    """Return the method of the planes, its model loaded; see `choose_method` for errors."""
     measured = acquisition.measured
     return choose_method(
         options,

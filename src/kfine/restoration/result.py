@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +12,58 @@ from typing import Any
 from kfine.acquisition.plan import Acquisition
 from kfine.errors import UsageError
 from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
-from kfine.image import Image
+from kfine.image import Image, magnitude
 from kfine.io.dicom.derived.source import series_behind
 from kfine.io.dicom.derived.writer import check_writer
 from kfine.io.dicom.images import Series
 from kfine.restoration.checks import check_drawable, check_still
+from kfine.restoration.labels import summary
 from kfine.restoration.outputs import RestorationFiles, write_restoration
 from kfine.restoration.provenance import Provenance
+
+_TALL = 620  # pixels of a notebook's view
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A restoration as notebooks display it.
+
+    Attributes:
+        result: holds its input.
+    """
+
+    result: Restoration
+
+    @property
+    def page(self) -> str:
+        """The view as one HTML page, which holds no name of the input."""
+        from kfine.viz.layers import on_grid_of
+        from kfine.viz.page import page_of
+
+        low = self.result.low
+        assert low is not None
+        taken, after = self.result.provenance.slices, magnitude(self.result.mean)
+        before = magnitude(low if taken is None else low.take_slices(*taken))
+        return page_of(
+            before=on_grid_of(before, after),
+            after=after,
+            std=self.result.std,
+            title="Restored by kfine",
+            facts=[summary(self.result)],
+        )
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe srcdoc="{html.escape(self.page, quote=True)}" sandbox="allow-scripts" title="before and after" '
+            f'style="width: 100%; height: {_TALL}px; border: 0"></iframe>'
+        )
+
+    def _repr_png_(self) -> bytes:
+        from kfine.restoration.pictures import figure_of
+
+        file = io.BytesIO()
+        figure_of(self.result).savefig(file, format="png", dpi=80)
+        return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -55,6 +102,19 @@ class Restoration:
     def record(self) -> dict[str, Any]:
         """The provenance and the wall time: what stands beside the result as JSON."""
         return self.provenance.as_dict() | {"wall_time_s": round(self.seconds, 3)}
+
+    def show(self) -> Shown:
+        """Return a view for a notebook: before, after and uncertainty with a slider, profile and playback.
+
+        It is one HTML page in a frame, so it needs no extension, works offline and stays in a saved notebook; a
+        program that shows no HTML gets the figure of `save`.
+
+        Raises:
+            UsageError: the restoration does not hold its input.
+        """
+        if self.acquisition is None:
+            raise UsageError("show: expected a restoration that holds its input, as kfine.restore returns it")
+        return Shown(self)
 
     def save(
         self,

@@ -70,6 +70,12 @@ def view_of(affine: Affine) -> View:
     return View(flip=flip, transpose=world[1] < world[2], left="RAS"[min(world[1], world[2])])
 
 
+def plane_name(affine: Affine) -> str:
+    """Return "axial", "coronal" or "sagittal": what slices of `affine` are called, by the world axis across them."""
+    normal = np.abs(np.cross(affine[:3, 1], affine[:3, 2]))
+    return ("sagittal", "coronal", "axial")[int(np.argmax(normal))]
+
+
 def view_of_image(image: Image) -> View:
     """Return `view_of` the image's affine; as stored where nothing says how the patient lay.
 

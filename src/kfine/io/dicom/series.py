@@ -232,10 +232,10 @@ def _files(path: Path) -> list[Path]:
 
 def _listed(groups: list[list[DicomFile]]) -> str:
     more = f" and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
-    return "; ".join(map(_in_words, groups[:_LISTED])) + more
+    return "; ".join(map(series_text, groups[:_LISTED])) + more
 
 
-def _in_words(files: list[DicomFile]) -> str:
+def series_text(files: list[DicomFile]) -> str:
     """Return how a message lists a series: its number or identifier, description, and the matrix of most files."""
     first = files[0]
     rows, columns = Counter(file.matrix for file in files).most_common(1)[0][0]

@@ -1,0 +1,198 @@
+"""What a scan is and what its restoration will take; runs in a process of its own, for files from outside."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kfine.errors import collected_notes, verdict
+from kfine.restoration.options import BASELINES
+from kfine.serve.request import Request
+from kfine.serve.uploads import Limits, only_image, unpack
+from kfine.text import printable
+
+_TIMED = 64  # rows and columns of the image that a method is timed with
+_WHOLE_BEATS = ("cine-ldm", "cine-regression")  # methods whose evaluation takes all frames of a slice
+_SAMPLED = ("vdm", "ldm", "cine-ldm")
+_STACK, _THICK = 4, 1.2  # slices, and their distance in pixels, from which finer ones are offered
+_LISTED = 1000  # scans of a folder
+_THROUGH = 2  # planes through the slices: across rows and across columns
+
+Answer = dict[str, Any]
+
+
+def warm() -> None:
+    """Load what every inspection needs."""
+    import kfine.io.reading
+    import kfine.restoration.facts  # noqa: F401
+
+
+def describe(path: str, reading: dict[str, Any]) -> Answer:
+    """Return {"path", "facts"} of a scan, or {"error"}; never raises what its files cause.
+
+    Args:
+        path: a file or folder; a folder of one archive is unpacked first.
+        reading: keywords of `kfine.read`.
+    """
+    return _answer(_described, Path(path), reading)
+
+
+def unpacked(folder: str, limits: Limits) -> Answer:
+    """Return {"path"} of what an upload's folder is to be read as, its archive unpacked, or {"error"}."""
+    return _answer(_unpacked, Path(folder), limits)
+
+
+def forecast(path: str, values: dict[str, Any], timed: bool) -> Answer:
+    """Return what a restoration will make of a scan, or {"error"}; `timed`: also how long it takes."""
+    return _answer(_forecast, Path(path), values, timed)
+
+
+def found_in(top: str, home: str) -> Answer:
+    """Return {"scans": [{"path", "name"}]} of a folder of images, without the results of kfine."""
+    return _answer(_found_in, Path(top), Path(home))
+
+
+def _answer(work: Any, *arguments: Any) -> Answer:
+    try:
+        with collected_notes() as notes:
+            answer: Answer = work(*arguments)
+    except MemoryError:
+        return {"error": "memory ran out; use a larger machine"}
+    except Exception as error:
+        return {"error": verdict(error)[1]}
+    return answer | {"notes": notes}
+
+
+def _unpacked(folder: Path, limits: Limits) -> Answer:
+    image = only_image(folder)
+    if image.is_file() and image.suffix == ".zip":
+        inside = folder / "unpacked"
+        inside.mkdir(mode=0o700)
+        unpack(image, inside, limits)
+        image.unlink()
+        image = only_image(inside)
+    return {"path": str(image)}
+
+
+def _described(path: Path, reading: dict[str, Any]) -> Answer:
+    from kfine.io.dicom.images import SeveralImages, Wanted
+    from kfine.io.reading import read
+    from kfine.restoration.facts import describe_image
+
+    if path.is_dir() and "series" not in reading:
+        several = _series_of(path)
+        if len(several) > 1:
+            return {"series": several}
+    wanted = Wanted(reading.get("series"), reading.get("echo"), reading.get("part"))
+    others = {name: value for name, value in reading.items() if name not in ("series", "echo", "part")}
+    chosen = wanted if wanted != Wanted() else None
+    try:
+        image = read(path, series=chosen, **others)
+    except SeveralImages as images:
+        return {
+            "images": [
+                {"part": label, "text": text} for label, text in zip(images.labels, images.texts, strict=True)
+            ]
+        }
+    between, *pixels = image.voxel_sizes
+    return {
+        "facts": describe_image(image),
+        "frames": image.frames,
+        "thick": image.slices >= _STACK and between > _THICK * min(pixels),
+        "beats": image.period is not None,
+    }
+
+
+def _series_of(path: Path) -> list[dict[str, Any]]:
+    """Return the DICOM series in a folder: their identifiers, and a line about each."""
+    from kfine.io.dicom.series import find_series, series_text
+
+    groups, _ = find_series(path)
+    return [{"series": group[0].series_uid, "text": series_text(group)} for group in groups]
+
+
+def _forecast(path: Path, values: dict[str, Any], timed: bool) -> Answer:
+    from kfine.io.reading import read
+    from kfine.restoration.checks import check_original, check_room, ready
+    from kfine.restoration.restore import plan_of, resolved_of
+
+    request = Request.of(values)
+    image = read(path, **request.reading)
+    check_original(image, force=request.force)
+    ready(request.options, dicom=None)
+    acquisition = plan_of(image, request.options)
+    check_room(acquisition, request.options, taken=None)
+    frames, plan = len(acquisition.timing.at), acquisition.slices
+    rows, columns = acquisition.high
+    seconds, method = 0.0, "core"
+    if acquisition.in_plane:
+        resolved = resolved_of(acquisition, request.options)
+        method = resolved.method.name
+        if timed:
+            evaluations = image.slices * resolved.method.evaluations(acquisition.scan)
+            together = image.frames if method in _WHOLE_BEATS else 1
+            seconds += _rate(method) * evaluations * together * rows * columns
+    if plan is not None and timed:
+        seconds += _rate("core") * frames * _THROUGH * plan.fine_margined * rows * columns
+    return {
+        "method": method,
+        "seconds": seconds if timed else None,
+        "from": _size(image.frames, image.slices, image.matrix),
+        "to": _size(frames, plan.fine if plan else image.slices, acquisition.high),
+    }
+
+
+def _size(frames: int, slices: int, matrix: tuple[int, int]) -> str:
+    words = [f"{matrix[0]} × {matrix[1]}"]
+    words += [f"{slices} slices"] if slices > 1 else []
+    words += [f"{frames} frames"] if frames > 1 else []
+    return ", ".join(words)
+
+
+@cache
+def _rate(method: str) -> float:
+    """Return the seconds that a method takes on this machine for one evaluation of one restored pixel.
+
+    It is measured with a small beating heart or one frame of it: the fastest of three runs, the first of which loads
+    the model.
+    """
+    from kfine.models.checkpoint import load_model
+    from kfine.phantom.cine import beating_heart
+    from kfine.restoration.options import Options
+    from kfine.restoration.progress import Watch
+    from kfine.restoration.restore import plan_of, resolved_of, restore_planned
+    from kfine.restoration.selection import packaged_for
+
+    beats = method in _WHOLE_BEATS
+    heart = beating_heart((_TIMED, _TIMED), frames=4)
+    image = heart if beats else replace(heart, voxels=heart.voxels[:1], frame_times=None, period=None)
+    few = {"samples": 1, "steps": 2} if method in _SAMPLED else {"effort": "fast"} if method == "core" else {}
+    model = load_model(name) if method not in BASELINES and (name := packaged_for(method)) else None
+    options = Options(scale=2, method=method, model=model, **few)
+    acquisition, seconds = plan_of(image, options), []
+    for _ in range(3):
+        began = time.perf_counter()
+        restore_planned(acquisition, options, watch=Watch())
+        seconds.append(time.perf_counter() - began)
+    evaluations = resolved_of(acquisition, options).method.evaluations(acquisition.scan)
+    return min(seconds) / (
+        evaluations * image.frames * 4 * _TIMED * _TIMED if beats else evaluations * 4 * _TIMED**2
+    )
+
+
+def _found_in(top: Path, home: Path) -> Answer:
+    from kfine.batches.finding import find_cases
+
+    scans: dict[Path, str] = {}
+    for case in find_cases(top, out=home).cases:
+        path = case.paths[0].parent if case.dicom else case.paths[0]
+        name = path.relative_to(top) if path != top else Path(path.name)
+        scans.setdefault(path, str(name) if not case.dicom else f"{name}/")
+    return {
+        "scans": [
+            {"path": str(path), "name": printable(name)} for path, name in list(scans.items())[:_LISTED]
+        ]
+    }

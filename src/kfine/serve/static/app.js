@@ -1,0 +1,282 @@
+"use strict";
+// Scans, options and the queue; what is shown of a result: view.js.
+
+function $(id) { return document.getElementById(id); }
+
+const page = { scan: null, jobs: new Map(), open: null, asked: 0, choice: {}, wanted: new Set() };
+const viewer = new Viewer();
+
+async function call(path, method = "GET", body = undefined) {
+  const headers = method === "GET" ? {} : { "X-Kfine": "1" };
+  const answer = await fetch(path, { method, headers, body });
+  const text = await answer.text();
+  let found = {};
+  try { found = JSON.parse(text); } catch { found = { error: text }; }
+  if (!answer.ok) throw new Error(found.error || `the server refused (${answer.status})`);
+  return found;
+}
+const post = (path, value = {}) => call(path, "POST", JSON.stringify(value));
+
+function element(tag, text = "", attributes = {}) {
+  const made = document.createElement(tag);
+  made.textContent = text; // as text: names and tags of files are not markup
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+// --- scans -----------------------------------------------------------------------------------------------------
+
+async function listScans(choose) {
+  const scans = await call("/api/scans");
+  $("scan").replaceChildren(element("option", scans.length ? "choose …" : "none yet", { value: "" }),
+    ...scans.map((scan) => element("option", scan.name, { value: scan.id })));
+  $("scan-label").hidden = scans.length === 0;
+  if (choose) { $("scan").value = choose; await chooseScan(choose); }
+}
+
+async function chooseScan(id) {
+  page.scan = id || null;
+  page.choice = {};
+  for (const name of ["series", "part"]) $(`${name}-label`).hidden = true;
+  for (const name of ["period", "coil_axis", "plane_in"]) $(name).value = "";
+  await look();
+}
+
+/** Show what kfine sees in the scan, or what there is to choose. */
+async function look() {
+  const scan = page.scan, asked = ++page.asked;
+  $("facts").replaceChildren();
+  $("scan-error").textContent = "";
+  $("options").hidden = true;
+  if (!scan) return;
+  $("facts").replaceChildren(element("dt", "reading …"));
+  let seen;
+  try {
+    seen = await post(`/api/scans/${scan}/facts`, reading());
+  } catch (error) {
+    if (asked !== page.asked) return;
+    $("facts").replaceChildren();
+    $("scan-error").textContent = error.message;
+    $("options").hidden = !reading().coil_axis && !reading().period && !reading().plane;
+    return;
+  }
+  if (asked !== page.asked) return;
+  $("facts").replaceChildren();
+  if (seen.series) return offer("series", seen.series, "series");
+  if (seen.images) return offer("part", seen.images, "part");
+  for (const [name, value] of rows(seen)) $("facts").append(element("dt", name), element("dd", value));
+  $("options").hidden = false;
+  const through = seen.thick && seen.frames === 1;
+  $("slices-label").hidden = !seen.thick;
+  $("slices").value = through ? "isotropic" : "keep";
+  $("scale").value = through ? "1" : "2";
+  $("frames-label").hidden = seen.frames < 2;
+  $("frames_scale").value = "1";
+  await forecast();
+}
+
+function rows(seen) {
+  const facts = seen.facts, [frames, slices, height, width] = facts.shape, size = facts["voxel size mm"];
+  const found = [["matrix", `${height} × ${width}`]];
+  if (slices > 1) found.push(["slices", String(slices)]);
+  if (frames > 1) found.push(["frames", String(frames) + (facts["period s"] ? `, heart beat ${facts["period s"]} s` : "")]);
+  found.push(["voxel", `${size[1].toPrecision(3)} × ${size[2].toPrecision(3)} mm, ${size[0].toPrecision(3)} mm apart`]);
+  if (facts["slice thickness mm"]) found.push(["thickness", `${facts["slice thickness mm"]} mm${facts["measured in"] ? `, ${facts["measured in"]}` : ""}`]);
+  const block = facts["measured block"];
+  if (block && (block[0] !== height || block[1] !== width)) found.push(["measured", `${block[0]} × ${block[1]}: the scanner zero-filled the rest`]);
+  found.push(["k-space", facts["k-space"]]);
+  if (facts.acquisition?.coils) found.push(["coils", String(facts.acquisition.coils)]);
+  for (const note of seen.notes ?? []) found.push(["note", note]);
+  return found;
+}
+
+function offer(name, choices, key) {
+  $(name).replaceChildren(element("option", "choose …", { value: "" }), ...choices.map((choice) => element("option", choice.text, { value: choice[key] })));
+  $(`${name}-label`).hidden = false;
+  $(name).focus();
+}
+
+async function upload(files) {
+  files = files.filter((file) => file.size && !file.name.startsWith("."));
+  if (!files.length) return;
+  const total = files.reduce((sum, file) => sum + file.size, 0);
+  const name = files.length === 1 ? files[0].name : (files[0].webkitRelativePath.split("/")[0] || `${files.length} files`);
+  $("upload").hidden = false;
+  $("scan-error").textContent = "";
+  let sent = 0, scan = null;
+  try {
+    scan = (await post("/api/scans", { name })).id;
+    for (const file of files) {
+      $("upload-text").textContent = `${(sent / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
+      await call(`/api/scans/${scan}/files?name=${encodeURIComponent(file.name)}`, "PUT", file);
+      sent += file.size;
+      $("upload-bar").value = sent / total;
+    }
+    $("upload-text").textContent = "unpacking …";
+    await post(`/api/scans/${scan}/ready`);
+    $("upload").hidden = true;
+    await listScans(scan);
+  } catch (error) {
+    $("upload").hidden = true;
+    $("scan-error").textContent = error.message;
+    if (scan) call(`/api/scans/${scan}`, "DELETE").catch(() => {});
+  }
+}
+
+/** The files of a drop, those in folders too. */
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) { found.push(await new Promise((done, fail) => entry.file(done, fail))); return; }
+    const reader = entry.createReader();
+    for (;;) {
+      const part = await new Promise((done, fail) => reader.readEntries(done, fail));
+      if (!part.length) return;
+      for (const inner of part) await walk(inner);
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found;
+}
+
+// --- options ---------------------------------------------------------------------------------------------------
+
+function number(id) { return $(id).value === "" ? null : Number($(id).value); }
+
+function reading() {
+  return { ...page.choice, period: number("period"), coil_axis: number("coil_axis"), plane: $("plane_in").value || null };
+}
+
+function options() {
+  const cine = !$("frames-label").hidden, thick = !$("slices-label").hidden;
+  return {
+    ...reading(), scale: Number($("scale").value), effort: $("effort").value, denoise: $("denoise").checked, method: $("method").value,
+    samples: number("samples"), slices: thick ? $("slices").value : "keep", slice_profile: thick ? $("slice_profile").value : null,
+    frames_scale: cine ? Number($("frames_scale").value) : null, force: $("force").checked,
+  };
+}
+
+function duration(seconds) {
+  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round(seconds % 3600 / 60)} min`;
+}
+
+async function forecast() {
+  const asked = ++page.asked;
+  $("start").disabled = true;
+  $("start-error").textContent = "";
+  $("forecast").textContent = "estimating …";
+  try {
+    const path = `/api/scans/${page.scan}/forecast`, found = await post(path, options());
+    if (asked !== page.asked) return;
+    const what = `${found.from} → ${found.to} by ${found.method}`;
+    $("forecast").textContent = `${what}; estimating the time …`;
+    $("start").disabled = false;
+    const { seconds } = await post(`${path}?timed=1`, options());
+    if (asked === page.asked) $("forecast").textContent = `${what}; about ${duration(seconds)}`;
+  } catch (error) {
+    if (asked !== page.asked) return;
+    $("forecast").textContent = "";
+    $("start-error").textContent = error.message;
+  }
+}
+
+async function start() {
+  $("start").disabled = true;
+  try {
+    const { id } = await post("/api/jobs", { scan: page.scan, ...options() });
+    page.wanted.add(id);
+  } catch (error) {
+    $("start-error").textContent = error.message;
+  }
+  setTimeout(() => { $("start").disabled = false; }, 800);
+}
+
+// --- queue -----------------------------------------------------------------------------------------------------
+
+function line(job) {
+  if (job.state === "running") {
+    const left = job.seconds_left ? `, about ${duration(job.seconds_left)} left` : "";
+    return job.cancelling ? "cancelling …" : `${job.text}${left}`;
+  }
+  if (job.state === "done") return `done in ${duration(job.result.seconds)} by ${job.result.method}`;
+  if (job.state === "failed") return job.error;
+  return job.state === "queued" ? "waiting" : "cancelled";
+}
+
+function button(text, work, label) {
+  const made = element("button", text, { type: "button", "aria-label": label });
+  made.addEventListener("click", async () => {
+    try { await work(); } catch (error) { $("start-error").textContent = error.message; }
+  });
+  return made;
+}
+
+function row(job) {
+  const found = $(`job-${job.id}`), item = found ?? element("li", "", { id: `job-${job.id}` });
+  item.dataset.state = job.state;
+  const name = `${job.name} ${job.label}`, buttons = element("div", "", { class: "row" });
+  if (job.state === "done") buttons.append(button("Open", () => show(job), `Open ${name}`));
+  if (job.state === "queued" || job.state === "running") buttons.append(button("Cancel", () => post(`/api/jobs/${job.id}/cancel`), `Cancel ${name}`));
+  else buttons.append(button("Remove", () => call(`/api/jobs/${job.id}`, "DELETE"), `Remove ${name}`));
+  const parts = [element("div", name, { class: "name" }), element("div", line(job), { class: job.state === "failed" ? "error" : "state" })];
+  if (job.state === "running") {
+    const bar = element("progress", "", { "aria-label": `Progress of ${name}`, max: "1" });
+    if (job.total) bar.value = job.done / job.total;
+    parts.push(bar);
+  }
+  const focused = item.contains(document.activeElement);
+  item.replaceChildren(...parts, buttons);
+  if (focused) buttons.firstChild?.focus();
+  item.classList.toggle("open", page.open === job.id);
+  if (!found) $("queue").prepend(item);
+}
+
+async function show(job) {
+  page.open = job.id;
+  for (const item of $("queue").children) item.classList.toggle("open", item.id === `job-${job.id}`);
+  try { await viewer.open(job); } catch (error) { $("view-text").textContent = `cannot be shown: ${error.message}`; }
+}
+
+function listen() {
+  const stream = new EventSource("/api/events");
+  stream.onopen = () => { $("connection").textContent = ""; };
+  stream.onerror = () => { $("connection").textContent = "no connection to kfine serve; trying again"; };
+  stream.onmessage = (event) => {
+    const { jobs, keys } = JSON.parse(event.data), known = new Set(keys);
+    for (const job of jobs) {
+      page.jobs.set(job.id, job);
+      row(job);
+      if (job.state === "done" && page.wanted.delete(job.id)) show(job);
+    }
+    for (const id of [...page.jobs.keys()]) if (!known.has(id)) { page.jobs.delete(id); $(`job-${id}`)?.remove(); }
+    $("queue-empty").hidden = page.jobs.size > 0;
+  };
+}
+
+// --- begin -----------------------------------------------------------------------------------------------------
+
+$("choose-file").addEventListener("click", () => $("files").click());
+$("choose-folder").addEventListener("click", () => $("folder").click());
+for (const id of ["files", "folder"]) $(id).addEventListener("change", () => { upload([...$(id).files]); $(id).value = ""; });
+for (const what of ["dragover", "drop"]) document.addEventListener(what, (event) => event.preventDefault());
+$("drop").addEventListener("dragover", () => $("drop").classList.add("over"));
+$("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
+document.addEventListener("drop", async (event) => { $("drop").classList.remove("over"); upload(await dropped(event.dataTransfer)); });
+$("scan").addEventListener("change", () => chooseScan($("scan").value));
+$("series").addEventListener("change", () => { page.choice = { series: $("series").value || null }; look(); });
+$("part").addEventListener("change", () => { page.choice = { ...page.choice, part: $("part").value || null }; look(); });
+for (const id of ["scale", "slices", "frames_scale", "effort", "denoise", "method", "samples", "slice_profile", "force"])
+  $(id).addEventListener("change", forecast);
+for (const id of ["period", "coil_axis", "plane_in"]) $(id).addEventListener("change", look);
+$("start").addEventListener("click", start);
+$("hide").addEventListener("click", () => {
+  $("side").hidden = !$("side").hidden;
+  $("hide").textContent = $("side").hidden ? "Show panel" : "Hide panel";
+  $("hide").setAttribute("aria-expanded", String(!$("side").hidden));
+});
+listen();
+listScans().catch((error) => { $("scan-error").textContent = error.message; });

@@ -1,0 +1,463 @@
+"use strict";
+// Linked views of one restoration: NiiVue draws, this file links, measures and plays.
+
+const COLOURS = { before: "#ffb454", after: "#7fd1ff" };
+const DIFFERENCE = { R: [80, 60, 20, 150, 255], G: [190, 110, 20, 90, 200], B: [255, 190, 20, 20, 90], A: [255, 255, 255, 255, 255], I: [0, 90, 128, 166, 255] };
+const HIDDEN = { R: [24, 24], G: [30, 30], B: [44, 44], A: [255, 255], I: [0, 255] };
+const PLANES = { sagittal: 0, coronal: 1, axial: 2 }; // the axis across, x, y or z
+
+function hasWebGL() {
+  try { return document.createElement("canvas").getContext("webgl2") !== null; } catch { return false; }
+}
+
+/** Values of a volume at a point, by trilinear interpolation in its own grid. */
+class Sampler {
+  constructor(volume) {
+    this.volume = volume;
+    this.dims = volume.hdr.dims.slice(1, 4);
+    this.frames = Math.max(1, volume.hdr.dims[4] || 1);
+    this.slope = volume.hdr.scl_slope || 1;
+    this.offset = volume.hdr.scl_inter || 0;
+    this.inverse = Sampler.invert(volume.hdr.affine);
+  }
+
+  static invert(m) {
+    const [a, b, c] = m[0], [d, e, f] = m[1], [g, h, i] = m[2];
+    const det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
+    const r = [
+      [(e * i - f * h) / det, (c * h - b * i) / det, (b * f - c * e) / det],
+      [(f * g - d * i) / det, (a * i - c * g) / det, (c * d - a * f) / det],
+      [(d * h - e * g) / det, (b * g - a * h) / det, (a * e - b * d) / det],
+    ];
+    const t = [m[0][3], m[1][3], m[2][3]];
+    return r.map((row) => [...row, -(row[0] * t[0] + row[1] * t[1] + row[2] * t[2])]);
+  }
+
+  at(mm, frame) {
+    const [nx, ny, nz] = this.dims, image = this.volume.img, base = Math.min(frame, this.frames - 1) * nx * ny * nz;
+    const at = this.inverse.map((row) => row[0] * mm[0] + row[1] * mm[1] + row[2] * mm[2] + row[3]);
+    if (at.some((v, axis) => v < -0.5 || v > this.dims[axis] - 0.5)) return NaN;
+    const low = at.map((v, axis) => Math.min(Math.max(Math.floor(v), 0), Math.max(0, this.dims[axis] - 2)));
+    const part = at.map((v, axis) => Math.min(1, Math.max(0, v - low[axis])));
+    let sum = 0;
+    for (let corner = 0; corner < 8; corner++) {
+      const step = [corner & 1, (corner >> 1) & 1, corner >> 2];
+      const weight = step.reduce((product, s, axis) => product * (s ? part[axis] : 1 - part[axis]), 1);
+      if (weight === 0) continue;
+      const [x, y, z] = low.map((v, axis) => Math.min(v + step[axis], this.dims[axis] - 1));
+      sum += weight * image[base + x + nx * (y + ny * z)];
+    }
+    return sum * this.slope + this.offset;
+  }
+}
+
+class Viewer {
+  constructor() {
+    this.views = {}; // before, after, third: Niivue
+    this.samplers = {};
+    this.frame = 0;
+    this.generation = 0;
+    this.timer = null;
+    this.bind();
+  }
+
+  async create() {
+    if (Object.keys(this.views).length) return;
+    for (const name of ["before", "after", "third"]) {
+      const view = new niivue.Niivue({
+        isColorbar: false, backColor: [0, 0, 0, 1], crosshairColor: [0.5, 0.82, 1, 0.8], crosshairWidth: 0.6,
+        isRadiologicalConvention: true, sagittalNoseLeft: true, isResizeCanvas: true, logLevel: "silent",
+        textHeight: 0.045, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "", dragAndDropEnabled: false,
+      });
+      view.addColormap("kfine-difference", DIFFERENCE);
+      view.addColormap("kfine-hidden", HIDDEN);
+      await view.attachToCanvas($(`canvas-${name}`));
+      view.onLocationChange = (place) => this.moved(name, place.mm);
+      this.views[name] = view;
+    }
+  }
+
+  /** Show a restoration that is done. */
+  async open(job) {
+    const generation = ++this.generation;
+    this.stop();
+    this.job = job;
+    this.about = job.result;
+    this.samplers = {};
+    $("nothing").hidden = true;
+    $("viewer").hidden = false;
+    document.body.dataset.shown = "";
+    this.downloads();
+    this.record();
+    $("kspace").src = this.file("kspace");
+    const flat = !hasWebGL();
+    for (const id of ["panes", "below"]) $(id).hidden = flat;
+    for (const bar of document.querySelectorAll("#viewer > .bar:first-child, #direction-label")) bar.hidden = flat;
+    $("flat").hidden = !flat;
+    if (flat) {
+      $("flat").src = this.file("page");
+      $("view-text").textContent = "This browser has no WebGL: pictures of slices are shown.";
+      document.body.dataset.shown = job.id;
+      return;
+    }
+    $("view-text").textContent = "Loading …";
+    await this.create();
+    const window_ = this.about.window;
+    this.frame = 0;
+    await this.views.before.loadVolumes([this.volume("before", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })]);
+    const after = [this.volume("after", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })];
+    if (this.about.std) after.push(this.volume("std", { colormap: "kfine-hidden", cal_min: 1e30, cal_max: 2e30, opacity: 0 }));
+    await this.views.after.loadVolumes(after);
+    if (generation !== this.generation) return;
+    this.samplers.before = new Sampler(this.views.before.volumes[0]);
+    this.samplers.after = new Sampler(this.views.after.volumes[0]);
+    if (this.about.std) this.samplers.std = new Sampler(this.views.after.volumes[1]);
+    $("third").querySelector("[value=std]").disabled = !this.about.std;
+    if (!this.about.std && $("third").value === "std") $("third").value = "difference";
+    $("sure-label").hidden = !this.about.std;
+    for (const [id, value] of [["sure", 100], ["black", 0], ["white", 100], ["zoom", 1], ["frame", 0]]) $(id).value = value;
+    this.times = this.about.times.after;
+    $("frame").max = this.times.length - 1;
+    $("cine").hidden = this.times.length < 2;
+    $("panel").querySelector("[value=time]").disabled = this.times.length < 2;
+    if (this.times.length < 2 && $("panel").value === "time") $("panel").value = "profile";
+    $("plane").value = this.about.plane;
+    $("direction").value = this.about.plane === "sagittal" ? "1" : "0";
+    await this.loadThird();
+    this.layout();
+    this.plane();
+    this.windows();
+    this.setFrame(0);
+    this.centre();
+    this.panel();
+    const mm = (name) => this.about.voxel_mm[name].map((v) => v.toPrecision(3)).join(" × ");
+    $("pane-before").querySelector("figcaption").textContent = `Before: ${mm("before")} mm (slice, row, column)`;
+    $("pane-after").querySelector("figcaption").textContent = `After: ${mm("after")} mm, ${this.about.method}`;
+    document.body.dataset.shown = job.id;
+  }
+
+  file(kind) { return `/api/jobs/${this.job.id}/${kind}`; }
+  volume(kind, options) { return { url: this.file(kind), name: `${kind}.nii.gz`, ...options }; }
+
+  async loadThird() {
+    const kind = $("third").value, view = this.views.third;
+    if (kind === "none" || !view) return;
+    const span = kind === "std" ? this.about.spread : this.about.difference;
+    const options = kind === "std"
+      ? { colormap: "inferno", cal_min: 0, cal_max: span }
+      : { colormap: "kfine-difference", cal_min: -span, cal_max: span };
+    await view.loadVolumes([this.volume(kind, options)]);
+    $("third-caption").textContent = kind === "std"
+      ? `Uncertainty: standard deviation, black 0 to yellow ${span.toPrecision(3)}`
+      : `After − before: blue −${span.toPrecision(3)}, orange +${span.toPrecision(3)}`;
+    this.show(this.frame);
+  }
+
+  centre() {
+    const view = this.views.after;
+    view.scene.crosshairPos = [0.5, 0.5, 0.5];
+    this.moved("after", Array.from(view.frac2mm([0.5, 0.5, 0.5])));
+    view.drawScene();
+  }
+
+  /** Take every view to the place of one, and its zoom. */
+  moved(from, mm) {
+    if (this.moving || !this.samplers.after) return;
+    this.moving = true;
+    this.mm = Array.from(mm).slice(0, 3);
+    const pan = this.views[from].scene.pan2Dxyzmm;
+    for (const [name, view] of Object.entries(this.views)) {
+      if (name === from || !view.volumes.length) continue;
+      view.scene.crosshairPos = view.mm2frac(this.mm);
+      view.scene.pan2Dxyzmm = Array.from(pan);
+      view.drawScene();
+    }
+    this.moving = false;
+    this.places();
+    this.panel();
+  }
+
+  /** Axis across the plane, in the voxel order that NiiVue shows (x, y, z). */
+  across() { return PLANES[$("plane").value] ?? PLANES[this.about.plane]; }
+
+  places() {
+    const view = this.views.after, axis = this.across(), count = view.volumes[0].dimsRAS[axis + 1];
+    const index = Math.min(count - 1, Math.max(0, Math.floor(view.scene.crosshairPos[axis] * count)));
+    $("slice").max = count - 1;
+    $("slice").value = index;
+    $("slice-text").textContent = `${index + 1}/${count}`;
+    const value = (name) => this.samplers[name] ? this.samplers[name].at(this.mm, this.beforeFrame(name)).toPrecision(4) : "–";
+    const std = this.samplers.std ? ` ± ${value("std")}` : "";
+    $("view-text").textContent =
+      `${this.mm.map((v) => v.toFixed(1)).join(", ")} mm · before ${value("before")} · after ${value("after")}${std}`;
+  }
+
+  beforeFrame(name) { return name === "before" ? this.nearest(this.frame) : this.frame; }
+
+  /** The measured frame nearest in time to a restored one, round the heart beat. */
+  nearest(frame) {
+    const times = this.about.times.before, at = this.about.times.after[frame], period = this.about.period;
+    const gap = (time) => {
+      const d = Math.abs(time - at);
+      return period ? Math.min(d % period, period - (d % period)) : d;
+    };
+    return times.reduce((best, time, index) => (gap(time) < gap(times[best]) ? index : best), 0);
+  }
+
+  plane() {
+    const kind = { axial: niivue.SLICE_TYPE.AXIAL, coronal: niivue.SLICE_TYPE.CORONAL, sagittal: niivue.SLICE_TYPE.SAGITTAL, three: niivue.SLICE_TYPE.MULTIPLANAR }[$("plane").value];
+    for (const view of Object.values(this.views)) view.setSliceType(kind);
+    if (this.mm) this.places();
+  }
+
+  layout() {
+    const panes = $("panes"), reveal = $("layout").value === "reveal", two = $("third").value === "none";
+    panes.className = `${reveal ? "reveal" : "side"}${two ? " two" : ""}`;
+    $("pane-third").hidden = two;
+    $("divider").hidden = !reveal;
+    $("reveal-label").hidden = !reveal;
+    this.reveal();
+    requestAnimationFrame(() => Object.values(this.views).forEach((view) => { view.resizeListener(); view.drawScene(); }));
+  }
+
+  reveal() { $("pane-after").style.setProperty("--reveal", `${$("reveal").value}%`); }
+
+  windows() {
+    const top = this.about.window[1], black = $("black").value / 100 * top, white = Math.max($("white").value / 100 * top, black + top / 100);
+    for (const name of ["before", "after"]) {
+      const volume = this.views[name].volumes[0];
+      if (!volume) continue;
+      volume.cal_min = black;
+      volume.cal_max = white;
+      this.views[name].updateGLVolume();
+    }
+  }
+
+  /** Cover what is less sure than the slider's value. */
+  sure() {
+    const overlay = this.views.after.volumes[1];
+    if (!overlay) return;
+    const part = $("sure").value / 100, limit = part * this.about.spread, all = part >= 1;
+    overlay.cal_min = all ? 1e30 : limit;
+    overlay.cal_max = all ? 2e30 : limit * 1.0001 + 1e-9;
+    overlay.opacity = all ? 0 : 1;
+    this.views.after.updateGLVolume();
+    $("sure-text").textContent = all ? "all" : `± ${limit.toPrecision(2)}`;
+    document.body.dataset.sure = all ? "" : String(limit);
+  }
+
+  zoom() {
+    for (const view of Object.values(this.views)) {
+      if (!view.volumes.length) continue;
+      const mm = this.mm, zoom = Number($("zoom").value);
+      const middle = view.frac2mm([0.5, 0.5, 0.5]);
+      const shift = zoom > 1 ? [0, 1, 2].map((axis) => middle[axis] - mm[axis]) : [0, 0, 0];
+      view.setPan2Dxyzmm([...shift, zoom]);
+      view.drawScene();
+    }
+  }
+
+  slice(index) {
+    const view = this.views.after, axis = this.across(), count = view.volumes[0].dimsRAS[axis + 1];
+    const at = Array.from(view.scene.crosshairPos);
+    at[axis] = (Math.min(count - 1, Math.max(0, index)) + 0.5) / count;
+    view.scene.crosshairPos = at;
+    view.drawScene();
+    this.moved("after", Array.from(view.frac2mm(at)));
+  }
+
+  show(frame) {
+    for (const [name, view] of Object.entries(this.views)) {
+      const wanted = name === "before" ? this.nearest(frame) : frame;
+      for (const volume of view.volumes) if (volume.nFrame4D > 1) view.setFrame4D(volume.id, wanted);
+    }
+  }
+
+  setFrame(frame) {
+    this.frame = frame;
+    if (this.times.length > 1) this.show(frame);
+    $("frame").value = frame;
+    const measured = this.about.times.before.some((time) => Math.abs(time - this.times[frame]) < 1e-4);
+    $("frame-text").textContent = `${Math.round(1000 * this.times[frame])} ms${measured ? "" : " ·"}`;
+    $("frame-text").title = measured ? "a measured frame" : "between measured frames";
+    document.body.dataset.frame = frame;
+    if (this.mm) this.places();
+    if ($("panel").value === "time" || this.timer === null) this.panel();
+  }
+
+  /** Frames at their own times; where drawing is slow, frames are left out rather than time stretched. */
+  play() {
+    const end = this.about.period ?? this.times[this.times.length - 1] + (this.times[1] - this.times[0]);
+    let began = performance.now() - 1000 * this.times[this.frame] / Number($("speed").value);
+    let speed = Number($("speed").value);
+    const tick = () => {
+      if (Number($("speed").value) !== speed) {
+        speed = Number($("speed").value);
+        began = performance.now() - 1000 * this.times[this.frame] / speed;
+      }
+      const at = ((performance.now() - began) / 1000 * speed) % end;
+      let frame = 0;
+      while (frame + 1 < this.times.length && this.times[frame + 1] <= at) frame++;
+      if (frame !== this.frame) this.setFrame(frame);
+      this.timer = requestAnimationFrame(tick);
+    };
+    this.timer = requestAnimationFrame(tick);
+    $("play").textContent = "Pause";
+  }
+
+  stop() {
+    if (this.timer !== null) cancelAnimationFrame(this.timer);
+    this.timer = null;
+    $("play").textContent = "Play";
+  }
+
+  /** Points of the line through the crosshair, in mm, 320 of them over the field of view. */
+  line() {
+    const volume = this.views.after.volumes[0], axis = Number($("direction").value);
+    const low = volume.extentsMinOrtho ?? volume.extentsMin, high = volume.extentsMaxOrtho ?? volume.extentsMax;
+    return Array.from({ length: 320 }, (_, k) => {
+      const point = Array.from(this.mm);
+      point[axis] = low[axis] + (high[axis] - low[axis]) * k / 319;
+      return point;
+    });
+  }
+
+  panel() {
+    const kind = $("panel").value;
+    $("plot").hidden = kind !== "profile" && kind !== "time";
+    $("kspace").hidden = kind !== "kspace";
+    $("record").hidden = kind !== "record";
+    $("below").hidden = kind === "none";
+    $("below").classList.toggle("tall", kind === "kspace");
+    $("direction-label").hidden = $("plot").hidden;
+    if (!this.samplers.after || !this.mm || $("plot").hidden) return;
+    const canvas = $("plot");
+    canvas.width = canvas.clientWidth * devicePixelRatio;
+    canvas.height = canvas.clientHeight * devicePixelRatio;
+    if (kind === "profile") this.profile(canvas); else this.overTime(canvas);
+  }
+
+  profile(canvas) {
+    const context = canvas.getContext("2d"), points = this.line(), top = this.about.window[1] * 1.15;
+    const values = (name) => points.map((point) => this.samplers[name].at(point, this.beforeFrame(name)));
+    const x = (k) => k / (points.length - 1) * canvas.width, y = (v) => canvas.height - 4 - Math.max(0, Math.min(1, v / top)) * (canvas.height - 8);
+    const after = values("after"), before = values("before");
+    if (this.samplers.std) {
+      const std = values("std");
+      context.fillStyle = "rgba(127, 209, 255, 0.22)";
+      context.beginPath();
+      after.forEach((v, k) => { if (v === v) context.lineTo(x(k), y(v + std[k])); });
+      for (let k = after.length - 1; k >= 0; k--) if (after[k] === after[k]) context.lineTo(x(k), y(after[k] - std[k]));
+      context.fill();
+    }
+    for (const [name, curve] of [["before", before], ["after", after]]) {
+      context.strokeStyle = COLOURS[name];
+      context.lineWidth = 1.5 * devicePixelRatio;
+      context.beginPath();
+      let pen = false;
+      curve.forEach((v, k) => {
+        if (v !== v) { pen = false; return; }
+        if (pen) context.lineTo(x(k), y(v)); else context.moveTo(x(k), y(v));
+        pen = true;
+      });
+      context.stroke();
+    }
+    this.legend(context, "band: ± 1 standard deviation");
+  }
+
+  /** The line's grey values (across) over time (down), before left and after right. */
+  overTime(canvas) {
+    const context = canvas.getContext("2d"), points = this.line(), top = this.about.window[1];
+    const half = canvas.width / 2 - 4, end = this.about.period ?? this.times[this.times.length - 1];
+    for (const [name, left] of [["before", 0], ["after", canvas.width / 2 + 4]]) {
+      const times = this.about.times[name], sampler = this.samplers[name];
+      times.forEach((time, frame) => {
+        const y0 = time / end * canvas.height, y1 = (times[frame + 1] ?? end) / end * canvas.height;
+        const row = context.createImageData(points.length, 1);
+        points.forEach((point, k) => {
+          const grey = Math.max(0, Math.min(255, 255 * sampler.at(point, frame) / top)) || 0;
+          row.data.set([grey, grey, grey, 255], 4 * k);
+        });
+        const small = document.createElement("canvas");
+        small.width = points.length;
+        small.height = 1;
+        small.getContext("2d").putImageData(row, 0, 0);
+        context.drawImage(small, left, y0, half, Math.max(1, y1 - y0));
+      });
+    }
+    context.fillStyle = COLOURS.after;
+    context.fillRect(0, this.times[this.frame] / end * canvas.height, canvas.width, devicePixelRatio);
+    this.legend(context, "time runs down");
+  }
+
+  legend(context, text) {
+    context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+    let x = 8 * devicePixelRatio;
+    for (const [word, colour] of [["before", COLOURS.before], ["after", COLOURS.after], [text, "#b9bfc8"]]) {
+      context.fillStyle = colour;
+      context.fillText(word, x, 14 * devicePixelRatio);
+      x += context.measureText(word).width + 12 * devicePixelRatio;
+    }
+  }
+
+  downloads() {
+    const about = this.about, list = [["result", "NIfTI"]];
+    if (about.std) list.push(["result-std", "Uncertainty"]);
+    if (about.dicom) list.push(["dicom", "DICOM"]);
+    if (about.figure) list.push(["figure", "Figure"]);
+    if (about.moving) list.push(["moving", "Moving figure"]);
+    list.push(["record", "Record"], ["mail", "One HTML page"]);
+    $("downloads").replaceChildren(...list.map(([kind, text]) => {
+      const link = document.createElement("a");
+      link.href = this.file(kind);
+      link.className = "button";
+      link.textContent = text;
+      link.setAttribute("download", "");
+      link.setAttribute("aria-label", `Download: ${text}`);
+      return link;
+    }));
+  }
+
+  async record() {
+    const job = this.job, answer = await fetch(this.file("record"));
+    const text = answer.ok ? JSON.stringify(await answer.json(), null, 1) : "";
+    if (job === this.job) $("record").textContent = [...(job.notes ?? []).map((note) => `note: ${note}`), text].join("\n");
+  }
+
+  bind() {
+    const on = (id, what, work) => $(id).addEventListener(what, () => { if (this.samplers.after) work(); });
+    on("plane", "change", () => this.plane());
+    on("layout", "change", () => this.layout());
+    on("third", "change", () => { this.loadThird(); this.layout(); });
+    on("slice", "input", () => this.slice(Number($("slice").value)));
+    on("reveal", "input", () => this.reveal());
+    on("sure", "input", () => this.sure());
+    on("black", "input", () => this.windows());
+    on("white", "input", () => this.windows());
+    on("zoom", "input", () => this.zoom());
+    on("pixels", "change", () => Object.values(this.views).forEach((view) => view.setInterpolation($("pixels").checked)));
+    on("frame", "input", () => { this.stop(); this.setFrame(Number($("frame").value)); });
+    on("play", "click", () => { if (this.timer === null) this.play(); else this.stop(); });
+    on("panel", "change", () => this.panel());
+    on("direction", "change", () => this.panel());
+    $("divider").addEventListener("pointerdown", (event) => $("divider").setPointerCapture(event.pointerId));
+    $("divider").addEventListener("pointermove", (event) => {
+      if (!event.buttons) return;
+      const box = $("pane-after").getBoundingClientRect();
+      $("reveal").value = Math.min(100, Math.max(0, (event.clientX - box.left) / box.width * 100));
+      this.reveal();
+    });
+    for (const name of ["before", "after", "third"]) $(`canvas-${name}`).addEventListener("keydown", (event) => {
+      if (!this.samplers.after) return;
+      const frames = this.times.length, step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+      if (step) this.slice(Number($("slice").value) + step);
+      else if (event.key === "ArrowLeft" && frames > 1) this.setFrame((this.frame + frames - 1) % frames);
+      else if (event.key === "ArrowRight" && frames > 1) this.setFrame((this.frame + 1) % frames);
+      else if (event.key === " " && frames > 1) $("play").click();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    }, true);
+    new ResizeObserver(() => { if (this.samplers.after) this.panel(); }).observe($("below"));
+  }
+}

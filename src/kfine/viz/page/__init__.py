@@ -1,0 +1,164 @@
+"""One HTML page of a restoration: linked views of before, after and uncertainty, without any other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kfine.errors import UsageError
+from kfine.image import Image
+from kfine.viz.layers import difference
+from kfine.viz.view import View, plane_name, view_of, view_of_image
+
+_MOST_PICTURES, _MOST_FRAMES = 40, 24  # of a plane and a layer; of a cine's slice
+_PIXELS = 12_000_000  # of all pictures of a layer together, about a byte and a half each as PNG
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Values that are drawn white, and for the difference white or black."""
+
+    grey: float
+    spread: float
+    change: float
+
+
+def page_of(
+    *,
+    before: Image,
+    after: Image,
+    std: Image | None = None,
+    title: str = "",
+    facts: Sequence[str] = (),
+) -> str:
+    """Return an HTML page that shows images on one grid, with everything that it needs inside.
+
+    It has a slider between before and after, the uncertainty, the difference, "only where sure", a line profile and, of
+    a cine, playback in true time.  It holds pictures of 8 bits, of up to 40 slices a plane evenly spread, and no name
+    or path of the input.  Its content security policy lets it load and send nothing.
+
+    Args:
+        before, after: real, of one shape.
+        std: standard deviation of `after`, None where it is not known.
+        title: heading.
+        facts: lines of text below.
+
+    Raises:
+        UsageError: images of several shapes.
+    """
+    for image in (before, std):
+        if image is not None and image.voxels.shape != after.voxels.shape:
+            raise UsageError(
+                f"page: expected images of shape {after.voxels.shape}, got {image.voxels.shape}; resample them first"
+            )
+    import jinja2
+
+    change = difference(before, after)
+    windows = Windows(
+        _bright(after.voxels),
+        _bright(std.voxels) if std else 1.0,
+        _bright(np.abs(change.voxels)),
+    )
+    layers = {"before": before, "after": after, "std": std, "change": change}
+    data = {
+        "planes": _planes({name: image for name, image in layers.items() if image is not None}, windows),
+        "windows": {"grey": windows.grey, "spread": windows.spread, "change": windows.change},
+        "times": _times(after),
+        "period": after.period,
+        "spread": std is not None,
+    }
+    folder = files("kfine.viz.page")
+    script, style = (folder.joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
+    environment = jinja2.Environment(autoescape=True)
+    template = environment.from_string(folder.joinpath("page.html").read_text("utf-8"))
+    # "<" would let data end the script element.
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    body = f"const DATA = {text};\n{script}"
+    policy = f"default-src 'none'; img-src data:; script-src 'sha256-{_hash(body)}'; style-src 'sha256-{_hash(style)}'"
+    return template.render(title=title, facts=list(facts), script=body, style=style, policy=policy)
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()
+
+
+def _times(image: Image) -> list[float]:
+    """Return the frame times in seconds from the first; 50 ms apart where they are not known."""
+    if image.frame_times is None:
+        return [round(0.05 * frame, 5) for frame in range(image.frames)]
+    return [round(time - image.frame_times[0], 5) for time in image.frame_times]
+
+
+def _bright(voxels: NDArray[Any]) -> float:
+    inside = voxels[len(voxels) // 2]
+    inside = inside[inside > 0]
+    return float(np.percentile(inside, 99.5)) if inside.size else 1.0
+
+
+def _planes(layers: dict[str, Image], windows: Windows) -> list[dict[str, Any]]:
+    """Return the pictures of each direction; of a cine of the slices alone."""
+    after = layers["after"]
+    shape = after.voxels.shape[1:]
+    axes = (0,) if after.frames > 1 or after.slices < 8 else (0, 1, 2)
+    room = _PIXELS // len(axes)
+    planes = []
+    for axis in axes:
+        pixels = int(np.prod(shape)) // shape[axis]
+        frames = _spread(after.frames, _MOST_FRAMES)
+        most = max(1, min(_MOST_PICTURES, room // (pixels * len(frames))))
+        affine = after.affine[:, [axis, *(other for other in range(4) if other != axis)]]
+        view = view_of_image(after) if axis == 0 else view_of(affine)
+        indices = _spread(shape[axis], most)
+        sizes = [size for number, size in enumerate(after.voxel_sizes) if number != axis]
+        planes.append(
+            {
+                "name": plane_name(affine),
+                "indices": indices,
+                "of": shape[axis],
+                "frames": frames,
+                "mm": list(reversed(sizes)) if view.transpose else sizes,
+                "left": view.left,
+                "pictures": {
+                    name: [
+                        [_picture(image, axis, index, frame, view, name, windows) for frame in frames]
+                        for index in indices
+                    ]
+                    for name, image in layers.items()
+                },
+            }
+        )
+    return planes
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return up to `most` of the numbers below `count`, evenly spread.
+
+    >>> _spread(4, 8), _spread(9, 3)
+    ([0, 1, 2, 3], [1, 4, 7])
+    """
+    if count <= most:
+        return list(range(count))
+    return [int((number + 0.5) * count / most) for number in range(most)]
+
+
+def _picture(image: Image, axis: int, index: int, frame: int, view: View, name: str, windows: Windows) -> str:
+    """Return one plane as a data address of a PNG of 8 bits."""
+    from PIL import Image as Picture
+
+    plane = view.turn(np.take(image.voxels[frame], index, axis=axis))
+    if name == "change":
+        grey = 127.5 + 127.5 * plane / windows.change
+    else:
+        grey = 255 * plane / (windows.spread if name == "std" else windows.grey)
+    file = io.BytesIO()
+    Picture.fromarray(np.ascontiguousarray(grey.clip(0, 255).round().astype(np.uint8))).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

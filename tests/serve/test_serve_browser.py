@@ -1,0 +1,309 @@
+"""The page in a real browser: Debian's Chromium, driven by Playwright, on phantoms that the tests make.
+
+Skipped where either is missing.  WebGL is drawn by the processor.
+"""
+
+import base64
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+import kfine
+from kfine.image import Image
+from kfine.phantom.cine import beating_heart
+from kfine.serve.session import HOME
+from tests.conftest import phantom
+from tests.io.dicom_files import series
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None:
+    pytest.skip("no chromium on this machine", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pytest.importorskip("starlette", reason="needs the extra serve")
+
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+WAIT = 120_000  # ms: a busy machine is slow
+AFFINE = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [5, 0, 0, 7], [0, 0, 0, 1]], float)
+SHOWN = 'body[data-shown]:not([data-shown=""])'
+
+
+class Server:
+    """`kfine serve` as a user starts it."""
+
+    def __init__(self, home, images, port=0):
+        command = [sys.executable, "-m", "kfine", "serve", str(images), "--no-browser", "--port", str(port)]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {HOME: str(home), "OMP_NUM_THREADS": "1"},
+        )
+        self.url = re.search(r"http\S+", self.process.stdout.readline())[0]
+        self.origin = self.url.split("?")[0].rstrip("/")
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    images = tmp_path_factory.mktemp("images")
+    kfine.write(Image(phantom((1, 6, 48, 40)), AFFINE), images / "brain.nii.gz")
+    kfine.write(beating_heart((32, 32), frames=6, period=0.9, slices=2), images / "heart.nii.gz")
+    kfine.write(Image(phantom((1, 300, 200, 200)), AFFINE), images / "long.nii")
+    return images
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, folder):
+    started = Server(tmp_path_factory.mktemp("private"), folder)
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as player:
+        opened = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def tab(browser, server):
+    yield from opened(browser, server)
+
+
+def opened(browser, server):
+    """Yield a tab with the page; whatever it loads comes from the server, and no script fails."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    asked, wrong = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(server.url)
+    page.wait_for_selector("#scan option:nth-child(2)", state="attached")
+    yield page
+    context.close()
+    assert wrong == []
+    assert [url for url in asked if not url.startswith((server.origin, "data:", "blob:"))] == []
+
+
+def choose(page, name, *, method="zero-filling", **options):
+    page.select_option("#scan", label=name)
+    page.wait_for_selector("#start:not([disabled])")
+    page.evaluate("document.querySelector('#options details').open = true")
+    for name_, value in {"method": method, **options}.items():
+        page.select_option(f"#{name_}", value)
+    page.wait_for_selector("#start:not([disabled])")
+
+
+def restore(page, name, **options):
+    choose(page, name, **options)
+    page.click("#start")
+    page.wait_for_selector(SHOWN)
+    page.wait_for_timeout(300)
+
+
+def grey(page, selector):
+    """What is drawn there, as an array (row, column) of 0..255."""
+    shot = page.locator(selector).screenshot()
+    return np.asarray(Picture.open(io.BytesIO(shot)).convert("L"), float)
+
+
+def settled(page, what, seconds=30.0):
+    """Return the first true answer of `what`, or fail."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        page.wait_for_timeout(100)
+    raise AssertionError("waited in vain")
+
+
+def drop(page, *paths):
+    files = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in paths]
+    page.evaluate(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const [name, text] of files)
+                transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
+            document.getElementById("drop").dispatchEvent(
+                new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        files,
+    )
+
+
+def test_drop_restore_and_look(tab, folder, tmp_path):
+    """A thick-slice DICOM series is dropped, restored to isotropic voxels and seen from the side."""
+    series(tmp_path / "study", slices=8)
+    drop(tab, *sorted((tmp_path / "study").iterdir()))
+    tab.wait_for_selector("#start:not([disabled])")
+    assert "8" in tab.inner_text("#facts")
+    assert tab.input_value("#slices") == "isotropic"
+    tab.evaluate("document.querySelector('#options details').open = true")
+    tab.select_option("#method", "zero-filling")
+    tab.wait_for_selector("#start:not([disabled])")
+    tab.click("#start")
+    tab.wait_for_selector(SHOWN)
+    assert tab.input_value("#plane") == "sagittal"  # these slices are nearly coronal
+    assert grey(tab, "#canvas-after").max() > 100
+
+
+def test_linked_views_slider_and_threshold(tab):
+    restore(tab, "brain.nii.gz", scale="2", slices="keep")
+    for name in ("#canvas-before", "#canvas-after"):
+        settled(tab, lambda name=name: grey(tab, name).max() > 100)
+    # Linked: arrow keys in one view move all.
+    first = tab.inner_text("#slice-text")
+    old = grey(tab, "#canvas-before")
+    tab.focus("#canvas-after")
+    tab.keyboard.press("ArrowUp")
+    settled(tab, lambda: tab.inner_text("#slice-text") != first)
+    settled(tab, lambda: np.abs(grey(tab, "#canvas-before") - old).max() > 20)
+    # The slider: all of the picture is "after" at 0, "before" at 100.
+    tab.select_option("#layout", "reveal")
+    tab.wait_for_timeout(500)
+    pictures = []
+    for value in ("0", "100"):
+        tab.locator("#reveal").fill(value)
+        tab.wait_for_timeout(300)
+        pictures.append(grey(tab, "#panes"))
+    left = [picture[:, : picture.shape[1] // 2 - 8] for picture in pictures]
+    assert min(picture.max() for picture in left) > 100
+    assert np.abs(left[0] - left[1]).max() > 10
+    tab.select_option("#layout", "side")
+    # Window: half the white makes it brighter.
+    tab.wait_for_timeout(500)
+    dark = grey(tab, "#canvas-after").mean()
+    tab.locator("#white").fill("50")
+    settled(tab, lambda: grey(tab, "#canvas-after").mean() > dark * 1.1)
+
+
+def test_only_where_sure(tab):
+    """Of samples that disagree, the least sure voxels are covered."""
+    restore(tab, "brain.nii.gz", method="core", effort="fast", scale="2", slices="keep")
+    assert tab.input_value("#third") == "std"
+    settled(tab, lambda: grey(tab, "#canvas-third").max() > 60)
+    open_ = settled(tab, lambda: grey(tab, "#canvas-after").mean())
+    tab.locator("#sure").fill("20")
+    settled(tab, lambda: grey(tab, "#canvas-after").mean() < open_ * 0.9)
+    tab.locator("#sure").fill("100")
+    settled(tab, lambda: abs(grey(tab, "#canvas-after").mean() - open_) < 0.1 * open_)
+    with tab.expect_download() as waiting:
+        tab.click("text=One HTML page")
+    assert "brain" not in waiting.value.suggested_filename
+
+
+def test_a_cine_plays_in_true_time(tab):
+    restore(tab, "heart.nii.gz", scale="2", frames_scale="2")
+    tab.click("#play")
+    # The page itself notes when it shows which frame: the picture may be late, never slow.
+    shown = tab.evaluate(
+        """async () => {
+            const seen = [];
+            const began = performance.now();
+            while (performance.now() - began < 2500) {
+                await new Promise((done) => setTimeout(done, 20));
+                seen.push([performance.now() - began, Number(document.body.dataset.frame)]);
+            }
+            return seen;
+        }"""
+    )
+    times, frames = np.array(shown).T
+    turns = np.unwrap(frames / 12 * 2 * np.pi) / (2 * np.pi)
+    pace = np.polyfit(times / 1000, turns, 1)[0]
+    assert pace == pytest.approx(1 / 0.9, rel=0.25)
+    tab.click("#play")
+    tab.select_option("#panel", "time")
+    assert grey(tab, "#plot").std() > 10
+
+
+def test_cancel_and_two_tabs(tab, browser, server):
+    other = opened(browser, server)
+    second = next(other)
+    choose(tab, "long.nii", method="core", effort="best", scale="4", slices="keep")
+    tab.click("#start")
+    for page in (tab, second):
+        page.wait_for_selector("li[data-state=running]")
+    second.click("li[data-state=running] >> text=Cancel")
+    for page in (tab, second):
+        page.wait_for_selector("#queue li:first-child[data-state=cancelled]")
+    with pytest.raises(StopIteration):
+        next(other)
+
+
+def test_a_broken_file_is_one_line(tab, tmp_path):
+    path = tmp_path / "broken.nii.gz"
+    path.write_bytes(b"\x1f\x8b nothing")
+    tab.set_input_files("#files", path)
+    settled(tab, lambda: tab.inner_text("#scan-error"))
+    assert "fault of kfine" not in tab.inner_text("#scan-error")
+    assert not tab.is_visible("#start")
+
+
+def test_everything_has_a_name_and_the_keyboard_reaches_it(tab):
+    unnamed = tab.evaluate(
+        """() => [...document.querySelectorAll("button, a, input, select, canvas, img, iframe, progress")]
+            .filter((e) => e.getAttribute("aria-hidden") !== "true")
+            .filter((e) => !(e.labels?.length || e.ariaLabel || e.alt || e.title || e.textContent.trim()))
+            .map((e) => e.id)"""
+    )
+    assert unnamed == []
+    tab.keyboard.press("Tab")
+    reached = set()
+    for _ in range(12):
+        reached.add(tab.evaluate("document.activeElement.id"))
+        tab.keyboard.press("Tab")
+    assert {"hide", "choose-file", "choose-folder", "scan"} <= reached
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert tab.evaluate("document.documentElement.scrollHeight") <= 720
+
+
+def test_without_webgl_pictures_are_shown(server):
+    with sync_api.sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-3d-apis"])
+        pages = opened(browser, server)
+        page = next(pages)
+        restore(page, "brain.nii.gz", scale="2", slices="keep")
+        inside = page.frame_locator("#flat")
+        inside.locator("body[data-drawn]").wait_for()
+        shot = inside.locator("#both").screenshot()
+        assert np.asarray(Picture.open(io.BytesIO(shot)).convert("L")).max() > 100
+        with pytest.raises(StopIteration):
+            next(pages)
+        browser.close()
+
+
+def test_a_killed_server_goes_on(browser, tmp_path, folder):
+    """The server is killed in the middle; the open page finds the next one, and the restoration is finished."""
+    first = Server(tmp_path, folder)
+    pages = opened(browser, first)
+    page = next(pages)
+    choose(page, "long.nii", scale="2", slices="keep")
+    page.click("#start")
+    page.wait_for_selector("li[data-state=running] progress[value]")
+    first.end(signal.SIGKILL)
+    page.wait_for_selector("#connection:not(:empty)")
+    second = Server(tmp_path, folder, port=int(first.origin.rsplit(":", 1)[1]))
+    try:
+        assert second.url == first.url
+        page.wait_for_selector("#queue li[data-state=done], #queue li[data-state=failed]")
+        assert page.query_selector("#queue li[data-state=done]")
+        with pytest.raises(StopIteration):
+            next(pages)
+    finally:
+        second.end()
+    assert list(tmp_path.iterdir()) == []
