@@ -133,7 +133,7 @@ def _name(source):
 
 
 def _scores(setting, name, reference, options):
-    low, reference = _scan(setting, reference)
+    low, reference = scanned(setting, reference)
     row = {"volume": name}
     for method in (*BASELINES, *options.method):
         extra = {} if method in BASELINES else {"model": options.model} if options.model else {}
@@ -151,7 +151,7 @@ def _scores(setting, name, reference, options):
     return row
 
 
-def _scan(setting, reference):
+def scanned(setting, reference):
     """Return the scan, and the reference that shares its noise where it stays."""
     scale = {"scale": setting.scale}
     if setting.kind in ("magnitude", "signed"):

@@ -27,7 +27,7 @@ from kfine.files.locks import held
 from kfine.files.modes import no_more_open_than
 from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
-from kfine.io.checks import AIR
+from kfine.io.checks import AIR, digest_of
 from kfine.io.dicom.header import DicomFile, read_file
 from kfine.io.dicom.images import Wanted
 from kfine.io.dicom.privacy import Discretion
@@ -35,7 +35,7 @@ from kfine.io.dicom.reader import DicomSeries
 from kfine.io.reading import NIFTI, NPY, RAW, Reading, kind_of, reading_errors
 from kfine.models.checkpoint import Model
 from kfine.restoration.labels import Restored, summary
-from kfine.restoration.options import SLICE_OPTIONS, Options
+from kfine.restoration.options import LATER_OPTIONS, Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars
 from kfine.restoration.pipeline import restore_case
 from kfine.restoration.progress import Progress
@@ -78,15 +78,18 @@ class Plan:
         folder = self.out / case.place.parent
         if self.bids:
             parts, res = BidsName.of(case.place.name), self.resolution
-            mean, std = parts.derived(resolution=res), parts.derived(resolution=res, ending="Std")
+            mean, std, *ends = (
+                parts.derived(resolution=res, ending=what) for what in ("", "Std", "Lower", "Upper")
+            )
             return RestorationFiles(
-                folder / f"{mean}.nii.gz", folder / f"{std}.nii.gz", folder / f"{mean}.json",
+                *(folder / f"{name}.nii.gz" for name in (mean, std, *ends)), folder / f"{mean}.json",
                 std_record=folder / f"{std}.json",
             )  # fmt: skip
         dicom = self.dicom if case.dicom else None
         name = f"{case.place.name}_kfine"
-        mean, std = (name, f"{name}_std.dcm") if dicom else (f"{name}.nii.gz", f"{name}_std.nii.gz")
-        return RestorationFiles(folder / mean, folder / std, folder / f"{name}.json", dicom=dicom)
+        mean, suffix = (name, ".dcm") if dicom else (f"{name}.nii.gz", ".nii.gz")
+        maps = (folder / f"{name}_{what}{suffix}" for what in ("std", "lower", "upper"))
+        return RestorationFiles(folder / mean, *maps, folder / f"{name}.json", dicom=dicom)
 
     @property
     def resolution(self) -> str | None:
@@ -111,8 +114,10 @@ class Plan:
         asked = {
             name: value
             for name, value in vars(self.options).items()
-            if name != "model" and not (name in SLICE_OPTIONS and not value)
+            if name != "model" and not (name in LATER_OPTIONS and not value)
         }
+        if self.options.calibration is not None:
+            asked["calibration"] = digest_of(Path(self.options.calibration))
         model = self.options.model
         return digest_of_json(
             {
@@ -190,7 +195,7 @@ class Worker:
             files = plan.files(case)
             with reading_errors(case.place.name):
                 key = plan.key(case)
-            state = state_of(files.record, key=key, outputs=[files.mean, *files.of_std])
+            state = state_of(files.record, key=key, outputs=[files.mean, *files.of_std, *files.of_interval])
             if state is State.FINISHED:
                 shutil.rmtree(files.parts, ignore_errors=True)
                 return Outcome(case.label, FINISHED, "nothing to do", files=self._there(files))

@@ -8,6 +8,7 @@ import typer
 
 from kfine.cli.batch import batch
 from kfine.cli.benchmark import benchmark
+from kfine.cli.calibrate import calibrate
 from kfine.cli.demo import demo
 from kfine.cli.evaluate import degrade, evaluate
 from kfine.cli.info import info
@@ -31,6 +32,7 @@ app.command()(batch)
 app.command()(degrade)
 app.command()(evaluate)
 app.command()(benchmark)
+app.command()(calibrate)
 app.command()(info)
 app.command()(models)
 app.command()(demo)

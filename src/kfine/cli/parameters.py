@@ -18,7 +18,7 @@ else:  # the class loads numpy, --help does without
     ImageChoice = Any
 
 MODEL, TIME, RAW = "Method and model", "Frames of a cine", "Raw k-space"
-MACHINE, OUTPUT, SLICES = "Machine", "Output", "Slice direction"
+MACHINE, OUTPUT, SLICES, TRUST = "Machine", "Output", "Slice direction", "Trust"
 # Flags take no value; without this, --help shows them as if they took a bool.
 FLAG = ""
 

@@ -99,16 +99,17 @@ def restore(
 ) -> None:
     """Raise the in-plane resolution of IN, the number of its frames, or both.
 
-    Writes OUT, the mean of the samples; OUT_std, their standard deviation if there
-    are several (where they disagree, trust less); OUT.json, what was done.
-    DICOM images belong to the study of IN, OUT_std.dcm is a Parametric Map.
+    Writes OUT; OUT_std, the standard deviation of its error; with --confidence OUT_lower
+    and OUT_upper, an interval; OUT.json, what was done.
+    DICOM images belong to the study of IN, OUT_std.dcm and the interval are Parametric Maps.
     The measured k-space is kept: all new detail lies outside it.
 
     [bold]kfine restore brain.nii.gz --scale 2[/bold]
       writes brain_x2_kfine.nii.gz, brain_x2_kfine_std.nii.gz and brain_x2_kfine.json
     [bold]kfine restore DICOM_FOLDER -o out.nii.gz --matrix 256x256 --figure out.png[/bold]
     [bold]kfine restore DICOM_FOLDER -o OUT_FOLDER --scale 2[/bold]
-    [bold]kfine restore brain.nii.gz --scale 2 --samples 16 --steps 20 --slices 80:90[/bold]
+    [bold]kfine restore brain.nii.gz --scale 2 --confidence 0.9[/bold]
+    [bold]kfine restore brain.nii.gz --scale 2 --method vdm --samples 16 --steps 20 --slices 80:90[/bold]
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
     output = output or beside(

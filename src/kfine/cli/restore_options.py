@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kfine.cli import parsers
-from kfine.cli.parameters import FLAG, MACHINE, MODEL, SLICES, TIME
+from kfine.cli.parameters import FLAG, MACHINE, MODEL, SLICES, TIME, TRUST
 from kfine.restoration.checks import NIFTI_LONGEST
 from kfine.restoration.options import Options
 
@@ -208,6 +208,23 @@ PARAMETERS: dict[str, Any] = {
             metavar="TYPE",
             rich_help_panel=MACHINE,
             help="float32 or bfloat16; auto is bfloat16 where the hardware has it.",
+        ),
+    ],
+    "confidence": Annotated[
+        float | None,
+        typer.Option(
+            metavar="PART",
+            rich_help_panel=TRUST,
+            help="Also write OUT_lower and OUT_upper, between which the true value lies in this part of the voxels, "
+            "such as 0.9, on average over the subjects of the calibration.",
+        ),
+    ],
+    "calibration": Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=TRUST,
+            help="A file of kfine calibrate, made of your own scans; the packaged calibration if left out.",
         ),
     ],
 }

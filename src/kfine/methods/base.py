@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -71,43 +71,6 @@ class PlaneMethod(Protocol):
 
         Returns:
             (batch, sample, *operator.high), in the units of `y`, on the CPU.
-        """
-        ...
-
-
-@runtime_checkable
-class Calibrated(Protocol):
-    """A method of planes that can state its error without samples."""
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether it can with its model."""
-        ...
-
-    def deviation(self, operator: KSpaceCrop, y: Tensor) -> Tensor:
-        """Return the standard deviation of the error (batch, *operator.high), in model units.
-
-        Args:
-            operator: A.
-            y: measurements, see `PlaneMethod.restore`.
-        """
-        ...
-
-
-@runtime_checkable
-class CalibratedInTime(Protocol):
-    """A method of slices that can state its error without samples."""
-
-    def calibrated(self, scan: Scan) -> bool:
-        """Return whether it can for this scan."""
-        ...
-
-    def deviation(self, scan: Scan, y: Tensor) -> Tensor:
-        """Return the standard deviation of the error (slice, frame, *scan.crop.high), in model units.
-
-        Args:
-            scan: what was measured of a slice.
-            y: measurements, see `Method.restore`.
         """
         ...
 

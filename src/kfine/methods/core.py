@@ -11,8 +11,6 @@ from torch import Tensor
 
 from kfine.degradation.scanner import central_kspace, displayed_image, phase_factor
 from kfine.methods.base import Draws
-from kfine.methods.uncertainty import error_scale
-from kfine.models.calibration import Calibration
 from kfine.networks.core import CoreNet, Facts, detail_unit, histogram_shape, noise_level, spectrum_shape
 from kfine.operators.fourier import fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
@@ -73,18 +71,9 @@ def scan_shown(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed:
         options: noise, whether it is removed, slice profile.
         signed: whether a real image has values of both signs, as the theory's scans do; magnitudes have none.
     """
-    phase = None
-    if operator.real:
-        low = image_of(y, operator)
-        image = displayed_image(fft2c(low), operator.high).real
-    else:
-        # The phase of an MR image is smooth: without it what is left is real, up to noise.
-        phase = phase_factor(y, operator.high)
-        image = (operator.pseudo_inverse(y) * phase.conj()).real - 1
-        low = displayed_image(central_kspace(image, operator.low), operator.low).real
-    fractions = tuple(n / big for n, big in zip(operator.low, operator.high, strict=True))
+    image, low, phase = real_images(operator, y)
     facts = Facts(
-        (fractions[0], fractions[1]), options.gaussian, options.box, signed=float(signed or not operator.real)
+        measured_parts(operator), options.gaussian, options.box, signed=float(signed or not operator.real)
     )
     unit = detail_unit(low, facts.measured)
     level = noise_level(low) if options.noise is None else options.noise
@@ -95,6 +84,29 @@ def scan_shown(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed:
         histogram=histogram_shape(low),
     )
     return Shown(image, low, unit, facts, phase)
+
+
+def real_images(operator: KSpaceCrop, y: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the zero-filled image (*high), the scan's image (*low), both real, and the phase (*high) if there is one.
+
+    Model units.  The phase of an MR image is smooth: without it what is left of a complex one is real, up to noise.
+
+    Args:
+        operator: A.
+        y: the measurement (*low) of one plane, model units.
+    """
+    if operator.real:
+        low = image_of(y, operator)
+        return displayed_image(fft2c(low), operator.high).real, low, None
+    phase = phase_factor(y, operator.high)
+    image = (operator.pseudo_inverse(y) * phase.conj()).real - 1
+    return image, displayed_image(central_kspace(image, operator.low), operator.low).real, phase
+
+
+def measured_parts(operator: KSpaceCrop) -> tuple[float, float]:
+    """Return the part of k-space along rows and columns that was measured."""
+    rows, columns = (n / big for n, big in zip(operator.low, operator.high, strict=True))
+    return rows, columns
 
 
 def core_mean(
@@ -150,7 +162,6 @@ class CoreMethod:
         options: how.
         signed: whether real images have values of both signs; else they are magnitudes, and the result has none below
             air.
-        calibration: of the error; None: its standard deviation is not known.
         device: where the network runs.
         precision: autocast type of the network; everything else stays float32.
     """
@@ -164,12 +175,10 @@ class CoreMethod:
         options: CoreOptions,
         *,
         signed: bool,
-        calibration: Calibration | None = None,
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
         self.network, self.settings, self.signed = network, options, signed
-        self.calibration = calibration
         self.device, self.precision = device, precision
 
     def with_settings(self, settings: CoreOptions) -> CoreMethod:
@@ -178,7 +187,6 @@ class CoreMethod:
             self.network,
             settings,
             signed=self.signed,
-            calibration=self.calibration,
             device=self.device,
             precision=self.precision,
         )
@@ -218,21 +226,6 @@ class CoreMethod:
             ]
             draws.on_step(self.evaluations * len(part))
         return torch.stack(planes)[:, None]
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether the model states its error."""
-        return self.calibration is not None
-
-    def deviation(self, operator: KSpaceCrop, y: Tensor) -> Tensor:
-        """Return the standard deviation of the error of each plane (batch, *operator.high), model units."""
-        assert self.calibration is not None
-        planes = []
-        for plane in y:
-            shown = self.shown(operator, plane)
-            scale = error_scale(shown.low, shown.facts.measured, operator.high)
-            planes.append(self.calibration.constant(shown.facts.measured) * scale)
-        return torch.stack(planes)
 
     def shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
         """Return what the network sees of the measurement `y` (*low) of one plane."""

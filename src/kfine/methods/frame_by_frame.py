@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.acquisition.timing import Timing
-from kfine.methods.base import Calibrated, Draws, Method, PlaneMethod
+from kfine.methods.base import Draws, Method, PlaneMethod
 from kfine.methods.optical_flow import flow_interpolated
 from kfine.methods.time_interpolation import WEIGHTS, interpolated
 from kfine.operators.kspace import KSpaceCrop
@@ -85,15 +85,6 @@ class FrameByFrame:
         in_time = (measured + air).movedim(2, 0)
         restored = TIME_METHODS[self.time_method](in_time, timing.times, timing.at, period=timing.period)
         return restored.movedim(0, 2) - air
-
-    def calibrated(self, scan: Scan) -> bool:
-        """Return whether the standard deviation of the error is known: of interpolated frames it is not."""
-        return isinstance(self.plane, Calibrated) and self.plane.calibrated and not scan.timing.changed
-
-    def deviation(self, scan: Scan, y: Tensor) -> Tensor:
-        """Return the standard deviation of the error of each slice (slice, frame, *high)."""
-        assert isinstance(self.plane, Calibrated)
-        return self.plane.deviation(scan.crop, y.flatten(0, 1)).unflatten(0, y.shape[:2])
 
 
 _ONE = Timing.unchanged((0.0,), None)

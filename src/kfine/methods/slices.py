@@ -12,8 +12,10 @@ from torch import Tensor
 from kfine.acquisition.slices import SlicePlan
 from kfine.intensity import AIR
 from kfine.methods.base import Draws, PlaneMethod
-from kfine.methods.core import CoreMethod
+from kfine.methods.core import CoreMethod, measured_parts
 from kfine.methods.interpolation import ZeroFilling
+from kfine.methods.uncertainty import error_scale
+from kfine.models.calibration import Calibration
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from kfine.operators.slices import SliceProfile
 
@@ -51,15 +53,19 @@ class SliceMethod:
         held: whether the mean is held to the measured slices.
         signed: whether real images have values of both signs.
         strength: of scans with a sign, the weight of the measured slices in the result.
+        calibration: of the error of `plane`; None: the standard deviation is not known.
     """
 
     plane: PlaneMethod
     held: bool
     signed: bool
     strength: float = 1.0
+    calibration: Calibration | None = None
 
     @classmethod
-    def of(cls, plane: PlaneMethod, plan: SlicePlan, *, signed: bool) -> SliceMethod:
+    def of(
+        cls, plane: PlaneMethod, plan: SlicePlan, *, signed: bool, calibration: Calibration | None = None
+    ) -> SliceMethod:
         """Return the slice method of the core network, which sees the profile, or of a baseline."""
         if not isinstance(plane, CoreMethod):
             return cls(plane, held=False, signed=signed)
@@ -72,7 +78,7 @@ class SliceMethod:
             box=width if plan.profile == "box" else (0.0, 0.0),
         )
         method = plane.with_settings(settings)
-        return cls(method, not settings.denoise, signed, plane.settings.strength)
+        return cls(method, not settings.denoise, signed, plane.settings.strength, calibration)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -98,7 +104,7 @@ class SliceMethod:
         air = 0.0 if stack.is_complex() else AIR
         long = continued(stack - air, plan.margin) + air
         mean = long.new_zeros((plan.fine_margined, *long.shape[1:]))
-        spread = torch.zeros(mean.shape) if self._calibrated else None
+        spread = None if self.calibration is None else torch.zeros(mean.shape)
         for axis in REFORMATS:
             for planes, x, std in self._reformatted(long, plan, axis, draws):
                 mean.movedim(axis, 0)[planes] += x / len(REFORMATS)
@@ -114,10 +120,6 @@ class SliceMethod:
             None if spread is None else spread[kept].clone(),
             again[plan.margin : plan.margin + plan.count],
         )
-
-    @property
-    def _calibrated(self) -> bool:
-        return isinstance(self.plane, CoreMethod) and self.plane.calibrated
 
     def _reformatted(
         self, long: Tensor, plan: SlicePlan, axis: int, draws: Draws
@@ -140,13 +142,16 @@ class SliceMethod:
             if method is not self.plane:
                 draws.on_step(len(numbers) * self.plane.evaluations)
             std = None
-            if self._calibrated:
-                assert isinstance(self.plane, CoreMethod)
+            if self.calibration is not None:
                 # The scale of the error is that of the slices' finest detail, without the profile's blur.
                 sharp = (
                     slice_operator(plan, points, real=crop.real).sharpened(planes[numbers] - offset) + offset
                 )
-                std = self.plane.deviation(crop, measurement_of(sharp, crop))
+                constant = self.calibration.constant(measured_parts(crop))
+                weights = self.calibration.weights
+                std = constant * torch.stack(
+                    [error_scale(crop, y, weights) for y in measurement_of(sharp, crop)]
+                )
             yield numbers, x[:, 0], std
 
     def _hold(self, mean: Tensor, long: Tensor, plan: SlicePlan) -> None:

@@ -2,31 +2,92 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from kfine.degradation.scanner import displayed_image
-from kfine.networks.core import LEAST_DETAIL, detail_unit, finest_detail
-from kfine.operators.fourier import fft2c
+from kfine.acquisition.scan import Scan
+from kfine.methods.core import measured_parts, real_images
+from kfine.methods.interpolation import interpolation_matrix, linear
+from kfine.models.calibration import Weights
+from kfine.networks.core import RINGS, SECTORS, detail_unit, finest_detail, noise_level, spectrum_shape
+from kfine.operators.kspace import KSpaceCrop
 
-NEAR, FAR = 1.0, 3.0  # voxels of the scan: standard deviations of the surroundings
-_LEAST = 0.05  # of the scale of the whole plane
+NEAR, EDGE = 1.0, 0.7  # voxels of the scan: standard deviations of the surroundings of detail and of edges
+_LEAST = 1e-2  # of the unit of detail: weaker detail and edges count as this
+_MOST_NOISE = 1.5  # of the unit of detail
+_INNER, _OUTER = 1, 4  # rings of the spectrum that its slope is the difference of
 
 
-def error_scale(low: Tensor, fractions: tuple[float, float], high: tuple[int, int]) -> Tensor:
-    """Return the local scale (*high) of what a scan lacks, in model units.
+class ErrorFeatures(NamedTuple):
+    """What a scan of one plane shows of what it lacks.
 
-    The geometric mean of the root mean squares of the scan's finest measured detail near each voxel, farther around
-    it and over the plane's tissue: where the scan shows fine detail, it also lacks some.
-
-    Args:
-        low: (row, column), the scan's real image in model units.
-        fractions: the part of each k-space direction that was measured.
-        high: (rows, columns) of the result.
+    Attributes:
+        unit: the scan's unit of detail (`kfine.networks.core.detail_unit`), model units.
+        detail: (*high), logarithm of the rms of the finest measured detail around each voxel, in that unit.
+        edges: (*high), logarithm of the rms gradient of the zero-filled image around each voxel, in units a voxel.
+        slope: how the spectrum falls: decades of power between its second and its fifth ring, negative.
+        noise: upper bound of the standard deviation of the noise, in the unit.
     """
-    whole = detail_unit(low, fractions)
-    energy = finest_detail(low, fractions).square().numpy()
-    near, far = (torch.from_numpy(gaussian_filter(energy, size, mode="wrap")).sqrt() for size in (NEAR, FAR))
-    local = (near * far * whole).clamp_min((_LEAST * LEAST_DETAIL) ** 3) ** (1 / 3)
-    return displayed_image(fft2c(local), high).real.clamp_min(_LEAST * whole)
+
+    unit: float
+    detail: Tensor
+    edges: Tensor
+    slope: float
+    noise: float
+
+    def scale(self, weights: Weights) -> Tensor:
+        """Return the scale (*high) of what the scan lacks, model units: log-linear in the features."""
+        whole = weights.slope * self.slope + weights.noise * self.noise
+        return self.unit * torch.exp(weights.detail * self.detail + weights.edges * self.edges + whole)
+
+
+def error_features(operator: KSpaceCrop, y: Tensor) -> ErrorFeatures:
+    """Return the features of the measurement `y` (*operator.low) of one plane, in model units."""
+    image, low, _ = real_images(operator, y)
+    parts = measured_parts(operator)
+    unit = detail_unit(low, parts)
+    energy = gaussian_filter(finest_detail(low, parts).square().numpy(), NEAR, mode="wrap")
+    rows, columns = (
+        interpolation_matrix(linear, n, big).float().numpy()
+        for n, big in zip(operator.low, operator.high, strict=True)
+    )
+    spectrum = np.reshape(spectrum_shape(low), (SECTORS, RINGS)).mean(0)
+    return ErrorFeatures(
+        unit,
+        _in_units(rows @ energy @ columns.T, unit),
+        _in_units(_edges(image.numpy(), parts), unit),
+        float(spectrum[_OUTER] - spectrum[_INNER]),
+        min(noise_level(low) / unit, _MOST_NOISE),
+    )
+
+
+def error_scale(operator: KSpaceCrop, y: Tensor, weights: Weights) -> Tensor:
+    """Return the local scale (*operator.high) of what the measurement `y` of one plane lacks, model units."""
+    return error_features(operator, y).scale(weights)
+
+
+def scan_scale(scan: Scan, y: Tensor, weights: Weights) -> Tensor:
+    """Return the same (slice, frame, *high) of measurements (slice, frame, *low) of frames that keep their times."""
+    planes = [error_scale(scan.crop, plane, weights) for plane in y.flatten(0, 1)]
+    return torch.stack(planes).unflatten(0, y.shape[:2])
+
+
+def _edges(image: NDArray[np.float32], parts: tuple[float, float]) -> NDArray[np.float32]:
+    """Return the mean squared gradient around each pixel, along the directions that were measured in part."""
+    partial = [axis for axis in (0, 1) if parts[axis] < 1] or [0, 1]
+    energy = np.zeros_like(image)
+    for axis in partial:
+        if image.shape[axis] > 1:
+            energy += np.gradient(image, axis=axis) ** 2
+    return np.asarray(gaussian_filter(energy, [EDGE / part for part in parts]))
+
+
+def _in_units(energy: NDArray[np.float32], unit: float) -> Tensor:
+    """Return the logarithm of the root of `energy` in `unit`."""
+    floor = (_LEAST * unit) ** 2
+    return torch.from_numpy(0.5 * np.log(np.maximum(energy, 0) + floor) - np.log(unit)).float()

@@ -24,6 +24,16 @@ class Restored(Protocol):
         ...
 
     @property
+    def lower(self) -> Image | None:
+        """Lower ends of the intervals that were asked for."""
+        ...
+
+    @property
+    def upper(self) -> Image | None:
+        """Upper ends of them."""
+        ...
+
+    @property
     def residual(self) -> float:
         """How far the mean contradicts the scan."""
         ...

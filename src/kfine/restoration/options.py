@@ -21,6 +21,8 @@ METHODS = (
 )  # fmt: skip
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
+# Options that earlier versions did not have.
+LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration")
 EFFORTS = ("fast", "normal", "best")
 
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
@@ -65,6 +67,8 @@ class Options:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    confidence: float | None = None
+    calibration: str | os.PathLike[str] | None = None
 
     def normal(self) -> Options:
         """Return the same with each number of its own type: 2 for a scale is 2.0, a matrix is a pair."""
@@ -74,7 +78,7 @@ class Options:
 
         numbers = {
             name: number(getattr(self, name))
-            for name in ("scale", "slice_scale", "noise", "strength", "start")
+            for name in ("scale", "slice_scale", "noise", "strength", "start", "confidence")
         }
         matrix = None if self.matrix is None else (int(self.matrix[0]), int(self.matrix[1]))
         voxel = self.voxel
@@ -154,6 +158,8 @@ def check_values(options: Options) -> None:
             f"noise {noise} with strength {options.strength:g}: expected one of them, both say how far the "
             "measurement may be contradicted; leave one out"
         )
+    if options.confidence is not None and not 0 < options.confidence < 1:
+        raise UsageError(f"confidence {options.confidence:g}: expected a number between 0 and 1, such as 0.9")
     if options.start is not None and not options.start > 0:
         raise UsageError(f"start {options.start:g}: expected a noise level above 0, or inf")
 

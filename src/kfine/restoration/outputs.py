@@ -26,7 +26,7 @@ class RestorationFiles:
 
     Attributes:
         mean: a NIfTI file, or a folder of DICOM images.
-        std, record: beside it.
+        std, lower, upper, record: beside it.
         figure: None for none.
         dicom: None, or what kind of DICOM image is written ("classic", "enhanced").
         std_record: JSON file of the standard deviation; None for none.
@@ -34,6 +34,8 @@ class RestorationFiles:
 
     mean: Path
     std: Path
+    lower: Path
+    upper: Path
     record: Path
     figure: Path | None = None
     dicom: str | None = None
@@ -45,7 +47,8 @@ class RestorationFiles:
         kind = dicom_kind(mean, dicom)
         suffix = ".dcm" if kind else nifti_suffix(mean, also=", or a folder for DICOM")
         check_suffix(figure, "figure", PICTURES)
-        return cls(mean, beside(mean, f"_std{suffix}"), beside(mean, ".json"), figure, kind)
+        maps = (beside(mean, f"_{what}{suffix}") for what in ("std", "lower", "upper"))
+        return cls(mean, *maps, beside(mean, ".json"), figure, kind)
 
     @property
     def folders(self) -> list[Path]:
@@ -55,12 +58,18 @@ class RestorationFiles:
     @property
     def all(self) -> list[Path]:
         """Every file that a restoration of one frame may have."""
-        return [self.mean, *self.of_std, self.record, *([self.figure] if self.figure else [])]
+        figure = [self.figure] if self.figure else []
+        return [self.mean, *self.of_std, *self.of_interval, self.record, *figure]
 
     @property
     def of_std(self) -> list[Path]:
         """Those that a restoration without standard deviation lacks."""
         return [self.std, *([self.std_record] if self.std_record else [])]
+
+    @property
+    def of_interval(self) -> list[Path]:
+        """Those that a restoration without intervals lacks."""
+        return [self.lower, self.upper]
 
     @property
     def animation(self) -> Path | None:
@@ -83,7 +92,8 @@ def write_restoration(
 ) -> list[Path]:
     """Write a restoration's files together and return their paths.
 
-    A restoration without standard deviation removes the OUT_std of the one that it replaces.
+    A restoration without standard deviation or intervals removes the OUT_std, OUT_lower and OUT_upper of the one that
+    it replaces.
 
     Args:
         result: what is written.
@@ -93,7 +103,7 @@ def write_restoration(
         sidecars: what the JSON files say; the provenance alone if left out.
     """
     moving = files.animation if result.mean.frames > 1 else None
-    lacking = [] if result.std else files.of_std
+    lacking = [*([] if result.std else files.of_std), *([] if result.lower else files.of_interval)]
     paths = [path for path in files.all if path not in lacking] + ([moving] if moving else [])
     # The record first: where it is not, there is nothing of ours, and where it is, it tells what belongs to it.
     order = sorted(paths, key=lambda path: path != files.record)
@@ -119,8 +129,9 @@ def _write_nifti(result: Restored, files: RestorationFiles, places: dict[Path, P
     from kfine.io.nifti.marker import RESTORED
 
     write(magnitude(result.mean), places[files.mean], description=RESTORED)
-    if result.std:
-        write(result.std, places[files.std], description=RESTORED)
+    for image, path in ((result.std, files.std), (result.lower, files.lower), (result.upper, files.upper)):
+        if image:
+            write(image, places[path], description=RESTORED)
 
 
 def _write_dicom(
@@ -130,5 +141,11 @@ def _write_dicom(
 
     made_by, enhanced = result.provenance, files.dicom == "enhanced"
     write_series(result.mean, places[files.mean], source=series, made_by=made_by, enhanced=enhanced)
-    if result.std:
-        write_map(result.std, places[files.std], source=series, made_by=made_by)
+    maps = (
+        ("std", result.std, files.std),
+        ("lower", result.lower, files.lower),
+        ("upper", result.upper, files.upper),
+    )
+    for what, image, path in maps:
+        if image:
+            write_map(image, places[path], source=series, made_by=made_by, what=what)

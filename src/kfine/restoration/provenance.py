@@ -90,6 +90,8 @@ class Provenance(Mapping[str, Any]):
         slice_direction: grids, profile and method of the restored slices, JSON-ready; None where they stay.
         magnitude: whether magnitudes alone were known of the scan.
         residual: how far the result contradicts the scan; None before it is known.
+        uncertainty: what the standard deviation and the intervals come from, JSON-ready; None where the error is not
+            calibrated.
     """
 
     source: Source
@@ -109,6 +111,7 @@ class Provenance(Mapping[str, Any]):
     magnitude: bool
     slice_direction: dict[str, Any] | None = None
     residual: float | None = None
+    uncertainty: dict[str, Any] | None = None
 
     @classmethod
     def of(
@@ -181,6 +184,7 @@ class Provenance(Mapping[str, Any]):
             "model": self.model,
             "options": self.options,
             "seed": self.seed,
+            **({"uncertainty": self.uncertainty} if self.uncertainty else {}),
         }
 
     def as_dict(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from kfine.acquisition.plan import Acquisition, plan
 from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.io.checks import check_finite
+from kfine.methods.core import measured_parts
 from kfine.methods.frame_by_frame import FrameByFrame
 from kfine.methods.interpolation import ZeroFilling
 from kfine.models.checkpoint import Model
@@ -30,6 +31,7 @@ from kfine.restoration.result import Restoration
 from kfine.restoration.resume import ResumeStore
 from kfine.restoration.selection import ResolvedMethod, choose_method
 from kfine.restoration.slices import Steps, check_whole, refined, slice_work
+from kfine.restoration.statement import Statement
 from kfine.restoration.streaming import Work, measurements, stream
 
 # Planes a network call: about what keeps a processor's caches and a GPU's cores busy.
@@ -64,6 +66,8 @@ def restore(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
+    confidence: float | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     slices: tuple[int, int] | None = None,
     keep_samples: bool = False,
     planes_a_call: int | None = None,
@@ -126,6 +130,9 @@ def restore(
         seed: of all noise; equal seeds give equal voxels, to rounding whatever `planes_a_call` and `slices`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
+        confidence: of intervals, the part of the voxels that they are to hold, such as 0.9: the result has `lower` and
+            `upper`.
+        calibration: a file of `kfine calibrate`; None takes the method's own calibration.
         slices: (first, stop) of the slices to restore; intensities are still scaled by the whole image.
         keep_samples: whether the result holds every sample.
         planes_a_call: planes the network sees at once; None fits the device.
@@ -150,6 +157,7 @@ def restore(
         slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, time_method=time_method, effort=effort,
         method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise,
         sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
+        confidence=confidence, calibration=calibration,
         seed=index(seed),  # of numpy too, whose integers are no JSON
     )  # fmt: skip
     result = restore_planned(
@@ -191,6 +199,7 @@ def restore_planned(
     first_stage = replace(watch, steps=steps.first)
     if acquisition.in_plane:
         resolved = resolved_of(acquisition, options)
+        check_confidence(acquisition, resolved, options)
         result = _restored_planes(
             acquisition, resolved, options, slices=slices, keep_samples=keep_samples, planes_a_call=planes_a_call,
             parts=parts, watch=first_stage, through=through.resolved if through else None,
@@ -205,9 +214,37 @@ def restore_planned(
         result = Restoration(acquisition.measured, None, (), 0.0, provenance)
     if through is not None:
         mean, std, residual = refined(result.mean, through, acquisition, std=result.std, on_step=steps.second)
-        provenance = replace(result.provenance, residual=residual)
-        result = replace(result, mean=mean, std=std, residual=residual, provenance=provenance)
+        stated = through.statement or result.statement
+        provenance = replace(result.provenance, residual=residual, uncertainty=_stated(stated, options))
+        result = replace(
+            result, mean=mean, std=std, residual=residual, provenance=provenance, statement=stated
+        )
+    if options.confidence is not None:
+        lower, upper = result.interval(options.confidence)
+        result = replace(result, lower=lower, upper=upper)
     return replace(result, seconds=time.perf_counter() - began, acquisition=acquisition)
+
+
+def _stated(statement: Statement | None, options: Options) -> dict[str, Any] | None:
+    return None if statement is None else statement.as_dict(options.confidence)
+
+
+def check_confidence(acquisition: Acquisition, resolved: ResolvedMethod, options: Options) -> None:
+    """Raise `UsageError` for intervals that nothing was calibrated for."""
+    if options.confidence is None:
+        return
+    name = resolved.method.name
+    if acquisition.timing.changed:
+        raise UsageError(
+            "confidence: the error of frames at other times was not calibrated; leave it out, or keep the frames"
+        )
+    if resolved.calibration is None:
+        raise UsageError(
+            f"confidence: the error of method {name} was not calibrated; choose method='core', or calibrate it with "
+            "kfine calibrate"
+        )
+    parts = measured_parts(acquisition.scan.crop)
+    Statement(resolved.calibration, parts, resolved.calibrated_by).multiplier(options.confidence)
 
 
 def resolved_of(acquisition: Acquisition, options: Options) -> ResolvedMethod:
@@ -238,7 +275,10 @@ def _restored_planes(
     first, part = (slices[0], measured.take_slices(*slices)) if slices else (0, measured)
     work = _work(acquisition, resolved, options, planes_a_call=planes_a_call, keep=keep_samples)
     watch.method(resolved.method.name)
-    provenance = Provenance.of(acquisition, resolved, options, slices=slices, through=through)
+    provenance = replace(
+        Provenance.of(acquisition, resolved, options, slices=slices, through=through),
+        uncertainty=_stated(work.statement, options),
+    )
     store = None if parts is None else ResumeStore(parts, _recipe(measured, work, provenance))
     voxels, residual = stream(part, work, first=first, watch=watch, parts=store)
     at = acquisition.timing.at if measured.frame_times is not None else None
@@ -249,6 +289,7 @@ def _restored_planes(
         tuple(part.with_frames(array, at) for array in voxels.get("samples", ())),
         residual,
         replace(provenance, residual=residual),
+        statement=work.statement,
     )
 
 
@@ -266,6 +307,10 @@ def _work(
     rows, columns = acquisition.high
     at_once = planes_a_call or max(1, PIXELS_A_CALL[resolved.device.type] // (rows * columns))
     air = FrameByFrame(ZeroFilling(), "nearest") if resolved.model else None
+    statement = None
+    if resolved.calibration is not None and not acquisition.timing.changed:
+        parts = measured_parts(acquisition.scan.crop)
+        statement = Statement(resolved.calibration, parts, resolved.calibrated_by)
     return Work(
         acquisition.scan,
         acquisition.scaling,
@@ -274,6 +319,7 @@ def _work(
         at_once=at_once,
         keep=keep,
         air=air,
+        statement=statement,
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kfine.acquisition.plan import Acquisition
 from kfine.errors import UsageError
@@ -20,6 +22,7 @@ from kfine.restoration.checks import check_drawable, check_still
 from kfine.restoration.labels import summary
 from kfine.restoration.outputs import RestorationFiles, write_restoration
 from kfine.restoration.provenance import Provenance
+from kfine.restoration.statement import Statement
 
 _TALL = 620  # pixels of a notebook's view
 
@@ -80,6 +83,8 @@ class Restoration:
         provenance: what made it; the same for the same input, options and software.  It reads as the mapping that
             stands in the JSON file.
         seconds: wall time of the work.
+        lower, upper: the interval of the confidence that was asked for, voxel by voxel (`interval`); None: none was.
+        statement: what is stated of the error; None where that is not calibrated.
         acquisition: the plan: input image, measured block, times; needed for figures and DICOM.
         path: the file or folder that `kfine.restore` read it from, None where it got an image or an array.
     """
@@ -92,6 +97,28 @@ class Restoration:
     seconds: float = 0.0
     acquisition: Acquisition | None = field(default=None, repr=False)
     path: Path | None = field(default=None, repr=False)
+    lower: Image | None = field(default=None, repr=False)
+    upper: Image | None = field(default=None, repr=False)
+    statement: Statement | None = field(default=None, repr=False)
+
+    def interval(self, confidence: float) -> tuple[Image, Image]:
+        """Return images (lower, upper) between which the true grey value lies in the part `confidence` of the voxels.
+
+        The mean (the magnitude of a complex one) plus and minus the calibrated quantile of the error, in standard
+        deviations; magnitudes are not below 0.  The part is an average over the subjects that were calibrated on, no
+        guarantee for a single image, region or voxel.
+
+        Raises:
+            UsageError: the error is not calibrated, or not for this confidence.
+        """
+        if self.statement is None or self.std is None:
+            raise UsageError("confidence: the error of this restoration was not calibrated; leave it out")
+        centre = magnitude(self.mean)
+        half = self.std.voxels * np.float32(self.statement.multiplier(confidence))
+        low = centre.voxels - half
+        if centre.voxels.min() >= 0:
+            low = low.clip(0)
+        return replace(centre, voxels=low), replace(centre, voxels=centre.voxels + half)
 
     @property
     def low(self) -> Image | None:
@@ -129,7 +156,8 @@ class Restoration:
         """Write the files that `kfine restore` writes, all of them or none, and return their paths.
 
         They are the mean (the magnitude of a complex one) at `path`, beside it the standard deviation, where it is
-        known, and the provenance: OUT.nii.gz, OUT_std.nii.gz and OUT.json; or the folder OUT, OUT_std.dcm and OUT.json.
+        known, the interval, where one was asked for, and the provenance: OUT.nii.gz, OUT_std.nii.gz, OUT_lower.nii.gz,
+        OUT_upper.nii.gz and OUT.json; or the folder OUT, OUT_std.dcm, OUT_lower.dcm, OUT_upper.dcm and OUT.json.
 
         Args:
             path: ends in .nii or .nii.gz; or a folder for DICOM (a name without suffix).

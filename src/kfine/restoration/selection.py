@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from kfine.methods.ldm import LDMMethod, LDMOptions
 from kfine.methods.regression import LDMRegression
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.models.calibration import Calibration
+from kfine.models.calibration_file import CalibrationFile
 from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Ranges, far
@@ -125,6 +127,8 @@ class ResolvedMethod:
         options: its settings and the machine's, JSON-ready.
         time_method: interpolation in time; None where the method itself restores other frames, or there are none.
         reason: why "auto" took it; None where it was named.
+        calibration: of its error, None where that is not known.
+        calibrated_by: whose calibration it is, in words.
     """
 
     method: Method
@@ -133,6 +137,8 @@ class ResolvedMethod:
     options: dict[str, Any] = field(default_factory=dict)
     time_method: str | None = None
     reason: str | None = None
+    calibration: Calibration | None = None
+    calibrated_by: str = ""
 
 
 def choose_method(
@@ -171,7 +177,8 @@ def choose_method(
     time_method = in_time if scan.timing.changed else None
     if options.method in BASELINES:
         baseline = FrameByFrame(DETERMINISTIC[options.method], in_time)
-        return ResolvedMethod(baseline, torch.device("cpu"), time_method=time_method, reason=reason)
+        resolved = ResolvedMethod(baseline, torch.device("cpu"), time_method=time_method, reason=reason)
+        return _calibrated(resolved, options, Calibration.of_baseline(options.method))
     model = _model(options)
     strange = far(like or Ranges(), Ranges.of(model.name, model.config))
     if strange:
@@ -204,7 +211,7 @@ def choose_method(
         plane = VDMMethod(network, sampling, signed=scan.signed, device=device, precision=precision)
         method = FrameByFrame(plane, in_time)
     machine = {"device": str(device), "precision": str(precision).removeprefix("torch.")}
-    return ResolvedMethod(
+    resolved = ResolvedMethod(
         method,
         device,
         model={"name": model.name, "sha256": model.digest},
@@ -212,6 +219,17 @@ def choose_method(
         time_method=time_method,
         reason=reason,
     )
+    own = Calibration.of(model.name, model.config) if options.method == model.method else None
+    return _calibrated(resolved, options, own)
+
+
+def _calibrated(resolved: ResolvedMethod, options: Options, own: Calibration | None) -> ResolvedMethod:
+    """Return the method with the calibration of the user's file, or with its `own`."""
+    if options.calibration is None:
+        return replace(resolved, calibration=own, calibrated_by="packaged")
+    path = Path(options.calibration)
+    table = CalibrationFile.read(path).checked_for(options.method, resolved.model, name=path.name)
+    return replace(resolved, calibration=table, calibrated_by=f"file {path.name}")
 
 
 @dataclass(frozen=True)
@@ -347,10 +365,7 @@ def _core_method(
     precision: torch.dtype,
 ) -> CoreMethod:
     settings = _core_options(model, options)
-    calibration = Calibration.of(model.name, model.config)
-    return CoreMethod(
-        network, settings, signed=signed, calibration=calibration, device=device, precision=precision
-    )
+    return CoreMethod(network, settings, signed=signed, device=device, precision=precision)
 
 
 def _core_options(model: Model, options: Options) -> CoreOptions:

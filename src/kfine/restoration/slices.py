@@ -19,6 +19,7 @@ from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.methods.base import Draws
+from kfine.methods.core import measured_parts
 from kfine.methods.frame_by_frame import FrameByFrame
 from kfine.methods.slices import SliceMethod
 from kfine.models.checkpoint import Model, load_model
@@ -26,6 +27,7 @@ from kfine.models.domain import ranges_of
 from kfine.operators.kspace import KSpaceCrop
 from kfine.restoration.options import BASELINES, Options
 from kfine.restoration.selection import ResolvedMethod, choose_method
+from kfine.restoration.statement import Statement
 from kfine.restoration.streaming import check_finite_result, contradiction, measured_plane
 
 METHOD = "core"
@@ -42,6 +44,7 @@ class SliceWork:
         scaling: from scanner units to model units and back.
         at_once: greatest number of planes a network sees in one call.
         seed: of all noise.
+        statement: what is stated of the error; None where that is not known.
     """
 
     plan: SlicePlan
@@ -50,6 +53,7 @@ class SliceWork:
     scaling: Scaling
     at_once: int
     seed: int
+    statement: Statement | None = None
 
     def evaluations_of(self, acquisition: Acquisition) -> int:
         """Return the evaluations of all frames, for progress."""
@@ -121,10 +125,15 @@ def slice_work(
     assert isinstance(by_planes, FrameByFrame)  # the core network and baselines all are
     if options.method == "auto":
         resolved = replace(resolved, reason="the slice direction, which it was trained on")
-    method = SliceMethod.of(by_planes.plane, plan, signed=acquisition.scan.signed)
+    method = SliceMethod.of(
+        by_planes.plane, plan, signed=acquisition.scan.signed, calibration=resolved.calibration
+    )
     resolved = replace(resolved, options={**resolved.options, **method.options})
     at_once = max(1, pixels(resolved.device) // (plan.fine_margined * longer))
-    return SliceWork(plan, method, resolved, acquisition.scaling, at_once, options.seed)
+    statement = None
+    if method.calibration is not None:
+        statement = Statement(method.calibration, measured_parts(crop), resolved.calibrated_by)
+    return SliceWork(plan, method, resolved, acquisition.scaling, at_once, options.seed, statement)
 
 
 def _through(options: Options, *, alone: bool) -> Options:
@@ -142,6 +151,7 @@ def _through(options: Options, *, alone: bool) -> Options:
             )
         return replace(options, method=METHOD)
     model = options.model
+    options = replace(options, calibration=None)
     loaded = model if isinstance(model, Model) or model is None else load_model(model)
     return replace(
         options,

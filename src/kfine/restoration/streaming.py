@@ -16,10 +16,11 @@ from kfine.diffusion.noise import spread as spread_of
 from kfine.errors import InputError, ModelError, ResourceError
 from kfine.image import Image
 from kfine.intensity import AIR, Scaling
-from kfine.methods.base import CalibratedInTime, Draws, Method
+from kfine.methods.base import Draws, Method
 from kfine.operators.kspace import image_of, measurement_of
 from kfine.restoration.progress import Watch
 from kfine.restoration.resume import ResumeStore
+from kfine.restoration.statement import Statement
 
 Arrays = dict[str, NDArray[Any]]
 _AIR = 0.02  # of full intensity: a slice without anything brighter is air
@@ -37,6 +38,7 @@ class Work:
         at_once: greatest number of planes a network sees in one call.
         keep: whether every sample is kept.
         air: how slices of nothing but air are restored; None for as the others.
+        statement: what is stated of the error; None where that is not known, so that samples alone give a spread.
     """
 
     scan: Scan
@@ -46,11 +48,7 @@ class Work:
     at_once: int
     keep: bool
     air: Method | None = None
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether the method states its error without samples."""
-        return isinstance(self.method, CalibratedInTime) and self.method.calibrated(self.scan)
+    statement: Statement | None = None
 
     @property
     def slices_at_once(self) -> int:
@@ -143,11 +141,10 @@ def _restored(
     drawn = drawn.expand(-1, work.method.samples, *drawn.shape[2:]) if air else drawn
     mean, kept = drawn.mean(1), work.scan.kept(y)
     spread = None
-    if work.method.samples > 1:
+    if work.statement is not None:
+        spread = work.statement.deviation(work.scan, y)
+    elif work.method.samples > 1:
         spread = spread_of(drawn)
-    elif work.calibrated:
-        assert isinstance(work.method, CalibratedInTime)
-        spread = work.method.deviation(work.scan, y)
     wrong, kept = contradiction(work.scan, mean, kept)
     results = []
     for number in range(len(chunk)):
@@ -215,7 +212,7 @@ def _empty(image: Image, work: Work) -> Arrays:
     kind, count = image.voxels.dtype, work.method.samples
     try:
         arrays: Arrays = {"mean": np.empty(shape, kind)}
-        if count > 1 or work.calibrated:
+        if count > 1 or work.statement is not None:
             arrays["std"] = np.empty(shape, np.float32)
         if work.keep:
             arrays["samples"] = np.empty((count, *shape), kind)

@@ -106,11 +106,11 @@ def load_volumes(root: Path, config: CoreDataConfig) -> tuple[Volumes, Volumes]:
                 f"{source.folder}: expected a folder below {root.name}, found none; check data.sources"
             )
         groups: tuple[list[Volume], list[Volume]] = ([], [])
-        paths = [p for p in find_volumes(folder, files=(*NIFTI, *PICTURES)) if _named(p, root, source)]
+        paths = [p for p in find_volumes(folder, files=(*NIFTI, *PICTURES)) if named(p, root, source)]
         if not paths:
             raise InputError(f"{source.folder}: expected files like {source.files}, found none")
         for path in paths:
-            patterns = {p for p in config.validation if _fits(path, root, p)}
+            patterns = {p for p in config.validation if fits(path, root, p)}
             unused -= patterns
             groups[bool(patterns)].append(true_volume(path, source))
         for kind, group in zip((training, validation), groups, strict=True):
@@ -127,11 +127,12 @@ def load_volumes(root: Path, config: CoreDataConfig) -> tuple[Volumes, Volumes]:
     return training, validation
 
 
-def _named(path: Path, root: Path, source: SourceConfig) -> bool:
+def named(path: Path, root: Path, source: SourceConfig) -> bool:
+    """Return whether `path` is one of the files of `source` below `root`."""
     return fnmatch(path.relative_to(root / source.folder).as_posix(), source.files)
 
 
-def _fits(path: Path, root: Path, pattern: str) -> bool:
+def fits(path: Path, root: Path, pattern: str) -> bool:
     """Return whether `path`, or a folder that it lies in, has the name `pattern` relative to `root`."""
     relative = path.relative_to(root)
     return any(fnmatch(part.as_posix(), pattern) for part in (relative, *relative.parents))

@@ -1,4 +1,4 @@
-"""The uncertainty of a derived image: a Parametric Map in the same frame of reference."""
+"""The uncertainty of a derived image: Parametric Maps in the same frame of reference."""
 
 from __future__ import annotations
 
@@ -17,8 +17,18 @@ _MANUFACTURER = "The kfine developers"
 _SCANNER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "StationName")
 
 
-def parametric_map(derived: Derived) -> Any:
-    """Return a data set with the standard deviation `derived.image` of every plane, 32-bit floats.
+# By what a map shows: content label, description, and whether its quantity is a standard deviation.
+_CONTENT = {
+    "std": ("STD", "Standard deviation of the error"),
+    "lower": ("LOWER", "Lower end of the interval"),
+    "upper": ("UPPER", "Upper end of the interval"),
+}
+
+
+def parametric_map(derived: Derived, *, what: str = "std") -> Any:
+    """Return a data set with `derived.image`, 32-bit floats: the standard deviation of every plane.
+
+    what: "std", or "lower" or "upper" of an interval.
 
     highdicom makes it; frames in time are channels to it, labelled with their times.  What it draws by chance or from
     the clock is replaced by what follows from the work, so that the same work gives the same bytes.
@@ -26,29 +36,32 @@ def parametric_map(derived: Derived) -> Any:
     from highdicom import pm
 
     kept, image = derived.origin.header(0, 0), derived.image
-    named = derived.series_names("std")
+    named = derived.series_names(what)
+    label, description = _CONTENT[what]
     largest = float(image.voxels.max()) or 1.0
     dataset = pm.ParametricMap(
         source_images=[_source(derived, kept)],
         pixel_array=np.ascontiguousarray(image.voxels.transpose(1, 2, 3, 0)),
         series_instance_uid=named["SeriesInstanceUID"],
         series_number=named["SeriesNumber"],
-        sop_instance_uid=derived.derivation.uid("std", "image"),
+        sop_instance_uid=derived.derivation.uid(what, "image"),
         instance_number=1,
         manufacturer=_MANUFACTURER,
         manufacturer_model_name="kfine",
         software_versions=__version__,
         device_serial_number="none",
         contains_recognizable_visual_features=False,
-        real_world_value_mappings=[[_mapping(label, largest)] for label in _labels(derived)],
+        real_world_value_mappings=[[_mapping(label, what, largest)] for label in _labels(derived, what)],
         voi_lut_transformations=[_window(image.voxels)],
-        derived_pixel_contrast=pm.DerivedPixelContrastValues.STD_DEVIATION,
-        content_label="STD",
-        content_description="Standard deviation of the samples",
+        derived_pixel_contrast=pm.DerivedPixelContrastValues.STD_DEVIATION
+        if what == "std"
+        else pm.DerivedPixelContrastValues.NONE,
+        content_label=label,
+        content_description=description,
         series_description=named["SeriesDescription"],
         **_placed(derived, kept),
     )
-    _settle(dataset, derived, kept)
+    _settle(dataset, derived, kept, what=what)
     return dataset
 
 
@@ -97,27 +110,27 @@ def _source(derived: Derived, kept: Any) -> Any:
     return source
 
 
-def _labels(derived: Derived) -> list[str]:
+def _labels(derived: Derived, what: str) -> list[str]:
     times = derived.image.frame_times
     if derived.image.frames == 1:
-        return ["std"]
+        return [what]
     if times is None:
-        return [f"std frame {frame + 1}" for frame in range(derived.image.frames)]
-    return [f"std {1000 * time:.1f} ms"[:16] for time in times]
+        return [f"{what} frame {frame + 1}" for frame in range(derived.image.frames)]
+    return [f"{what} {1000 * time:.1f} ms"[:16] for time in times]
 
 
-def _mapping(label: str, largest: float) -> Any:
+def _mapping(label: str, what: str, largest: float) -> Any:
     from highdicom.pm import RealWorldValueMapping
     from pydicom.sr.codedict import codes
 
     return RealWorldValueMapping(
         lut_label=label,
-        lut_explanation="Standard deviation of the samples, in the image's own units",
+        lut_explanation=f"{_CONTENT[what][1]}, in the image's own units",
         unit=codes.UCUM.NoUnits,
         value_range=(0.0, largest),
         slope=1.0,
         intercept=0.0,
-        quantity_definition=codes.SCT.StandardDeviation,
+        quantity_definition=codes.SCT.StandardDeviation if what == "std" else None,
     )
 
 
@@ -128,7 +141,7 @@ def _window(voxels: Any) -> Any:
     return VOILUTTransformation(window_center=width / 2, window_width=width)
 
 
-def _settle(dataset: Any, derived: Derived, kept: Any) -> None:
+def _settle(dataset: Any, derived: Derived, kept: Any, *, what: str) -> None:
     """Put in the patient, the references and the times of frames; take out chance and clock."""
     joins_study(dataset, kept, scanner=False)
     dataset.ContentDate, dataset.ContentTime = content_time(kept)
@@ -140,14 +153,14 @@ def _settle(dataset: Any, derived: Derived, kept: Any) -> None:
     derived.say_equipment(dataset)
     dataset.SourceImageSequence = derived.all_references()
     dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = derived.all_references()
-    _dimensions(dataset, derived)
+    _dimensions(dataset, derived, what)
 
 
-def _dimensions(dataset: Any, derived: Derived) -> None:
+def _dimensions(dataset: Any, derived: Derived, what: str) -> None:
     """Let each frame say its time and its sources; add time to what tells frames apart."""
     from pydicom.datadict import tag_for_keyword
 
-    uid, image = derived.derivation.uid("std", "dimensions"), derived.image
+    uid, image = derived.derivation.uid(what, "dimensions"), derived.image
     if image.frames > 1:
         time = item_of(
             DimensionIndexPointer=tag_for_keyword("TemporalPositionIndex"),

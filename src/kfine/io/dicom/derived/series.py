@@ -124,7 +124,7 @@ def numbered_by_volume(stack: Stack) -> bool:
     return within_volume > sum(a[2] == b[2] for a, b in pairwise(numbered))
 
 
-_MEAN, _STD = 1, 2  # which derived series
+_WHICH = {"std": 2, "lower": 3, "upper": 4}  # number of a derived series; that of images is 1
 _NO_DATE, _NO_TIME = "19000101", "000000"  # where the standard wants one and the source has none
 
 
@@ -196,10 +196,14 @@ class Derived:
         return sorted(((f, s) for f, s in places), key=lambda place: self.instance(*place))
 
     def series_names(self, kind: str) -> dict[str, Any]:
-        """Return identifier, number and description of the series `kind` ("mean", "enhanced" or "std") by keyword."""
+        """Return identifier, number and description of the series `kind` by keyword.
+
+        kind: "mean" or "enhanced", or "std", "lower" or "upper".
+        """
         file = self.origin.nearest(0, 0).file
         matrix = "x".join(map(str, self.image.matrix))
-        which, suffix = (_STD, "kfine std") if kind == "std" else (_MEAN, f"kfine {matrix}")
+        which = _WHICH.get(kind, 1)
+        suffix = f"kfine {kind}" if kind in _WHICH else f"kfine {matrix}"
         return {
             "SeriesInstanceUID": self.derivation.uid(kind, "series"),
             "SeriesNumber": series_number(file.series_number, which=which),

@@ -94,13 +94,18 @@ def write_series(
         (folder / image_name(number)).write_bytes(content)
 
 
-def write_map(std: Image, path: Path, *, source: DicomSeries, made_by: Mapping[str, Any]) -> None:
-    """Write the standard deviation `std` of a restoration to `path` as a Parametric Map; see `write_dicom`."""
+def write_map(
+    image: Image, path: Path, *, source: DicomSeries, made_by: Mapping[str, Any], what: str = "std"
+) -> None:
+    """Write the standard deviation of a restoration to `path` as a Parametric Map; see `write_dicom`.
+
+    what: "std", or "lower" or "upper" of an interval.
+    """
     from kfine.io.dicom.derived.parametric_map import parametric_map
 
-    derived = Derived.of(std, source, made_by=made_by)
+    derived = Derived.of(image, source, made_by=made_by)
     with pydicom_errors(source.name, _WHAT):
-        content = _encoded(parametric_map(derived))
+        content = _encoded(parametric_map(derived, what=what))
     path.write_bytes(content)
 
 

@@ -1,0 +1,74 @@
+"""What a restoration states of its error: a standard deviation voxel by voxel, and intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from kfine.acquisition.scan import Scan
+from kfine.errors import UsageError
+from kfine.methods.uncertainty import scan_scale
+from kfine.models.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What is stated of the error of one restoration.
+
+    Attributes:
+        calibration: constants and quantiles.
+        parts: of k-space along rows and columns that were measured.
+        source: whose calibration it is, in words.
+    """
+
+    calibration: Calibration
+    parts: tuple[float, float]
+    source: str
+
+    @property
+    def constant(self) -> float:
+        """The standard deviation in units of the scan's local scale."""
+        return self.calibration.constant(self.parts)
+
+    def deviation(self, scan: Scan, y: Tensor) -> Tensor:
+        """Return the standard deviation (slice, frame, *high) of the error, model units.
+
+        Args:
+            scan: what was measured of a slice; frames keep their times.
+            y: measurements (slice, frame, *low).
+        """
+        return self.constant * scan_scale(scan, y, self.calibration.weights)
+
+    def multiplier(self, confidence: float) -> float:
+        """Return half the width of the interval of `confidence` in standard deviations.
+
+        Raises:
+            UsageError: a confidence that was not calibrated.
+        """
+        found = self.calibration.multiplier(self.parts, confidence)
+        if found is None:
+            known = self.calibration.confidences
+            between = f"from {known[0]:g} to {known[-1]:g}" if known else "none"
+            raise UsageError(
+                f"confidence {confidence:g}: expected one that was calibrated ({self.source}: {between}); choose "
+                "such a one, or leave it out"
+            )
+        return found
+
+    def as_dict(self, confidence: float | None) -> dict[str, Any]:
+        """Return the same, JSON-ready; with the interval of `confidence` where that is not None."""
+        interval = {}
+        if confidence is not None:
+            interval = {
+                "confidence": confidence,
+                "interval_in_standard_deviations": round(self.multiplier(confidence), 4),
+            }
+        return {
+            "calibration": self.source,
+            "subjects": self.calibration.subjects,
+            **({"scans": self.calibration.scans} if self.calibration.scans else {}),
+            "constant": round(self.constant, 6),
+            **interval,
+        }
