@@ -105,7 +105,7 @@ def test_nothing_is_replaced_unless_wished(low, tmp_path):
 def test_a_former_std_goes_with_what_replaces_it(low, tiny_model_folder, tmp_path):
     kfine.restore(low, scale=2, model=tiny_model_folder).save(tmp_path / "out.nii")
     assert (tmp_path / "out_std.nii").exists()
-    kfine.restore(low, **PLAIN).save(tmp_path / "out.nii", overwrite=True)
+    kfine.restore(low, scale=2, model=tiny_model_folder, samples=1).save(tmp_path / "out.nii", overwrite=True)
     assert not (tmp_path / "out_std.nii").exists()
 
 

@@ -113,12 +113,12 @@ class Packaged:
         }
 
     def restore(self, low: Image, *, matrix: Matrix, seed: int) -> Outcome:
-        """Return the mean of the samples, their spread and the first of them."""
+        """Return the estimate, the standard deviation of its error, and the first sample if there are several."""
         result = restore(
             low, matrix=matrix, method=self.method, model=self.model, seed=seed, device=self.device,
             keep_samples=True,
         )  # fmt: skip
-        sampled = result.std is not None
+        sampled = len(result.samples) > 1
         return Outcome(result.mean, result.std, result.samples[0] if sampled else None)
 
 
