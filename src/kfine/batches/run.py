@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,7 +21,9 @@ from kfine.batches.bids import (
     resolution_label,
 )
 from kfine.batches.cases import Case, Search
+from kfine.batches.cluster import Where, anchored, check_dask, cluster_at
 from kfine.batches.finding import find_cases
+from kfine.batches.manifest import Manifest
 from kfine.batches.worker import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import InputError, UsageError
 from kfine.files.names import check_dicom
@@ -32,32 +34,13 @@ from kfine.io.kspace.scan import check_combine
 from kfine.models.checkpoint import Model
 from kfine.restoration.checks import ready
 from kfine.restoration.options import Options
-from kfine.restoration.progress import Forecast, Progress
+from kfine.restoration.progress import Progress, Silent
 from kfine.restoration.provenance import NOTICE
 from kfine.text import json_ready, json_text, literal
 
 _KIND = "kfine batch"
 _LISTED = 10  # failures, in the summary
 _SHOWN = 40  # characters of a label, before the bar
-
-
-class Silent:
-    """A display of progress that shows nothing."""
-
-    def __init__(self) -> None:
-        self.forecast = Forecast()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show nothing."""
-
-    def name(self, text: str) -> None:
-        """Show nothing."""
-
-    def group(self, text: str) -> None:
-        """Show nothing."""
-
-    def say(self, line: str) -> None:
-        """Show nothing."""
 
 
 class Display:
@@ -84,6 +67,8 @@ class Run:
         search: what there is to do, this process's part of it.
         part: (number, count) of this process's part, counted from 0.
         display: shows the progress and the outcomes.
+        dask: where Dask's workers are; None for one case after another in this process.
+        manifest: takes the outcomes; None for none.
         outcomes: of the cases so far.
         complete: whether it came to its end.
     """
@@ -92,8 +77,11 @@ class Run:
     search: Search
     part: tuple[int, int] = (0, 1)
     display: Display = field(default_factory=Display)
+    dask: Where | None = None
+    manifest: Manifest | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     complete: bool = False
+    _note: Callable[[Outcome], None] | None = None
 
     @property
     def total(self) -> int:
@@ -107,30 +95,52 @@ class Run:
 
     def work(self) -> None:
         """Do all cases; those that other processes are at come last, when these have let go of them."""
+        with nullcontext() if self.manifest is None else self.manifest.journal() as note:
+            self._note = note
+            self._work()
+
+    def _work(self) -> None:
         for label, error in self.search.failures:
             said = literal(self.plan.discretion.clean(str(error))).removeprefix(f"{label.rsplit('/')[-1]}: ")
             self._add(Outcome(label, FAILED, said, exit_code=error.exit_code))
         with self.display.bars() as (whole, bar):
-            worker = Worker(self.plan, bar)
-
-            def done(case: Case, *, wait: bool) -> bool:
-                whole(len(self.outcomes), self.total)
-                whole.name(case.label[-_SHOWN:])
-                bar(0, 1)
-                bar.name("reading")
-                outcome = worker.outcome(case, wait=wait)
-                if outcome is not None:
-                    self._add(outcome)
-                return outcome is not None
-
-            for case in [case for case in self.search.cases if not done(case, wait=False)]:
-                done(case, wait=True)
+            if self.dask is not None and self.search.cases:
+                self._together(self.dask, whole, bar)
+            else:
+                self._one_by_one(whole, bar)
         for folder in {self.plan.out, *(self.plan.files(case).mean.parent for case in self.search.cases)}:
             clear_stages(folder)
         self.complete = True
 
+    def _one_by_one(self, whole: Progress, bar: Progress) -> None:
+        worker = Worker(self.plan, bar)
+
+        def done(case: Case, *, wait: bool) -> bool:
+            whole(len(self.outcomes), self.total)
+            whole.name(case.label[-_SHOWN:])
+            bar(0, 1)
+            bar.name("reading")
+            outcome = worker.outcome(case, wait=wait)
+            if outcome is not None:
+                self._add(outcome)
+            return outcome is not None
+
+        for case in [case for case in self.search.cases if not done(case, wait=False)]:
+            done(case, wait=True)
+
+    def _together(self, where: Where, whole: Progress, bar: Progress) -> None:
+        plan, cases = anchored(self.plan, self.search.cases)
+        whole(len(self.outcomes), self.total)
+        with cluster_at(where, plan, cases=len(cases), bar=bar) as cluster:
+            for case, outcome in cluster.outcomes(cases):
+                self._add(outcome)
+                whole(len(self.outcomes), self.total)
+                whole.name(case.label[-_SHOWN:])
+
     def _add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+        if self._note is not None:
+            self._note(outcome)
         self.display.outcome(outcome, number=len(self.outcomes), total=self.total)
 
     def summary(self) -> list[str]:
@@ -181,6 +191,8 @@ def batch(
     report: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     force: bool = False,
+    dask: str | None = None,
+    manifest: str | os.PathLike[str] | None = None,
     display: Display | None = None,
     **options: Any,
 ) -> Run:
@@ -201,6 +213,11 @@ def batch(
         report: a name that ends in .json; the report is written there.
         overwrite: replace results of other options, and whatever else is in their place.
         force: restore derived images, phase images and results of kfine too.
+        dask: where Dask's workers restore the images: "local:2", "tcp://HOST:PORT", "slurm:20", ..., see
+            `kfine.batches.cluster`; in this process, one by one, if left out.  A script that starts local workers needs
+            `if __name__ == "__main__":`.  Results are the same to the byte where workers have as many threads.
+        manifest: folder with the list of the images and their outcomes, see `kfine.batches.manifest`: made where it is
+            not there, so that the other parts need not look for the images again.
         display: shows the progress.
         options: of `kfine.restore`, those that `kfine.restoration.options.Options` lists: scale, matrix, method,
             model, samples, seed, ...
@@ -222,6 +239,9 @@ def batch(
         check_combine(combine)
     check_nan(nan)
     _check_part(part)
+    where = None if dask is None else Where.parse(dask)
+    if where is not None:
+        check_dask(where)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, found none; check the path")
     check_described(folder)
@@ -231,15 +251,16 @@ def batch(
     with made_folder(out):
         check_outputs([out / DESCRIPTION], overwrite=True)
         check_report(record, overwrite=overwrite)
+        lists = None if manifest is None else _manifest(manifest, folder)
         with show.looking():
-            search = _found(folder, out, only=only, bids=bids, options=chosen, force=force)
+            search = _search(folder, out, lists, only=only, bids=bids, options=chosen, force=force, part=part)
         if bids:
             check_derivative(out)
             write_json(out / DESCRIPTION, derivative_description(folder, out))
         plan = Plan(
             out, chosen, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine, force, nan
         )
-        run = Run(plan, _part_of(search, part), part, show)
+        run = Run(plan, search, part, show, where, lists)
         try:
             run.work()
         finally:
@@ -271,6 +292,43 @@ def _part_of(search: Search, part: tuple[int, int]) -> Search:
     """Return this part of what was found."""
     mine = slice(part[0], None, part[1])
     return Search(search.cases[mine], search.failures[mine], search.left_out[mine], search.discretion)
+
+
+def _manifest(path: str | os.PathLike[str], folder: Path) -> Manifest:
+    """Return the manifest at `path`, or raise `UsageError` if it lies in the input `folder`."""
+    inner, outer = Path(path).resolve(), folder.resolve()
+    if inner == outer or outer in inner.parents:
+        raise UsageError(f"manifest {path}: lies in the input folder {folder}; choose a folder beside it")
+    return Manifest(Path(path))
+
+
+def _search(
+    folder: Path,
+    out: Path,
+    manifest: Manifest | None,
+    *,
+    only: Sequence[str],
+    bids: bool,
+    options: Options,
+    force: bool,
+    part: tuple[int, int],
+) -> Search:
+    """Return this part of the images below `folder`, from the manifest where there is one."""
+
+    def find() -> Search:
+        return _found(folder, out, only=only, bids=bids, options=options, force=force)
+
+    if manifest is None:
+        return _part_of(find(), part)
+    asked = {
+        "only": list(only),
+        "force": force,
+        "bids": bids,
+        "resolution": resolution_label(
+            scale=options.scale, matrix=options.matrix, slices=options.slice_label
+        ),
+    }
+    return manifest.search(folder, asked=asked, find=find, part=part)
 
 
 def _found(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,14 +13,16 @@ import typer
 from kfine.cli.console import bars, err, plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Nan, Quiet, takes
 from kfine.cli.parsers import as_options
-from kfine.cli.restore_options import Force, options_of
+from kfine.cli.restore_options import Force, arguments_of, options_of
 from kfine.errors import SOME_FAILED, UsageError
 from kfine.restoration.options import Options
 from kfine.text import literal
 
 if TYPE_CHECKING:
-    from kfine.batches.run import Display
+    from kfine.batches.run import Display, Run
     from kfine.batches.worker import Outcome
+
+_LAST = 10**9  # a part beyond all images
 
 
 @takes(options=options_of)
@@ -55,6 +59,52 @@ def batch(
     part_id: Annotated[
         int | None,
         typer.Option(min=0, metavar="I", rich_help_panel=MACHINE, help="Which part, from 0 to N - 1."),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            rich_help_panel=MACHINE,
+            help="Restore images side by side on Dask (extra cluster): local:N, worker processes of this machine; "
+            "tcp://HOST:PORT, a scheduler that runs; slurm:N, pbs:N, sge:N, lsf:N, ..., that many jobs.  One by one "
+            "if left out.",
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=MACHINE,
+            help="Folder with the list of the images, made where it is not there, so that jobs need not look for them "
+            "again, and with what became of each.  It may hold names of patients.",
+        ),
+    ] = None,
+    status: Annotated[
+        bool,
+        typer.Option(
+            "--status",
+            metavar=FLAG,
+            rich_help_panel=MACHINE,
+            help="Only print how far the batch of --manifest is: done, failed and why, left, hours left.",
+        ),
+    ] = False,
+    print_sbatch: Annotated[
+        bool,
+        typer.Option(
+            "--print-sbatch",
+            metavar=FLAG,
+            rich_help_panel=MACHINE,
+            help="Only list the images in --manifest, restore and measure the largest, and print a SLURM array script "
+            "for the others, of N parts or of parts of an hour.",
+        ),
+    ] = False,
+    apptainer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F.sif",
+            rich_help_panel=MACHINE,
+            help="Apptainer image in which that script runs kfine.",
+        ),
     ] = None,
     dicom: Annotated[
         str | None,
@@ -101,32 +151,104 @@ def batch(
     [bold]kfine batch DATASET DATASET/derivatives/kfine --scale 2 --report run.json[/bold]
     [bold]kfine batch SCANS RESTORED --scale 2 --dicom classic --only "*cine*"[/bold]
     [bold]kfine batch SCANS RESTORED --scale 2 --num-parts 8 --part-id 0[/bold]
+    [bold]kfine batch SCANS RESTORED --scale 2 --dask local:4[/bold]
+    [bold]kfine batch SCANS RESTORED --scale 2 --manifest RUN --print-sbatch > job.sh[/bold]
     """
-    part = _part(part_id, num_parts)
+    part = (0, 1) if print_sbatch and part_id is None else _part(part_id, num_parts)
+    if (status or print_sbatch) and manifest is None:
+        raise UsageError(
+            f"--{'status' if status else 'print-sbatch'}: expected --manifest DIR beside it, got none"
+        )
+    if apptainer is not None and not print_sbatch:
+        raise UsageError("--apptainer: has no use without --print-sbatch; leave it out")
+    if status and manifest is not None:
+        _print_status(manifest)
+        return
 
     from kfine.batches.run import batch as run_batch
 
-    with plain_warnings(quiet=quiet):
-        run = run_batch(
-            folder,
-            out,
-            only=only or [],
-            coil_axis=coil_axis,
-            combine=combine,
-            nan=nan,
-            part=part,
-            dicom=dicom,
-            resume=resume,
-            report=report,
-            overwrite=overwrite,
-            display=_display(quiet=quiet),
-            force=force,
-            **vars(options),
+    def run_part(part: tuple[int, int]) -> Run:
+        with plain_warnings(quiet=quiet):
+            return run_batch(
+                folder,
+                out,
+                only=only or [],
+                coil_axis=coil_axis,
+                combine=combine,
+                nan=nan,
+                part=part,
+                dicom=dicom,
+                resume=resume,
+                report=report,
+                overwrite=overwrite,
+                dask=dask,
+                manifest=manifest,
+                display=_display(quiet=quiet),
+                force=force,
+                **vars(options),
+            )
+
+    if print_sbatch and manifest is not None:
+        flags = {"force": force, "only": only, "coil-axis": coil_axis, "combine": combine, "dicom": dicom}
+        flags |= {"nan": None if nan == "air" else nan, "resume": resume, "overwrite": overwrite}
+        _print_sbatch(
+            [folder, out, manifest], run_part, arguments_of(options) + _arguments(flags), num_parts, apptainer
         )
+        return
+    run = run_part(part)
     if not quiet:
         say(*map(as_options, run.summary()))
     if run.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _print_status(manifest: Path) -> None:
+    """Print how far the batch of `manifest` is."""
+    from kfine.batches.manifest import Manifest
+
+    say(*map(as_options, Manifest(manifest).status().summary()))
+
+
+def _print_sbatch(
+    places: list[Path],
+    run_part: Callable[[tuple[int, int]], Run],
+    arguments: list[str],
+    parts: int | None,
+    image: Path | None,
+) -> None:
+    """Measure one image and print the script of an array; `places` are the folders of input, output and manifest."""
+    from kfine.batches import sbatch
+    from kfine.batches.manifest import Manifest
+
+    folder, out, manifest = (place.absolute() for place in places)
+    lists = Manifest(manifest)
+    if not lists.cases.is_file():
+        run_part((_LAST, _LAST + 1))  # lists the images and does none
+    sizes = lists.header()["bytes"]
+    measured = sbatch.measure(lists, run_part)
+    program = ["kfine"] if image else [sys.executable, "-m", "kfine"]
+    text = sbatch.script(
+        [*program, "batch", str(folder), str(out), *arguments, "--manifest", str(manifest)],
+        sizes=sizes,
+        measured=measured,
+        parts=parts or sbatch.parts_of(sizes, measured),
+        image=None if image is None else str(image.absolute()),
+        binds=[folder, out, manifest],
+    )
+    say(*text.splitlines())
+
+
+def _arguments(flags: dict[str, Any]) -> list[str]:
+    """Return the options that are set, as a command line has them."""
+    made: list[str] = []
+    for name, value in flags.items():
+        if value is True:
+            made.append(f"--{name}")
+        elif isinstance(value, list):
+            made += [part for one in value for part in (f"--{name}", one)]
+        elif value not in (None, False):
+            made += [f"--{name}", str(value)]
+    return made
 
 
 def _part(number: int | None, count: int | None) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -271,6 +272,41 @@ def options_of(**values: Any) -> Options:
         "effort": _EFFORTS[best],
     }
     return Options(**values | parsed)
+
+
+def arguments_of(options: Options) -> list[str]:
+    """Return the command line that `options_of` makes `options` of.
+
+    A model's folder becomes absolute, so that the command works elsewhere.
+
+    >>> arguments_of(Options(scale=2.0, effort="fast", seed=3))
+    ['--scale', '2.0', '--fast', '--seed', '3']
+    """
+    made: list[str] = []
+    for field in fields(Options):
+        value = getattr(options, field.name)
+        if value == field.default:
+            continue
+        name, _ = _WRITTEN.get(field.name, (field.name, None))
+        option = f"--{name.replace('_', '-')}"
+        if field.name == "effort":
+            made.append("--best" if value == "best" else "--fast")
+        elif isinstance(value, bool):
+            made.append(option)
+        elif field.name == "model":
+            made += [option, _findable(str(value))]
+        elif isinstance(value, tuple):
+            made += [option, "x".join(map(str, value))]
+        else:
+            made += [option, str(value)]
+    return made
+
+
+def _findable(model: str) -> str:
+    """Return a packaged model's name as it is, and the absolute path of a folder."""
+    from kfine.models.checkpoint import packaged_models
+
+    return model if model in packaged_models() else str(Path(model).absolute())
 
 
 def _signature() -> inspect.Signature:

@@ -112,6 +112,25 @@ class Progress(Protocol):
         ...
 
 
+class Silent:
+    """A display of progress that shows nothing."""
+
+    def __init__(self) -> None:
+        self.forecast = Forecast()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show nothing."""
+
+    def name(self, text: str) -> None:
+        """Show nothing."""
+
+    def group(self, text: str) -> None:
+        """Show nothing."""
+
+    def say(self, line: str) -> None:
+        """Show nothing."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """Callbacks for the progress.

@@ -100,6 +100,17 @@ class Discretion:
         self._parts: dict[str, str] = {}
         self._words: dict[str, str] = {}
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was learnt, JSON-ready: names of patients among it."""
+        return {"hide": self._hide, "parts": dict(self._parts), "words": dict(self._words)}
+
+    @classmethod
+    def of_dict(cls, learnt: dict[str, Any]) -> Discretion:
+        """Return the one that `as_dict` gave."""
+        made = cls(hide=bool(learnt["hide"]))
+        made._parts, made._words = dict(learnt["parts"]), dict(learnt["words"])
+        return made
+
     def learn(self, header: Any, parts: Iterable[str]) -> None:
         """Take in a file's header and the `parts` of its path.
 

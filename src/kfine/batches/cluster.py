@@ -1,0 +1,346 @@
+"""Batches on Dask: workers of this machine, of a scheduler that runs, or in jobs of SLURM and its like.
+
+A worker restores one case at a time on as many threads as Dask says it has, with one model.  Cases are claimed and
+stamped as in a batch without Dask, so that both may work at one output.  Workers see the folders under the same paths.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+import uuid
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kfine._version import __version__
+from kfine.batches.cases import Case
+from kfine.batches.worker import FAILED, Outcome, Plan, Worker
+from kfine.errors import ResourceError, UsageError
+from kfine.restoration.progress import Progress, Silent
+
+# Names of --dask, and the classes of dask-jobqueue.
+JOBS = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "lsf": "LSFCluster",
+    "htcondor": "HTCondorCluster",
+    "oar": "OARCluster",
+}
+_EXPECTED = (
+    f"expected local[:N], {', '.join(f'{name}[:N]' for name in JOBS)}, tcp://HOST:PORT, tls://HOST:PORT or a "
+)
+_EXPECTED += "scheduler file that ends in .json"
+_PAUSE = 1.0  # s between looks at the workers
+_ANSWER = 30.0  # s that a scheduler may take to answer
+_START = 120.0  # s that workers which need no queue may take to start
+_ATTEMPTS = 3  # of a case whose workers end
+_NEED = 3 * 2**30  # bytes a worker of this machine should have
+_JOBS = 8  # at most, where no number is given
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where Dask's workers are.
+
+    Attributes:
+        kind: "local", a key of `JOBS`, "address" or "file".
+        count: of workers (local) or jobs; None where it is left out, or others decide.
+        address: of the scheduler, or its file.
+    """
+
+    kind: str
+    count: int | None = None
+    address: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Where:
+        """Return what `text` stands for, or raise `UsageError`.
+
+        >>> Where.parse("slurm:20")
+        Where(kind='slurm', count=20, address='')
+        """
+        if re.fullmatch(r"(tcp|tls|ucx|inproc)://\S+", text):
+            return cls("address", address=text)
+        if text.endswith(".json"):
+            return cls("file", address=text)
+        match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,5}))?", text)
+        if not match or match[1] not in ("local", *JOBS) or (match[2] is not None and int(match[2]) < 1):
+            raise UsageError(f"dask {text}: {_EXPECTED}")
+        return cls(match[1], int(match[2]) if match[2] else None)
+
+
+class _Room:
+    """What a worker holds for a batch: the plan with its model, and a lock, for one case at a time.
+
+    It is Dask's WorkerPlugin by duck typing: workers that start later get it too.
+    """
+
+    def __init__(self, name: str, plan: Plan, version: str) -> None:
+        self.name, self._plan, self._version = name, plan, version
+
+    def setup(self, worker: Any) -> None:
+        """Get ready on a worker."""
+        self._threads, self._lock = worker.state.nthreads, threading.Lock()
+
+    def teardown(self, worker: Any) -> None:
+        """Nothing is left."""
+
+    def outcome(self, case: Case, *, wait: bool) -> Outcome | None:
+        """Return what becomes of a case, see `Worker.outcome`."""
+        import torch
+
+        if self._version != __version__:
+            raise UsageError(f"a worker has kfine {__version__}, the batch {self._version}; install the same")
+        with self._lock:
+            torch.set_num_threads(self._threads)
+            return Worker(self._plan, Silent()).outcome(case, wait=wait)
+
+
+def _outcome(room: str, case: Case, *, wait: bool) -> Outcome | None:
+    """Return what becomes of a case; runs on a worker."""
+    from distributed import get_worker
+
+    found: _Room = get_worker().plugins[room]
+    return found.outcome(case, wait=wait)
+
+
+class Cluster:
+    """Workers that restore the cases of one plan."""
+
+    def __init__(self, client: Any, plan: Plan, *, patience: float | None, bar: Progress) -> None:
+        self._client, self._patience, self._bar = client, patience, bar
+        self._room = f"kfine-{uuid.uuid4().hex[:12]}"
+        self._seen: set[str] = set()
+        self._alone = time.monotonic()  # since when there are no workers
+        client.register_plugin(_plugin(self._room, plan))
+
+    def close(self) -> None:
+        """Free the workers."""
+        with suppress(Exception):
+            self._client.unregister_worker_plugin(self._room)
+
+    def outcomes(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+        """Yield each case with what became of it; those that other processes are at come last.
+
+        Raises:
+            ResourceError: no scheduler or no workers any more.
+            UsageError: workers with another version of kfine.
+        """
+        todo, busy = deque(cases), deque[Case]()
+        pending: dict[Any, tuple[Case, bool]] = {}
+        while todo or busy or pending:
+            for _ in range(len(self._workers(busy=bool(pending))) - len(pending)):
+                if not todo and (pending or not busy):
+                    break
+                wait = not todo
+                case = (busy if wait else todo).popleft()
+                pending[self._submit(case, wait=wait)] = case, wait
+            if not pending:  # no workers
+                time.sleep(_PAUSE)
+                continue
+            for future in self._done(list(pending)):
+                case, _ = pending.pop(future)
+                outcome = self._result(future, case)
+                if outcome is None:
+                    busy.append(case)
+                else:
+                    yield case, outcome
+
+    def _submit(self, case: Case, *, wait: bool) -> Any:
+        # Not "pure": a case that is done again is looked at again.
+        return self._client.submit(_outcome, self._room, case, wait=wait, pure=False)
+
+    def _done(self, futures: list[Any]) -> set[Any]:
+        """Return which of `futures` are done, after a pause at most."""
+        import distributed
+
+        try:
+            done: set[Any] = distributed.wait(futures, timeout=_PAUSE, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            return set()
+        except (OSError, distributed.client.FutureCancelledError) as error:
+            raise self._lost() from error
+        return done
+
+    def _result(self, future: Any, case: Case) -> Outcome | None:
+        """Return a case's outcome; that of one whose workers ended is a failure."""
+        import distributed
+
+        try:
+            outcome: Outcome | None = future.result()
+        except distributed.KilledWorker:
+            why = (
+                f"its worker ended, {_ATTEMPTS} times in all, probably for lack of memory; give workers more"
+            )
+            return Outcome(case.label, FAILED, why, exit_code=ResourceError.exit_code)
+        except (OSError, distributed.client.FutureCancelledError) as error:
+            raise self._lost() from error
+        return outcome
+
+    def _workers(self, *, busy: bool) -> set[str]:
+        """Return the addresses of the workers there are.
+
+        busy: whether they have work; a line says where one of them ended.
+        """
+        if self._client.status != "running":
+            raise self._lost()
+        there = set(self._client.nthreads())
+        for _ in self._seen - there if busy else ():
+            self._bar.say("a worker ended; its image begins again on another")
+        if there != self._seen:
+            self._bar.name(
+                f"{len(there)} worker{'s' * (len(there) != 1)}" if there else "waiting for workers"
+            )
+            self._bar(0, 1)
+        self._seen, now = there, time.monotonic()
+        if there:
+            self._alone = now
+        elif self._patience is not None and now - self._alone > self._patience:
+            raise ResourceError(
+                f"dask: no worker for {self._patience:.0f} s; start some and run it again, finished images stay"
+            )
+        return there
+
+    @staticmethod
+    def _lost() -> ResourceError:
+        return ResourceError("dask: the scheduler has ended; run it again, finished images stay")
+
+
+def _plugin(name: str, plan: Plan) -> Any:
+    from distributed.diagnostics.plugin import WorkerPlugin
+
+    class Room(_Room, WorkerPlugin):  # type: ignore[misc]
+        pass
+
+    return Room(name, plan, __version__)
+
+
+def anchored(plan: Plan, cases: Sequence[Case]) -> tuple[Plan, list[Case]]:
+    """Return plan and cases with absolute paths: workers may run in other folders."""
+    there = [replace(case, paths=tuple(Path(path).absolute() for path in case.paths)) for case in cases]
+    return replace(plan, out=plan.out.absolute()), there
+
+
+def check_dask(where: Where) -> None:
+    """Raise `ResourceError` if the packages that `where` needs are missing."""
+    try:
+        import distributed  # noqa: F401
+
+        if where.kind in JOBS:
+            import dask_jobqueue  # noqa: F401
+    except ImportError:
+        raise ResourceError("dask: needs the extra cluster: pip install 'kfine[cluster]'") from None
+
+
+@contextmanager
+def cluster_at(where: Where, plan: Plan, *, cases: int, bar: Progress) -> Iterator[Cluster]:
+    """Yield the workers at `where`, for at most `cases` at once; those that are started here end with the block.
+
+    Raises:
+        UsageError: dask-jobqueue is not configured.
+        ResourceError: no scheduler answers.
+    """
+    import dask
+    import distributed
+
+    bar.name("starting workers")
+    settings = {
+        "distributed.scheduler.allowed-failures": _ATTEMPTS - 1,
+        "distributed.worker.memory.target": False,  # results are small: there is nothing to spill
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.comm.timeouts.connect": f"{_ANSWER:.0f}s",
+        "distributed.logging.distributed": "critical",
+    }
+    patience = None if where.kind in JOBS else _START
+    with ExitStack() as closing, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        closing.enter_context(dask.config.set(settings))
+        closing.enter_context(_quiet())
+        try:
+            target = _started(where, closing, cases=cases)
+            client = closing.enter_context(
+                distributed.Client(**target, timeout=_ANSWER, set_as_default=False)
+            )
+        except (OSError, TimeoutError) as error:
+            raise ResourceError(
+                f"dask {where.address or where.kind}: no scheduler answers; check the address, or start one with "
+                "'dask scheduler'"
+            ) from error
+        closing.enter_context(client.as_current())
+        cluster = Cluster(client, plan, patience=patience, bar=bar)
+        closing.callback(cluster.close)
+        yield cluster
+
+
+def _started(where: Where, closing: ExitStack, *, cases: int) -> dict[str, Any]:
+    """Return what a Dask client connects to; a cluster is started where there is none."""
+    if where.kind == "address":
+        return {"address": where.address}
+    if where.kind == "file":
+        if not Path(where.address).is_file():
+            raise UsageError(f"dask {where.address}: expected a scheduler file, found none; check the path")
+        return {"scheduler_file": where.address}
+    if where.kind == "local":
+        return {"address": closing.enter_context(_local(where.count, cases=cases))}
+    import dask_jobqueue
+
+    try:
+        cluster = getattr(dask_jobqueue, JOBS[where.kind])(silence_logs=logging.CRITICAL)
+    except (ValueError, TypeError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise UsageError(
+            f"dask {where.kind}: {said}; name cores and memory of a job in ~/.config/dask/jobqueue.yaml under "
+            f"jobqueue: {where.kind}:"
+        ) from None
+    closing.enter_context(cluster)
+    cluster.scale(jobs=min(where.count or _JOBS, max(1, cases)))
+    return {"address": cluster}
+
+
+def _local(count: int | None, *, cases: int) -> Any:
+    """Return a cluster of `count` worker processes that share this machine's cores and memory."""
+    from dask.system import CPU_COUNT
+    from distributed import LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    if count is None:
+        count = max(1, min(CPU_COUNT, MEMORY_LIMIT // _NEED, cases))
+    return LocalCluster(
+        host="127.0.0.1",
+        n_workers=count,
+        threads_per_worker=threads_each(count, CPU_COUNT),
+        processes=True,
+        memory_limit=MEMORY_LIMIT // count,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def threads_each(count: int, cores: int) -> int:
+    """Return the threads of one of `count` workers: OMP_NUM_THREADS where it is set, an even share of the cores."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdigit() and int(said) > 0 else max(1, cores // count)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's own lines from stderr: what matters of them is said by the cluster."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.nanny", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
