@@ -22,6 +22,7 @@ EXIT_CODES = {
     4: "bad input",
     5: "model: missing, damaged or foreign",
     6: "resources: memory, disk, device or an optional package",
+    7: "verify, replay: not what the record says",
     130: "interrupted (143: terminated): nothing half-written",
 }
 TRACEBACK = "KFINE_TRACEBACK"
@@ -55,6 +56,12 @@ class ResourceError(KfineError):
     """The machine lacks memory, disk, a device or an optional package."""
 
     exit_code = 6
+
+
+class MismatchError(KfineError):
+    """Files are not what their record says."""
+
+    exit_code = 7
 
 
 class Terminated(BaseException):

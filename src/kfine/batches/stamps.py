@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from kfine.files.digests import digest_of_json, output_digest
 from kfine.files.side_files import read_small
 from kfine.io.checks import digest_of
 from kfine.models.checkpoint import PACKAGED, Model, packaged_models
@@ -23,11 +24,6 @@ class State(Enum):
     FINISHED = "the results of this case, whole"
     DAMAGED = "results of this case that are not whole, or a record that cannot be read"
     FOREIGN = "something else"
-
-
-def digest_of_json(value: Any) -> str:
-    """Return the SHA-256 of a JSON-ready value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def text_digest(text: str) -> str:
@@ -84,13 +80,3 @@ def state_of(record: Path, *, key: str, outputs: Sequence[Path]) -> State:
         and all(output_digest(record.parent / name) == digest for name, digest in files.items())
     )
     return State.FINISHED if same else State.DAMAGED
-
-
-def output_digest(path: Path) -> str | None:
-    """Return one SHA-256 of a file, or of the names and bytes in a folder; None where there is none."""
-    try:
-        if path.is_dir():
-            return digest_of_json({file.name: digest_of(file) for file in path.iterdir()})
-        return digest_of(path)
-    except OSError:
-        return None

@@ -14,15 +14,14 @@ from kfine.batches.bids import BidsName, bids_sidecar, resolution_label, said_to
 from kfine.batches.cases import Case
 from kfine.batches.stamps import (
     State,
-    digest_of_json,
     input_digest,
     model_digest,
-    output_digest,
     stamped,
     state_of,
     text_digest,
 )
 from kfine.errors import InputError, UsageError, collected_notes, verdict
+from kfine.files.digests import digest_of_json, output_digest
 from kfine.files.locks import held
 from kfine.files.modes import no_more_open_than
 from kfine.files.staging import claim_of, made_folder

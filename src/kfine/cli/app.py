@@ -17,6 +17,7 @@ from kfine.cli.parameters import FLAG
 from kfine.cli.restore import restore
 from kfine.cli.serve import serve
 from kfine.cli.train import train_app
+from kfine.cli.verify import replay, verify
 from kfine.errors import EXIT_CODES
 
 _CODES = "\n".join(f"  {code:3} {meaning}" for code, meaning in EXIT_CODES.items())
@@ -33,6 +34,8 @@ app.command()(degrade)
 app.command()(evaluate)
 app.command()(benchmark)
 app.command()(calibrate)
+app.command()(verify)
+app.command()(replay)
 app.command()(info)
 app.command()(models)
 app.command()(demo)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -126,16 +126,11 @@ def restore(
 
     parts = files.parts if resume else None
     with resumable(parts), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
-        found = read_input(
-            image,
-            series=series,
-            plane=parsers.parse_plane(plane),
-            coil_axis=coil_axis,
-            combine=combine,
-            period=period,
-            periodic=periodic,
-            nan=nan,
-        )
+        how: dict[str, Any] = {
+            "plane": parsers.parse_plane(plane), "coil_axis": coil_axis, "combine": combine, "period": period,
+            "periodic": periodic, "nan": nan,
+        }  # fmt: skip
+        found = read_input(image, series=series, **how)
         with no_more_open_than(found.paths(image)):
             result, written = restore_case(
                 found,
@@ -147,11 +142,20 @@ def restore(
                 parts=parts,
                 bar=bar,
                 announce=True,
+                reading=_reading(series=series, **how),
             )
     # Also what an interrupted --resume left behind: OUT is there now.
     shutil.rmtree(files.parts, ignore_errors=True)
     if not quiet:
         say(summary(result), *written)
+
+
+def _reading(*, series: ImageChoice, **how: Any) -> dict[str, Any]:
+    """Return how an image is read, JSON-ready: what differs from the defaults of `kfine.read`."""
+    parts = series if series is None or isinstance(series, str) else vars(series)
+    chosen = parts if isinstance(parts, dict) else {"series": parts}
+    changed = {name: value for name, value in (chosen | how).items() if value not in (None, False)}
+    return {name: value for name, value in changed.items() if (name, value) != ("nan", "air")}
 
 
 def discreet(image: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from kfine.errors import UsageError
@@ -23,6 +23,7 @@ METHODS = (
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
 # Options that earlier versions did not have.
 LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration")
+_PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
@@ -85,6 +86,21 @@ class Options:
         if voxel is not None:
             voxel = tuple(map(float, voxel)) if isinstance(voxel, Sequence) else float(voxel)  # type: ignore[assignment]
         return replace(self, **numbers, matrix=matrix, voxel=voxel, seed=int(self.seed))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The options that differ from their defaults, JSON-ready; models and files by their names."""
+        changed = {}
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value == option.default:
+                continue
+            if isinstance(value, str | os.PathLike):
+                value = os.path.basename(os.path.normpath(value)) if option.name in _PLACES else value
+            elif option.name == "model":
+                value = value.name
+            changed[option.name] = value
+        return changed
 
     @property
     def target(self) -> dict[str, Any]:

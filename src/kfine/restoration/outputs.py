@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kfine.files.digests import output_digest
 from kfine.files.names import PICTURES, beside, check_suffix, dicom_kind, nifti_suffix
 from kfine.files.staging import staged
 from kfine.restoration.labels import Restored
@@ -117,10 +118,16 @@ def write_restoration(
             from kfine.restoration.pictures import draw_restoration
 
             draw_restoration(result, places[files.figure], animation=places[moving] if moving else None)
-        said = sidecars(result, places) if sidecars else {files.record: result.record}
+        said = sidecars(result, places) if sidecars else {files.record: _record(result, files, places)}
         for path, content in said.items():
             places[path].write_text(json_text(content), "utf-8")
     return paths
+
+
+def _record(result: Restored, files: RestorationFiles, places: Mapping[Path, Path]) -> dict[str, Any]:
+    """Return what the record says: the restoration's own and the digest of each other file, by its name."""
+    digests = {path.name: output_digest(place) for path, place in places.items() if path != files.record}
+    return result.record | {"dicom": files.dicom, "outputs": digests}
 
 
 def _write_nifti(result: Restored, files: RestorationFiles, places: dict[Path, Path]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kfine.files.staging import check_outputs
 from kfine.restoration.checks import check_drawable, check_original, check_room, check_still, study_of
@@ -30,6 +32,7 @@ def restore_case(
     bar: Progress,
     sidecars: Sidecars | None = None,
     announce: bool = False,
+    reading: Mapping[str, Any] | None = None,
 ) -> tuple[Restoration, list[Path]]:
     """Check, restore and write one image; return the restoration and the files it has.
 
@@ -44,6 +47,7 @@ def restore_case(
         bar: shows how far the work is.
         sidecars: see `write_restoration`.
         announce: whether a line says how long the work takes, once that is known.
+        reading: how the image was read, JSON-ready, for the record.
     """
     from kfine.restoration import restore
 
@@ -60,6 +64,8 @@ def restore_case(
     watcher = _Watcher(bar, low.slices, announce=announce)
     watch = Watch(watcher.step, watcher.group, watcher.method)
     result = restore.restore_planned(acquisition, options, slices=slices, parts=parts, watch=watch)
+    if reading:
+        result = replace(result, asked=result.asked | {"reading": dict(reading)})
     return result, write_restoration(result, files, overwrite=overwrite, series=series, sidecars=sidecars)
 
 
