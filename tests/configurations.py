@@ -9,7 +9,7 @@ from kfine.training.stage_config import (
     LDMTrainingConfig,
     RegressionTrainingConfig,
     SRGANTrainingConfig,
-    StillRegressionTrainingConfig,
+    SRResNetTrainingConfig,
     VQGANTrainingConfig,
 )
 
@@ -21,8 +21,7 @@ KINDS = {
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,
-    "srresnet": StillRegressionTrainingConfig,
-    "small-unet": StillRegressionTrainingConfig,
+    "srresnet": SRResNetTrainingConfig,
     "srgan": SRGANTrainingConfig,
     "autoencoder": AutoencoderTrainingConfig,
     "ldm": LDMTrainingConfig,

@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from kfine.image import Image
 from kfine.models.checkpoint import load_model, save_model
+from kfine.networks.core import CoreNet
 from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
@@ -19,7 +20,11 @@ TINY_CINE = {
     "autoencoder": {"factor": 4, "channels": 2, "widths": [4, 8], "blocks": 1, "codes": 0, "sees": True},
     "denoiser": {"widths": [4, 8], "blocks": 1},
 }
-TINY_STILL = TINY_CINE | {"regressor": {"kind": "srresnet", "width": 4, "blocks": 1}}
+TINY_STILL = {
+    "core": TINY["core"],
+    "autoencoder": {"factor": 4, "channels": 2, "widths": [4, 8], "blocks": 1, "codes": 0},
+    "denoiser": {"widths": [4, 8], "blocks": 1},
+}
 CINE_SAMPLING = {"steps": 3, "samples": 2, "start": 2.0}
 SAMPLING = {"steps": 3, "samples": 2, "conditioned": True}
 
@@ -119,6 +124,18 @@ def tiny_still(tmp_path_factory):
         {"method": "ldm", "network": TINY_STILL, "sampling": CINE_SAMPLING | {"turned": True}},
     )
     return load_model(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_core_folder(tmp_path_factory) -> Path:
+    """The same of a core network."""
+    torch.manual_seed(0)
+    network = CoreNet(**TINY["core"])
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    folder = tmp_path_factory.mktemp("models") / "tiny-core"
+    save_model(folder, network, {"method": "core", "network": TINY["core"]})
+    return folder
 
 
 @pytest.fixture

@@ -1,76 +1,62 @@
-"""Small brains and hearts on disk, and the smallest configurations of the still methods that train on them."""
+"""Small heads and knees on disk, and the smallest configurations of the still methods that train on them."""
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from PIL import Image as Picture
 
-from kfine.io import write
+import kfine
+from kfine.image import Image
 from kfine.training.stage_config import (
     AutoencoderTrainingConfig,
     DecoderTrainingConfig,
     LDMTrainingConfig,
     SRGANTrainingConfig,
-    StillRegressionTrainingConfig,
+    SRResNetTrainingConfig,
 )
 from tests.conftest import phantom
-from tests.training.cines import beating, cine
 
-DATA = {"validation": ["sub-2", "heart-3"], "patch": 16, "noise": 0.05}
+DATA = {
+    "sources": [{"folder": "heads"}, {"folder": "knees", "true": (0.75, 1.0, 1.0)}],
+    "validation": ["heads/b*"],
+    "patch": 32,
+}
 OPTIMISER = {"steps": 4, "batch": 2, "warmup": 1, "learning_rate": 5e-3}
-REPORT = {
-    "checkpoint": 2, "validate_every": 4, "picture": 4,
-    "slices": 2, "patch": 24, "scales": [2.0, 3.0], "steps": 2, "samples": 2,
-}  # fmt: skip
-SRRESNET = {"kind": "srresnet", "width": 4, "blocks": 2}
-UNET = {"kind": "unet", "widths": [4, 8], "blocks": 1}
+REPORT = {"checkpoint": 2, "validate_every": 4, "picture": 4, "planes": 1, "matrix": 48, "scales": [2.0, 3.0]}
+SRRESNET = {"width": 4, "blocks": 2}
 VQGAN = {"factor": 2, "channels": 2, "widths": [8], "blocks": 1, "codes": 16}
 
 
-def write_stills(folder: Path) -> list[Path]:
-    """Write three brains, a cine and four pictures; return the folders of brains and hearts."""
-    brains, hearts = folder / "brains", folder / "hearts"
-    brains.mkdir(parents=True)
-    hearts.mkdir()
-    for number in range(3):
-        voxels = phantom((1, 3, 32, 28), seed=number)[0].transpose(2, 1, 0)
-        nibabel.save(
-            nibabel.Nifti1Image(voxels, np.diag([1.0, 1.0, 3.0, 1.0])), brains / f"sub-{number}_T1w.nii.gz"
-        )
-    write(cine(0, frames=2), hearts / "patient-0.nii.gz")
-    for number in range(4):
-        grey = (beating(10 + number, frames=1, slices=1)[0, 0] / 4).clip(0, 255).astype(np.uint8)
-        Picture.fromarray(grey).save(hearts / f"heart-{number}-IM-0001.png")
-    return [brains, hearts]
+def write_planes(root: Path) -> Path:
+    """Write two heads and a knee below `root`, and return it."""
+    for name, seed in (("heads/a.nii", 1), ("heads/b.nii", 2), ("knees/c.nii", 3)):
+        (root / name).parent.mkdir(exist_ok=True)
+        kfine.write(Image(phantom((1, 4, 48, 48), seed=seed), np.diag([3.0, 1.0, 1.0, 1.0])), root / name)
+    return root
 
 
-def regression_config(network=SRRESNET, **changes):
-    return StillRegressionTrainingConfig.model_validate(_tables(network) | changes)
+def srresnet_config(**changes):
+    return SRResNetTrainingConfig.model_validate(_tables() | {"network": SRRESNET} | changes)
 
 
-def srgan_config(**changes):
-    tables = {name: table for name, table in _tables({}).items() if name != "network"}
-    return SRGANTrainingConfig.model_validate(tables | {"adversary": {"width": 4}} | changes)
+def srgan_config(initial, **changes):
+    own = {"initial": str(initial), "adversary": {"width": 4}}
+    return SRGANTrainingConfig.model_validate(_tables() | own | changes)
 
 
-def autoencoder_config(**changes):
-    adversary = {"widths": [8, 8], "after": 2, "images": 3}
-    return AutoencoderTrainingConfig.model_validate(_tables(VQGAN) | {"adversary": adversary} | changes)
+def autoencoder_config(core, **changes):
+    own = {"core": str(core), "network": VQGAN, "adversary": {"widths": [8, 8], "after": 2}}
+    return AutoencoderTrainingConfig.model_validate(_tables() | own | changes)
 
 
 def ldm_config(**changes):
-    network = {"widths": [8, 16], "blocks": 1}
-    return LDMTrainingConfig.model_validate(
-        _tables(network) | {"diffusion": {"measured": 4, "levels": 2}} | changes
-    )
+    own = {"network": {"widths": [8, 16], "blocks": 1}, "diffusion": {"measured": 4, "levels": 2}}
+    return LDMTrainingConfig.model_validate(_tables() | own | changes)
 
 
 def decoder_config(**changes):
-    tables = {name: table for name, table in _tables({}).items() if name != "network"}
-    adversary = {"adversary": {"widths": [8, 8], "images": 3}, "drawing": {"steps": 2}}
-    return DecoderTrainingConfig.model_validate(tables | adversary | changes)
+    own = {"adversary": {"widths": [8, 8], "mean": 1.0}, "drawing": {"steps": 2}}
+    return DecoderTrainingConfig.model_validate(_tables() | own | changes)
 
 
-def _tables(network):
-    return {"data": DATA, "network": network, "optimiser": OPTIMISER, "report": REPORT}
+def _tables():
+    return {"data": DATA, "optimiser": OPTIMISER, "report": REPORT}

@@ -17,7 +17,7 @@ from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.models.checkpoint import Model, load_model
 from kfine.models.devices import choose_device, choose_precision
-from kfine.restoration.options import BASELINES, METHODS
+from kfine.restoration.options import BASELINES, GONE, METHODS
 from kfine.restoration.restore import restore
 from kfine.restoration.selection import packaged_for
 
@@ -230,6 +230,8 @@ def _classes(competitor: Competitor) -> list[type]:
 
 def _named(text: str, device: str) -> Competitor:
     method, _, model = text.partition("=")
+    if method in GONE:
+        raise UsageError(f"method {method}: is gone; use {GONE[method]}")
     if method not in _OF_FRAMES:
         raise UsageError(f"method {method}: expected one of {', '.join(_OF_FRAMES)}, or METHOD=MODEL")
     if method in BASELINES:

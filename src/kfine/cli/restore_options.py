@@ -117,7 +117,7 @@ PARAMETERS: dict[str, Any] = {
             metavar=FLAG,
             rich_help_panel=MODEL,
             show_default=False,
-            help="Of core, cine-core and vdm: the mean of eight evaluations a plane, or a single one, instead of "
+            help="Of core, cine-core, vdm and ldm: the mean of eight evaluations a plane, or a single one, instead of "
             "four: twice as long, or a quarter of the time.  Four if left out; finer slices take one.",
         ),
     ],
@@ -126,10 +126,9 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="NAME",
             rich_help_panel=MODEL,
-            help="core (one network, any contrast); vdm (samples around it) or ldm; regression (the deterministic "
-            "predictor of ldm or --model); srresnet, srgan, small-unet; for cines cine-core, cine-ldm or "
-            "cine-regression; or, without a model, zero-filling, nearest, bilinear, bicubic.  auto goes by what IN is, "
-            "and says why.",
+            help="core (one network, any contrast); vdm or ldm (samples around it); srresnet or srgan (to compare "
+            "with); for cines cine-core, cine-ldm or cine-regression; or, without a model, zero-filling, nearest, "
+            "bilinear, bicubic.  auto goes by what IN is, and says why.",
         ),
     ],
     "model": Annotated[

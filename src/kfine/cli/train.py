@@ -129,14 +129,6 @@ Cines = Annotated[
         help="Folder of cines (DICOM series, NIfTI files) or of PNG frames; repeat it for several.",
     ),
 ]
-Stills = Annotated[
-    list[Path],
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Folder of images (NIfTI, DICOM series, PNG); repeat it for several, which then count alike.",
-    ),
-]
 Features = Annotated[
     Path | None,
     typer.Option(
@@ -222,66 +214,63 @@ STAGES = (
     ),
     Stage(
         "srresnet",
-        "regression:RegressionTask",
-        "stage_config:StillRegressionTrainingConfig",
-        Stills,
-        help="""Train a regression of single images: srresnet, or small-unet if the config says so.
+        "core:CoreTask",
+        "stage_config:SRResNetTrainingConfig",
+        Sources,
+        help="""Train SRResNet: a plain regression to compare with, and where srgan starts.
 
-        A method of its own, where srgan starts, and stage 1 of 4 of ldm.
-
-        [bold]kfine train srresnet --config configs/srresnet.toml --data BRAINS --data HEARTS --out \
-runs/srresnet[/bold]
+        [bold]kfine train srresnet --config configs/srresnet.toml --data DATA --out runs/srresnet[/bold]
         """,
     ),
     Stage(
         "srgan",
         "srgan:SRGANTask",
         "stage_config:SRGANTrainingConfig",
-        Stills,
-        earlier=("generator", "srresnet"),
+        Sources,
         features=True,
-        help="""Train SRGAN: a trained srresnet goes on against a discriminator.
+        help="""Train SRGAN: a trained srresnet, which the config names, goes on against a discriminator.
 
-        [bold]kfine train srgan --config configs/srgan.toml --data BRAINS --data HEARTS --generator \
-runs/srresnet/model --features SQUEEZENET --out runs/srgan[/bold]
+        [bold]kfine train srgan --config configs/srgan.toml --data DATA --features SQUEEZENET --out \
+runs/srgan[/bold]
         """,
     ),
     Stage(
         "autoencoder",
-        "vqgan:VQGANTask",
+        "still_ldm:AutoencoderTask",
         "stage_config:AutoencoderTrainingConfig",
-        Stills,
-        earlier=("regression", "srresnet"),
+        Sources,
         features=True,
-        help="""Train the autoencoder of single images: stage 2 of 4 of ldm.
+        help="""Train the autoencoder of what the core network's mean image lacks: stage 1 of 3 of ldm.
 
-        [bold]kfine train autoencoder --config configs/autoencoder.toml --data BRAINS --data HEARTS \
---regression runs/small-unet/model --out runs/autoencoder[/bold]
+        The config names the core model.
+
+        [bold]kfine train autoencoder --config configs/autoencoder.toml --data DATA --features \
+SQUEEZENET --out runs/autoencoder[/bold]
         """,
     ),
     Stage(
         "ldm",
-        "ldm:LDMTask",
+        "still_ldm:StillLDMTask",
         "stage_config:LDMTrainingConfig",
-        Stills,
+        Sources,
         earlier=("autoencoder", "autoencoder"),
-        help="""Train the latent diffusion model of single images: stage 3 of 4 of ldm.
+        help="""Train the latent diffusion model of single images: stage 2 of 3 of ldm.
 
-        [bold]kfine train ldm --config configs/ldm.toml --data BRAINS --data HEARTS --autoencoder \
+        [bold]kfine train ldm --config configs/ldm.toml --data DATA --autoencoder \
 runs/autoencoder/model --out runs/ldm[/bold]
         """,
     ),
     Stage(
         "decoder",
-        "decoder:DecoderTask",
+        "still_ldm:StillDecoderTask",
         "stage_config:DecoderTrainingConfig",
-        Stills,
+        Sources,
         earlier=("ldm", "ldm"),
         features=True,
-        help="""Train the decoder on drawn latents, for sharp samples: stage 4 of 4 of ldm.
+        help="""Train the decoder on drawn latents, for sharp samples: stage 3 of 3 of ldm.
 
-        [bold]kfine train decoder --config configs/decoder.toml --data BRAINS --data HEARTS --ldm \
-runs/ldm/model --features SQUEEZENET --out runs/decoder[/bold]
+        [bold]kfine train decoder --config configs/decoder.toml --data DATA --ldm runs/ldm/model \
+--features SQUEEZENET --out runs/decoder[/bold]
         """,
     ),
     Stage(

@@ -1,4 +1,4 @@
-"""Method core: the core network's estimate of each plane, consistent with complex k-space."""
+"""Method core: the core network's estimate of each plane, consistent with complex k-space; and baselines like it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kfine.degradation.scanner import central_kspace, displayed_image, phase_factor
 from kfine.methods.base import Draws
-from kfine.networks.core import CoreNet, Facts, detail_unit, histogram_shape, noise_level, spectrum_shape
+from kfine.networks.core import Condition, Facts, detail_unit, histogram_shape, noise_level, spectrum_shape
 from kfine.operators.fourier import fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
 
@@ -19,6 +19,9 @@ MOST_NOISE = 3.0  # units of detail; the network knows no more
 # One evaluation for each symmetry of the square: the answers to the turned and mirrored image, turned back, are
 # averaged (Timofte, Rothe and Van Gool, Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR 2016).
 TURNS, SYMMETRIES = 4, 8
+
+# Of images, units of detail and facts, see `kfine.networks.core.CoreNet.forward`.
+Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def measured_parts(operator: KSpaceCrop) -> tuple[float, float]:
 
 
 def core_mean(
-    network: CoreNet,
+    network: Estimator,
     shown: Sequence[Shown],
     *,
     symmetries: int,
@@ -140,6 +143,56 @@ def core_mean(
     return torch.stack(answers).mean(0).cpu()
 
 
+def conditions(
+    network: Estimator,
+    shown: Sequence[Shown],
+    *,
+    at_once: int,
+    symmetries: int,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Condition:
+    """Return what the planes' scans say, with the core network's estimates, on the CPU; `at_once` planes a call."""
+    means = [
+        core_mean(
+            network,
+            shown[first : first + at_once],
+            symmetries=symmetries,
+            device=device,
+            precision=precision,
+        )
+        for first in range(0, len(shown), at_once)
+    ]
+    return Condition(
+        torch.cat(means),
+        torch.stack([each.image for each in shown]),
+        torch.tensor([each.unit for each in shown]),
+        torch.stack([each.facts.tensor() for each in shown]),
+    )
+
+
+def consistent(
+    operator: KSpaceCrop, y: Tensor, phase: Tensor | None, x: Tensor, *, signed: bool, strength: float
+) -> Tensor:
+    """Return the estimate `x` (row, column) in the units of `y`: with sign and phase projected onto the measurement.
+
+    Magnitudes, which are no linear measurement, are only bounded by air (decision 19).
+
+    Args:
+        operator: A.
+        y: the measurement of the plane.
+        phase: see `Shown`.
+        x: the estimate in model units.
+        signed: whether a real image has values of both signs.
+        strength: the weight of the measured k-space.
+    """
+    if operator.real and not signed:
+        return x.clamp_min(-1)
+    if phase is not None:
+        x = (x + 1) * phase
+    return torch.lerp(x, operator.project_in_double(x, y), strength) if strength else x
+
+
 def lowered(
     network: Callable[..., Tensor], device: torch.device, precision: torch.dtype
 ) -> Callable[..., Tensor]:
@@ -155,9 +208,10 @@ def lowered(
 
 
 class CoreMethod:
-    """Restore planes with the core network.
+    """Restore planes with the core network, or with a baseline that is called like it.
 
     Args:
+        name: of the method, as in `kfine.methods.base.PlaneMethod`.
         network: in evaluation mode, on `device`.
         options: how.
         signed: whether real images have values of both signs; else they are magnitudes, and the result has none below
@@ -166,24 +220,25 @@ class CoreMethod:
         precision: autocast type of the network; everything else stays float32.
     """
 
-    name = "core"
     samples = 1
 
     def __init__(
         self,
-        network: CoreNet,
+        name: str,
+        network: Estimator,
         options: CoreOptions,
         *,
         signed: bool,
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        self.network, self.settings, self.signed = network, options, signed
+        self.name, self.network, self.settings, self.signed = name, network, options, signed
         self.device, self.precision = device, precision
 
     def with_settings(self, settings: CoreOptions) -> CoreMethod:
         """Return the same method with other settings."""
         return CoreMethod(
+            self.name,
             self.network,
             settings,
             signed=self.signed,
@@ -210,18 +265,19 @@ class CoreMethod:
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
         """Return the estimate for each measurement, see `PlaneMethod.restore`."""
-        planes = []
+        planes, settings = [], self.settings
+        strength = 0.0 if settings.denoise else settings.strength
         for part in y.split(draws.at_once):
             shown = [self.shown(operator, plane) for plane in part]
             predicted = core_mean(
                 self.network,
                 shown,
-                symmetries=self.settings.symmetries,
+                symmetries=settings.symmetries,
                 device=self.device,
                 precision=self.precision,
             )
             planes += [
-                self._consistent(operator, plane, of, x)
+                consistent(operator, plane, of.phase, x, signed=self.signed, strength=strength)
                 for plane, of, x in zip(part, shown, predicted, strict=True)
             ]
             draws.on_step(self.evaluations * len(part))
@@ -230,13 +286,3 @@ class CoreMethod:
     def shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
         """Return what the network sees of the measurement `y` (*low) of one plane."""
         return scan_shown(operator, y, self.settings, signed=self.signed)
-
-    def _consistent(self, operator: KSpaceCrop, y: Tensor, shown: Shown, x: Tensor) -> Tensor:
-        """Return the estimate `x` (row, column) in the units of `y`: with sign and phase held to the measurement."""
-        if operator.real and not self.signed:
-            return x.clamp_min(-1)
-        if shown.phase is not None:
-            x = (x + 1) * shown.phase
-        if self.settings.denoise or not self.settings.strength:
-            return x
-        return torch.lerp(x, operator.project_in_double(x, y), self.settings.strength)

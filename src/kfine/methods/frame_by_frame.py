@@ -1,4 +1,4 @@
-"""Adapters: a method of planes as a method of slices, frame by frame, and the other way round."""
+"""Adapter: a method of planes as a method of slices, frame by frame."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.acquisition.timing import Timing
-from kfine.methods.base import Draws, Method, PlaneMethod
+from kfine.methods.base import Draws, PlaneMethod
 from kfine.methods.optical_flow import flow_interpolated
 from kfine.methods.time_interpolation import WEIGHTS, interpolated
-from kfine.operators.kspace import KSpaceCrop
 
 
 class TimeMethod(Protocol):
@@ -86,37 +85,3 @@ class FrameByFrame:
         restored = TIME_METHODS[self.time_method](in_time, timing.times, timing.at, period=timing.period)
         return restored.movedim(0, 2) - air
 
-
-_ONE = Timing.unchanged((0.0,), None)
-
-
-@dataclass(frozen=True)
-class OneFrame:
-    """Restore planes by `method`, see `kfine.methods.base.PlaneMethod`.
-
-    Attributes:
-        method: knows only still images.
-        evaluations: of a sample.
-    """
-
-    method: Method
-    evaluations: int = 1
-
-    @property
-    def name(self) -> str:
-        """That of the method."""
-        return self.method.name
-
-    @property
-    def samples(self) -> int:
-        """Samples of each plane."""
-        return self.method.samples
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The settings of the method."""
-        return self.method.options
-
-    def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
-        """Return samples of each plane, see `PlaneMethod.restore`."""
-        return self.method.restore(Scan(operator, _ONE), y[:, None], draws)[:, :, 0]

@@ -1,13 +1,13 @@
-"""Methods cine-ldm and ldm: samples of a latent diffusion model, projected onto the measured k-space.
+"""Methods cine-ldm and ldm: samples of latent diffusion models.
 
 After arXiv 2410.23898 (2024): restoration as denoising in the latent space of a VQGAN, started from the latent of the
-low-resolution image; here of the regression's estimate, whose residual is what the latents hold.  Cines go through it
-by whole slices, stills as slices of one frame (decision 12).
+low-resolution image; here of the mean image, which the latents complete.  Cines go through it by whole slices, stills
+by planes, around the core network's mean image (decision 30).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,9 +18,11 @@ from kfine.acquisition.scan import Scan
 from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise, uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.methods.core import lowered
+from kfine.methods.core import CoreOptions, conditions, consistent, lowered, scan_shown
 from kfine.methods.ldm_prediction import Projection, predict
-from kfine.networks.ldm import ResidualLDM
+from kfine.networks.core import Condition
+from kfine.networks.ldm import CineLDM, StillLDM
+from kfine.operators.kspace import KSpaceCrop
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,7 @@ class LDMOptions:
         steps: evaluations of the denoiser a sample.
         samples: samples a slice.
         sampler: a name of `kfine.diffusion.samplers.SAMPLERS`.
-        strength: weight of the measured k-space in the result, see `Projection`.
-        turned: see `predict`.
+        strength: weight of the measured k-space in the result: of cines see `Projection`, of stills `CoreOptions`.
         start: noise level, in standard deviations of the latents, at which sampling starts from the latent of the
             prediction; None starts from pure noise at `highest`.
         last: noise level of the last evaluation.
@@ -43,7 +44,6 @@ class LDMOptions:
     samples: int = 8
     sampler: str = "dpm-solver-2m"
     strength: float = 1.0
-    turned: bool = False
     start: float | None = 10.0
     last: float = 0.03
     highest: float = 80.0
@@ -66,27 +66,27 @@ def drawn_latents(
     return SAMPLERS[settings.sampler](denoiser, middle + sigmas[0] * first, sigmas, noise=noise)
 
 
-class LDMMethod:
-    """Restore slices with a trained `ResidualLDM`.
+class CineLDMMethod:
+    """Restore slices of cines with a trained `CineLDM`.
 
     Args:
-        name: of the method, as in `kfine.methods.base.Method`.
         network: in evaluation mode, on `device`, with an autoencoder and a denoiser.
         settings: how to sample.
         device: where the network runs.
         precision: autocast type of the network; everything else stays float32.
     """
 
+    name = "cine-ldm"
+
     def __init__(
         self,
-        name: str,
-        network: ResidualLDM,
+        network: CineLDM,
         settings: LDMOptions,
         *,
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        self.name, self.network, self.settings = name, network, settings
+        self.network, self.settings = network, settings
         self.device, self.precision = device, precision
         self.samples = settings.samples
 
@@ -113,9 +113,7 @@ class LDMMethod:
         """Return the samples of one slice (sample, frame, *high)."""
         settings, network = self.settings, self.network
         project = Projection(scan, y, settings.strength)
-        predicted = predict(
-            network, project, turned=settings.turned, device=self.device, precision=self.precision
-        )
+        predicted = predict(network, project, device=self.device, precision=self.precision)
         seen = predicted.held[None]
         condition = network.condition(seen, predicted.guided[None])
         # The autoencoder works on the fine grid, where frames take most memory, and knows them one by one.
@@ -156,3 +154,85 @@ class LDMMethod:
 
     def _lowered(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return lowered(network, self.device, self.precision)
+
+
+class StillLDMMethod:
+    """Restore planes with a trained `StillLDM`: samples around the core network's estimate, consistent as that is.
+
+    Args:
+        network: in evaluation mode, on `device`, with a denoiser.
+        settings: how to sample.
+        core: how the mean image is made; its `strength` is not used.
+        signed: whether real images have values of both signs, see `CoreMethod`.
+        device: where the network runs.
+        precision: autocast type of the network; everything else stays float32.
+    """
+
+    name = "ldm"
+
+    def __init__(
+        self,
+        network: StillLDM,
+        settings: LDMOptions,
+        core: CoreOptions,
+        *,
+        signed: bool,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.settings, self.core, self.signed = network, settings, core, signed
+        self.device, self.precision = device, precision
+        self.samples, self.evaluations = settings.samples, settings.steps
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The sampling settings and those of the mean image, JSON-ready."""
+        own = {"symmetries": self.core.symmetries, "denoise": self.core.denoise}
+        noise = {} if self.core.noise is None else {"noise": self.core.noise / 2}
+        return asdict(self.settings) | own | noise
+
+    @torch.inference_mode()
+    def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
+        """Return samples for each measurement, see `PlaneMethod.restore`."""
+        shown = [scan_shown(operator, plane, self.core, signed=self.signed) for plane in y]
+        condition = conditions(
+            self.network.core,
+            shown,
+            at_once=draws.at_once,
+            symmetries=self.core.symmetries,
+            device=self.device,
+            precision=self.precision,
+        )
+        strength = 0.0 if self.core.denoise else self.settings.strength
+        rows = list(enumerate(draws.seeds(self.samples)))
+        drawn = []
+        for first in range(0, len(rows), draws.at_once):
+            numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
+            index = [number // self.samples for number in numbers]
+            planes = self._drawn(condition.of(index, self.device), names, draws.on_step).cpu()
+            drawn += [
+                consistent(operator, y[i], shown[i].phase, x, signed=self.signed, strength=strength)
+                for i, x in zip(index, planes, strict=True)
+            ]
+        return torch.stack(drawn).reshape(len(y), -1, *operator.high)
+
+    def _drawn(
+        self, condition: Condition, names: Sequence[Sequence[int]], on_step: Callable[[int], None]
+    ) -> Tensor:
+        """Return a sample for each of `names`, in model units, before it is made consistent."""
+        network = self.network
+
+        def lowered_to(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            return lowered(run, self.device, self.precision)
+
+        denoise = lowered_to(lambda z, sigma: network.denoise(z, sigma, condition))
+
+        def counted(z: Tensor, sigma: Tensor) -> Tensor:
+            denoised = denoise(z, sigma)
+            on_step(len(names))
+            return denoised
+
+        noise = SeededNoise(names, pairs=True)
+        origin = lowered_to(lambda x: network.encode(x, condition))(condition.mean)
+        z = drawn_latents(counted, origin, noise(origin), self.settings, noise=noise)
+        return lowered_to(lambda z: network.decode(z, condition))(z)

@@ -1,4 +1,4 @@
-"""Prediction of a latent diffusion model's regression for one slice, and projections onto the measured k-space."""
+"""Prediction of a cine model's regression for one slice, and projections onto the measured k-space."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
 from kfine.methods.core import lowered
-from kfine.methods.guide import guide, still_guide, turned_guide
+from kfine.methods.guide import guide
 from kfine.methods.time_interpolation import interpolated, linear
-from kfine.networks.ldm import ResidualLDM, StillLDM
+from kfine.networks.ldm import CineLDM
 from kfine.operators.kspace import image_of
 
 # FFT sharpness of a brain's samples at x4: 4.2 above the truth's with 3 rounds, 1.7 with 10, 0.3 with 30.
@@ -92,32 +92,19 @@ class Projection:
 
 
 def predict(
-    network: ResidualLDM,
+    network: CineLDM,
     projection: Projection,
     *,
-    turned: bool = False,
     device: torch.device,
     precision: torch.dtype,
 ) -> Prediction:
-    """Return the network's prediction for one slice's measurement, all of it on `device`.
-
-    turned: whether a still's prediction is the mean over quarter turns (Timofte, Rothe and Van Gool, CVPR 2016); a
-    cine's never is, its guide takes longer than its network.
-    """
+    """Return the network's prediction for one slice's measurement, all of it on `device`."""
     scan, y = projection.scan, projection.y
     timing = scan.timing
     estimate = lowered(
         lambda shown: network.predict(shown, cyclic=timing.period is not None), device, precision
     )
-    if isinstance(network, StillLDM):
-        guided = still_guide(y, scan.crop).to(device)
-        answers = [
-            torch.rot90(estimate(turned_guide(guided, turns)[None])[0], -turns, (-2, -1))
-            for turns in (range(4) if turned else range(1))
-        ]
-        raw = torch.stack(answers).mean(0)
-    else:
-        guided = guide(y, scan.crop, timing.times, timing.at, period=timing.period).to(device)
-        raw = estimate(guided[None])[0]
+    guided = guide(y, scan.crop, timing.times, timing.at, period=timing.period).to(device)
+    raw = estimate(guided[None])[0]
     held = projection(raw)
     return Prediction(guided, raw, (held.abs() - 1 if held.is_complex() else held).to(device))

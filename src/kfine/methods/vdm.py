@@ -21,8 +21,9 @@ from kfine.diffusion.guidance import consistent, measured_state, noise_aware
 from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import SAMPLERS, Denoiser, learned, uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.methods.core import CoreOptions, Shown, core_mean, lowered, scan_shown
-from kfine.networks.vdm import VDM, Condition
+from kfine.methods.core import CoreOptions, Shown, conditions, lowered, scan_shown
+from kfine.networks.core import Condition
+from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 
 SMALLEST, LARGEST = 0.02, 1.0
@@ -200,18 +201,27 @@ class VDMMethod:
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
         """Return samples for each measurement, see `PlaneMethod.restore`."""
-        conditioned = self.settings.conditioned
-        shown = [self._shown(operator, plane) for plane in y] if conditioned else []
-        means = self._means(shown, draws)
+        shown, condition = [], None
+        if self.settings.conditioned:
+            shown = [self._shown(operator, plane) for plane in y]
+            condition = conditions(
+                self.network.core,
+                shown,
+                at_once=draws.at_once,
+                symmetries=self.settings.symmetries,
+                device=self.device,
+                precision=self.precision,
+            )
         rows = list(enumerate(draws.seeds(self.samples)))
         drawn = []
         for first in range(0, len(rows), draws.at_once):
             numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
             index = [number // self.samples for number in numbers]
             part = y[index].to(self.device)
-            if conditioned:
-                seen = [shown[i] for i in index]
-                sample = self._given_scan(operator, part, seen, means[index], names, draws)
+            if condition is not None:
+                phases = [phase for i in index if (phase := shown[i].phase) is not None]
+                given = condition.of(index, self.device)
+                sample = self._given_scan(operator, part, given, phases, names, draws)
             else:
                 sample = self._unconditional(operator, part, names, draws)
             drawn.append(sample.cpu())
@@ -223,43 +233,22 @@ class VDMMethod:
         options = CoreOptions(noise=self.settings.guidance.noise * share or None)
         return scan_shown(operator, y, options, signed=self.signed)
 
-    def _means(self, shown: Sequence[Shown], draws: Draws) -> Tensor:
-        """Return the core network's estimates (plane, row, column)."""
-        parts = [
-            core_mean(
-                self.network.core,
-                shown[first : first + draws.at_once],
-                symmetries=self.settings.symmetries,
-                device=self.device,
-                precision=self.precision,
-            )
-            for first in range(0, len(shown), draws.at_once)
-        ]
-        return torch.cat(parts) if parts else torch.zeros(0)
-
     def _given_scan(
         self,
         operator: KSpaceCrop,
         y: Tensor,
-        shown: Sequence[Shown],
-        means: Tensor,
+        condition: Condition,
+        phases: Sequence[Tensor],
         names: Sequence[Sequence[int]],
         draws: Draws,
     ) -> Tensor:
-        condition = Condition(
-            means.to(self.device),
-            torch.stack([each.image for each in shown]).to(self.device),
-            torch.tensor([each.unit for each in shown]).to(self.device),
-            torch.stack([each.facts.tensor() for each in shown]).to(self.device),
-        )
         denoiser = lowered(denoiser_of(self.network, condition), self.device, self.precision)
         origin, guidance = condition.mean, self.settings.guidance
         magnitudes = operator.real and not self.signed
         if magnitudes:
             guidance = replace(guidance, strength=0.0)
-        phases = [each.phase for each in shown if each.phase is not None]
         if phases:
-            phase = torch.stack(phases).to(self.device)
+            phase = torch.stack(list(phases)).to(self.device)
             denoiser, origin = with_phase(denoiser, phase), (origin + 1) * phase
         if self.settings.start is None:
             sigmas, origin = self._sigmas(), torch.zeros_like(origin)

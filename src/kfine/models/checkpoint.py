@@ -1,10 +1,14 @@
-"""Models on disk: a folder with `model.safetensors` and `config.json`, the weights' hash checked; never a pickle."""
+"""Models on disk: a folder with `model.safetensors` and `config.json`, the weights' hash checked; never a pickle.
+
+A model around a packaged core network holds no copy of it: its config.json names it, with its hash, under "core".
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from kfine.text import printable
 
 PACKAGED = Path(__file__).parent
 FORMAT = 1
+_CORE = "core."  # how the names of a core network's weights begin in a model around it
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Model:
         network: the torch module, in evaluation mode, on the CPU, float32.
         config: the whole config.json.
         digest: SHA-256 of the weights file.
+        core: the packaged core network that the model is around; None where it holds its own, or none.
     """
 
     name: str
@@ -41,6 +47,17 @@ class Model:
     network: nn.Module
     config: dict[str, Any]
     digest: str
+    core: Model | None = None
+
+    @property
+    def network_config(self) -> dict[str, Any]:
+        """The arguments of the network, those of its core network among them."""
+        return self.config["network"] | ({"core": self.core.config["network"]} if self.core else {})
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Name and hashes: all that the network depends on."""
+        return {"name": self.name, "sha256": self.digest} | ({"core": self.core.digest} if self.core else {})
 
 
 def packaged_models() -> list[str]:
@@ -52,6 +69,9 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     """Load a packaged model by its name, or a folder that holds `model.safetensors` and `config.json`.
 
     A folder that has a packaged model's name is given as "./NAME", or as a `Path`.
+
+    Warns:
+        UserWarning: it was trained around another core network than the packaged one.
 
     Raises:
         ModelError: unknown name, missing, truncated, altered or foreign files, or a pickle.
@@ -70,30 +90,68 @@ def load_model(model: str | os.PathLike[str]) -> Model:
             f"model {folder.name}: model.safetensors is not the file its config.json was made for "
             f"(SHA-256 {digest[:12]}…, expected {str(config['sha256'])[:12]}…); copy the model again"
         )
-    with bounded_by(shapes_of(weights).values()):
-        network = build_network(config)
-    _fill(network, read_tensors(weights), folder.name)
-    return Model(folder.name, config["method"], network.eval(), config, digest)
+    core = _core_of(config, folder.name)
+    shapes = list(shapes_of(weights).values())
+    tensors, built = read_tensors(weights), config
+    if core is not None:
+        inner = core.network.state_dict()
+        shapes += [tuple(tensor.shape) for tensor in inner.values()]
+        tensors |= {f"{_CORE}{name}": tensor for name, tensor in inner.items()}
+        built = config | {"network": config["network"] | {"core": core.config["network"]}}
+    with bounded_by(shapes):
+        network = build_network(built)
+    _fill(network, tensors, folder.name)
+    return Model(folder.name, config["method"], network.eval(), config, digest, core)
+
+
+def _core_of(config: dict[str, Any], name: str) -> Model | None:
+    """Return the packaged core network that config.json names; None where the model holds its own, or none."""
+    named = config.get("core")
+    if "core" in config["network"] or named is None:
+        return None
+    if not isinstance(named, dict) or named.get("name") not in packaged_models():
+        raise ModelError(f"model {name}: config.json: expected the name of a packaged model under core")
+    core = load_model(str(named["name"]))
+    if core.method != "core":
+        raise ModelError(f"model {name}: config.json: core: {core.name} is a model of method {core.method}")
+    if core.digest != named.get("sha256"):
+        warnings.warn(
+            f"model {name}: was trained around another {core.name} than the packaged one; its samples may be a little "
+            "worse",
+            UserWarning,
+            stacklevel=3,
+        )
+    return core
 
 
 def save_model(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
     """Write `network` and `config` (method, network and whatever describes it) as a model folder, atomically.
 
     Weights are stored in float16, half the size of float32: its rounding, 0.05 %, is far below what a weight's
-    value is worth.  Loading gives float32.
+    value is worth.  Loading gives float32.  A core network whose `config["core"]` (name, sha256) is a packaged model's
+    is left out.
     """
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
+    weights = network.state_dict()
+    if _is_packaged(config.get("core")):
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(_CORE)}
+        own = {name: value for name, value in config["network"].items() if name != "core"}
+        config = config | {"network": own}
     payload = save(
-        {
-            name: tensor.detach().to("cpu", torch.float16).contiguous()
-            for name, tensor in network.state_dict().items()
-        }
+        {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in weights.items()}
     )
     described = {"format": FORMAT, **config, "sha256": hashlib.sha256(payload).hexdigest()}
     replace_bytes(folder / "model.safetensors", payload)
     replace_bytes(folder / "config.json", (json.dumps(described, indent=2) + "\n").encode())
+
+
+def _is_packaged(core: Any) -> bool:
+    """Return whether `core`, a table of name and sha256, is of a packaged model."""
+    if not isinstance(core, dict) or core.get("name") not in packaged_models():
+        return False
+    return bool(read_config(PACKAGED / core["name"])["sha256"] == core.get("sha256"))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -130,6 +188,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     from kfine.networks.cine_core import CineCoreNet
     from kfine.networks.core import CoreNet
     from kfine.networks.ldm import CineLDM, StillLDM
+    from kfine.networks.srresnet import SRResNet
     from kfine.networks.vdm import VDM
 
     # By method: the network, and those of its optional parts that the method cannot do without.
@@ -140,11 +199,10 @@ def build_network(config: dict[str, Any]) -> nn.Module:
         "cine-regression": (CineLDM, ()),
         "vqgan": (CineLDM, ("autoencoder",)),
         "cine-ldm": (CineLDM, ("autoencoder", "denoiser")),
-        "srresnet": (StillLDM, ()),
-        "srgan": (StillLDM, ()),
-        "small-unet": (StillLDM, ()),
-        "autoencoder": (StillLDM, ("autoencoder",)),
-        "ldm": (StillLDM, ("autoencoder", "denoiser")),
+        "srresnet": (SRResNet, ()),
+        "srgan": (SRResNet, ()),
+        "autoencoder": (StillLDM, ()),
+        "ldm": (StillLDM, ("denoiser",)),
     }
     if config["method"] not in networks:
         raise ModelError(f"method {config['method']!r}: expected one of {', '.join(networks)}; upgrade kfine")

@@ -149,6 +149,26 @@ def of_slice(each: Sequence[tuple[float, Facts]]) -> tuple[float, Facts]:
     return unit, facts[0]._replace(noise=noise, spectrum=spectrum, histogram=histogram)
 
 
+class Condition(NamedTuple):
+    """What scans say of their images: what diffusion around the core network's estimate is shown.
+
+    Attributes:
+        mean: (batch, row, column), the core network's estimate in model units.
+        image: (batch, row, column), the zero-filled scan in model units.
+        unit: (batch,), the scan's unit of detail, see `detail_unit`.
+        facts: (batch, FACTS), see `Facts`.
+    """
+
+    mean: Tensor
+    image: Tensor
+    unit: Tensor
+    facts: Tensor
+
+    def of(self, index: Sequence[int], device: torch.device) -> Condition:
+        """Return the condition of the planes `index`, on `device`."""
+        return Condition(*(part[list(index)].to(device) for part in self))
+
+
 def detail_unit(low: Tensor, fractions: tuple[float, float]) -> float:
     """Return the scan's own unit of detail: the rms, over its tissue, of its finest measured frequencies.
 

@@ -8,30 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kfine.networks.blocks import blind_to_brightness
-from kfine.networks.core import CHANNELS, FACTS, CoreNet, Description
+from kfine.networks.core import CHANNELS, FACTS, Condition, CoreNet, Description
 from kfine.networks.space_time import SpaceTimeUNet
-
-
-class Condition(NamedTuple):
-    """What a scan says of the image.
-
-    Attributes:
-        mean: (batch, row, column), the core network's estimate in model units.
-        image: (batch, row, column), the zero-filled scan in model units.
-        unit: (batch,), the scan's unit of detail, see `kfine.networks.core.detail_unit`.
-        facts: (batch, FACTS), see `kfine.networks.core.Facts`.
-    """
-
-    mean: Tensor
-    image: Tensor
-    unit: Tensor
-    facts: Tensor
 
 
 class Gamma(nn.Module):

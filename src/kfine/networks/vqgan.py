@@ -26,7 +26,7 @@ _LACKING = 40.0  # gain of what an image lacks, an eighth of its contrast
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What became of an image: `x` (batch, 1, row, column), and the latents that it went through."""
+    """What became of what went in: `x` (batch, 1, row, column), and the latents that it went through."""
 
     x: Tensor
     quantised: Quantised
@@ -35,9 +35,8 @@ class Reconstruction:
 class VQGAN(nn.Module):
     """Encoder, vector quantiser and decoder (Esser, Rombach, Ommer, Taming Transformers, CVPR 2021).
 
-    With `sees`, both sides are given an image `seen` at full size, the estimate that the latent need only
-    complete: x = seen + D(z, seen).  Without, `seen` gives the size alone and x = D(z).  In either case a fresh
-    decoder adds nothing.
+    Both sides are shown images at full size, first of them the estimate that the latent need only complete: what goes
+    through the latent is what the estimate lacks.  A fresh decoder returns nothing.
 
     Convolutions only, no attention, and ChannelNorm instead of the field's GroupNorm (decision 7): away from
     its border, a patch has the very latent that it has within the whole image.  Any number of rows and columns:
@@ -50,11 +49,20 @@ class VQGAN(nn.Module):
             pixel-unshuffle, each further one halves the grid again.
         blocks: residual blocks a level, in the encoder and again in the decoder.
         codes: size of the codebook; 0: latents are not quantised.
-        sees: whether encoder and decoder are shown `seen`.
+        sees: how many images encoder and decoder are shown; none: the image itself goes through the latent.
+        gain: of the encoder's first filters for what is lacking, see `blind_to_brightness`.
     """
 
     def __init__(
-        self, *, factor: int, channels: int, widths: Sequence[int], blocks: int, codes: int, sees: bool
+        self,
+        *,
+        factor: int,
+        channels: int,
+        widths: Sequence[int],
+        blocks: int,
+        codes: int,
+        sees: int,
+        gain: float = _LACKING,
     ) -> None:
         super().__init__()
         if factor not in {2, 4, 8} or 2 ** len(widths) != factor:
@@ -62,31 +70,31 @@ class VQGAN(nn.Module):
                 f"expected a factor of 2, 4 or 8 and as many widths as it has halvings, got {factor} and "
                 f"{len(widths)} widths"
             )
-        self.factor, self.sees = factor, sees
-        self.encoder = _Encoder(1 + sees, widths, blocks=blocks)
+        self.factor, self.sees = factor, int(sees)
+        self.encoder = _Encoder(1 + self.sees, widths, blocks=blocks)
         self.to_latent = nn.Conv2d(widths[-1], channels, 3, padding=1)
         self.quantiser = VectorQuantiser(size=codes, channels=channels) if codes else None
         self.from_latent = nn.Conv2d(channels, widths[-1], 3, padding=1)
         # One block a level is enough to show the decoder an image that is nearly right already.
-        self.look = _Encoder(1, widths, blocks=1) if sees else None
+        self.look = _Encoder(self.sees, widths, blocks=1) if sees else None
         if self.look is not None:
-            blind_to_brightness(self.encoder.stem.weight[:, :4], gain=_LACKING)
+            blind_to_brightness(self.encoder.stem.weight[:, :4], gain=gain)
             blind_to_brightness(self.encoder.stem.weight[:, 4:])
             blind_to_brightness(self.look.stem.weight)
         self.decoder = _Decoder(widths, blocks=blocks)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def encode(self, x: Tensor, seen: Tensor) -> Tensor:
+    def encode(self, lacking: Tensor, seen: Tensor) -> Tensor:
         """Return the latent before quantisation.
 
         Args:
-            x: (batch, 1, row, column) in model units.
-            seen: of the shape of `x`.
+            lacking: (batch, 1, row, column), what goes through the latent.
+            seen: (batch, image, row, column), what both sides are shown; not looked at without `sees`.
 
         Returns:
             (batch, channels, ceil(row / factor), ceil(column / factor)).
         """
-        shown = torch.cat([x - seen, seen], dim=1) if self.sees else x
+        shown = torch.cat([lacking, seen], dim=1) if self.sees else lacking
         return self.to_latent(self.encoder(pad_to_multiple(shown, self.factor))[-1])
 
     def quantise(self, z: Tensor, generator: torch.Generator | None = None) -> Quantised:
@@ -99,27 +107,23 @@ class VQGAN(nn.Module):
         return self.quantiser(z, generator)
 
     def decode(self, z: Tensor, seen: Tensor) -> Tensor:
-        """Return the image (batch, 1, row, column) of a quantised latent `z`, on the grid of `seen`."""
+        """Return what is lacking (batch, 1, row, column) by a quantised latent `z`, on the grid of `seen`."""
         h = self.from_latent(z)
-        if self.look is None:
-            return self._cropped(self.decoder(h, []), seen)
-        looked = self.look(pad_to_multiple(seen, self.factor))
-        return seen + self._cropped(self.decoder(h, looked), seen)
+        looked = [] if self.look is None else self.look(pad_to_multiple(seen, self.factor))
+        rows, columns = seen.shape[-2:]
+        return self.decoder(h, looked)[..., :rows, :columns]
 
-    def forward(self, x: Tensor, seen: Tensor, generator: torch.Generator | None = None) -> Reconstruction:
-        """Return `x` (batch, 1, row, column) encoded, quantised and decoded; arguments as in the parts."""
-        quantised = self.quantise(self.encode(x, seen), generator)
+    def forward(
+        self, lacking: Tensor, seen: Tensor, generator: torch.Generator | None = None
+    ) -> Reconstruction:
+        """Return `lacking` encoded, quantised and decoded; arguments as in the parts."""
+        quantised = self.quantise(self.encode(lacking, seen), generator)
         return Reconstruction(self.decode(quantised.z, seen), quantised)
 
     @property
     def last_layer(self) -> Tensor:
         """The weight of the decoder's last layer, by which the adversarial loss is weighed."""
         return self.decoder.last.weight
-
-    @staticmethod
-    def _cropped(x: Tensor, seen: Tensor) -> Tensor:
-        rows, columns = seen.shape[-2:]
-        return x[..., :rows, :columns]
 
 
 class _Encoder(nn.Module):

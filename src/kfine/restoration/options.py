@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from kfine.models.checkpoint import Model
 
 BASELINES = ("zero-filling", "nearest", "bilinear", "bicubic")
-LDMS = ("ldm", "cine-ldm")
-STILL_NETWORKS = ("srresnet", "srgan", "small-unet")
+COMPARED = ("srresnet", "srgan")  # networks that core is compared with
 METHODS = (
-    "auto", "core", "vdm", "ldm", "regression", *STILL_NETWORKS, "cine-core", "cine-ldm", "cine-regression", *BASELINES,
+    "auto", "core", "vdm", "ldm", *COMPARED, "cine-core", "cine-ldm", "cine-regression", *BASELINES,
 )  # fmt: skip
+# Methods that are gone, and what serves in their place.
+GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
 # Options that earlier versions did not have.
@@ -31,13 +32,14 @@ _SAMPLING = ("noise", "denoise", *_DRAWING)
 # Options that a method has no use for.
 _NO_USE = {
     **{name: ("model", "strength", "effort", *_SAMPLING) for name in BASELINES},
-    **{name: ("effort", *_SAMPLING) for name in ("regression", *STILL_NETWORKS)},
     "core": _DRAWING,
+    "srresnet": _DRAWING,
+    "srgan": ("effort", *_DRAWING),
     "vdm": ("denoise",),
     "cine-core": (*_DRAWING, "time_method"),
     "cine-regression": ("effort", *_SAMPLING, "time_method"),
     "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method"),
-    "ldm": ("effort", "noise", "denoise", "conditioned"),
+    "ldm": ("conditioned",),
 }
 
 
@@ -151,6 +153,8 @@ def check_values(options: Options) -> None:
     from kfine.diffusion.samplers import SAMPLERS
     from kfine.methods.frame_by_frame import TIME_METHODS
 
+    if options.method in GONE:
+        raise UsageError(f"method {options.method!r}: is gone; use {GONE[options.method]}")
     named = {
         "method": (options.method, METHODS),
         "effort": (options.effort, EFFORTS),

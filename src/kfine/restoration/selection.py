@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kfine.acquisition.scan import Scan
 from kfine.errors import ModelError, UsageError
 from kfine.methods.base import Method, PlaneMethod
 from kfine.methods.cine_core import CineCoreMethod
 from kfine.methods.core import SYMMETRIES, TURNS, CoreMethod, CoreOptions
-from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, OneFrame, check_time_method
+from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, check_time_method
 from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
-from kfine.methods.ldm import LDMMethod, LDMOptions
-from kfine.methods.regression import LDMRegression
+from kfine.methods.ldm import CineLDMMethod, LDMOptions, StillLDMMethod
+from kfine.methods.regression import CineRegression
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.models.calibration import Calibration
 from kfine.models.calibration_file import CalibrationFile
@@ -29,11 +29,10 @@ from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Ranges, far
 from kfine.models.sampling_defaults import ModelSampling
 from kfine.networks.cine_core import CineCoreNet
-from kfine.networks.core import CoreNet
-from kfine.networks.ldm import ResidualLDM, StillLDM
+from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
-from kfine.restoration.options import BASELINES, LDMS, Options, check_use, check_values, without_use
+from kfine.restoration.options import BASELINES, Options, check_use, check_values, without_use
 
 
 def vdm_options(
@@ -91,29 +90,15 @@ DETERMINISTIC: dict[str, PlaneMethod] = {
 BEST_BASELINE = "zero-filling"
 # Which models serve a method, by the method in their config.json: the first half of a model serves as well.
 SERVED_BY = {
-    "core": ("core",),
-    "vdm": ("vdm",),
-    "ldm": ("ldm",),
-    "srresnet": ("srresnet",),
-    "srgan": ("srgan",),
-    "small-unet": ("small-unet",),
-    "regression": ("ldm", "autoencoder", "srresnet", "small-unet"),
-    "cine-core": ("cine-core",),
-    "cine-ldm": ("cine-ldm",),
+    **{name: (name,) for name in ("core", "vdm", "ldm", "srresnet", "srgan", "cine-core", "cine-ldm")},
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
-# Which take frames one by one.
-_ONE_BY_ONE = ("core", "vdm", "ldm")
 # By what the image is: methods in the order in which they are tried.
-_CINE = ("cine-core", "cine-ldm", "core", "ldm", "vdm")
-_CINE_IN_TIME = ("cine-core", "cine-ldm")
 _STILL = ("core", "vdm", "ldm")
-_FINE_STILL = ("core", "ldm", "vdm")
-_FINE = 1.4  # mm: the mean of finer brains is better by "ldm", of coarser ones by "vdm" (decision 12)
-# Where no model knows its like: first the one that was trained on most kinds of images.
-_OTHER = ("core", "ldm", "vdm")
+_IN_TIME = ("cine-core", "cine-ldm")
+_CINE = (*_IN_TIME, *_STILL)
 # What "auto" makes of a model that is half-way to a method.
-HALF_WAY = {"vqgan": "cine-regression", "autoencoder": "regression"}
+HALF_WAY = {"vqgan": "cine-regression"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +108,7 @@ class ResolvedMethod:
     Attributes:
         method: the method.
         device: where it runs.
-        model: name and SHA-256 of its model, None for a method without.
+        model: name and SHA-256 of its model, and of the core network that it is around; None for a method without.
         options: its settings and the machine's, JSON-ready.
         time_method: interpolation in time; None where the method itself restores other frames, or there are none.
         reason: why "auto" took it; None where it was named.
@@ -170,7 +155,7 @@ def choose_method(
     """
     check_values(options)
     device = choose_device(options.device)
-    options, reason = _named(options, scan, like or Ranges())
+    options, reason = _named(options, scan)
     check_use(options, in_time=scan.timing.changed)
     in_time = options.time_method or BEST_TIME_METHOD
     check_time_method(in_time, scan.timing)
@@ -190,31 +175,23 @@ def choose_method(
     precision = choose_precision(options.precision, device)
     network = model.network.to(device)
     method: Method
-    if isinstance(network, ResidualLDM):
-        method = _ldm_method(network, model, options, device=device, precision=precision)
-        if isinstance(network, StillLDM):
-            method = FrameByFrame(OneFrame(method, method.evaluations(scan) // method.samples), in_time)
-        else:
-            time_method = None
+    if isinstance(network, CineLDM):
+        method = _cine_method(network, model, options, device=device, precision=precision)
+        time_method = None
     elif isinstance(network, CineCoreNet):
         settings = _core_options(model, options)
         method = CineCoreMethod(network, settings, signed=scan.signed, device=device, precision=precision)
         time_method = None
-    elif isinstance(network, CoreNet):
-        core = _core_method(network, model, options, signed=scan.signed, device=device, precision=precision)
-        method = FrameByFrame(core, in_time)
     else:
-        assert isinstance(network, VDM)
-        sampling = vdm_options(
-            options, ModelSampling.of(model), power=lambda: mean_power(measurements()), operator=scan.crop
+        plane = _plane_method(
+            network, model, options, scan, measurements=measurements, device=device, precision=precision
         )
-        plane = VDMMethod(network, sampling, signed=scan.signed, device=device, precision=precision)
         method = FrameByFrame(plane, in_time)
     machine = {"device": str(device), "precision": str(precision).removeprefix("torch.")}
     resolved = ResolvedMethod(
         method,
         device,
-        model={"name": model.name, "sha256": model.digest},
+        model=model.digests,
         options=method.options | machine,
         time_method=time_method,
         reason=reason,
@@ -240,21 +217,11 @@ class ImageTraits:
         beats: whether it is a cine: frames of one heart beat, after which they begin again.
         in_time: whether frames are asked for at other times.
         measured: whether its k-space was measured.
-        ranges: what it is like.
     """
 
     beats: bool
     in_time: bool
     measured: bool
-    ranges: Ranges
-
-
-@dataclass(frozen=True)
-class PackagedModel:
-    """A packaged model: the method in its config.json, and what it was trained on."""
-
-    method: str
-    ranges: Ranges
 
 
 @dataclass(frozen=True)
@@ -266,36 +233,34 @@ class Selection:
     why: str
 
 
-def pick(traits: ImageTraits, models: Mapping[str, PackagedModel], options: Options) -> Selection | None:
+def pick(traits: ImageTraits, models: Mapping[str, str], options: Options) -> Selection | None:
     """Return what "auto" is for an image; None where no packaged model can serve it.
 
-    A cine, and whatever is asked for other frames, goes to "cine-core"; measured k-space to "vdm", which knows noise:
-    what their models were trained on decides nothing, for a heart may have the numbers of a brain (`far` warns).  A
-    magnitude image goes to the first of "vdm" and "ldm" whose model knows its like, which for "vdm" means brains, and
-    of pixels to be smaller than 1.4 mm first to "ldm"; any other to "ldm".  Where a model is not packaged, or has no
-    use for an option of `options`, the next one serves.
+    A cine, and whatever is asked for other frames, goes to "cine-core"; any other image to "core".  Where a model is not
+    packaged, or has no use for an option of `options`, the next one serves.
+
+    models: the method of each packaged model, by its name.
     """
-    cine = traits.beats or traits.in_time
-    kind = "a cine" if cine else "measured k-space" if traits.measured else "a magnitude image"
-    sizes = traits.ranges.voxel_size
-    still = _FINE_STILL if sizes and not traits.measured and max(sizes) < _FINE else _STILL
-    order = _CINE_IN_TIME if traits.in_time else _CINE if cine else still
-    willing = [method for method in order if not without_use(options, method)] or list(order)
-    served = [(method, name) for method in willing for name in models if models[name].method == method]
-    if traits.measured or cine:
-        served = [pair for pair in served if pair[0] == served[0][0]]
-    for method, name in served:
-        if not far(traits.ranges, models[name].ranges):
-            return Selection(method, name, f"{kind} like those that {name} was trained on")
-    if not (traits.measured or cine):
-        served.sort(key=lambda pair: _OTHER.index(pair[0]))
-    if not served:
+    kind = (
+        "other frames are asked for" if traits.in_time
+        else "frames of a heart beat" if traits.beats
+        else "measured k-space" if traits.measured
+        else "a magnitude image"
+    )  # fmt: skip
+    order = _IN_TIME if traits.in_time else _CINE if traits.beats else _STILL
+    there = [(method, name) for method in order for name, made in models.items() if made == method]
+    if not there:
         return None
-    method, name = served[0]
-    return Selection(method, name, f"{kind} unlike those that the packaged models were trained on")
+    willing = [pair for pair in there if not without_use(options, pair[0])]
+    method, name = (willing or there)[0]
+    first = there[0][0]
+    useless = without_use(options, first)
+    if method != first and useless:
+        kind += f", and {first} has no use for {', '.join(useless)}"
+    return Selection(method, name, kind)
 
 
-def _named(options: Options, scan: Scan, like: Ranges) -> tuple[Options, str | None]:
+def _named(options: Options, scan: Scan) -> tuple[Options, str | None]:
     """Return `options` with a method for "auto", and why; its model is loaded if that says which."""
     if options.method != "auto":
         return options, None
@@ -305,10 +270,10 @@ def _named(options: Options, scan: Scan, like: Ranges) -> tuple[Options, str | N
         return replace(options, method=method, model=model), f"what model {model.name} was made for"
     timing = scan.timing
     beats = timing.period is not None and len(timing.times) > 1
-    traits = ImageTraits(beats, timing.changed, measured=not scan.crop.real, ranges=like)
+    traits = ImageTraits(beats, timing.changed, measured=not scan.crop.real)
     picked = pick(traits, _packaged(), options)
     if picked is not None:
-        if len(timing.times) > 1 and timing.period is None and picked.method in _ONE_BY_ONE:
+        if len(timing.times) > 1 and timing.period is None and picked.method in _STILL:
             warnings.warn(
                 f"{len(timing.times)} frames are restored one by one; if they are of a heart beat, say how long it "
                 "lasts (period)",
@@ -317,7 +282,7 @@ def _named(options: Options, scan: Scan, like: Ranges) -> tuple[Options, str | N
             )
         return replace(options, method=picked.method, model=picked.model), picked.why
     if not timing.changed:
-        return replace(options, method="vdm"), None  # which says that no model for it is packaged
+        return replace(options, method="core"), None  # which says that no model for it is packaged
     warnings.warn(
         f"no model for cines is packaged: {BEST_BASELINE} in space, {options.time_method or BEST_TIME_METHOD} "
         "in time; give a model folder for more",
@@ -327,45 +292,54 @@ def _named(options: Options, scan: Scan, like: Ranges) -> tuple[Options, str | N
     return replace(options, method=BEST_BASELINE), "no model for cines is packaged"
 
 
-def _ldm_method(
-    network: ResidualLDM, model: Model, options: Options, *, device: torch.device, precision: torch.dtype
+def _cine_method(
+    network: CineLDM, model: Model, options: Options, *, device: torch.device, precision: torch.dtype
 ) -> Method:
-    own, defaults = ModelSampling.of(model), LDMOptions()
-    name = options.method
-    if name not in LDMS:
-        return LDMRegression(
-            name,
-            network,
-            strength=options.strength,
-            turned=own.turned,
-            device=device,
-            precision=precision,
-        )
+    if options.method == "cine-regression":
+        return CineRegression(network, strength=options.strength, device=device, precision=precision)
+    settings = _ldm_options(options, ModelSampling.of(model))
+    return CineLDMMethod(network, settings, device=device, precision=precision)
+
+
+def _ldm_options(options: Options, own: ModelSampling) -> LDMOptions:
+    """Return the model's own settings of latent sampling with the user's in their place."""
+    defaults = LDMOptions()
     start = options.start or own.start or defaults.start
-    settings = replace(
+    return replace(
         defaults,
         steps=options.steps or own.steps or defaults.steps,
         samples=options.samples or own.samples or defaults.samples,
         sampler=options.sampler or own.sampler or defaults.sampler,
         strength=options.strength,
-        turned=own.turned,
         start=None if start is None or math.isinf(start) else start,
         last=own.last or defaults.last,
     )
-    return LDMMethod(name, network, settings, device=device, precision=precision)
 
 
-def _core_method(
-    network: CoreNet,
+def _plane_method(
+    network: nn.Module,
     model: Model,
     options: Options,
+    scan: Scan,
     *,
-    signed: bool,
+    measurements: Callable[[], Iterable[Tensor]],
     device: torch.device,
     precision: torch.dtype,
-) -> CoreMethod:
+) -> PlaneMethod:
+    """Return the method of planes that `network` serves."""
+    own, signed = ModelSampling.of(model), scan.signed
+    if isinstance(network, VDM):
+        sampling = vdm_options(options, own, power=lambda: mean_power(measurements()), operator=scan.crop)
+        return VDMMethod(network, sampling, signed=signed, device=device, precision=precision)
     settings = _core_options(model, options)
-    return CoreMethod(network, settings, signed=signed, device=device, precision=precision)
+    if isinstance(network, StillLDM):
+        sampling_of = _ldm_options(options, own)
+        return StillLDMMethod(
+            network, sampling_of, settings, signed=signed, device=device, precision=precision
+        )
+    return CoreMethod(
+        options.method, network, settings, signed=signed, device=device, precision=precision
+    )
 
 
 def _core_options(model: Model, options: Options) -> CoreOptions:
@@ -392,16 +366,13 @@ def _model(options: Options) -> Model:
     return loaded
 
 
-def _packaged() -> dict[str, PackagedModel]:
-    """Return the packaged models by name."""
-    configs = {name: read_config(PACKAGED / name) for name in packaged_models()}
-    return {
-        name: PackagedModel(config["method"], Ranges.of(name, config)) for name, config in configs.items()
-    }
+def _packaged() -> dict[str, str]:
+    """Return the method of each packaged model by its name."""
+    return {name: read_config(PACKAGED / name)["method"] for name in packaged_models()}
 
 
 def packaged_for(method: str) -> str | None:
     """Return the name of the first packaged model that serves `method`, if there is one: one made for it first."""
     models = _packaged()
-    names = (name for serving in SERVED_BY[method] for name, made in models.items() if made.method == serving)
+    names = (name for serving in SERVED_BY[method] for name, made in models.items() if made == serving)
     return next(names, None)

@@ -355,20 +355,42 @@ Config = TypeVar("Config", bound=BaseModel)
 def read_training_config(path: Path, kind: type[Config]) -> Config:
     """Return the checked configuration of a TOML file.
 
+    A key `include` at its top names a TOML file beside it, whose tables the file's own keys complete or replace.
+
     Raises:
         UsageError: no such file, not TOML, an unknown key or a value out of range, each named.
     """
     try:
+        return kind.model_validate(_table(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        raise UsageError(": ".join(part for part in (path.name, where, what) if part)) from None
+
+
+def _table(path: Path, *, included: bool = False) -> dict[str, Any]:
+    try:
         table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-        return kind.model_validate(table)
     except OSError as error:
         raise UsageError(
             f"{path.name}: cannot be read ({error.strerror}); give a TOML file of configs/"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name}: expected TOML ({error})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        raise UsageError(": ".join(part for part in (path.name, where, what) if part)) from None
+    other = table.pop("include", None)
+    if other is None:
+        return table
+    if included or not isinstance(other, str):
+        raise UsageError(f"{path.name}: include: expected the name of one TOML file, which includes no other")
+    return _joined(_table(path.parent / other, included=True), table)
+
+
+def _joined(table: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return `table` with the keys of `own` in it, tables within tables alike."""
+    joined = dict(table)
+    for key, value in own.items():
+        before = joined.get(key)
+        both = isinstance(before, dict) and isinstance(value, dict)
+        joined[key] = _joined(before, value) if both else value
+    return joined

@@ -10,10 +10,11 @@ from pydantic import Field, model_validator
 from kfine.training.config import (
     BaseOptimiserConfig,
     BaseReportConfig,
+    CoreDataConfig,
+    CoreReportConfig,
     PieceConfig,
     Positive,
     PositiveFloat,
-    Range,
     Section,
     Share,
     UNetConfig,
@@ -60,12 +61,16 @@ class VQGANConfig(Section):
 
     @model_validator(mode="after")
     def _levels(self) -> Self:
-        if 2 ** len(self.widths) != self.factor:
-            raise ValueError(
-                f"widths: expected one for each halving of the grid by the factor {self.factor}, "
-                f"got {len(self.widths)}"
-            )
+        check_levels(self.widths, self.factor)
         return self
+
+
+def check_levels(widths: Sequence[int], factor: int) -> None:
+    """Raise `ValueError` if an autoencoder has not a width for each halving of the grid."""
+    if 2 ** len(widths) != factor:
+        raise ValueError(
+            f"widths: expected one for each halving of the grid by the factor {factor}, got {len(widths)}"
+        )
 
 
 def check_whole_latents(patch: int, factor: int) -> None:
@@ -94,7 +99,6 @@ class DiscriminatorConfig(Section):
         weight: of the adversarial loss, times its adaptive weight.
         features: weight of the SqueezeNet feature distance, where its arrays are given.
         learning_rate: the discriminator's peak.
-        images: how many frames of a batch the autoencoder sees, on each device.
     """
 
     widths: Annotated[tuple[Positive, ...], Field(min_length=2)] = (32, 64, 128)
@@ -102,7 +106,6 @@ class DiscriminatorConfig(Section):
     weight: Annotated[float, Field(ge=0)] = 0.1
     features: Annotated[float, Field(ge=0)] = 0.5
     learning_rate: PositiveFloat = 4e-4
-    images: Positive = 16
 
 
 class AdversaryConfig(DiscriminatorConfig):
@@ -115,8 +118,18 @@ class AdversaryConfig(DiscriminatorConfig):
     after: Annotated[int, Field(ge=0)] = 1500
 
 
+class CineAdversaryConfig(AdversaryConfig):
+    """Of the autoencoder of cines.
+
+    Attributes:
+        images: how many frames of a batch the autoencoder sees, on each device.
+    """
+
+    images: Positive = 16
+
+
 class DecoderAdversaryConfig(DiscriminatorConfig):
-    """Of the decoder of drawn latents; of a clip it sees frames that follow one another.
+    """Of the decoder of drawn latents.
 
     Attributes:
         energy: weight of `kfine.training.losses.decoder.energy_divergence`.
@@ -125,6 +138,16 @@ class DecoderAdversaryConfig(DiscriminatorConfig):
 
     energy: Annotated[float, Field(ge=0)] = 1.0
     mean: Annotated[float, Field(ge=0)] = 0.0
+
+
+class CineDecoderAdversaryConfig(DecoderAdversaryConfig):
+    """Of cines.
+
+    Attributes:
+        images: how many frames of a batch the decoder makes, on each device; of a clip frames that follow one another.
+    """
+
+    images: Positive = 16
 
 
 class DrawingConfig(Section):
@@ -187,7 +210,7 @@ class VQGANTrainingConfig(Section):
     method: Literal["vqgan"] = "vqgan"
     data: CineDataConfig = CineDataConfig()
     network: VQGANConfig = VQGANConfig()
-    adversary: AdversaryConfig = AdversaryConfig()
+    adversary: CineAdversaryConfig = CineAdversaryConfig()
     optimiser: BaseOptimiserConfig
     report: CineReportConfig = CineReportConfig()
 
@@ -212,7 +235,7 @@ class CineLDMTrainingConfig(Section):
 class DecoderStageConfig(Section):
     """What the last stages of stills and of cines have in common."""
 
-    data: PieceConfig
+    data: PieceConfig | CoreDataConfig
     adversary: DecoderAdversaryConfig = DecoderAdversaryConfig()
     drawing: DrawingConfig = DrawingConfig()
     optimiser: BaseOptimiserConfig
@@ -227,61 +250,46 @@ class CineDecoderTrainingConfig(DecoderStageConfig):
     """A whole training run of the decoder of a "cine-ldm"."""
 
     method: Literal["cine-ldm"] = "cine-ldm"
+    adversary: CineDecoderAdversaryConfig = CineDecoderAdversaryConfig()
     data: CineDataConfig = CineDataConfig()
     report: CineReportConfig = CineReportConfig()
 
 
-class StillDataConfig(PieceConfig):
-    """Which pieces of which images; every folder of data counts alike, whatever it holds."""
+class StillVQGANConfig(Section):
+    """The arguments of `kfine.networks.vqgan.VQGAN` in a still model; `codes = 0` leaves latents as they are."""
 
-    resample: Range = (0.4, 1.0)
-    scale: Range = (1.5, 4.5)
+    factor: Literal[2, 4, 8] = 4
+    channels: Positive = 4
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128)
+    blocks: Positive = 2
+    codes: Annotated[int, Field(ge=0)] = 2048
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        check_levels(self.widths, self.factor)
+        return self
 
 
 class SRResNetConfig(Section):
     """The arguments of `kfine.networks.srresnet.SRResNet`."""
 
-    kind: Literal["srresnet"] = "srresnet"
     width: Positive = 64
     blocks: Positive = 16
 
 
-class StillUNetConfig(UNetConfig):
-    """A U-Net of single images: channels a level, residual blocks a level."""
-
-    kind: Literal["unet"]
-
-
-class StillReportConfig(BaseReportConfig):
-    """The validation of a still model: slices of the validation images, scanned at several scales and restored.
+class SRResNetTrainingConfig(Section):
+    """A whole training run of method "srresnet".
 
     Attributes:
-        slices: how many, over all folders together.
-        patch: rows and columns of their middle that are taken for the image.
-        scales: how many times smaller the scans' matrices are.
-        steps: evaluations of the denoiser a sample.
-        samples: how many samples their mean is of.
+        initial: packaged model, or folder of a model, whose weights training starts from; random weights if left out.
     """
 
-    slices: Positive = 6
-    patch: Positive = 192
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (2.0, 4.0)
-    steps: Positive = 10
-    samples: Positive = 4
-
-
-class StillRegressionTrainingConfig(Section):
-    """A whole training run of a regression, named by its network."""
-
-    data: StillDataConfig = StillDataConfig()
-    network: Annotated[SRResNetConfig | StillUNetConfig, Field(discriminator="kind")] = SRResNetConfig()
+    method: Literal["srresnet"] = "srresnet"
+    initial: str | None = None
+    data: CoreDataConfig
+    network: SRResNetConfig = SRResNetConfig()
     optimiser: BaseOptimiserConfig
-    report: StillReportConfig = StillReportConfig()
-
-    @property
-    def method(self) -> str:
-        """The method that the model will serve."""
-        return "srresnet" if self.network.kind == "srresnet" else "small-unet"
+    report: CoreReportConfig = CoreReportConfig()
 
 
 class VGGAdversaryConfig(Section):
@@ -301,13 +309,18 @@ class VGGAdversaryConfig(Section):
 
 
 class SRGANTrainingConfig(Section):
-    """A whole training run of method "srgan"."""
+    """A whole training run of method "srgan".
+
+    Attributes:
+        initial: packaged model, or folder of a model, of method srresnet or srgan: the generator at the start.
+    """
 
     method: Literal["srgan"] = "srgan"
-    data: StillDataConfig = StillDataConfig()
+    initial: str = "srresnet"
+    data: CoreDataConfig
     adversary: VGGAdversaryConfig = VGGAdversaryConfig()
     optimiser: BaseOptimiserConfig
-    report: StillReportConfig = StillReportConfig()
+    report: CoreReportConfig = CoreReportConfig()
 
     @model_validator(mode="after")
     def _whole_pieces(self) -> Self:
@@ -319,14 +332,21 @@ class SRGANTrainingConfig(Section):
 
 
 class AutoencoderTrainingConfig(Section):
-    """A whole training run of the autoencoder of stills."""
+    """A whole training run of the autoencoder of stills.
+
+    Attributes:
+        core: packaged model, or folder of a model, of method core: the mean image that latents complete.
+        detail: the unit of what the mean image lacks, see `kfine.networks.ldm.StillLDM`.
+    """
 
     method: Literal["autoencoder"] = "autoencoder"
-    data: StillDataConfig = StillDataConfig()
-    network: VQGANConfig = VQGANConfig()
+    core: str = "core"
+    detail: PositiveFloat = 0.8
+    data: CoreDataConfig
+    network: StillVQGANConfig = StillVQGANConfig()
     adversary: AdversaryConfig = AdversaryConfig()
     optimiser: BaseOptimiserConfig
-    report: StillReportConfig = StillReportConfig()
+    report: CoreReportConfig = CoreReportConfig()
 
     @model_validator(mode="after")
     def _whole_latents(self) -> Self:
@@ -339,16 +359,16 @@ class LDMTrainingConfig(Section):
     """A whole training run of method "ldm"."""
 
     method: Literal["ldm"] = "ldm"
-    data: StillDataConfig = StillDataConfig()
+    data: CoreDataConfig
     network: UNetConfig = UNetConfig(widths=(64, 96, 128, 160))
     diffusion: DiffusionConfig = DiffusionConfig()
     optimiser: BaseOptimiserConfig
-    report: StillReportConfig = StillReportConfig()
+    report: CoreReportConfig = CoreReportConfig()
 
 
 class DecoderTrainingConfig(DecoderStageConfig):
     """A whole training run of the decoder of an "ldm"."""
 
     method: Literal["ldm"] = "ldm"
-    data: StillDataConfig = StillDataConfig()
-    report: StillReportConfig = StillReportConfig()
+    data: CoreDataConfig
+    report: CoreReportConfig = CoreReportConfig()

@@ -18,15 +18,15 @@ from kfine.acquisition.timing import Timing
 from kfine.image import Image
 from kfine.intensity import AIR
 from kfine.methods.base import Draws
-from kfine.methods.ldm import LDMMethod, LDMOptions
+from kfine.methods.ldm import CineLDMMethod, LDMOptions
 from kfine.methods.ldm_prediction import Projection, predict
 from kfine.models.checkpoint import replace_bytes
-from kfine.networks.ldm import ResidualLDM
+from kfine.networks.ldm import CineLDM
 from kfine.networks.quantiser import codebook_use
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.data.degradation import measured_matrix
 from kfine.training.data.volumes import SliceRef, Volumes
-from kfine.training.stage_config import CineReportConfig, StillReportConfig
+from kfine.training.stage_config import CineReportConfig
 
 
 def spread_over(refs: Sequence[Sequence[SliceRef]], count: int) -> list[SliceRef]:
@@ -82,7 +82,7 @@ class LDMValidation:
     def __init__(self, cases: Sequence[Case], *, sampling: LDMOptions, baseline: str, frame: int = 0) -> None:
         self.cases, self.sampling, self.baseline, self.frame = cases, sampling, baseline, frame
 
-    def figures(self, network: ResidualLDM, device: torch.device) -> dict[str, float]:
+    def figures(self, network: CineLDM, device: torch.device) -> dict[str, float]:
         """Return PSNRs (dB, range 2, mean over frames and slices of one suffix) of whatever the network can do.
 
         "psnr_" and the baseline's name is of the image that the regressor corrects, "psnr_prediction" of what it
@@ -102,7 +102,7 @@ class LDMValidation:
             figures |= {"codes_used": use.used, "perplexity": use.perplexity}
         return figures
 
-    def sheet(self, network: ResidualLDM, path: Path, device: torch.device) -> None:
+    def sheet(self, network: CineLDM, path: Path, device: torch.device) -> None:
         """Write a PNG: of each slice the truth and every result, in one frame and, of several, along time."""
         rows = []
         for number, case in enumerate(self.cases):
@@ -117,7 +117,7 @@ class LDMValidation:
         write_sheet(path, sheet.numpy())
 
     @torch.inference_mode()
-    def _restored(self, network: ResidualLDM, number: int, device: torch.device) -> _Restored:
+    def _restored(self, network: CineLDM, number: int, device: torch.device) -> _Restored:
         case = self.cases[number]
         network.to(device)
         project = Projection(case.scan, case.y)
@@ -135,7 +135,7 @@ class LDMValidation:
             images["latents"] = project.of_magnitudes(decoded)
             codes = network.autoencoder.quantise(z).codes
         if network.denoiser is not None:
-            method = LDMMethod("validation", network, self.sampling, device=device)
+            method = CineLDMMethod(network, self.sampling, device=device)
             draws = Draws(((number,),), at_once=len(case.x))
             samples = method.restore(case.scan, case.y[None], draws)[0]
             images |= {"sample": samples[0], "mean": samples.mean(0)}
@@ -151,14 +151,6 @@ def cine_case(volumes: Volumes, ref: SliceRef, report: CineReportConfig) -> Case
     pairs = tuple((place, frame) for place, frame in enumerate(kept))
     timing = Timing(tuple(at[frame] for frame in kept), at, image.period, pairs)
     return Case(x, crop(x[list(kept)]), Scan(crop, timing))
-
-
-def still_cases(volumes: Volumes, ref: SliceRef, report: StillReportConfig) -> list[Case]:
-    """Return the middle of one frame, measured at each of the report's scales."""
-    x, _ = _middle(volumes, ref, report.patch, frames=slice(ref.frame, ref.frame + 1))
-    crops = {f"_x{scale:g}": _crop(x, scale) for scale in report.scales}
-    still = Timing.unchanged((0.0,), None)
-    return [Case(x, crop(x), Scan(crop, still), suffix) for suffix, crop in crops.items()]
 
 
 def _middle(volumes: Volumes, ref: SliceRef, patch: int, *, frames: slice) -> tuple[Tensor, Image]:

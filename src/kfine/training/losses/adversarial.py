@@ -1,4 +1,4 @@
-"""Losses of the autoencoder, of SRGAN's generator, and of the discriminators against them."""
+"""Losses of the autoencoder of cines, and of networks with a discriminator against them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kfine.networks.discriminator import (
     adversarial_loss,
     discriminator_loss,
 )
-from kfine.networks.ldm import ResidualLDM, StillLDM
+from kfine.networks.ldm import CineLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
-from kfine.networks.quantiser import codebook_use
-from kfine.networks.srresnet import SRResNet
+from kfine.networks.quantiser import Quantised, codebook_use
+from kfine.networks.vqgan import VQGAN
 from kfine.training.data.patches import Item
-from kfine.training.losses.ldm import held_to_scan, shown
+from kfine.training.losses.ldm import shown
 from kfine.training.stage_config import DiscriminatorConfig, VGGAdversaryConfig
 
 # Mean distances in model units; as `FLOOR` of squared errors: what is lacking below them teaches little.
@@ -50,7 +50,7 @@ class AutoencoderObjective(nn.Module):
     """
 
     def __init__(
-        self, network: ResidualLDM, features: SqueezeNetFeatures | None, weights: DiscriminatorConfig
+        self, network: CineLDM, features: SqueezeNetFeatures | None, weights: DiscriminatorConfig
     ) -> None:
         super().__init__()
         self.network, self.features, self.weights = network, features, weights
@@ -60,10 +60,9 @@ class AutoencoderObjective(nn.Module):
 
         The discriminator's gradients are switched by the caller.
         """
-        autoencoder = self.network.autoencoder
-        assert autoencoder is not None
+        autoencoder = self.network.parts
         x, seen = (frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, shown(self.network, item)))
-        decoded, quantised = (result := autoencoder(x, seen)).x.float(), result.quantised
+        decoded, quantised = self.network.reconstruct(x, seen)
         loss, figures = with_adversary(
             decoded,
             x,
@@ -73,54 +72,7 @@ class AutoencoderObjective(nn.Module):
             weights=self.weights,
             last=autoencoder.last_layer,
         )
-        figures = {
-            "loss": (loss := loss + quantised.commitment),
-            "commitment": quantised.commitment,
-        } | figures
-        if autoencoder.quantiser is not None:
-            use = codebook_use(quantised.codes, size=len(autoencoder.quantiser.codebook))
-            figures |= {"codes_used": x.new_tensor(use.used), "perplexity": x.new_tensor(use.perplexity)}
-        return Decoded(loss, figures, x, seen, decoded.detach())
-
-
-class GeneratorObjective(nn.Module):
-    """SRGAN's: L1 + SqueezeNet feature distance + adaptively weighed hinge loss, of the image held to the scan.
-
-    Ledig et al., CVPR 2017, equation 3.  Different: the content loss is of SqueezeNet's features, as VGG's
-    weights cannot be had, and of pixels, which keep grey values, each image's relative to those of the zero-filled
-    scan, as in `RegressionObjective` and for the same reason; the adversarial loss is weighed by gradients as the
-    autoencoder's is, not by 1e-3, which fits the scale of the paper's content loss.
-
-    Args:
-        network: its regressor learns.
-        features: of the feature distance, or None.
-        weights: of the parts.
-    """
-
-    def __init__(
-        self, network: StillLDM, features: SqueezeNetFeatures | None, weights: VGGAdversaryConfig
-    ) -> None:
-        super().__init__()
-        self.network, self.features, self.weights = network, features, weights
-
-    def forward(self, item: Item, discriminator: VGGDiscriminator) -> Decoded:
-        """Return the loss for stills, whose frames are one; its own gradients are switched by the caller."""
-        generator = self.network.regressor
-        assert isinstance(generator, SRResNet)
-        made = held_to_scan(self.network.predict(item.guide, cyclic=False), item)
-        # The truth too: else what a piece's projection takes from made images and not from it gives them away.
-        x = held_to_scan(item.x, item)
-        before = self.network.blend(item.guide)
-        loss, figures = with_adversary(
-            made,
-            x,
-            before,
-            discriminator,
-            features=self.features,
-            weights=self.weights,
-            last=generator.last_layer,
-        )
-        return Decoded(loss, {"loss": loss} | figures, x, before, made.detach())
+        return Decoded(*with_codes(loss, figures, quantised, autoencoder), x, seen, decoded.detach())
 
 
 class DiscriminatorObjective(nn.Module):
@@ -136,6 +88,21 @@ class DiscriminatorObjective(nn.Module):
 
 
 Parts = dict[str, Tensor]
+
+
+def with_codes(
+    loss: Tensor, figures: Parts, quantised: Quantised, autoencoder: VQGAN
+) -> tuple[Tensor, Parts]:
+    """Return the loss with the commitment of the latents, and the figures with the use of the codes."""
+    loss = loss + quantised.commitment
+    more = {"loss": loss, "commitment": quantised.commitment}
+    if autoencoder.quantiser is not None and quantised.codes is not None:
+        use = codebook_use(quantised.codes, size=len(autoencoder.quantiser.codebook))
+        figures = figures | {
+            "codes_used": loss.new_tensor(use.used),
+            "perplexity": loss.new_tensor(use.perplexity),
+        }
+    return loss, more | figures
 
 
 def with_adversary(

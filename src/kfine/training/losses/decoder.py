@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from kfine.methods.ldm import LDMOptions, drawn_latents
 from kfine.networks.discriminator import PatchDiscriminator
-from kfine.networks.ldm import ResidualLDM
+from kfine.networks.ldm import CineLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.data.patches import Item, frames_of
 from kfine.training.losses.adversarial import Decoded, with_adversary
@@ -79,7 +79,7 @@ class DecoderObjective(nn.Module):
 
     def __init__(
         self,
-        network: ResidualLDM,
+        network: CineLDM,
         features: SqueezeNetFeatures | None,
         weights: DecoderAdversaryConfig,
         drawing: LDMOptions,

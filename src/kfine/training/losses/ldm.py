@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kfine.networks.ldm import ResidualLDM
+from kfine.networks.ldm import CineLDM
 from kfine.training.data.patches import Item
 
 
@@ -53,7 +53,7 @@ class RegressionObjective(nn.Module):
     times the squared error of one that lacks little, and would else be all that is learned.
     """
 
-    def __init__(self, network: ResidualLDM) -> None:
+    def __init__(self, network: CineLDM) -> None:
         super().__init__()
         self.network = network
 
@@ -78,7 +78,7 @@ class RegressionObjective(nn.Module):
 
 
 @torch.no_grad()
-def shown(network: ResidualLDM, item: Item) -> Tensor:
+def shown(network: CineLDM, item: Item) -> Tensor:
     """Return what autoencoder and denoiser are shown: the prediction (image, frame, row, column), held to the scan."""
     return held_to_scan(network.predict(item.guide, cyclic=bool(item.cyclic)), item)
 
@@ -86,7 +86,7 @@ def shown(network: ResidualLDM, item: Item) -> Tensor:
 class DenoiserObjective(nn.Module):
     """The weighed denoising loss of Karras et al. 2022, equation 8 and table 1, for latents of unit variance."""
 
-    def __init__(self, network: ResidualLDM) -> None:
+    def __init__(self, network: CineLDM) -> None:
         super().__init__()
         self.network = network
 

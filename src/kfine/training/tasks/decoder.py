@@ -11,17 +11,18 @@ from torch import nn
 
 from kfine.methods.ldm import LDMOptions
 from kfine.networks.discriminator import PatchDiscriminator
-from kfine.networks.ldm import ResidualLDM
+from kfine.networks.ldm import CineLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.vqgan import VQGAN
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.decoder import DecoderObjective
-from kfine.training.stage_config import CineDecoderTrainingConfig, DecoderTrainingConfig
+from kfine.training.stage_config import CineDecoderTrainingConfig
+from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
-from kfine.training.tasks.stage import AdversarialTask, kind_of, stage_before, supply_of
+from kfine.training.tasks.stage import STAGES, SuppliedTask, stage_before, supply_of
 
 
-class DecoderTask(AdversarialTask):
+class DecoderTask(AdversarialTask, SuppliedTask):
     """Train the decoder on the latents that the denoiser draws, see `kfine.training.tasks.base.Task`.
 
     The autoencoder's own training smooths: what a latent does not say for certain is averaged (decision 12).  Here
@@ -36,7 +37,7 @@ class DecoderTask(AdversarialTask):
 
     def __init__(
         self,
-        config: CineDecoderTrainingConfig | DecoderTrainingConfig,
+        config: CineDecoderTrainingConfig,
         data: Sequence[Path],
         *,
         ldm: Path,
@@ -44,11 +45,16 @@ class DecoderTask(AdversarialTask):
     ) -> None:
         self.config, self.data, self.ldm, self.features = config, data, ldm, features
 
-    def open(self, *, resumed: bool, reports: bool) -> ResidualLDM:
+    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
         """Load the model, read the data and build the discriminator."""
-        config, kind = self.config, kind_of(self.config)
+        config = self.config
         self.earlier, self.network = stage_before(
-            self.ldm, kind, option="ldm", part="denoiser", validation=config.data.validation
+            self.ldm,
+            option="ldm",
+            part="denoiser",
+            command=STAGES["denoiser"],
+            network=CineLDM,
+            validation=config.data.validation,
         )
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.supply = supply_of(self.data, config, reports=reports)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from kfine.diffusion.losses import antithetic_times
-from kfine.networks.ldm import ResidualLDM
+from kfine.networks.ldm import CineLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import DenoiserObjective, shown
-from kfine.training.stage_config import CineLDMTrainingConfig, LDMTrainingConfig
+from kfine.training.stage_config import CineLDMTrainingConfig, DiffusionConfig
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
-from kfine.training.tasks.stage import SuppliedTask, frozen, kind_of, stage_before, supply_of
+from kfine.training.tasks.stage import STAGES, SuppliedTask, frozen, stage_before, supply_of
 
 _INSIDE = 1e-4, 1 - 1e-4  # quantiles whose levels are finite
 
@@ -32,26 +32,26 @@ class LDMTask(SuppliedTask):
 
     def __init__(
         self,
-        config: CineLDMTrainingConfig | LDMTrainingConfig,
+        config: CineLDMTrainingConfig,
         data: Sequence[Path],
         *,
         autoencoder: Path,
     ) -> None:
         self.config, self.data, self.autoencoder = config, data, autoencoder
 
-    def open(self, *, resumed: bool, reports: bool) -> ResidualLDM:
+    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
         """Load the stages before, read the data, measure the latents and build the denoiser."""
-        kind = kind_of(self.config)
         self.earlier, before = stage_before(
             self.autoencoder,
-            kind,
             option="autoencoder",
             part="autoencoder",
+            command=STAGES["autoencoder"],
+            network=CineLDM,
             validation=self.config.data.validation,
         )
         assert before.autoencoder is not None
         self.supply = supply_of(self.data, self.config, reports=reports)
-        self.network = kind.network(**self._described())
+        self.network = CineLDM(**self._described())
         assert self.network.autoencoder is not None
         frozen(self.network.regressor, before.regressor)
         frozen(self.network.autoencoder, before.autoencoder)
@@ -77,12 +77,10 @@ class LDMTask(SuppliedTask):
         item, options = flat(batch), self.config.diffusion
         images, frames = item.x.shape[:2]
         grid = [-(-n // self._factor) for n in item.x.shape[2:]]
-        count = images * options.levels
-        # Evenly spread over the levels' distribution, as Kingma et al. 2021 spread their times.
-        quantiles = antithetic_times(count, turn.generator).clamp(*_INSIDE)
-        quantiles = quantiles.view(options.levels, images).t().flatten()  # those of a clip too
-        sigma = torch.exp(options.mean + options.std * torch.special.ndtri(quantiles))
-        noise = torch.randn(count, len(self.network.latent_mean), frames, *grid, generator=turn.generator)
+        sigma = drawn_levels(options, images, turn.generator)
+        noise = torch.randn(
+            len(sigma), len(self.network.latent_mean), frames, *grid, generator=turn.generator
+        )
         loss = objectives["network"](item, turn.to_device(sigma), turn.to_device(noise))
         yield LossStep("network", loss, {"loss": loss})
 
@@ -104,8 +102,18 @@ class LDMTask(SuppliedTask):
         }
 
 
+def drawn_levels(options: DiffusionConfig, images: int, generator: torch.Generator) -> Tensor:
+    """Return noise levels (image * level,), levels counting fastest: log-normal, evenly spread, those of an image too.
+
+    As Kingma et al. 2021 spread their times.
+    """
+    quantiles = antithetic_times(images * options.levels, generator).clamp(*_INSIDE)
+    quantiles = quantiles.view(options.levels, images).t().flatten()
+    return torch.exp(options.mean + options.std * torch.special.ndtri(quantiles))
+
+
 @torch.no_grad()
-def measure_latents(network: ResidualLDM, items: Dataset[Item], *, count: int) -> None:
+def measure_latents(network: CineLDM, items: Dataset[Item], *, count: int) -> None:
     """Give `network` the mean and standard deviation of the latents of `items`, a channel each.
 
     The codes are few and lie where the latents do, so those of the latents before quantisation serve both.

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from kfine.networks.ldm import ResidualLDM
+from kfine.networks.ldm import CineLDM
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.ldm import RegressionObjective
-from kfine.training.stage_config import RegressionTrainingConfig, StillRegressionTrainingConfig
+from kfine.training.stage_config import RegressionTrainingConfig
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
-from kfine.training.tasks.stage import SuppliedTask, kind_of, supply_of
+from kfine.training.tasks.stage import SuppliedTask, supply_of
 
 
 class RegressionTask(SuppliedTask):
@@ -24,15 +24,13 @@ class RegressionTask(SuppliedTask):
         data: folders of DICOM series, NIfTI files or PNG pictures.
     """
 
-    def __init__(
-        self, config: RegressionTrainingConfig | StillRegressionTrainingConfig, data: Sequence[Path]
-    ) -> None:
+    def __init__(self, config: RegressionTrainingConfig, data: Sequence[Path]) -> None:
         self.config, self.data = config, data
 
-    def open(self, *, resumed: bool, reports: bool) -> ResidualLDM:
+    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
         """Read the data and build the regressor."""
         self.supply = supply_of(self.data, self.config, reports=reports)
-        self.network = kind_of(self.config).network(**self._described())
+        self.network = CineLDM(**self._described())
         return self.network
 
     def learners(self) -> dict[str, Learner]:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from kfine.errors import ModelError
+from kfine.models.checkpoint import load_model
 from kfine.networks.discriminator import VGGDiscriminator
-from kfine.networks.ldm import StillLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.srresnet import SRResNet
-from kfine.training.data.patches import Item, flat
-from kfine.training.losses.adversarial import GeneratorObjective
+from kfine.training.data.core_patches import Sample
+from kfine.training.losses.stills import GeneratorObjective
 from kfine.training.stage_config import SRGANTrainingConfig
+from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
-from kfine.training.tasks.stage import AdversarialTask, kind_of, stage_before, supply_of
+from kfine.training.tasks.scans import ScanTask
+from kfine.training.tasks.stage import history
 
 
-class SRGANTask(AdversarialTask):
+class SRGANTask(AdversarialTask, ScanTask):
     """Train the generator and its discriminator, see `kfine.training.tasks.base.Task`.
 
     Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017:
@@ -28,8 +30,7 @@ class SRGANTask(AdversarialTask):
 
     Args:
         config: the checked configuration.
-        data: folders of DICOM series, NIfTI files or PNG pictures.
-        generator: model folder of method "srresnet".
+        data: folder with the sources below it.
         features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
     """
 
@@ -38,35 +39,21 @@ class SRGANTask(AdversarialTask):
         0.99,
     )  # the paper's momentum, section 3.2: 0.9, of both
 
-    def __init__(
-        self,
-        config: SRGANTrainingConfig,
-        data: Sequence[Path],
-        *,
-        generator: Path,
-        features: Path | None = None,
-    ) -> None:
-        self.config, self.data, self.generator, self.features = config, data, generator, features
+    def __init__(self, config: SRGANTrainingConfig, data: Path, *, features: Path | None = None) -> None:
+        self.config, self.data, self.features = config, data, features
 
-    def open(self, *, resumed: bool, reports: bool) -> StillLDM:
+    def open(self, *, resumed: bool, reports: bool) -> SRResNet:
         """Load SRResNet, read the data and build the discriminator."""
-        config = self.config
-        self.earlier, before = stage_before(
-            self.generator,
-            kind_of(config),
-            option="generator",
-            part="regressor",
-            validation=config.data.validation,
-        )
-        if not isinstance(before.regressor, SRResNet):
+        self.earlier = load_model(self.config.initial)
+        network = self.earlier.network
+        if not isinstance(network, SRResNet):
             raise ModelError(
-                f"generator {self.earlier.name}: expected a model of method srresnet, got {self.earlier.method}"
+                f"initial {self.earlier.name}: expected a model of method srresnet, got {self.earlier.method}"
             )
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
-        self.supply = supply_of(self.data, config, reports=reports)
-        self.network = StillLDM(**self._described())
-        self.network.regressor.load_state_dict(before.regressor.state_dict())
-        self.discriminator = VGGDiscriminator(width=config.adversary.width, patch=config.data.patch)
+        self.load(reports=reports)
+        self.network = network.train()
+        self.discriminator = VGGDiscriminator(width=self.config.adversary.width, patch=self.config.data.patch)
         return self.network
 
     def learners(self) -> dict[str, Learner]:
@@ -80,15 +67,17 @@ class SRGANTask(AdversarialTask):
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the generator and the discriminator."""
-        return [self.network.regressor, self.discriminator]
+        return [self.network, self.discriminator]
 
-    def descents(self, batch: Item, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
+    def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the generator's loss, then the discriminator's."""
-        yield from self.duel(objectives, flat(batch))
+        yield from self.duel(objectives, batch)
+
+    def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
+        """Return the generator's image."""
+        return {"made": network(sample.image, sample.unit, sample.facts)[0]}
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        return self.described(self.config, self._described(), earlier=self.earlier, **self.content_loss())
-
-    def _described(self) -> dict[str, Any]:
-        return {"regressor": self.earlier.config["network"]["regressor"]}
+        made = self.described(self.earlier.config["network"], earlier=history(self.earlier))
+        return made | {"training": made["training"] | self.content_loss()}

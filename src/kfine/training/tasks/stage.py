@@ -1,13 +1,12 @@
-"""Stages of a latent diffusion model: data, validation, earlier stages, and the tasks that share them."""
+"""Stages of a latent diffusion model of cines: data, validation, earlier stages."""
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -17,22 +16,19 @@ from kfine.errors import ModelError
 from kfine.methods.ldm import LDMOptions
 from kfine.models.checkpoint import Model, load_model
 from kfine.models.domain import trained_ranges
-from kfine.networks.discriminator import PatchDiscriminator, VGGDiscriminator
-from kfine.networks.ldm import CineLDM, ResidualLDM, StillLDM
-from kfine.networks.perceptual import SqueezeNetFeatures
-from kfine.training.config import PieceConfig, RunConfig
+from kfine.networks.ldm import CineLDM, ResidualLDM
+from kfine.training.config import RunConfig
 from kfine.training.data.cines import CineDataset, Cines, find_cines
 from kfine.training.data.patches import Item
-from kfine.training.data.stills import StillDataset, Stills, find_stills
 from kfine.training.data.volumes import SliceRef, Volumes
-from kfine.training.losses.adversarial import Decoded, DiscriminatorObjective
-from kfine.training.stage_config import CineDataConfig, CineReportConfig, StillDataConfig, StillReportConfig
-from kfine.training.tasks.base import Group, Learner, LossStep, Objectives
-from kfine.training.validation import LDMValidation, cine_case, spread_over, still_cases
+from kfine.training.stage_config import CineDataConfig, CineReportConfig
+from kfine.training.validation import LDMValidation, cine_case, spread_over
+
+Network = TypeVar("Network", bound=ResidualLDM)
 
 
 class PiecesRunConfig(RunConfig, Protocol):
-    """The configuration of a task that learns from pieces of cines or of stills."""
+    """The configuration of a task that learns from pieces of cines."""
 
     @property
     def method(self) -> str:
@@ -40,8 +36,13 @@ class PiecesRunConfig(RunConfig, Protocol):
         ...
 
     @property
-    def data(self) -> PieceConfig:
-        """A CineDataConfig or a StillDataConfig, which decides what is trained."""
+    def data(self) -> CineDataConfig:
+        """Cines and their degradation."""
+        ...
+
+    @property
+    def report(self) -> CineReportConfig:
+        """The validation."""
         ...
 
     def model_dump(self, *, mode: str, exclude: set[str]) -> dict[str, Any]:
@@ -49,24 +50,8 @@ class PiecesRunConfig(RunConfig, Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What is trained: cines or stills.
-
-    Attributes:
-        network: of all stages.
-        stages: what each stage adds to the network, and the command that trains it.
-    """
-
-    network: type[ResidualLDM]
-    stages: Mapping[str, str]
-
-
-def kind_of(config: PiecesRunConfig) -> Kind:
-    """Return what a configuration trains."""
-    if isinstance(config.data, StillDataConfig):
-        return Kind(StillLDM, {"regressor": "srresnet", "autoencoder": "autoencoder", "denoiser": "ldm"})
-    return Kind(CineLDM, {"regressor": "cine-regression", "autoencoder": "vqgan", "denoiser": "cine-ldm"})
+# What each stage adds to the network, and the command that trains it.
+STAGES = {"regressor": "cine-regression", "autoencoder": "vqgan", "denoiser": "cine-ldm"}
 
 
 @dataclass(frozen=True)
@@ -98,37 +83,28 @@ def supply_of(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) 
 
     reports: whether anybody will ask for `figures` and `picture`.
     """
-    data, options, report = config.data, config.optimiser, config.report
-    if isinstance(data, StillDataConfig):
-        assert isinstance(report, StillReportConfig)
-        stills = find_stills(roots, data)
-        return Supply(
-            _ranges(stills.volumes, stills.training, data),
-            dataset=lambda length: StillDataset(stills, data, seed=options.seed, length=length),
-            validation=_of_stills(stills, report) if reports and stills.validation else None,
-        )
-    assert isinstance(data, CineDataConfig)
-    assert isinstance(report, CineReportConfig)
+    data, options = config.data, config.optimiser
     cines = find_cines(roots, data)
     return Supply(
         _ranges(cines.volumes, [cines.clips, cines.stills], data),
         dataset=lambda length: CineDataset(
             cines, data, batch=options.batch, seed=options.seed, length=length
         ),
-        validation=_of_cines(cines, report) if reports and cines.validation else None,
+        validation=_of_cines(cines, config.report) if reports and cines.validation else None,
     )
 
 
 def stage_before(
-    folder: Path, kind: Kind, *, option: str, part: str, validation: Sequence[str]
-) -> tuple[Model, ResidualLDM]:
+    folder: Path, *, option: str, part: str, command: str, network: type[Network], validation: Sequence[str]
+) -> tuple[Model, Network]:
     """Return the model of an earlier stage, and its network.
 
     Args:
         folder: the model folder that `option` named.
-        kind: of what is trained.
         option: for messages, for example "regression".
-        part: of the network, which that stage has trained, a key of `kind.stages`.
+        part: of the network, which that stage has trained.
+        command: that trains it.
+        network: its class.
         validation: the subjects that this stage is validated on.
 
     Warns:
@@ -138,13 +114,11 @@ def stage_before(
         ModelError: not a model, or not of that stage.
     """
     model = load_model(folder)
-    network = model.network
-    fits = isinstance(network, kind.network) and getattr(network, part) is not None
-    if not fits or model.method == "srgan":  # whose network is a regression's, and no estimate of a mean
-        wanted = kind.stages[part]
+    found = model.network
+    if not isinstance(found, network) or getattr(found, part) is None:
         raise ModelError(
-            f"{option} {model.name}: expected a model of method {wanted}, got {model.method}; "
-            f"give the folder that kfine train {wanted} made"
+            f"{option} {model.name}: expected a model of method {command}, got {model.method}; "
+            f"give the folder that kfine train {command} made"
         )
     unkept = sorted(set(validation) - _kept_out(model.config))
     if unkept:
@@ -154,7 +128,7 @@ def stage_before(
             UserWarning,
             stacklevel=2,
         )
-    return model, _checked(network)
+    return model, found
 
 
 def _kept_out(config: dict[str, Any]) -> set[str]:
@@ -176,7 +150,7 @@ def history(model: Model) -> dict[str, Any]:
 
 
 def _ranges(
-    volumes: Volumes, groups: Sequence[Sequence[Sequence[SliceRef]]], data: PieceConfig
+    volumes: Volumes, groups: Sequence[Sequence[Sequence[SliceRef]]], data: CineDataConfig
 ) -> dict[str, Any]:
     """Return the ranges of the images that the slices of `groups` are of."""
     paths = [slices[0].path for group in groups for slices in group]
@@ -197,20 +171,8 @@ def _of_cines(cines: Cines, report: CineReportConfig) -> LDMValidation:
     )
 
 
-def _of_stills(stills: Stills, report: StillReportConfig) -> LDMValidation:
-    folders = [one for number, one in enumerate(stills.validation) if one not in stills.validation[:number]]
-    share = -(-report.slices // len(folders))
-    turns = itertools.zip_longest(*(spread_over(folder, share) for folder in folders))
-    refs = [ref for turn in turns for ref in turn if ref is not None][: report.slices]
-    return LDMValidation(
-        [case for ref in refs for case in still_cases(stills.volumes, ref, report)],
-        sampling=LDMOptions(steps=report.steps, samples=report.samples),
-        baseline="zero_filled",
-    )
-
-
-def _checked(network: nn.Module) -> ResidualLDM:
-    assert isinstance(network, ResidualLDM)
+def _checked(network: nn.Module) -> CineLDM:
+    assert isinstance(network, CineLDM)
     return network
 
 
@@ -224,7 +186,7 @@ class SuppliedTask:
         return {}
 
     def dataset(self, length: int) -> Dataset[Item]:
-        """Return pieces of cines or of stills."""
+        """Return pieces of cines."""
         return self.supply.dataset(length)
 
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
@@ -252,51 +214,3 @@ class SuppliedTask:
             "training": learned | training,
         }
         return told | ({"earlier": history(earlier)} if earlier else {})
-
-
-class AdversarialTask(SuppliedTask):
-    """A task of two learners, "network" and "discriminator", once `open` has made the discriminator and the distance.
-
-    Attributes:
-        discriminator: the discriminator.
-        distance: the features of the feature distance, or None.
-        discriminator_betas: Adam's for the discriminator.
-    """
-
-    discriminator: PatchDiscriminator | VGGDiscriminator
-    distance: SqueezeNetFeatures | None
-    discriminator_betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
-
-    def two_learners(
-        self, network: nn.Module, objective: nn.Module, group: Group, *, discriminator_rate: float
-    ) -> dict[str, Learner]:
-        """Return the learner of `group`, weights of `network`, and that of the discriminator."""
-        discriminator = Group(list(self.discriminator.parameters()), discriminator_rate)
-        return {
-            "network": Learner(network, objective, (group,)),
-            "discriminator": Learner(
-                self.discriminator,
-                DiscriminatorObjective(self.discriminator),
-                (discriminator,),
-                betas=self.discriminator_betas,
-            ),
-        }
-
-    def fixed(self) -> dict[str, nn.Module]:
-        """Return the features, if there are any."""
-        return {"features": self.distance} if self.distance is not None else {}
-
-    def content_loss(self) -> dict[str, Any]:
-        """Return what config.json says of the content loss: whether it has a feature distance."""
-        return {"feature_distance": self.distance is not None}
-
-    def duel(self, objectives: Objectives, *given: Any, begun: bool = True) -> Iterator[LossStep]:
-        """Yield the network's loss of what it is `given`, then, if the adversary has begun, the discriminator's."""
-        # The discriminator learns in its own turn alone.
-        self.discriminator.requires_grad_(False)
-        result: Decoded = objectives["network"](*given, self.discriminator if begun else None)
-        yield LossStep("network", result.loss, result.figures)
-        self.discriminator.requires_grad_(True)
-        if begun:
-            loss = objectives["discriminator"](result.x, result.decoded, result.seen)
-            yield LossStep("discriminator", loss, {"discriminator": loss})

@@ -10,16 +10,17 @@ import torch
 from torch import nn
 
 from kfine.networks.discriminator import PatchDiscriminator
-from kfine.networks.ldm import ResidualLDM
+from kfine.networks.ldm import CineLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.data.patches import Item, flat
 from kfine.training.losses.adversarial import AutoencoderObjective
-from kfine.training.stage_config import AutoencoderTrainingConfig, VQGANTrainingConfig
+from kfine.training.stage_config import VQGANTrainingConfig
+from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
-from kfine.training.tasks.stage import AdversarialTask, frozen, kind_of, stage_before, supply_of
+from kfine.training.tasks.stage import STAGES, SuppliedTask, frozen, stage_before, supply_of
 
 
-class VQGANTask(AdversarialTask):
+class VQGANTask(AdversarialTask, SuppliedTask):
     """Train the autoencoder and its discriminator, see `kfine.training.tasks.base.Task`.
 
     Args:
@@ -31,7 +32,7 @@ class VQGANTask(AdversarialTask):
 
     def __init__(
         self,
-        config: VQGANTrainingConfig | AutoencoderTrainingConfig,
+        config: VQGANTrainingConfig,
         data: Sequence[Path],
         *,
         regression: Path,
@@ -39,16 +40,20 @@ class VQGANTask(AdversarialTask):
     ) -> None:
         self.config, self.data, self.regression, self.features = config, data, regression, features
 
-    def open(self, *, resumed: bool, reports: bool) -> ResidualLDM:
+    def open(self, *, resumed: bool, reports: bool) -> CineLDM:
         """Load the regressor, read the data and build the autoencoder and the discriminator."""
         config = self.config
-        kind = kind_of(config)
         self.earlier, before = stage_before(
-            self.regression, kind, option="regression", part="regressor", validation=config.data.validation
+            self.regression,
+            option="regression",
+            part="regressor",
+            command=STAGES["regressor"],
+            network=CineLDM,
+            validation=config.data.validation,
         )
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.supply = supply_of(self.data, config, reports=reports)
-        self.network = kind.network(**self._described())
+        self.network = CineLDM(**self._described())
         frozen(self.network.regressor, before.regressor)
         adversary = config.adversary
         self.discriminator = PatchDiscriminator(widths=adversary.widths, sees=adversary.sees)

@@ -1,0 +1,61 @@
+"""What tasks with a discriminator have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from torch import nn
+
+from kfine.networks.discriminator import PatchDiscriminator, VGGDiscriminator
+from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.training.losses.adversarial import Decoded, DiscriminatorObjective
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives
+
+
+class AdversarialTask:
+    """A task of two learners, "network" and "discriminator", once `open` has made the discriminator and the distance.
+
+    Attributes:
+        discriminator: the discriminator.
+        distance: the features of the feature distance, or None.
+        discriminator_betas: Adam's for the discriminator.
+    """
+
+    discriminator: PatchDiscriminator | VGGDiscriminator
+    distance: SqueezeNetFeatures | None
+    discriminator_betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
+
+    def two_learners(
+        self, network: nn.Module, objective: nn.Module, group: Group, *, discriminator_rate: float
+    ) -> dict[str, Learner]:
+        """Return the learner of `group`, weights of `network`, and that of the discriminator."""
+        discriminator = Group(list(self.discriminator.parameters()), discriminator_rate)
+        return {
+            "network": Learner(network, objective, (group,)),
+            "discriminator": Learner(
+                self.discriminator,
+                DiscriminatorObjective(self.discriminator),
+                (discriminator,),
+                betas=self.discriminator_betas,
+            ),
+        }
+
+    def fixed(self) -> dict[str, nn.Module]:
+        """Return the features, if there are any."""
+        return {"features": self.distance} if self.distance is not None else {}
+
+    def content_loss(self) -> dict[str, Any]:
+        """Return what config.json says of the content loss: whether it has a feature distance."""
+        return {"feature_distance": self.distance is not None}
+
+    def duel(self, objectives: Objectives, *given: Any, begun: bool = True) -> Iterator[LossStep]:
+        """Yield the network's loss of what it is `given`, then, if the adversary has begun, the discriminator's."""
+        # The discriminator learns in its own turn alone.
+        self.discriminator.requires_grad_(False)
+        result: Decoded = objectives["network"](*given, self.discriminator if begun else None)
+        yield LossStep("network", result.loss, result.figures)
+        self.discriminator.requires_grad_(True)
+        if begun:
+            loss = objectives["discriminator"](result.x, result.decoded, result.seen)
+            yield LossStep("discriminator", loss, {"discriminator": loss})
