@@ -277,10 +277,10 @@ def test_whom_a_model_may_have_been_trained_on_is_said(folder, tmp_path, tiny_mo
 
 def test_another_folder_whose_names_meet_is_not_called_training_data(tiny_model_folder, variant):
     some = variant("some", **held_out("p1", "sub-99"))
-    competitors = chosen([f"regression={some}", f"regression={tiny_model_folder}", "nearest"])
+    competitors = chosen([f"vdm={some}", f"vdm={tiny_model_folder}", "nearest"])
     seen, unknown = seen_in_training(competitors, tested=["p1", "p3"], there=["p1", "p2", "p3"])
     assert seen == []
-    assert [line.split(":")[0] for line in unknown] == ["regression (some)", "regression (tiny)"]
+    assert [line.split(":")[0] for line in unknown] == ["vdm (some)", "vdm (tiny)"]
     assert "not all in the folder" in unknown[0]
     assert "names none that were held out" in unknown[1]
 
@@ -288,8 +288,8 @@ def test_another_folder_whose_names_meet_is_not_called_training_data(tiny_model_
 def test_runs_are_told_apart_by_their_folders(tmp_path, tiny_model_folder):
     for run in ("one", "two"):
         shutil.copytree(tiny_model_folder, tmp_path / run / "model")
-    found = chosen([f"regression={tmp_path / run / 'model'}" for run in ("one", "two")])
-    assert [each.name for each in found] == ["regression (one)", "regression (two)"]
+    found = chosen([f"vdm={tmp_path / run / 'model'}" for run in ("one", "two")])
+    assert [each.name for each in found] == ["vdm (one)", "vdm (two)"]
 
 
 @pytest.mark.usefixtures("no_report")

@@ -165,19 +165,19 @@ def test_the_figures_text(low, tiny_model_folder):
         assert part in said
 
 
-def test_regression_is_drawn_under_its_name(command, low, tmp_path):
+def test_a_baseline_is_drawn_under_its_name(command, low, tmp_path):
     """It has a model and no samples."""
     from kfine.restoration.pictures import figure_of
 
-    call = ["restore", low, "--scale", 2, "--model", "small-unet", "--method", "regression"]
+    call = ["restore", low, "--scale", 2, "--method", "srresnet"]
     done = command(*call, "--figure", tmp_path / "f.png")
     assert done.code == 0
-    assert done.lines[0].startswith("16x12 to 32x24 by small-unet, regression; magnitude residual ")
+    assert done.lines[0].startswith("16x12 to 32x24 by srresnet; magnitude residual ")
     assert (tmp_path / "f.png").exists()
     image = kfine.read(low)
-    result = kfine.restore(image, scale=2, model="small-unet", method="regression")
+    result = kfine.restore(image, scale=2, method="srresnet")
     said = " ".join(" ".join(text.get_text() for text in figure_of(result).texts).split())
-    for part in ("small-unet, regression", "model small-unet", "method regression"):
+    for part in ("model srresnet", "method srresnet"):
         assert part in said
 
 

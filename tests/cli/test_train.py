@@ -9,12 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kfine.errors import UsageError
 from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.core import CoreNet
 from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.training.config import CoreTrainingConfig, read_training_config
 from tests.conftest import phantom
 from tests.training.cines import write_cines
-from tests.training.stills import write_stills
+from tests.training.stills import write_planes
 
 CONFIG = """
 core = {core}
@@ -150,22 +152,22 @@ def stages(tmp_path):
 
 
 STILL = """
+{named}
 [data]
-validation = ["sub-2"]
-patch = 16
+sources = [{{folder = "heads"}}, {{folder = "knees"}}]
+validation = ["heads/b*"]
+patch = 32
 {network}
 [optimiser]
 steps = 2
 batch = 2
 [report]
-slices = 1
-patch = 24
+planes = 1
+matrix = 48
 scales = [2.0]
-steps = 1
-samples = 2
 """
 STILL_STAGES = {
-    "srresnet": "[network]\nkind = 'srresnet'\nwidth = 4\nblocks = 1",
+    "srresnet": "[network]\nwidth = 4\nblocks = 1",
     "srgan": "[adversary]\nwidth = 4",
     "autoencoder": "[network]\nfactor = 2\nwidths = [8]\nblocks = 1\ncodes = 8\n[adversary]\nwidths = [8, 8]",
     "ldm": "[network]\nwidths = [8]\nblocks = 1\n[diffusion]\nmeasured = 2",
@@ -174,31 +176,30 @@ STILL_STAGES = {
 
 
 @pytest.fixture
-def still_stages(tmp_path):
+def still_stages(tmp_path, tiny_core_folder):
     """The call of each still task as a dictionary of its options."""
-    calls = {}
-    brains, hearts = write_stills(tmp_path / "data")
+    calls, planes = {}, write_planes(tmp_path)
+    named = {
+        "srgan": f"initial = '{tmp_path / 'srresnet' / 'model'}'",
+        "autoencoder": f"core = '{tiny_core_folder}'",
+    }
     for stage, network in STILL_STAGES.items():
-        (tmp_path / f"{stage}.toml").write_text(STILL.format(network=network))
-        calls[stage] = {"--config": tmp_path / f"{stage}.toml", "--out": tmp_path / stage, "--data": brains}
-    calls["srgan"] |= {"--generator": tmp_path / "srresnet" / "model"}
-    calls["autoencoder"] |= {"--regression": tmp_path / "srresnet" / "model"}
+        config = STILL.format(named=named.get(stage, ""), network=network)
+        (tmp_path / f"{stage}.toml").write_text(config)
+        calls[stage] = {"--config": tmp_path / f"{stage}.toml", "--out": tmp_path / stage, "--data": planes}
     calls["ldm"] |= {"--autoencoder": tmp_path / "autoencoder" / "model"}
     calls["decoder"] |= {"--ldm": tmp_path / "ldm" / "model"}
-    return calls, hearts
+    return calls
 
 
 def test_the_still_methods(command, still_stages, tmp_path):
-    calls, hearts = still_stages
-    for stage, call in calls.items():
-        done = command(
-            "train", stage, *arguments(call), "--data", hearts, "--accelerator", "cpu", "--workers", 0
-        )
+    for stage, call in still_stages.items():
+        done = command("train", stage, *arguments(call), "--accelerator", "cpu", "--workers", 0)
         assert done.code == 0, done.err
         assert done.lines == [str(tmp_path / stage / "model")]
         model = load_model(tmp_path / stage / "model")
         assert model.method == ("ldm" if stage == "decoder" else stage)
-        assert model.config["ranges"]["scale"] == [1.0, 4.5]
+        assert model.config["ranges"]["scale"] == [1.0, 7.0]
 
 
 @pytest.mark.parametrize(
@@ -206,24 +207,42 @@ def test_the_still_methods(command, still_stages, tmp_path):
     [
         ("srresnet", {"--data": "none"}, 4, "--data"),
         ("srresnet", {"--config": "ldm.toml"}, 2, "network"),
-        ("srgan", {"--generator": "none"}, 5, "none"),
-        ("srgan", {"--generator": "brain"}, 5, "expected a model of method srresnet, got vdm"),
-        ("autoencoder", {"--regression": None}, 2, "--regression"),
+        ("srgan", {}, 5, "found neither"),
         ("ldm", {"--autoencoder": "brain"}, 5, "expected a model of method autoencoder, got vdm"),
+        ("ldm", {"--autoencoder": None}, 2, "--autoencoder"),
         ("decoder", {"--ldm": "brain"}, 5, "expected a model of method ldm, got vdm"),
     ],
 )
 def test_wrong_still_calls_leave_nothing(
     command, still_stages, tmp_path, monkeypatch, files, tiny_model_folder, stage, change, code, says
 ):
-    calls, _ = still_stages
     shutil.copytree(tiny_model_folder, tmp_path / "brain")
     monkeypatch.chdir(tmp_path)
-    call = {name: value for name, value in (calls[stage] | change).items() if value is not None}
+    call = {name: value for name, value in (still_stages[stage] | change).items() if value is not None}
     before = files()
     done = command("train", stage, *arguments(call))
     assert (done.code, says in done.err) == (code, True), done.err
     assert files() == before
+
+
+def test_a_config_includes_another_and_its_own_keys_win(tmp_path):
+    (tmp_path / "shared.toml").write_text(
+        '[data]\nsources = [{folder = "a"}]\npatch = 32\n[data.scan]\nnoise = 0.1\ncomplex = 0.5\n'
+    )
+    own = 'include = "shared.toml"\n[data]\npatch = 48\n[data.scan]\nnoise = 0.2\n[optimiser]\nsteps = 1\n'
+    (tmp_path / "own.toml").write_text(own)
+    config = read_training_config(tmp_path / "own.toml", CoreTrainingConfig)
+    assert config.data.sources[0].folder == "a"
+    assert (config.data.patch, config.data.scan.noise, config.data.scan.complex) == (48, 0.2, 0.5)
+    wrong = {
+        '"none.toml"': "none.toml: cannot be read",
+        '"own.toml"': "which includes no other",
+        "3": "one TOML file",
+    }
+    for included, says in wrong.items():
+        (tmp_path / "wrong.toml").write_text(f"include = {included}\n")
+        with pytest.raises(UsageError, match=says):
+            read_training_config(tmp_path / "wrong.toml", CoreTrainingConfig)
 
 
 def arguments(call):

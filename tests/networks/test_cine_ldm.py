@@ -44,7 +44,7 @@ def test_latents_are_normalised_outside_and_put_on_codes_when_decoded():
     decoded = net.decode(z, seen)
     torch.testing.assert_close(decoded, before)
     assert decoded.shape == seen.shape
-    one = net.autoencoder(x[1, 2][None, None], seen[1, 2][None, None]).x[0, 0]
+    one = net.reconstruct(x[1, 2][None, None], seen[1, 2][None, None])[0][0, 0]
     torch.testing.assert_close(decoded[1, 2], one)
 
 

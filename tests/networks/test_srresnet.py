@@ -2,57 +2,66 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from kfine.networks.core import Facts
 from kfine.networks.discriminator import VGGDiscriminator
-from kfine.networks.ldm import StillLDM
 from kfine.networks.srresnet import SRResNet
 
 
 def network(**arguments):
     torch.manual_seed(0)
-    net = SRResNet(inputs=3, **({"width": 8, "blocks": 2} | arguments))
+    net = SRResNet(**({"width": 8, "blocks": 2} | arguments))
     torch.nn.init.normal_(net.last.weight, std=0.1)
     return net.eval()
 
 
-def test_a_fresh_network_adds_nothing():
-    fresh = SRResNet(inputs=3, width=8, blocks=2)
-    assert not fresh(torch.randn(2, 3, 1, 8, 6), cyclic=False).any()
+def facts(*parts):
+    return torch.stack([Facts(pair).tensor() for pair in parts])
+
+
+UNIT, HALF = torch.ones(1), facts((0.5, 0.5))
+
+
+def test_a_fresh_network_gives_the_zero_filled_image():
+    image = torch.randn(2, 8, 6)
+    fresh = SRResNet(width=8, blocks=2)(image, torch.ones(2), facts((0.5, 0.5), (1.0, 0.25)))
+    assert torch.equal(fresh, image)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (17, 12)])
-def test_any_size_goes_through_and_frames_stand_alone(shape):
-    net, x = network(), torch.randn(2, 3, 4, *shape)
-    y = net(x, cyclic=False)
-    assert y.shape == (2, 1, 4, *shape)
-    one = net(x[1:, :, 2:3], cyclic=True)
-    torch.testing.assert_close(one[0, :, 0], y[1, :, 2])
+def test_any_size_goes_through(shape):
+    net, x = network(), torch.randn(2, *shape)
+    y = net(x, torch.ones(2), facts((0.5, 0.5), (0.5, 0.5)))
+    assert y.shape == (2, *shape)
+    torch.testing.assert_close(net(x[1:], UNIT, HALF)[0], y[1])
 
 
 def test_a_piece_has_what_the_whole_has():
     """No statistics over positions: a network trained on pieces does the same in whole images."""
-    net, x = network(), torch.randn(1, 3, 1, 96, 96)
-    piece = net(x[..., 8:88, 8:88], cyclic=False)[..., 36:44, 36:44]
-    torch.testing.assert_close(piece, net(x, cyclic=False)[..., 44:52, 44:52], atol=1e-5, rtol=1e-4)
+    net, x = network(), torch.randn(1, 96, 96)
+    piece = net(x[..., 8:88, 8:88], UNIT, HALF)[..., 36:44, 36:44]
+    torch.testing.assert_close(piece, net(x, UNIT, HALF)[..., 44:52, 44:52], atol=1e-5, rtol=1e-4)
+
+
+def test_the_scale_is_seen():
+    net, x = network(), torch.randn(1, 12, 12)
+    assert not torch.allclose(net(x, UNIT, HALF), net(x, UNIT, facts((0.5, 0.25))), atol=1e-4)
 
 
 def test_a_fresh_network_is_not_blind_to_detail_nor_linear():
     """What a linear network of a zero-filled image can predict beyond its k-space is nothing."""
     torch.manual_seed(0)
-    net = StillLDM(regressor={"kind": "srresnet", "width": 32, "blocks": 2}).regressor
-    x = torch.ones(1, 3, 1, 64, 64)
-    x[:, 0] = 0.8 + 0.2 * torch.randn(64, 64)
-    h = net.stem(F.pixel_unshuffle(x[:, :, 0], 2))[..., 8:-8, 8:-8]
+    net = SRResNet(width=32, blocks=2)
+    x = 0.8 + 0.2 * torch.randn(1, 1, 64, 64)
+    h = net.stem(F.pixel_unshuffle(x, 2))[..., 8:-8, 8:-8]
     positive = (h > 0).float().mean((0, 2, 3))
     assert ((positive > 0.1) & (positive < 0.9)).float().mean() > 0.8
-    uniform = net.stem(
-        F.pixel_unshuffle(torch.full_like(x[:, :, 0], 0.8) * torch.tensor([[[[1]], [[0]], [[0]]]]), 2)
-    )
+    uniform = net.stem(F.pixel_unshuffle(torch.full_like(x, 0.8), 2)) - net.stem.bias[:, None, None]
     torch.testing.assert_close(uniform[..., 8:-8, 8:-8], torch.zeros_like(h), atol=1e-4, rtol=0)
 
 
 def test_the_papers_network_has_the_papers_size():
     """16 blocks of 64 channels: 1.5 million parameters in the paper, with one more upsampling and its batch norms."""
-    count = sum(p.numel() for p in SRResNet(inputs=3).parameters())
+    count = sum(p.numel() for p in SRResNet().parameters())
     assert 1.3e6 < count < 1.6e6
 
 

@@ -1,71 +1,88 @@
+"""The latent diffusion model around the core network: one latent scale for every contrast, brightness and scan."""
+
 import pytest
 import torch
 
 from kfine.errors import ModelError
 from kfine.models.checkpoint import build_network
+from kfine.networks.core import FACTS
 from kfine.networks.ldm import StillLDM
 
-SRRESNET = {"kind": "srresnet", "width": 8, "blocks": 1}
-UNET = {"kind": "unet", "widths": [8, 16], "blocks": 1}
-VQ = {"factor": 4, "channels": 3, "widths": [8, 16], "blocks": 1, "codes": 16, "sees": True}
+CORE = {"widths": [8, 16], "blocks": 1}
+VQ = {"factor": 4, "channels": 3, "widths": [8, 16], "blocks": 1, "codes": 16}
 DENOISER = {"widths": [8, 16], "blocks": 1}
 
 
-def network(regressor=SRRESNET, *, trained=True):
+def network(*, trained=True):
     torch.manual_seed(0)
-    net = StillLDM(regressor=regressor, autoencoder=VQ, denoiser=DENOISER)
+    net = StillLDM(core=CORE, autoencoder=VQ, denoiser=DENOISER)
     for p in net.parameters() if trained else []:
         torch.nn.init.normal_(p, std=0.1)
     return net.eval()
 
 
-def guides(parts, shape=(9, 10)):
-    image = torch.randn(len(parts), 1, 1, *shape, generator=torch.Generator().manual_seed(1))
-    facts = torch.tensor(parts)[:, :, None, None, None].expand(-1, -1, 1, *shape)
-    return torch.cat([image, facts], dim=1)
+def scan(net, *, unit=0.1, shape=(9, 10)):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(2, *shape, generator=generator)
+    return net.condition(image, torch.full((2,), unit), torch.rand(2, FACTS, generator=generator))
 
 
-@pytest.mark.parametrize("regressor", [SRRESNET, UNET], ids=["srresnet", "unet"])
-def test_an_untrained_regressor_gives_the_zero_filled_image(regressor):
-    guide = guides([(0.5, 0.5), (0.25, 1.0)])
-    fresh = network(regressor, trained=False).predict(guide, cyclic=False)
-    assert torch.equal(fresh, guide[:, 0])
-    assert not torch.allclose(network(regressor).predict(guide, cyclic=False), fresh, atol=1e-3)
+def test_the_core_is_frozen_and_its_mean_is_the_condition():
+    net = network()
+    assert not any(p.requires_grad for p in net.core.parameters())
+    condition = scan(net)
+    expected = net.core(condition.image, condition.unit, condition.facts)
+    assert torch.equal(condition.mean, expected.detach())
 
 
-@pytest.mark.parametrize("regressor", [SRRESNET, UNET], ids=["srresnet", "unet"])
-def test_the_scale_is_seen(regressor):
-    guide = guides([(0.5, 0.5)])
-    net, other = network(regressor), guide.clone()
-    other[:, 2] = 0.25
-    assert not torch.allclose(net.predict(guide, cyclic=False), net.predict(other, cyclic=False), atol=1e-4)
+def test_a_fresh_model_gives_the_mean_and_the_linear_estimate():
+    net = network(trained=False)
+    condition, z, sigma = scan(net), torch.randn(2, 3, 3, 3), torch.tensor([0.5, 3.0])
+    assert torch.equal(net.decode(z, condition), condition.mean)
+    expected = z / (1 + sigma.square())[:, None, None, None]
+    torch.testing.assert_close(net.denoise(z, sigma, condition), expected)
 
 
-def test_the_denoiser_is_told_the_scale_of_rows_and_of_columns():
-    net, predicted = network(), torch.randn(2, 1, 9, 10)
-    condition = net.condition(predicted, guides([(0.5, 0.25), (1.0, 0.3)]))
-    assert condition.shape == (2, 34, 1, 3, 3)
-    torch.testing.assert_close(condition[:, 32:, 0, 1, 2], torch.tensor([(0.5, 0.25), (1.0, 0.3)]))
+def test_the_latent_is_of_what_is_lacking_in_units_of_detail():
+    """Twice the detail, twice as much lacking: the same latent, and twice as much comes back."""
+    net = network()
+    one = scan(net)
+    lacking = 0.1 * torch.randn(one.mean.shape)
+    apart = one.image - one.mean
+    two = one._replace(unit=2 * one.unit, image=one.mean + 2 * apart)
+    z, same = net.encode(one.mean + lacking, one), net.encode(two.mean + 2 * lacking, two)
+    assert z.shape == (2, 3, 3, 3)
+    torch.testing.assert_close(same, z, atol=1e-4, rtol=1e-4)
+    came, twice = net.decode(z, one) - one.mean, net.decode(z, two) - two.mean
+    assert came.abs().max() > 1e-3
+    torch.testing.assert_close(twice, 2 * came, atol=1e-4, rtol=1e-4)
 
 
-def test_no_weights_look_along_time():
-    names = [name for name, _ in network(UNET).named_parameters()]
-    assert not [name for name in names if "between" in name]
-    z, condition = torch.randn(1, 3, 2, 3, 3), torch.randn(1, 34, 2, 3, 3)
-    net, sigma = network(), torch.tensor(2.0)
-    both = net.denoise(z, sigma, condition, cyclic=False)
-    one = net.denoise(z[:, :, 1:], sigma, condition[:, :, 1:], cyclic=False)
-    torch.testing.assert_close(both[:, :, 1:], one)
+def test_a_reconstruction_is_decoding_the_latent():
+    net = network()
+    condition = scan(net)
+    x = condition.mean + 0.1 * torch.randn(condition.mean.shape)
+    torch.testing.assert_close(
+        net.reconstruct(x, condition)[0], net.decode(net.encode(x, condition), condition)
+    )
+
+
+@pytest.mark.parametrize("name", ["mean", "image", "facts"])
+def test_the_denoiser_sees_what_the_scan_says(name):
+    net, z = network(), torch.randn(2, 3, 3, 3)
+    condition = scan(net)
+    other = condition._replace(**{name: getattr(condition, name) + 0.1})
+    sigma = torch.tensor(2.0)
+    assert not torch.allclose(net.denoise(z, sigma, condition), net.denoise(z, sigma, other), atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("method", "parts", "says"),
     [
-        ("ldm", {"regressor": UNET, "autoencoder": VQ}, "needs its denoiser"),
-        ("autoencoder", {"regressor": UNET}, "needs its autoencoder"),
-        ("srresnet", {"regressor": {"kind": "vgg"}}, "kind srresnet or unet"),
-        ("srresnet", {"regressor": SRRESNET | {"depth": 3}}, "depth"),
-        ("small-unet", {}, "regressor"),
+        ("ldm", {"core": CORE, "autoencoder": VQ}, "needs its denoiser"),
+        ("autoencoder", {"core": CORE}, "autoencoder"),
+        ("ldm", {"autoencoder": VQ, "denoiser": DENOISER}, "core"),
+        ("srresnet", {"width": 8, "blocks": 1, "depth": 3}, "depth"),
     ],
 )
 def test_a_config_that_describes_no_network_is_refused(method, parts, says):

@@ -35,7 +35,7 @@ def models(as_json: AsJson = False) -> None:
 
 
 def _ranges(name: str, config: dict[str, Any]) -> str:
-    """Return in words what a model was trained on, as far as its config.json says."""
-    from kfine.models.domain import Ranges
+    """Return in words what a model was tested on, as far as its config.json says."""
+    from kfine.models.domain import Domain
 
-    return ", ".join(Ranges.of(name, config).words().values())
+    return ", ".join(Domain.of(name, config).ranges.words().values())

@@ -1,10 +1,10 @@
-"""Domain of a model: ranges of its training images, and the distance of another image from them."""
+"""Domain of a model: the ranges of the images it was tested on, and what was measured beyond them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kfine.errors import ModelError
 from kfine.image import Image
 from kfine.intensity import Scaling
+from kfine.text import printable
 
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Interval = tuple[Number, Number]
+Sentence = Annotated[str, Field(min_length=1, max_length=200)]
 
 AIR, TISSUE = 0.02, 0.1  # of full scale: darker is air, brighter is tissue
 LEAST_TISSUE = 0.03  # of a slice that is not empty
 _VOXELS = 1_000_000  # looked at, at most
+UNKNOWN = "how good the result is there was not measured"
 
-# How far beyond its range a model may be used without a word: a factor; of parts of the voxels, a difference.
-_FACTORS = {"voxel_size": 1.25, "matrix": 1.5, "scale": 1.25, "brightness": 1.3}
+# How far beyond its range a model may be used without a word: a factor; of parts of the voxels, a difference.  No
+# network sees voxel sizes, which only say how fine the anatomy is that the pixels show.
+_FACTORS = {"voxel_size": 2.5, "matrix": 1.5, "scale": 1.25, "brightness": 1.3}
 _PARTS = {"air": 0.15}
 _WORDS = {
     "voxel_size": ("voxel size", " mm"),
@@ -53,20 +57,6 @@ class Ranges(BaseModel):
     brightness: Interval | None = None
 
     @classmethod
-    def of(cls, name: str, config: dict[str, Any]) -> Ranges:
-        """Return what a model's `config` says; nothing is known where it has no such table.
-
-        Raises:
-            ModelError: not such a table.
-        """
-        try:
-            return cls.model_validate(config.get("ranges", {}))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in ("ranges", *first["loc"]))
-            raise ModelError(f"model {name}: config.json: {where}: {first['msg']}") from None
-
-    @classmethod
     def around(cls, several: Iterable[Ranges]) -> Ranges:
         """Return the least ranges that hold all of `several`, of whatever is known of any."""
         each = [ranges.model_dump(exclude_none=True) for ranges in several]
@@ -83,6 +73,41 @@ class Ranges(BaseModel):
             name: f"{_WORDS[name][0]} {shown(*interval)}{_WORDS[name][1]}"
             for name, interval in self.model_dump(exclude_none=True).items()
         }
+
+
+class Domain(BaseModel):
+    """What is known of a model's use: the tables "ranges" and "beyond" of its config.json.
+
+    Attributes:
+        ranges: of the images that it was tested on.
+        beyond: what was measured outside the range of a property, by its name.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ranges: Ranges = Ranges()
+    beyond: dict[Literal["voxel_size", "matrix", "scale", "air", "brightness"], Sentence] = {}
+
+    @classmethod
+    def of(cls, name: str, config: dict[str, Any]) -> Domain:
+        """Return what a model's `config` says; nothing is known where it has no such tables.
+
+        Raises:
+            ModelError: not such tables.
+        """
+        try:
+            return cls.model_validate({key: config[key] for key in cls.model_fields if key in config})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(f"model {name}: config.json: {where}: {first['msg']}") from None
+
+    def far(self, image: Ranges) -> list[str]:
+        """Return what of `image` is far outside, each with what was measured there."""
+        return [
+            f"{words}: {printable(self.beyond[name]) if name in self.beyond else UNKNOWN}"  # type: ignore[index]
+            for name, words in far(image, self.ranges).items()
+        ]
 
 
 def ranges_of(image: Image, scaling: Scaling, *, high: tuple[int, int]) -> Ranges:
@@ -122,10 +147,10 @@ def _middle(values: NDArray[np.floating[Any]]) -> Interval:
     return float(low), float(high)
 
 
-def far(image: Ranges, model: Ranges) -> list[str]:
-    """Return in words what of `image` is far from the ranges of `model`; nothing where either is not known."""
+def far(image: Ranges, model: Ranges) -> dict[str, str]:
+    """Return in words, by name, what of `image` is far from the ranges of `model`, where both are known."""
     theirs, own = model.model_dump(exclude_none=True), image.model_dump(exclude_none=True)
-    said = []
+    said = {}
     for name, (low, high) in theirs.items():
         if name not in own:
             continue
@@ -135,7 +160,7 @@ def far(image: Ranges, model: Ranges) -> list[str]:
             least, most = low / _FACTORS[name], high * _FACTORS[name]
         if own[name][0] < least or own[name][1] > most:
             words, unit = _WORDS[name]
-            said.append(f"{words} {shown(*own[name])}{unit} (trained on {shown(low, high)})")
+            said[name] = f"{words} {shown(*own[name])}{unit} (tested on {shown(low, high)})"
     return said
 
 

@@ -103,12 +103,11 @@ def restore(
         frames: instead of `frames_scale`, how many frames to restore: evenly round the period, or without one from
             the first to the last.  A measured frame that is at none of their times only helps to find them.
             Without frame times, frames are taken as evenly spaced.
-        effort: how many evaluations of the core network the mean image of a plane is made of, for "core" and "vdm":
+        effort: how many evaluations of the core network the mean image of a plane is made of:
             "fast" (1), "normal" (4, the quarter turns of the scan) or "best" (8, its mirror images too);
             the planes through finer slices take one each.
-        method: a name of `kfine.restoration.options.METHODS`; "auto" goes by what the image is: a heart beat
-            (frames with a period), measured k-space, an image like those that a model was trained on, or any other
-            (`kfine.restoration.selection.pick`); the provenance says why.
+        method: a name of `kfine.restoration.options.METHODS`; "auto" goes by what the image is, a heart beat (frames
+            with a period) or any other (`kfine.restoration.selection.pick`); the provenance says why.
         time_method: of a method that works frame by frame: "nearest", "linear", "cubic", "band-limited" or
             "optical-flow"; None takes the best.
         model: a packaged model's name, a model folder or a loaded model; None takes the method's own.
@@ -118,7 +117,7 @@ def restore(
         noise: standard deviation of the noise in a voxel of `image`, as a fraction of its full intensity;
             above 0 the result may differ from the measurement by about that much.  "data": as estimated from raw
             k-space.
-        denoise: whether "core" or "cine-core" removes the noise, of the level `noise` or, where that is 0, as
+        denoise: whether "core", "cine-core" or "ldm" removes the noise, of the level `noise` or, where that is 0, as
             estimated from the image; otherwise what was measured stays, noise included.
         sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
         start: noise level at which sampling starts; inf: pure noise; None: the model's.  Of "vdm" from the mean image,
@@ -143,8 +142,8 @@ def restore(
         on_method: called with the name of the method, once it is chosen.
 
     Warns:
-        UserWarning: the image is far from what its model was trained on; the property is named.  Or the scanner had
-            filled up its k-space (`kfine.acquisition.zero_fill`).
+        UserWarning: the image is far from what its model was tested on; the property is named, and what was measured
+            there.  Or the scanner had filled up its k-space (`kfine.acquisition.zero_fill`).
 
     Raises:
         UsageError: options that contradict each other or are out of range.

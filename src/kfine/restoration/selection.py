@@ -26,7 +26,7 @@ from kfine.models.calibration import Calibration
 from kfine.models.calibration_file import CalibrationFile
 from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
-from kfine.models.domain import Ranges, far
+from kfine.models.domain import Domain, Ranges
 from kfine.models.sampling_defaults import ModelSampling
 from kfine.networks.cine_core import CineCoreNet
 from kfine.networks.ldm import CineLDM, StillLDM
@@ -142,10 +142,10 @@ def choose_method(
         options: the options.
         measurements: gives every y of the image, for what is estimated from them; called only where needed.
         scan: what was measured of a slice, and which frames are asked for.
-        like: what the image is like, to be compared with what the models were trained on; None: not known.
+        like: what the image is like, to be compared with what the model was tested on; None: not known.
 
     Warns:
-        UserWarning: the image is far from what its model was trained on; or "auto" restores its frames one by one, for
+        UserWarning: the image is far from what its model was tested on; or "auto" restores its frames one by one, for
             nothing says that they are of a heart beat.
 
     Raises:
@@ -165,13 +165,8 @@ def choose_method(
         resolved = ResolvedMethod(baseline, torch.device("cpu"), time_method=time_method, reason=reason)
         return _calibrated(resolved, options, Calibration.of_baseline(options.method))
     model = _model(options)
-    strange = far(like or Ranges(), Ranges.of(model.name, model.config))
-    if strange:
-        warnings.warn(
-            f"{', '.join(strange)}: far from what model {model.name} knows; trust the result less",
-            UserWarning,
-            stacklevel=2,
-        )
+    for strange in Domain.of(model.name, model.config).far(like or Ranges()):
+        warnings.warn(f"model {model.name}: {strange}", UserWarning, stacklevel=2)
     precision = choose_precision(options.precision, device)
     network = model.network.to(device)
     method: Method
