@@ -12,7 +12,7 @@ from kfine.restoration.options import Options
 from kfine.restoration.selection import ImageTraits, pick
 from tests.conftest import beating, phantom
 
-MODELS = {"any": "core", "prior": "vdm", "beats": "cine-ldm", "latents": "ldm", "plain": "srresnet"}
+MODELS = {"any": "core", "prior": "vdm", "heart": "cine-ldm", "beats": "cine-core", "latents": "ldm", "plain": "srresnet"}
 
 
 def traits(*, beats=False, in_time=False, measured=False):
@@ -24,9 +24,9 @@ def traits(*, beats=False, in_time=False, measured=False):
     [
         (traits(), {}, "core", "a magnitude image"),
         (traits(measured=True), {}, "core", "measured k-space"),
-        (traits(beats=True), {}, "cine-ldm", "frames of a heart beat"),
-        (traits(beats=True, in_time=True), {}, "cine-ldm", "other frames are asked for"),
-        (traits(in_time=True), {}, "cine-ldm", "other frames are asked for"),
+        (traits(beats=True), {}, "cine-core", "frames of a heart beat"),
+        (traits(beats=True, in_time=True), {}, "cine-core", "other frames are asked for"),
+        (traits(in_time=True), {}, "cine-core", "other frames are asked for"),
         (traits(), {"samples": 4}, "vdm", "a magnitude image, and core has no use for samples"),
         (
             traits(),

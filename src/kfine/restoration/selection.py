@@ -231,8 +231,8 @@ class Selection:
 def pick(traits: ImageTraits, models: Mapping[str, str], options: Options) -> Selection | None:
     """Return what "auto" is for an image; None where no packaged model can serve it.
 
-    A cine, and whatever is asked for other frames, goes to "cine-core"; any other image to "core".  Where a model is not
-    packaged, or has no use for an option of `options`, the next one serves.
+    A cine, and whatever is asked for other frames, goes to "cine-core"; any other image to "core".  Where a model is
+    not packaged, or has no use for an option of `options`, the next one serves.
 
     models: the method of each packaged model, by its name.
     """

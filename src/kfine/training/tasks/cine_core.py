@@ -23,7 +23,8 @@ from kfine.training.data.cine_patches import CineCoreDataset, Clip, mean_descrip
 from kfine.training.data.core_patches import Volumes, load_volumes, scanned_magnitudes
 from kfine.training.muon import filters_of
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
-from kfine.training.tasks.core import FLOOR, planes_of, ranges_of_planes, start_from
+from kfine.training.tasks.core import FLOOR
+from kfine.training.tasks.scans import planes_of, ranges_of_planes, start_from
 from kfine.training.validation import write_sheet
 
 
