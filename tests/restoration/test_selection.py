@@ -12,7 +12,14 @@ from kfine.restoration.options import Options
 from kfine.restoration.selection import ImageTraits, pick
 from tests.conftest import beating, phantom
 
-MODELS = {"any": "core", "prior": "vdm", "heart": "cine-ldm", "beats": "cine-core", "latents": "ldm", "plain": "srresnet"}
+MODELS = {
+    "any": "core",
+    "prior": "vdm",
+    "heart": "cine-ldm",
+    "beats": "cine-core",
+    "latents": "ldm",
+    "plain": "srresnet",
+}
 
 
 def traits(*, beats=False, in_time=False, measured=False):
@@ -37,9 +44,9 @@ def traits(*, beats=False, in_time=False, measured=False):
         (traits(measured=True), {"start": 1.0}, "vdm", "measured k-space, and core has no use for start"),
         (
             traits(beats=True),
-            {"noise": 0.1},
-            "core",
-            "frames of a heart beat, and cine-ldm has no use for noise",
+            {"samples": 4},
+            "cine-ldm",
+            "frames of a heart beat, and cine-core has no use for samples",
         ),
     ],
 )

@@ -25,7 +25,7 @@ from kfine.training.stage_config import (
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
     SRGANTrainingConfig,
-    StillRegressionTrainingConfig,
+    SRResNetTrainingConfig,
     VQGANTrainingConfig,
 )
 from kfine.training.tasks.vdm import VDMTask
@@ -242,6 +242,9 @@ def test_the_packaged_configurations_are_valid(path):
     assert read_training_config(path, kind).optimiser.steps > 0
 
 
+HEADS = '[data]\nsources = [{folder = "heads"}]'
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "says"),
     [
@@ -270,16 +273,16 @@ def test_the_packaged_configurations_are_valid(path):
         ),
         (
             AutoencoderTrainingConfig,
-            "[data]\npatch = 20\n[adversary]\nwidths = [8, 8, 8, 8]",
+            f"{HEADS}\npatch = 20\n[adversary]\nwidths = [8, 8, 8, 8]",
             "expected at least 24 for a discriminator of 4 widths, got 20",
         ),
         (CineLDMTrainingConfig, "method = 'vqgan'", "method"),
-        (StillRegressionTrainingConfig, "[network]\nkind = 'vgg'", "network"),
-        (StillRegressionTrainingConfig, "[network]\nkind = 'unet'\nwidth = 8", "network"),
-        (StillRegressionTrainingConfig, "[data]\nevery = [2]", "data.every"),
-        (StillRegressionTrainingConfig, "[data]\nscale = [3.0, 2.0]", "data.scale"),
-        (AutoencoderTrainingConfig, "[data]\npatch = 50", r"data\.patch: expected a multiple"),
-        (SRGANTrainingConfig, "[data]\npatch = 40", r"data\.patch: expected a multiple of 16"),
+        (SRResNetTrainingConfig, "[network]\nwidth = 8", "data: Field required"),
+        (SRResNetTrainingConfig, f"{HEADS}\n[network]\nkind = 'vgg'", "network.kind"),
+        (SRResNetTrainingConfig, f"{HEADS}\n[data.scan]\nscale = [3.0, 2.0]", "data.scan.scale"),
+        (AutoencoderTrainingConfig, f"{HEADS}\npatch = 50", r"data\.patch: expected a multiple"),
+        (AutoencoderTrainingConfig, f"{HEADS}\n[network]\nfactor = 8", "network: widths"),
+        (SRGANTrainingConfig, f"{HEADS}\npatch = 40", r"data\.patch: expected a multiple of 16"),
     ],
 )
 def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):
@@ -293,15 +296,12 @@ def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):
 STAGES = {
     "vdm": {"vdm": None},
     "cine-ldm": {"cine-ldm": "denoiser", "cine-vqgan": "autoencoder", "cine-regression": "regressor"},
-    "small-unet": {"small-unet": "regressor"},
-    "srresnet": {"srresnet": "regressor"},
     "core": {"core-continued": None, "core": None},
-    "srgan": {"srgan": None, "srresnet": "regressor"},
-    "ldm": {"decoder": None, "ldm": "denoiser", "autoencoder": "autoencoder", "small-unet": "regressor"},
 }
+OLDER = ("srresnet", "srgan")  # than the configurations of today, as their cards say
 
 
-@pytest.mark.parametrize("model", packaged_models())
+@pytest.mark.parametrize("model", [name for name in packaged_models() if name not in OLDER])
 def test_the_packaged_models_were_made_by_their_configurations(model):
     root = Path(__file__).parents[2]
     recorded = json.loads((root / "src/kfine/models" / model / "config.json").read_text())
@@ -309,9 +309,8 @@ def test_the_packaged_models_were_made_by_their_configurations(model):
     for stage, part in STAGES[model].items():
         told = read_training_config(root / "configs" / f"{stage}.toml", KINDS[stage]).model_dump(mode="json")
         learned = {name: table for name, table in told.items() if name not in ("method", "network", "report")}
-        if "network" in told:  # srgan's is srresnet's
-            network = networks[part] if part else networks
-            assert {name: network[name] for name in told["network"]} == told["network"]
+        network = networks[part] if part else networks
+        assert {name: network[name] for name in told["network"]} == told["network"]
         trained = told | {name: recorded["training"].get(name) for name in learned}
         trained = (
             KINDS[stage].model_validate(trained).model_dump(mode="json")
