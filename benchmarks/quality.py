@@ -27,6 +27,7 @@ import kfine
 from kfine.degradation.scanner import smooth_phase
 from kfine.evaluation.comparison import compare
 from kfine.image import Image, magnitude
+from kfine.restoration.options import Options, without_use
 from kfine.training.config import CoreTrainingConfig, read_training_config
 from kfine.training.data.core_patches import load_volumes
 
@@ -137,7 +138,7 @@ def _scores(setting, name, reference, options):
     row = {"volume": name}
     for method in (*BASELINES, *options.method):
         extra = {} if method in BASELINES else {"model": options.model} if options.model else {}
-        if setting.kind == "denoise" and method == "core":
+        if setting.kind == "denoise" and "denoise" not in without_use(Options(denoise=True), method):
             extra |= {"denoise": True, "noise": setting.noise}
         began = time.perf_counter()
         restored = magnitude(kfine.restore(low, matrix=reference.matrix, method=method, **extra).mean)

@@ -1,6 +1,6 @@
 """README's picture of stills: a frame of a validation heart, coarse, restored by three networks, beside its truth.
 
-python benchmarks/still_picture.py --data FRAMES --out docs/images/still-x3.png
+python benchmarks/still_picture.py --data FRAMES --out docs/images/still-x3.png [--model runs/decoder/model]
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--subject", default="SC-HF-NI-33")
     parser.add_argument("--scale", type=float, default=3.0)
+    parser.add_argument("--model", help="folder of a model of method ldm; the packaged one if left out")
     options = parser.parse_args()
     volume = frames_of(options.data, options.subject)
     reference = volume.take_slices(volume.slices // 2, volume.slices // 2 + 1)
     low = kfine.degrade(reference, scale=options.scale)
-    result = kfine.restore(low, matrix=reference.matrix, method="ldm", keep_samples=True)
+    result = kfine.restore(low, matrix=reference.matrix, method="ldm", model=options.model, keep_samples=True)
     others = {
         name: kfine.restore(low, matrix=reference.matrix, method=name).mean for name in ("bicubic", "srgan")
     }

@@ -111,8 +111,8 @@ def tiny_cine_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_still(tmp_path_factory):
-    """The same for stills, loaded."""
+def tiny_still_folder(tmp_path_factory) -> Path:
+    """The same for stills."""
     torch.manual_seed(0)
     network = StillLDM(**TINY_STILL)
     for parameter in network.parameters():
@@ -123,7 +123,12 @@ def tiny_still(tmp_path_factory):
         network,
         {"method": "ldm", "network": TINY_STILL, "sampling": CINE_SAMPLING | {"turned": True}},
     )
-    return load_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_still(tiny_still_folder):
+    return load_model(tiny_still_folder)
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def test_batch_key(options, low, tmp_path, monkeypatch):
     check_json(f"batch-key{''.join(options)}.json", keys[0])
 
 
-@pytest.mark.parametrize("method", ["zero-filling", "vdm", "ldm"])
+@pytest.mark.parametrize("method", ["zero-filling", "vdm", "core"])
 def test_resume_recipe(method, low, tmp_path, monkeypatch):
     """What decides whether slices kept by --resume are used."""
 

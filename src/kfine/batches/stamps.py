@@ -39,7 +39,7 @@ def input_digest(paths: Sequence[Path]) -> str:
 def model_digest(model: Model | None) -> str:
     """Return one SHA-256 of a model's weights and settings; of None, those of all that "auto" may choose from."""
     if model is not None:
-        return digest_of_json([model.digest, model.config])
+        return digest_of_json([model.digests, model.config])
     return digest_of_json([digest_of(PACKAGED / name / "config.json") for name in packaged_models()])
 
 

@@ -26,7 +26,7 @@ UNKNOWN = "how good the result is there was not measured"
 
 # How far beyond its range a model may be used without a word: a factor; of parts of the voxels, a difference.  No
 # network sees voxel sizes, which only say how fine the anatomy is that the pixels show.
-_FACTORS = {"voxel_size": 2.5, "matrix": 1.5, "scale": 1.25, "brightness": 1.3}
+_FACTORS = {"voxel_size": 2.5, "matrix": 1.5, "scale": 1.1, "brightness": 1.3}
 _PARTS = {"air": 0.15}
 _WORDS = {
     "voxel_size": ("voxel size", " mm"),
