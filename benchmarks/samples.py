@@ -1,4 +1,4 @@
-"""One sample of method vdm beside the mean image of core: how far below it, and how sharp.
+"""One sample of method vdm or ldm beside the mean image of core: how far below it, and how sharp.
 
 Scans and references are the magnitude scans of benchmarks/quality.py.  "Laplacian" is the variance of the Laplacian of
 the 8-bit image and "FFT" its FFT sharpness (of planes of more than 120 rows and columns), both as the distance to the
@@ -61,7 +61,7 @@ def _scores(scan, reference, options):
     sampled = {"steps": options.steps, "start": options.start, "model": options.model, "samples": 1}
     row = {}
     for name in NAMES:
-        extra = {"method": "vdm", **sampled} if name == "one sample" else {"method": name}
+        extra = {"method": options.method, **sampled} if name == "one sample" else {"method": name}
         restored = kfine.restore(scan, matrix=reference.matrix, **extra).mean
         restored = replace(restored, voxels=np.maximum(restored.voxels, 0))
         result = compare(reference, restored)
@@ -91,6 +91,7 @@ def _options():
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "core.toml")
+    parser.add_argument("--method", choices=("vdm", "ldm"), default="vdm")
     parser.add_argument("--model")
     parser.add_argument("--planes", type=int, default=2)
     parser.add_argument("--steps", type=int)

@@ -138,7 +138,7 @@ def test_what_a_latent_holds_is_what_the_mean_lacks(folder):
     network = task.open(resumed=False, reports=False)
     data, objective = task.dataset(8), task.learners()["network"].objective
     sample = default_collate([data[g] for g in range(8)])
-    adam = torch.optim.Adam(network.parts.parameters(), 3e-3)
+    adam = torch.optim.Adam(network.coder.parameters(), 3e-3)
     for _ in range(60):
         adam.zero_grad()
         result = objective(sample, None)

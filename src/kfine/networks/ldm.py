@@ -51,7 +51,7 @@ class ResidualLDM(nn.Module, ABC):
         self.latent_std.copy_(std)
 
     @property
-    def parts(self) -> VQGAN:
+    def coder(self) -> VQGAN:
         """The autoencoder, of a model that has one."""
         if self.autoencoder is None:
             raise ValueError("expected a model with an autoencoder, this one has none")
@@ -59,13 +59,13 @@ class ResidualLDM(nn.Module, ABC):
 
     def _encoded(self, lacking: Tensor, seen: Tensor) -> Tensor:
         """Return the normalised latents (batch, channel, row', column') of what is lacking, not quantised."""
-        z = self.parts.encode(lacking, seen).float()
+        z = self.coder.encode(lacking, seen).float()
         return (z - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
     def _decoded(self, z: Tensor, seen: Tensor) -> Tensor:
         """Return what is lacking (batch, 1, row, column) by normalised latents, put on the nearest codes."""
         z = z * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
-        return self.parts.decode(self.parts.quantise(z).z, seen).float()
+        return self.coder.decode(self.coder.quantise(z).z, seen).float()
 
     def _denoised(
         self,
@@ -157,7 +157,7 @@ class CineLDM(ResidualLDM):
 
     def reconstruct(self, x: Tensor, seen: Tensor) -> tuple[Tensor, Quantised]:
         """Return images `x` (image, 1, row, column) through the autoencoder, and their latents; `seen` as `x`."""
-        result = self.parts(x - self._base(seen), seen)
+        result = self.coder(x - self._base(seen), seen)
         return self._base(seen) + result.x.float(), result.quantised
 
     def encode(self, x: Tensor, seen: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class CineLDM(ResidualLDM):
 
     def _base(self, seen: Tensor) -> Tensor:
         """Return what the latents only complete: the prediction, if the autoencoder is shown it."""
-        return seen if self.parts.sees else torch.zeros_like(seen)
+        return seen if self.coder.sees else torch.zeros_like(seen)
 
     def condition(self, predicted: Tensor, guide: Tensor) -> Tensor:
         """Return what the denoiser is shown, on the latent grid.
@@ -201,7 +201,7 @@ class CineLDM(ResidualLDM):
         Returns:
             (batch, factor^2 (1 + IMAGES) + FACTS, frame, ceil(row / factor), ceil(column / factor)).
         """
-        factor = self.parts.factor
+        factor = self.coder.factor
         apart = MAGNIFIED * (guide[:, : self.IMAGES] - predicted[:, None])
         shown = torch.cat([predicted[:, None], apart], dim=1).transpose(1, 2)
         planes = pad_to_multiple(shown.flatten(0, 1), factor)
@@ -271,7 +271,7 @@ class StillLDM(ResidualLDM):
     def reconstruct(self, x: Tensor, condition: Condition) -> tuple[Tensor, Quantised]:
         """Return planes `x` (batch, row, column) through the autoencoder, and their latents."""
         lacking = (x - condition.mean) / self.spread(condition)
-        result = self.parts(lacking[:, None], self._shown(condition))
+        result = self.coder(lacking[:, None], self._shown(condition))
         return self._completed(result.x.float(), condition), result.quantised
 
     def encode(self, x: Tensor, condition: Condition) -> Tensor:
@@ -291,7 +291,7 @@ class StillLDM(ResidualLDM):
             sigma: scalar or (batch,), above 0.
             condition: what the scans say.
         """
-        factor = self.parts.factor
+        factor = self.coder.factor
         pixels = F.pixel_unshuffle(pad_to_multiple(self._shown(condition), factor), factor)
         assert self.embedding is not None
         description = self.embedding(condition.facts)

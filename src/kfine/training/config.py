@@ -391,6 +391,7 @@ def _joined(table: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     joined = dict(table)
     for key, value in own.items():
         before = joined.get(key)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        joined[key] = _joined(before, value) if both else value
+        if isinstance(before, dict) and isinstance(value, dict):
+            value = _joined(before, value)
+        joined[key] = value
     return joined

@@ -60,7 +60,7 @@ class AutoencoderObjective(nn.Module):
 
         The discriminator's gradients are switched by the caller.
         """
-        autoencoder = self.network.parts
+        autoencoder = self.network.coder
         x, seen = (frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, shown(self.network, item)))
         decoded, quantised = self.network.reconstruct(x, seen)
         loss, figures = with_adversary(

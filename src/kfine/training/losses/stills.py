@@ -94,9 +94,9 @@ class StillAutoencoderObjective(nn.Module):
             discriminator,
             features=self.features,
             weights=self.weights,
-            last=network.parts.last_layer,
+            last=network.coder.last_layer,
         )
-        return Decoded(*with_codes(loss, figures, quantised, network.parts), x, seen, decoded.detach())
+        return Decoded(*with_codes(loss, figures, quantised, network.coder), x, seen, decoded.detach())
 
 
 class StillDenoiserObjective(nn.Module):
@@ -167,7 +167,7 @@ class StillDecoderObjective(nn.Module):
             discriminator,
             features=self.features,
             weights=weights,
-            last=network.parts.last_layer,
+            last=network.coder.last_layer,
             drawn=drawn,
         )
         energy = energy_divergence((drawn / unit)[:, 0][:, None], (x / unit)[:, 0][:, None])

@@ -37,7 +37,7 @@ class CoreObjective(nn.Module):
         return {"loss": loss, "relative": mse.sum() / filled.sum().clamp_min(1e-12)}
 
 
-class CoreTask(ScanTask):
+class CoreTask(ScanTask[CoreTrainingConfig | SRResNetTrainingConfig]):
     """Train the network that the configuration describes, see `kfine.training.tasks.base.Task`.
 
     Args:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,8 +28,6 @@ from kfine.training.data.core_patches import (
     magnitude_scan,
 )
 from kfine.training.validation import write_sheet
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class ScansRunConfig(RunConfig, Protocol):
@@ -54,6 +53,9 @@ class ScansRunConfig(RunConfig, Protocol):
         ...
 
 
+Config = TypeVar("Config", bound=ScansRunConfig)
+
+
 @dataclass(frozen=True)
 class Case:
     """A validation plane: its scan, its source and its scale."""
@@ -63,15 +65,15 @@ class Case:
     scale: str
 
 
-class ScanTask:
-    """A `kfine.training.tasks.base.Task` that learns from random scans of planes, once `load` has read them.
+class ScanTask(ABC, Generic[Config]):
+    """Abstract: a `kfine.training.tasks.base.Task` that learns from random scans of planes, once `load` has read them.
 
     Attributes:
         config: the checked configuration.
         data: folder with the sources below it.
     """
 
-    config: ScansRunConfig
+    config: Config
     data: Path
     BY_SOURCE: ClassVar[bool] = False  # whether validation figures are means over each source, or over all
 
@@ -88,9 +90,9 @@ class ScanTask:
         """Return so many pieces."""
         return CoreDataset(self.volumes, self.config.data, seed=self.config.optimiser.seed, length=length)
 
+    @abstractmethod
     def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
         """Return images (row, column) that the network makes of case `number` (a batch of one plane), by name."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:

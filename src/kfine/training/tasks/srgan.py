@@ -22,7 +22,7 @@ from kfine.training.tasks.scans import ScanTask
 from kfine.training.tasks.stage import history
 
 
-class SRGANTask(AdversarialTask, ScanTask):
+class SRGANTask(AdversarialTask, ScanTask[SRGANTrainingConfig]):
     """Train the generator and its discriminator, see `kfine.training.tasks.base.Task`.
 
     Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017:

@@ -26,13 +26,13 @@ from kfine.training.stage_config import AutoencoderTrainingConfig, DecoderTraini
 from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.tasks.ldm import drawn_levels
-from kfine.training.tasks.scans import ScanTask, core_model, reference
+from kfine.training.tasks.scans import Config, ScanTask, core_model, reference
 from kfine.training.tasks.stage import frozen, history, stage_before
 
 SAMPLING = LDMOptions(steps=10)  # of the validation's samples
 
 
-class StillLDMStage(ScanTask):
+class StillLDMStage(ScanTask[Config]):
     """What the stages have in common: what a validation plane becomes by whatever the network can do."""
 
     def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
@@ -52,7 +52,7 @@ class StillLDMStage(ScanTask):
         return images
 
 
-class AutoencoderTask(AdversarialTask, StillLDMStage):
+class AutoencoderTask(AdversarialTask, StillLDMStage[AutoencoderTrainingConfig]):
     """Train the autoencoder and its discriminator, see `kfine.training.tasks.base.Task`.
 
     Args:
@@ -80,7 +80,7 @@ class AutoencoderTask(AdversarialTask, StillLDMStage):
     def learners(self) -> dict[str, Learner]:
         """Return the autoencoder and the discriminator."""
         config, network = self.config, self.network
-        autoencoder = Group(list(network.parts.parameters()), config.optimiser.learning_rate)
+        autoencoder = Group(list(network.coder.parameters()), config.optimiser.learning_rate)
         objective = StillAutoencoderObjective(network, self.distance, config.adversary)
         return self.two_learners(
             network, objective, autoencoder, discriminator_rate=config.adversary.learning_rate
@@ -88,7 +88,7 @@ class AutoencoderTask(AdversarialTask, StillLDMStage):
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the core, the encoder and the decoder."""
-        return [self.network.core.unet, self.network.parts.encoder, self.network.parts.decoder]
+        return [self.network.core.unet, self.network.coder.encoder, self.network.coder.decoder]
 
     def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the autoencoder's loss, then, once the adversary has begun, the discriminator's."""
@@ -107,7 +107,7 @@ class AutoencoderTask(AdversarialTask, StillLDMStage):
         }
 
 
-class StillLDMTask(StillLDMStage):
+class StillLDMTask(StillLDMStage[LDMTrainingConfig]):
     """Train the denoiser of latents, see `kfine.training.tasks.base.Task`.
 
     Args:
@@ -130,11 +130,11 @@ class StillLDMTask(StillLDMStage):
             validation=self.config.data.validation,
         )
         self.load(reports=reports)
-        described = self.earlier.network_config | {"denoiser": self.config.network.model_dump(mode="json")}
-        self.described_network = described
-        self.network = StillLDM(**described)
+        denoiser = self.config.network.model_dump(mode="json")
+        self.arguments = self.earlier.network_config | {"denoiser": denoiser}
+        self.network = StillLDM(**self.arguments)
         frozen(self.network.core, before.core)
-        frozen(self.network.parts, before.parts)
+        frozen(self.network.coder, before.coder)
         if not resumed:
             measure_latents(self.network, self.dataset(count := self.config.diffusion.measured), count=count)
         return self.network
@@ -151,12 +151,12 @@ class StillLDMTask(StillLDMStage):
     def hot_parts(self) -> list[nn.Module]:
         """Return the three networks, of the autoencoder what encodes."""
         assert self.network.denoiser is not None
-        return [self.network.core.unet, self.network.parts.encoder, self.network.denoiser]
+        return [self.network.core.unet, self.network.coder.encoder, self.network.denoiser]
 
     def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the weighted denoising loss, some levels of noise for each piece."""
         sigma = drawn_levels(self.config.diffusion, len(batch.target), turn.generator)
-        grid = [-(-n // self.network.parts.factor) for n in batch.target.shape[1:]]
+        grid = [-(-n // self.network.coder.factor) for n in batch.target.shape[1:]]
         noise = torch.randn(len(sigma), len(self.network.latent_mean), *grid, generator=turn.generator)
         loss = objectives["network"](batch, turn.to_device(sigma), turn.to_device(noise))
         yield LossStep("network", loss, {"loss": loss})
@@ -164,10 +164,10 @@ class StillLDMTask(StillLDMStage):
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
         core = {"core": self.earlier.config["core"]} if "core" in self.earlier.config else {}
-        return self.described(self.described_network, earlier=history(self.earlier), **core)
+        return self.described(self.arguments, earlier=history(self.earlier), **core)
 
 
-class StillDecoderTask(AdversarialTask, StillLDMStage):
+class StillDecoderTask(AdversarialTask, StillLDMStage[DecoderTrainingConfig]):
     """Train the decoder on the latents that the denoiser draws, see `kfine.training.tasks.base.Task`.
 
     The autoencoder's own training smooths: what a latent does not say for certain is averaged (decision 12).  Here
@@ -219,11 +219,11 @@ class StillDecoderTask(AdversarialTask, StillLDMStage):
         """Return the core, the denoiser, and the encoder and the decoder."""
         network = self.network
         assert network.denoiser is not None
-        return [network.core.unet, network.denoiser, network.parts.encoder, network.parts.decoder]
+        return [network.core.unet, network.denoiser, network.coder.encoder, network.coder.decoder]
 
     def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the decoder's loss, then the discriminator's."""
-        grid = [-(-n // self.network.parts.factor) for n in batch.target.shape[1:]]
+        grid = [-(-n // self.network.coder.factor) for n in batch.target.shape[1:]]
         draws = 2 if self.config.adversary.mean else 1
         shape = (draws, len(batch.target), len(self.network.latent_mean), *grid)
         noise = torch.randn(shape, generator=turn.generator)
@@ -237,8 +237,8 @@ class StillDecoderTask(AdversarialTask, StillLDMStage):
         return made | {"training": made["training"] | self.content_loss()}
 
     def _learning(self) -> list[nn.Module]:
-        parts = self.network.parts
-        learning = [parts.from_latent, parts.look, parts.decoder]
+        coder = self.network.coder
+        learning = [coder.from_latent, coder.look, coder.decoder]
         return [part for part in learning if part is not None]
 
 

@@ -24,7 +24,7 @@ from kfine.training.tasks.scans import ScanTask, core_model, planes_of, referenc
 STEPS, START, LAST = 6, 2.0, 0.1  # of the validation's samples; noise levels in spreads (`VDM.spread`)
 
 
-class VDMTask(ScanTask):
+class VDMTask(ScanTask[VDMTrainingConfig]):
     """Train a variational diffusion model on scans of any contrast, see `kfine.training.tasks.base.Task`.
 
     Args:
