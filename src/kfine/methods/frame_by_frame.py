@@ -84,4 +84,3 @@ class FrameByFrame:
         in_time = (measured + air).movedim(2, 0)
         restored = TIME_METHODS[self.time_method](in_time, timing.times, timing.at, period=timing.period)
         return restored.movedim(0, 2) - air
-

@@ -332,9 +332,7 @@ def _plane_method(
         return StillLDMMethod(
             network, sampling_of, settings, signed=signed, device=device, precision=precision
         )
-    return CoreMethod(
-        options.method, network, settings, signed=signed, device=device, precision=precision
-    )
+    return CoreMethod(options.method, network, settings, signed=signed, device=device, precision=precision)
 
 
 def _core_options(model: Model, options: Options) -> CoreOptions:
