@@ -29,6 +29,7 @@ from kfine.training.stage_config import (
     VQGANTrainingConfig,
 )
 from kfine.training.tasks.vdm import VDMTask
+from kfine.training.time_limit import TimeLimit
 from tests.configurations import KINDS
 from tests.conftest import phantom
 from tests.io.dicom_files import classic, save
@@ -130,6 +131,22 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(brains, tmp_path):
     assert drop(rows(tmp_path / "whole")) == drop(rows(tmp_path / "cut"))
     seconds = [float(row["seconds"]) for row in rows(tmp_path / "cut")]
     assert seconds == sorted(seconds)
+
+
+def test_a_run_ends_in_time_and_goes_on_as_if_it_had_not(brains, tmp_path, monkeypatch):
+    """Each update takes 10 s by the clock: of 40, 20 are left, and 1 for the checkpoint, which no period asks for."""
+    ticks = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(
+        "kfine.training.loop.TimeLimit", lambda *given: TimeLimit(*given, clock=lambda: float(next(ticks)))
+    )
+    train(VDMTask(config(brains), brains), out=tmp_path / "whole", devices=CPU)
+    with pytest.warns(UserWarning, match="ended after update 2 of 6"):
+        train(VDMTask(config(brains), brains), out=tmp_path / "cut", devices=CPU, max_time=40)
+    assert int(read_tensors(tmp_path / "cut" / "checkpoint.safetensors")["step"]) == 2
+    assert load_model(tmp_path / "cut" / "model").config["training"]["finished_steps"] == 2
+    train(VDMTask(config(brains), brains), out=tmp_path / "cut", resume=True, devices=CPU)
+    a, b = (read_tensors(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_workers_change_nothing(brains, tmp_path):

@@ -227,7 +227,10 @@ def _plugin(name: str, plan: Plan) -> Any:
 def anchored(plan: Plan, cases: Sequence[Case]) -> tuple[Plan, list[Case]]:
     """Return plan and cases with absolute paths: workers may run in other folders."""
     there = [replace(case, paths=tuple(Path(path).absolute() for path in case.paths)) for case in cases]
-    return replace(plan, out=plan.out.absolute()), there
+    options = plan.options
+    if options.calibration is not None:
+        options = replace(options, calibration=Path(options.calibration).absolute())
+    return replace(plan, out=plan.out.absolute(), options=options), there
 
 
 def check_dask(where: Where) -> None:

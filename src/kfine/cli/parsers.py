@@ -103,6 +103,24 @@ def parse_voxel(text: str | None) -> float | tuple[float, float, float] | None:
     )
 
 
+def parse_time(text: str | None, option: str) -> float | None:
+    """Return the seconds of a time as SLURM writes it.
+
+    >>> parse_time("1:30:00", "--max-time"), parse_time("2-00:00:10", "--max-time")
+    (5400.0, 172810.0)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:([0-9]{1,3})-)?([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])", text.strip())
+    seconds = 0
+    if match:
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    if not seconds:
+        raise UsageError(f"{option} {text}: expected a time such as 3:50:00 or 1-12:00:00")
+    return float(seconds)
+
+
 def parse_noise(text: str) -> float | Literal["data"]:
     """Return the number of --noise, or "data".
 

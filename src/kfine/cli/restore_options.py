@@ -294,6 +294,8 @@ def arguments_of(options: Options) -> list[str]:
             made.append(option)
         elif field.name == "model":
             made += [option, _findable(str(value))]
+        elif field.name == "calibration":
+            made += [option, str(Path(value).absolute())]
         elif isinstance(value, tuple):
             made += [option, "x".join(map(str, value))]
         else:

@@ -14,6 +14,7 @@ import typer
 
 from kfine.cli.console import plain_warnings, progress, say
 from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, Quiet, takes
+from kfine.cli.parsers import parse_time
 from kfine.errors import InputError, UsageError
 from kfine.files.staging import made_folder
 
@@ -63,6 +64,15 @@ TensorBoard = Annotated[
         help="Also write TensorBoard events to --out/tensorboard.",
     ),
 ]
+MaxTime = Annotated[
+    str | None,
+    typer.Option(
+        "--max-time",
+        metavar="[D-]H:MM:SS",
+        rich_help_panel=MACHINE,
+        help="Write a checkpoint and end before this time is over, as a job's time limit asks; --resume goes on.",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +86,14 @@ class Run:
     nodes: Nodes = 1
     workers: Workers = 1
     tensorboard: TensorBoard = False
+    max_time: MaxTime = None
     quiet: Quiet = False
 
     def check(self, data: Sequence[Path]) -> None:
         """Refuse what can be refused before torch is loaded."""
         if self.accelerator not in ACCELERATORS:
             raise UsageError(f"--accelerator {self.accelerator}: expected one of {', '.join(ACCELERATORS)}")
+        parse_time(self.max_time, "--max-time")
         for folder in data:
             if not folder.is_dir():
                 raise InputError(f"{folder}: expected a folder of training images, found none; check --data")
@@ -111,6 +123,7 @@ class Run:
                 resume=self.resume,
                 devices=Devices(self.accelerator, self.devices, self.nodes, self.workers),
                 tensorboard=self.tensorboard,
+                max_time=parse_time(self.max_time, "--max-time"),
                 on_step=on_step,
             )
         if not quiet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from kfine.training.muon import Muon
 from kfine.training.reports import CHECKPOINT, Reports
 from kfine.training.state import Ema, State
 from kfine.training.tasks.base import Learner, LossStep, Task, Turn
+from kfine.training.time_limit import TimeLimit
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def train(
     resume: bool = False,
     devices: Devices | None = None,
     tensorboard: bool = False,
+    max_time: float | None = None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Path:
     """Run `task` and return the folder of its model, `out`/model.
@@ -57,7 +60,12 @@ def train(
         resume: go on from `out`/checkpoint.safetensors.
         devices: one device of the best kind by default.
         tensorboard: write TensorBoard events to `out`/tensorboard too.
+        max_time: seconds after which the run ends with a checkpoint, to go on with `resume`; a little before them, so
+            that it is written.
         on_step: called on the first process after every update with (step, loss).
+
+    Warns:
+        UserWarning: it ended for lack of time, after which update.
 
     Raises:
         UsageError: a run is there already and `resume` is false, or nothing is there to resume.
@@ -67,6 +75,7 @@ def train(
     devices = devices or Devices()
     options = task.config.optimiser
     fabric = _fabric(options, devices)
+    limit = TimeLimit(max_time, fabric)
     checkpoint = _checkpoint(out, resume=resume)
     out.mkdir(parents=True, exist_ok=True)
     fabric.launch()
@@ -104,11 +113,23 @@ def train(
         figures = _descended(descents, optimisers, fabric, clip=options.clip)
         state.ema.update(network, step)
         means = fabric.all_reduce(torch.stack(list(figures.values())).detach())
+        ends = step < options.steps and limit.over()
         if fabric.is_global_zero:
             on_step(step, float(means[0]))
-            reports.after(step, tuple(figures), means)
+            reports.after(step, tuple(figures), means, ends=ends)
+        if ends:
+            _say_ended(step, options.steps)
+            break
     fabric.barrier()
     return reports.model
+
+
+def _say_ended(step: int, steps: int) -> None:
+    warnings.warn(
+        f"ended after update {step} of {steps}, as the time is over; add resume=True to go on",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def _descended(

@@ -119,12 +119,12 @@ class Reports:
         events = out / "tensorboard" if tensorboard else None
         self.log, self.means = Log(out / "log.csv", resumed_at=resumed_at, tensorboard=events), Means()
 
-    def after(self, step: int, names: tuple[str, ...], values: Tensor) -> None:
-        """Take in the figures of update `step`, `values` (name,), and write whatever is due."""
+    def after(self, step: int, names: tuple[str, ...], values: Tensor, *, ends: bool = False) -> None:
+        """Take in the figures of update `step`, `values` (name,); write what is due, and a checkpoint if it `ends`."""
         report = self.task.config.report
         self.means.add(names, values)
         last = step == self.task.config.optimiser.steps
-        saves = last or step % report.checkpoint == 0
+        saves = last or ends or step % report.checkpoint == 0
         validates = last or step % report.validate_every == 0
         if step % LOG_EVERY == 0 or saves or validates:
             figures = self.means.taken() | {"seconds": self.log.seconds}
