@@ -8,6 +8,7 @@ import torch
 
 from kfine.errors import ModelError
 from kfine.models.checkpoint import load_model, packaged_models, save_model
+from kfine.models.tensors import shapes_of
 from kfine.networks.vdm import VDM
 from tests.conftest import TINY
 
@@ -146,3 +147,47 @@ def test_packaged_models_load_and_are_small(name):
 
     assert sum(f.stat().st_size for f in (PACKAGED / name).iterdir()) <= limit
     assert (PACKAGED / name / "README.md").stat().st_size > 1000
+
+
+@pytest.fixture
+def around(tiny_core_folder, tmp_path, monkeypatch):
+    """A model around the packaged tiny core network: the folder of its own."""
+    packaged = tmp_path / "packaged"
+    shutil.copytree(tiny_core_folder, packaged / "core")
+    monkeypatch.setattr("kfine.models.checkpoint.PACKAGED", packaged)
+    core = load_model("core")
+    network = VDM(**TINY)
+    network.core.load_state_dict(core.network.state_dict())
+    named = {"name": "core", "sha256": core.digest}
+    save_model(tmp_path / "m", network, {"method": "vdm", "network": TINY, "core": named})
+    return tmp_path / "m"
+
+
+def test_a_model_around_a_packaged_core_holds_no_copy_of_it(around):
+    assert not [name for name in shapes_in(around) if name.startswith("core.")]
+    model, core = load_model(around), load_model("core")
+    theirs = core.network.state_dict()
+    assert all(torch.equal(model.network.core.state_dict()[name], theirs[name]) for name in theirs)
+    assert model.digests == {"name": "m", "sha256": model.digest, "core": core.digest}
+    assert model.network_config == TINY
+    assert model.is_that_of(model.digests)
+    assert not model.is_that_of(model.digests | {"core": "0" * 64})
+
+
+def test_another_core_is_noted_and_used(around, recwarn):
+    assert load_model(around).core is not None
+    assert not recwarn.list
+    edit(around, core={"name": "core", "sha256": "0" * 64})
+    with pytest.warns(UserWarning, match="model m: was trained around another core than the packaged one"):
+        assert load_model(around).core.digest == load_model("core").digest
+
+
+@pytest.mark.parametrize("core", ["core", {"name": "../m"}, {"name": "none", "sha256": ""}, {"sha256": ""}])
+def test_a_core_that_is_not_packaged_is_refused(around, core):
+    edit(around, core=core)
+    with pytest.raises(ModelError, match=r"model m: config\.json: expected the name of a packaged model"):
+        load_model(around)
+
+
+def shapes_in(folder):
+    return shapes_of(folder / "model.safetensors")

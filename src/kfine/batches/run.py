@@ -161,7 +161,7 @@ class Run:
             vars(self.plan.options) | {"force": self.plan.force}
         )  # --start inf is no number in JSON
         model = self.plan.options.model
-        named = {"name": model.name, "sha256": model.digest} if isinstance(model, Model) else None
+        named = model.digests if isinstance(model, Model) else None
         return {
             "report": _KIND,
             "kfine": __version__,

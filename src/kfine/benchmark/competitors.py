@@ -106,7 +106,7 @@ class Packaged:
         device, config = choose_device(self.device), self.model.config
         return {
             "method": self.method,
-            "model": {"name": self.model.name, "sha256": self.model.digest, "network": config["network"]},
+            "model": {**self.model.digests, "network": config["network"]},
             "sampling": config.get("sampling", {}),
             "device": str(device),
             "precision": str(choose_precision("auto", device)).removeprefix("torch."),

@@ -87,7 +87,8 @@ class CalibrationFile:
             raise InputError(
                 f"{name}: calibrates method {self.method}, expected {method}; calibrate that one"
             )
-        if (model or {}).get("sha256") != (self.model or {}).get("sha256"):
+        ours, theirs = model or {}, self.model or {}
+        if any(ours.get(key) != theirs.get(key) for key in ("sha256", "core")):
             raise InputError(
                 f"{name}: calibrates other weights than those of model {(model or {}).get('name', 'none')}; calibrate "
                 "this model"

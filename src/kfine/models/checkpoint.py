@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,10 @@ class Model:
     def digests(self) -> dict[str, str]:
         """Name and hashes: all that the network depends on."""
         return {"name": self.name, "sha256": self.digest} | ({"core": self.core.digest} if self.core else {})
+
+    def is_that_of(self, named: Mapping[str, str]) -> bool:
+        """Return whether these are the weights whose `digests` a record holds."""
+        return all(self.digests.get(key) == named.get(key) for key in ("sha256", "core"))
 
 
 def packaged_models() -> list[str]:

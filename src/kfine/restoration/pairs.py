@@ -152,7 +152,7 @@ def calibrate(
         errors.append(_errors(pair.subject, low, high, estimate, weights))
         on_pair(number, len(pairs))
     table = fitted(errors, weights=weights, scans=f"{len(pairs)} pairs of the user")
-    identity = None if loaded is None else {"name": loaded.name, "sha256": loaded.digest}
+    identity = None if loaded is None else loaded.digests
     facts = {"pairs": len(pairs), "slices_a_pair": slices, "made_coarser_by": scale}
     return CalibrationFile(table, method, identity, facts)
 

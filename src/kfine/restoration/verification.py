@@ -162,7 +162,7 @@ def _model_finding(named: Mapping[str, str], model: str | None) -> Finding:
         loaded = load_model(model or str(named["name"]))
     except ModelError as error:
         return Finding(what, UNKNOWN, f"{error}; give model=FOLDER")
-    return Finding(what, SAME if loaded.digest == named["sha256"] else DIFFERS)
+    return Finding(what, SAME if loaded.is_that_of(named) else DIFFERS)
 
 
 def replay(
@@ -252,7 +252,7 @@ def _options(
 
 def _checked(model: str, named: Mapping[str, str] | None) -> Model:
     loaded = load_model(model)
-    if named and loaded.digest != named["sha256"]:
+    if named and not loaded.is_that_of(named):
         raise ModelError(
             f"model {loaded.name}: expected the weights of the record, got others; give model=FOLDER"
         )
