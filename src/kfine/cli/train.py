@@ -301,6 +301,16 @@ runs/autoencoder/model --out runs/ldm[/bold]
         """,
     ),
     Stage(
+        "sharp",
+        "sharp:SharpTask",
+        "config:SharpTrainingConfig",
+        Sources,
+        help="""Train samples of one evaluation around the core network (method sharp).
+
+        [bold]kfine train sharp --config configs/sharp.toml --data DATA --out runs/sharp[/bold]
+        """,
+    ),
+    Stage(
         "cine-core",
         "cine_core:CineCoreTask",
         "config:CineCoreTrainingConfig",

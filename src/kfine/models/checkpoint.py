@@ -193,6 +193,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     from kfine.networks.cine_core import CineCoreNet
     from kfine.networks.core import CoreNet
     from kfine.networks.ldm import CineLDM, StillLDM
+    from kfine.networks.sharp import SharpNet
     from kfine.networks.srresnet import SRResNet
     from kfine.networks.vdm import VDM
 
@@ -200,6 +201,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     networks: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
         "core": (CoreNet, ()),
         "vdm": (VDM, ()),
+        "sharp": (SharpNet, ()),
         "cine-core": (CineCoreNet, ()),
         "cine-regression": (CineLDM, ()),
         "vqgan": (CineLDM, ("autoencoder",)),

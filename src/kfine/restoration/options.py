@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BASELINES = ("zero-filling", "nearest", "bilinear", "bicubic")
 COMPARED = ("srresnet", "srgan")  # networks that core is compared with
 METHODS = (
-    "auto", "core", "vdm", "ldm", *COMPARED, "cine-core", "cine-ldm", "cine-regression", *BASELINES,
+    "auto", "core", "sharp", "vdm", "ldm", *COMPARED, "cine-core", "cine-ldm", "cine-regression", *BASELINES,
 )  # fmt: skip
 # Methods that are gone, and what serves in their place.
 GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
@@ -33,6 +33,7 @@ _SAMPLING = ("noise", "denoise", *_DRAWING)
 _NO_USE = {
     **{name: ("model", "strength", "effort", *_SAMPLING) for name in BASELINES},
     "core": _DRAWING,
+    "sharp": ("conditioned", "steps", "sampler", "start"),
     "srresnet": _DRAWING,
     "srgan": ("effort", *_DRAWING),
     "vdm": ("denoise",),

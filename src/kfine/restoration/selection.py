@@ -21,6 +21,7 @@ from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, check_t
 from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
 from kfine.methods.ldm import CineLDMMethod, LDMOptions, StillLDMMethod
 from kfine.methods.regression import CineRegression
+from kfine.methods.sharp import SharpMethod
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.models.calibration import Calibration
 from kfine.models.calibration_file import CalibrationFile
@@ -30,6 +31,7 @@ from kfine.models.domain import Domain, Ranges
 from kfine.models.sampling_defaults import ModelSampling
 from kfine.networks.cine_core import CineCoreNet
 from kfine.networks.ldm import CineLDM, StillLDM
+from kfine.networks.sharp import SharpNet
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 from kfine.restoration.options import BASELINES, Options, check_use, check_values, without_use
@@ -90,11 +92,14 @@ DETERMINISTIC: dict[str, PlaneMethod] = {
 BEST_BASELINE = "zero-filling"
 # Which models serve a method, by the method in their config.json: the first half of a model serves as well.
 SERVED_BY = {
-    **{name: (name,) for name in ("core", "vdm", "ldm", "srresnet", "srgan", "cine-core", "cine-ldm")},
+    **{
+        name: (name,)
+        for name in ("core", "sharp", "vdm", "ldm", "srresnet", "srgan", "cine-core", "cine-ldm")
+    },
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
 # By what the image is: methods in the order in which they are tried.
-_STILL = ("core", "vdm", "ldm")
+_STILL = ("core", "sharp", "vdm", "ldm")
 _IN_TIME = ("cine-core", "cine-ldm")
 _CINE = (*_IN_TIME, *_STILL)
 # What "auto" makes of a model that is half-way to a method.
@@ -327,6 +332,11 @@ def _plane_method(
         sampling = vdm_options(options, own, power=lambda: mean_power(measurements()), operator=scan.crop)
         return VDMMethod(network, sampling, signed=signed, device=device, precision=precision)
     settings = _core_options(model, options)
+    if isinstance(network, SharpNet):
+        samples = options.samples or own.samples or 1
+        return SharpMethod(
+            network, settings, samples=samples, signed=signed, device=device, precision=precision
+        )
     if isinstance(network, StillLDM):
         sampling_of = _ldm_options(options, own)
         return StillLDMMethod(

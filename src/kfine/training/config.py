@@ -300,6 +300,24 @@ class CineCoreTrainingConfig(Section):
     report: CineCoreReportConfig = CineCoreReportConfig()
 
 
+class SharpTrainingConfig(Section):
+    """A whole training run of method "sharp".
+
+    Attributes:
+        initial: packaged model, or folder of a model, of method sharp, whose weights training starts from; those of the
+            core network if left out.
+        core: packaged model, or folder of a model, of method core: the mean image that samples are drawn around.
+    """
+
+    method: Literal["sharp"] = "sharp"
+    initial: str | None = None
+    core: str = "core"
+    data: CoreDataConfig
+    network: UNetConfig = UNetConfig(widths=(48, 96, 128))
+    optimiser: BaseOptimiserConfig
+    report: CoreReportConfig = CoreReportConfig()
+
+
 class VDMNetworkConfig(Section):
     """The arguments of `kfine.networks.vdm.VDM`, but for the core network's."""
 

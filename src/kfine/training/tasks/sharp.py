@@ -1,0 +1,91 @@
+"""The training task of method sharp: one-evaluation samples around the core network's estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kfine.errors import ModelError
+from kfine.networks.sharp import NOISES, SharpNet
+from kfine.training.config import SharpTrainingConfig
+from kfine.training.data.core_patches import Sample
+from kfine.training.losses.sharp import SharpObjective
+from kfine.training.muon import filters_of
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
+from kfine.training.tasks.scans import ScanTask, core_model, reference, start_from
+
+
+class SharpTask(ScanTask):
+    """Train samples of one evaluation on scans of any contrast, see `kfine.training.tasks.base.Task`.
+
+    Args:
+        config: the checked configuration.
+        data: folder with the sources below it.
+    """
+
+    def __init__(self, config: SharpTrainingConfig, data: Path) -> None:
+        self.config, self.data = config, data
+
+    def open(self, *, resumed: bool, reports: bool) -> SharpNet:
+        """Read the data, load the core network and build the network around it."""
+        self.core = core = core_model(self.config.core)
+        self.load(reports=reports)
+        self.network = SharpNet(core=core.config["network"], **self.config.network.model_dump())
+        self.network.core.load_state_dict(core.network.state_dict())
+        if self.config.initial and not resumed:
+            start_from(self.network, self.config.initial, method="sharp")
+        elif not resumed:
+            try:
+                self.network.start_from_core()
+            except RuntimeError:
+                raise ModelError(
+                    f"model {core.name}: expected the config's widths and blocks, got {core.config['network']}; "
+                    "correct core or network"
+                ) from None
+        return self.network
+
+    def learners(self) -> dict[str, Learner]:
+        """Return the one learner: all but the core network."""
+        options, network = self.config.optimiser, self.network
+        filters: list[nn.Parameter] = []
+        if options.kind == "muon":
+            filters = filters_of(network.unet, without=[network.unet.stem, network.unet.head])
+        chosen = {id(p) for p in filters}
+        parts = (network.unet, network.embedding)
+        rest = [p for part in parts for p in part.parameters() if id(p) not in chosen]
+        groups = [Group(rest, options.learning_rate)]
+        if filters:
+            groups.append(Group(filters, options.learning_rate, orthogonal=True))
+        return {"network": Learner(network, SharpObjective(network), tuple(groups))}
+
+    def hot_parts(self) -> list[nn.Module]:
+        """Return the U-Nets."""
+        return [self.network.unet, self.network.core.unet]
+
+    def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
+        """Yield the one loss, of two samples of each piece."""
+        shape = (2, len(batch.target), NOISES, *batch.target.shape[1:])
+        noise = turn.to_device(torch.randn(shape, generator=turn.generator))
+        figures = objectives["network"](batch, noise)
+        yield LossStep("network", figures["loss"], figures)
+
+    def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
+        """Return the core's estimate, "mean", and one sample."""
+        assert isinstance(network, SharpNet)
+        generator = torch.Generator().manual_seed(number)
+        noise = torch.randn((1, NOISES, *sample.image.shape[1:]), generator=generator).to(sample.image)
+        scan = (sample.image, sample.unit, sample.facts)
+        mean = network.mean(*scan)
+        return {"mean": mean[0], "sample": network(*scan, mean, noise)[0]}
+
+    def description(self) -> dict[str, Any]:
+        """Return how the model was made."""
+        return self.described(
+            {**self.config.network.model_dump(mode="json"), "core": self.core.config["network"]},
+            core=reference(self.core),
+            earlier=self.core.config.get("training", {}),
+        )
