@@ -1,6 +1,11 @@
 """Which configuration class reads which file of configs/; `-base` files are read as the file without."""
 
-from kfine.training.config import CineCoreTrainingConfig, CoreTrainingConfig, VDMTrainingConfig
+from kfine.training.config import (
+    CineCoreTrainingConfig,
+    CoreTrainingConfig,
+    SharpTrainingConfig,
+    VDMTrainingConfig,
+)
 from kfine.training.stage_config import (
     AutoencoderTrainingConfig,
     CineDecoderTrainingConfig,
@@ -18,6 +23,7 @@ KINDS = {
     "core": CoreTrainingConfig,
     "core-continued": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
+    "sharp": SharpTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,
