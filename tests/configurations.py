@@ -22,6 +22,7 @@ KINDS = {
     "vdm": VDMTrainingConfig,
     "core": CoreTrainingConfig,
     "core-continued": CoreTrainingConfig,
+    "core-final": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
     "sharp": SharpTrainingConfig,
     "cine-regression": RegressionTrainingConfig,

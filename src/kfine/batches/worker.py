@@ -77,18 +77,17 @@ class Plan:
         folder = self.out / case.place.parent
         if self.bids:
             parts, res = BidsName.of(case.place.name), self.resolution
-            mean, std, *ends = (
-                parts.derived(resolution=res, ending=what) for what in ("", "Std", "Lower", "Upper")
+            mean, std, lower, upper = (
+                folder / f"{parts.derived(resolution=res, ending=what)}.nii.gz"
+                for what in ("", "Std", "Lower", "Upper")
             )
-            return RestorationFiles(
-                *(folder / f"{name}.nii.gz" for name in (mean, std, *ends)), folder / f"{mean}.json",
-                std_record=folder / f"{std}.json",
-            )  # fmt: skip
+            record, std_record = (path.with_name(path.name[:-7] + ".json") for path in (mean, std))
+            return RestorationFiles(mean, std, lower, upper, record, std_record=std_record)
         dicom = self.dicom if case.dicom else None
         name = f"{case.place.name}_kfine"
-        mean, suffix = (name, ".dcm") if dicom else (f"{name}.nii.gz", ".nii.gz")
-        maps = (folder / f"{name}_{what}{suffix}" for what in ("std", "lower", "upper"))
-        return RestorationFiles(folder / mean, *maps, folder / f"{name}.json", dicom=dicom)
+        whole, suffix = (name, ".dcm") if dicom else (f"{name}.nii.gz", ".nii.gz")
+        std, lower, upper = (folder / f"{name}_{what}{suffix}" for what in ("std", "lower", "upper"))
+        return RestorationFiles(folder / whole, std, lower, upper, folder / f"{name}.json", dicom=dicom)
 
     @property
     def resolution(self) -> str | None:

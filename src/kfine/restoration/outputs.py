@@ -48,8 +48,8 @@ class RestorationFiles:
         kind = dicom_kind(mean, dicom)
         suffix = ".dcm" if kind else nifti_suffix(mean, also=", or a folder for DICOM")
         check_suffix(figure, "figure", PICTURES)
-        maps = (beside(mean, f"_{what}{suffix}") for what in ("std", "lower", "upper"))
-        return cls(mean, *maps, beside(mean, ".json"), figure, kind)
+        std, lower, upper = (beside(mean, f"_{what}{suffix}") for what in ("std", "lower", "upper"))
+        return cls(mean, std, lower, upper, beside(mean, ".json"), figure, kind)
 
     @property
     def folders(self) -> list[Path]:

@@ -19,7 +19,7 @@ from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.tasks.scans import ScanTask, core_model, reference, start_from
 
 
-class SharpTask(ScanTask):
+class SharpTask(ScanTask[SharpTrainingConfig]):
     """Train samples of one evaluation on scans of any contrast, see `kfine.training.tasks.base.Task`.
 
     Args:
