@@ -11,7 +11,16 @@ from torch import Tensor
 
 from kfine.degradation.scanner import central_kspace, displayed_image, phase_factor
 from kfine.methods.base import Draws
-from kfine.networks.core import Condition, Facts, detail_unit, histogram_shape, noise_level, spectrum_shape
+from kfine.methods.tiles import in_tiles
+from kfine.networks.core import (
+    Condition,
+    CoreNet,
+    Facts,
+    detail_unit,
+    histogram_shape,
+    noise_level,
+    spectrum_shape,
+)
 from kfine.operators.fourier import fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
 
@@ -138,9 +147,18 @@ def core_mean(
         facts = [each.facts.turned() if turn % 2 else each.facts for each in shown]
         known = torch.stack([fact.tensor() for fact in facts]).to(device)
         seen = torch.rot90(image.flip(-1) if mirrored else image, turn, (-2, -1))
-        answer = torch.rot90(run(seen, unit, known), -turn, (-2, -1))
+        answer = torch.rot90(_estimate(network, run, seen, unit, known), -turn, (-2, -1))
         answers.append(answer.flip(-1) if mirrored else answer)
     return torch.stack(answers).mean(0).cpu()
+
+
+def _estimate(network: Estimator, run: Estimator, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
+    """Return what `run`, the `network` in its precision, says of `image`; large planes in tiles if it is local."""
+    if not isinstance(network, CoreNet):
+        return run(image, unit, facts)
+    return in_tiles(
+        lambda part: run(part, unit, facts), image, reach=network.reach, stride=network.unet.stride
+    )
 
 
 def conditions(

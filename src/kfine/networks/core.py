@@ -86,6 +86,9 @@ class CoreNet(nn.Module):
     Args:
         widths: channels a level of the U-Net, which starts at half resolution.
         blocks: residual blocks a level, on the way down and again on the way up.
+
+    Attributes:
+        reach: how many pixels away a pixel still counts, beside the facts.
     """
 
     def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
@@ -101,6 +104,7 @@ class CoreNet(nn.Module):
             norm=no_norm,
         )
         self.embedding = Description()
+        self.reach = self.unet.reach + _SURROUNDINGS // 2
         for block in self.unet.modules():
             if isinstance(block, ResidualBlock) and block.film is not None:
                 zeroed(block.film)

@@ -78,6 +78,8 @@ class SpaceTimeUNet(nn.Module):
 
         super().__init__()
         self.stride = 2 * 2 ** (len(widths) - 1)
+        # Two 3x3 convolutions a block, on the way down and up, at each level's spacing; stem, head and the grid.
+        self.reach = sum(2 * 2 * blocks * 2 ** (depth + 1) for depth in range(len(widths))) + 4 + self.stride
         self.described = described
         self.level = LevelEmbedding(EMBEDDING) if levels else None
         self.stem = Stem(inputs * 4, widths[0], 3, padding=1)
