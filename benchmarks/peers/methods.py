@@ -1,6 +1,6 @@
 """Speed of samplers on the same prior: kfine's against deepinv's DDRM and DiffPIR, seconds and PSNR.
 
-python benchmarks/peers/methods.py --data DATA [--slices 1] [--subjects sub-11 sub-12] [--json methods.json]
+python benchmarks/peers/methods.py --data BRAINS [--slices 1] [--subjects sub-11 sub-12] [--json methods.json]
 
 The prior is the unconditional half of the packaged model vdm, p(x); all see the same measured centre of k-space, 63x63
 of 128x128, without noise.  (An odd block is symmetric, so that a real image has one in each system.)  kfine's own rows:
