@@ -78,3 +78,12 @@ def test_no_record(tmp_path, capsys):
     (tmp_path / "a.json").write_text("[]")
     assert run(["verify", str(tmp_path / "a.json")]) == 4
     assert "expected a record of kfine, got other JSON" in capsys.readouterr().err
+
+
+def test_a_start_from_pure_noise_is_recorded_and_done_again(out, tiny_model_folder, capsys):
+    call = ["restore", out.with_name("low.nii.gz"), "-o", out.with_name("b.nii.gz"), "--scale", 2]
+    call += ["--model", tiny_model_folder, "--steps", 2, "--samples", 1, "--start", "inf", "--slices", "0:1"]
+    assert run([str(word) for word in call]) == 0, capsys.readouterr().err
+    assert json.loads(out.with_name("b.json").read_text())["asked"]["options"]["start"] == "inf"
+    again = ["replay", str(out.with_name("b.nii.gz")), "--model", str(tiny_model_folder)]
+    assert run(again) == 0, capsys.readouterr()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from kfine.errors import UsageError
+from kfine.text import json_ready
 
 if TYPE_CHECKING:
     from kfine.models.checkpoint import Model
@@ -102,7 +103,7 @@ class Options:
                 value = os.path.basename(os.path.normpath(value)) if option.name in _PLACES else value
             elif option.name == "model":
                 value = value.name
-            changed[option.name] = value
+            changed[option.name] = json_ready(value)
         return changed
 
     @property

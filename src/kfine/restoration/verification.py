@@ -247,7 +247,7 @@ def _options(
         given["model"] = _checked(model or str(given["model"]), named)
     if "calibration" in given:
         given["calibration"] = calibration or record.path.parent / str(given["calibration"])
-    return Options(**given)
+    return Options(**given).normal()
 
 
 def _checked(model: str, named: Mapping[str, str] | None) -> Model:
