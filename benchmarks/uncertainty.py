@@ -6,7 +6,7 @@ decile.  Scans are magnitudes without noise and with 1 and 3 % (the reference th
 block, which stays in the result); the references are the validation images of configs/core.toml at their true
 resolution, at most 192 points wide.  Voxels are those of the body.  Images of one patient are one subject.
 
-python benchmarks/uncertainty.py --data DATA --model FOLDER [--write]
+python benchmarks/uncertainty.py --data DATA --model FOLDER [--write] [--figure docs/images/reliability.png]
 python benchmarks/uncertainty.py --data DATA --method zero-filling bilinear bicubic nearest --write
 
 --write puts the table "uncertainty" into the model's config.json; of methods without a model into
@@ -41,6 +41,7 @@ from kfine.restoration.streaming import measured_plane
 from kfine.training.config import CoreTrainingConfig, read_training_config
 from kfine.training.data.cines import PICTURES
 from kfine.training.data.core_patches import fits, named, true_volume
+from kfine.viz.reliability import reliability
 
 SCALES = (4.0, 3.0, 2.0, 1.5)
 NOISE = {2.0: (0.01, 0.03), 4.0: (0.01, 0.03)}  # at which scales, of full intensity
@@ -68,7 +69,9 @@ def main() -> None:
         hows[model.name] = {"model": model, "method": model.method} | _FAST.get(model.method, {})
     rows = _rows(found, hows)
     for name, how in hows.items():
-        table = _fitted(name, rows)
+        table, errors = _fitted(name, rows)
+        if options.figure:
+            _draw(options.figure, table, rows, errors)
         if options.write and "model" in how:
             path = Path(options.model) / "config.json"
             text = json.loads(path.read_text()) | {"uncertainty": table.model_dump(mode="json")}
@@ -163,7 +166,7 @@ def _fitted(name, rows):
     scans = "magnitudes of brains (T1, T2, FLAIR) and hearts, without noise and with 1 and 3 %"
     table = fitted(errors, weights=chosen, scans=scans)
     _print(name, table, rows, errors)
-    return table
+    return table, errors
 
 
 def _errors(reference, body, scale, noise, hows):
@@ -221,6 +224,30 @@ def _print(name, table, rows, errors):
         )
 
 
+def _draw(path, table, rows, errors):
+    """Draw the reliability diagram, by noise and by kind."""
+    panels = {}
+    for scale in (2.0, 4.0):
+        for label in ("noise", "kind"):
+            curves = {}
+            for value in sorted({row[label] for row in rows}, key=str):
+                here = [
+                    e for e, r in zip(errors, rows, strict=True) if r["scale"] == scale and r[label] == value
+                ]
+                if label == "kind":
+                    here = [e for e, r in zip(errors, rows, strict=True) if _clean(r, scale, value)]
+                name = f"{value:.0%} noise" if label == "noise" else value
+                constant = table.constants[table.measured.index(1 / scale)]
+                # Model units are 2 over full intensity.
+                curves[name] = tuple(50 * part for part in deciles(here, constant))
+            panels[f"x{scale:g}, by {label}"] = curves
+    reliability(panels).savefig(path, dpi=110)
+
+
+def _clean(row, scale, kind):
+    return row["scale"] == scale and row["kind"] == kind and row["noise"] == 0
+
+
 def _options():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -229,8 +256,9 @@ def _options():
     parser.add_argument("--model", help="folder of a model")
     parser.add_argument("--method", nargs="+", default=[], help="methods without a model")
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "core.toml")
-    parser.add_argument("--planes", type=int, default=2)
-    parser.add_argument("--pictures", type=int, default=2, help="of each subject of a folder of pictures")
+    parser.add_argument("--planes", type=int, default=1, help="of each volume")
+    parser.add_argument("--pictures", type=int, default=1, help="of each subject of a folder of pictures")
+    parser.add_argument("--figure", type=Path, help="picture of the reliability of the last method")
     parser.add_argument("--write", action="store_true")
     return parser.parse_args()
 

@@ -1,0 +1,294 @@
+"""Lesions: what methods keep of small ones, and what they make up.
+
+Small discs of known contrast and size are put into the reference before it is made coarse, brighter and darker than
+their surroundings; real small bright structures of the reference are measured as they are.  Restorations with and
+without the discs differ by what a method keeps of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped]
+
+from kfine.benchmark.competitors import Competitor
+from kfine.benchmark.degradations import Degradation, degraded
+from kfine.benchmark.truths import Truth
+from kfine.image import Image, magnitude
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+DIAMETERS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # voxels of the reference
+CONTRASTS = (0.3, -0.3)  # of the surroundings' grey value
+INTERPOLATION = "zero-filling"  # shows what the coarse scan still has
+_APART = 18  # voxels between the middles of two discs
+_DEPTH = 7  # voxels between a disc's middle and the edge of the body
+_EVEN = 0.5  # part of the body, the most even one, that discs are put into
+_RING = (1.0, 3.0)  # voxels beyond a disc's edge: its surroundings
+_FALSE = 0.5  # of the contrast of discs: an error of this contrast is a false structure
+_SPOT = 2.5  # standard deviations above its surroundings: a real bright structure
+_SPOT_VOXELS = (4, 80)
+
+
+@dataclass(frozen=True)
+class Disc:
+    """A lesion that was put in: its middle, its diameter in voxels and its contrast in grey values."""
+
+    row: int
+    column: int
+    diameter: float
+    contrast: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a method keeps of one lesion.
+
+    Attributes:
+        subject, degradation, method: of whom, by what.
+        diameter: voxels; of a real structure that of a disc of its area.
+        contrast: of its surroundings' grey value, signed; of a real structure as the reference has it.
+        kept: part of the contrast in the restored image.
+        shown: part of it that the coarse scan still shows: that in the zero-filled image.
+        real: whether it is a structure of the reference.
+    """
+
+    subject: str
+    degradation: str
+    method: str
+    diameter: float
+    contrast: float
+    kept: float
+    shown: float
+    real: bool
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """Structures that a method makes up: errors that look like a disc of `diameter`, in 1000 voxels of the body."""
+
+    subject: str
+    degradation: str
+    method: str
+    diameter: float
+    found: int
+    voxels: int
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """All that was measured."""
+
+    kept: tuple[Kept, ...]
+    false: tuple[MadeUp, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row a lesion, JSON-ready."""
+        return [asdict(each) for each in self.kept]
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one row a degradation, method and diameter: medians over lesions, false structures."""
+        found = []
+        keys = dict.fromkeys((k.degradation, k.method, k.real) for k in self.kept)
+        for degradation, method, real in keys:
+            own = [k for k in self.kept if (k.degradation, k.method, k.real) == (degradation, method, real)]
+            sizes = [0.0] if real else DIAMETERS
+            for size in sizes:
+                here = [k for k in own if real or k.diameter == size]
+                if not here:
+                    continue
+                made = [
+                    f
+                    for f in self.false
+                    if (f.degradation, f.method) == (degradation, method) and f.diameter == size
+                ]
+                voxels = sum(f.voxels for f in made)
+                found.append(
+                    {
+                        "degradation": degradation,
+                        "method": method,
+                        "real": real,
+                        "diameter": size or round(float(np.median([k.diameter for k in here])), 2),
+                        "lesions": len(here),
+                        "contrast_kept": round(float(np.median([k.kept for k in here])), 4),
+                        "of_what_the_scan_shows": round(
+                            float(np.median([k.kept / k.shown for k in here if k.shown > 0.02] or [np.nan])),
+                            4,
+                        ),
+                        "false_per_1000_voxels": round(1000 * sum(f.found for f in made) / voxels, 4)
+                        if voxels
+                        else None,
+                    }
+                )
+        return found
+
+
+def measure(
+    truths: Sequence[Truth],
+    degradations: Sequence[Degradation],
+    competitors: Sequence[Competitor],
+    *,
+    seed: int = 0,
+    on_case: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> Lesions:
+    """Return what each method keeps of lesions and makes up.
+
+    Args:
+        truths: references.
+        degradations: how they are made coarse.
+        competitors: methods; `INTERPOLATION` is measured besides, for what the scan shows.
+        seed: of places and noise.
+        on_case: called with (done, total, what is next).
+    """
+    kept: list[Kept] = []
+    false: list[MadeUp] = []
+    done, total = 0, len(truths) * len(degradations) * len(competitors)
+    base = _zero_filled()
+    for truth in truths:
+        plain = magnitude(truth.image)
+        discs, with_discs = inserted(plain, truth.body, seed=seed)
+        spots = [real_spots(plane, body) for plane, body in zip(plain.voxels[0], truth.body, strict=True)]
+        for degradation in degradations:
+            pair = [degraded(image, degradation, seed=seed) for image in (plain, with_discs)]
+            zero = [base(low, plain.matrix) for low in pair]
+            for competitor in competitors:
+                on_case(done, total, f"{competitor.name}, {degradation.name}, {truth.subject}")
+                one, other = (
+                    magnitude(competitor.restore(low, matrix=plain.matrix, seed=seed).mean).voxels[0]
+                    for low in pair
+                )
+                label = (truth.subject, degradation.name, competitor.name)
+                kept += _discs_kept(label, discs, other - one, zero[1] - zero[0])
+                kept += _spots_kept(label, spots, plain.voxels[0], one, zero[0])
+                false += _false(label, one - plain.voxels[0], plain.voxels[0], truth.body)
+                done += 1
+    on_case(total, total, "")
+    return Lesions(tuple(kept), tuple(false))
+
+
+def inserted(image: Image, body: Mask, *, seed: int) -> tuple[list[list[Disc]], Image]:
+    """Return the discs put into each slice of frame 0 of a real `image`, and the image with them.
+
+    They lie in the more even half of the body, apart from each other and from its edge; diameters and contrasts take
+    turns.  body: (slice, row, column).
+    """
+    voxels = image.voxels.astype(np.float64).copy()
+    found: list[list[Disc]] = []
+    number = 0
+    for index in range(image.slices):
+        plane = voxels[0, index]
+        mean, uneven = _surroundings(plane)
+        depth = ndimage.distance_transform_edt(np.pad(body[index], 1))[1:-1, 1:-1]
+        free = depth >= _DEPTH
+        if free.any():
+            free &= uneven <= np.quantile(uneven[free], _EVEN)
+        rng = np.random.default_rng([seed, index])
+        here: list[Disc] = []
+        places = np.argwhere(free)
+        for row, column in rng.permutation(places):
+            if all(np.hypot(row - d.row, column - d.column) >= _APART for d in here):
+                size = DIAMETERS[number % len(DIAMETERS)]
+                part = CONTRASTS[number // len(DIAMETERS) % len(CONTRASTS)]
+                here.append(Disc(int(row), int(column), size, part * float(mean[row, column])))
+                number += 1
+        for disc in here:
+            plane += disc.contrast * shape_of(plane.shape, disc)
+        found.append(here)
+    return found, image.with_plane(np.maximum(voxels, 0).astype(np.float32))
+
+
+def shape_of(matrix: tuple[int, ...], disc: Disc) -> Array:
+    """Return the disc (row, column), 1 inside, its edge one voxel wide."""
+    r, c = np.ogrid[: matrix[0], : matrix[1]]
+    return np.asarray(np.clip(disc.diameter / 2 + 0.5 - np.hypot(r - disc.row, c - disc.column), 0, 1))
+
+
+def real_spots(plane: NDArray[Any], body: Mask) -> list[Mask]:
+    """Return the small bright structures of a plane (row, column), away from the edge of the body.
+
+    They are at least 2.5 standard deviations of the surroundings (12 voxels wide) above their mean, 4 to 80 voxels.
+    """
+    values = plane.astype(np.float64)
+    inside = ndimage.distance_transform_edt(np.pad(body, 1))[1:-1, 1:-1] >= _DEPTH
+    wide = 6.0
+    mean = ndimage.gaussian_filter(values, wide)
+    spread = np.sqrt(np.maximum(ndimage.gaussian_filter(values**2, wide) - mean**2, 1e-12))
+    marks, count = ndimage.label((values > mean + _SPOT * spread) & inside)
+    least, most = _SPOT_VOXELS
+    return [mark for k in range(1, count + 1) if least <= (mark := marks == k).sum() <= most]
+
+
+def _zero_filled() -> Callable[[Image, tuple[int, int]], Array]:
+    from kfine.restoration.restore import restore
+
+    def run(low: Image, matrix: tuple[int, int]) -> Array:
+        image = magnitude(restore(low, matrix=matrix, method=INTERPOLATION).mean)
+        return np.asarray(image.voxels[0], np.float64)
+
+    return run
+
+
+def _surroundings(plane: Array) -> tuple[Array, Array]:
+    """Return the local mean and standard deviation of a plane."""
+    mean = ndimage.gaussian_filter(plane, 3)
+    return mean, np.sqrt(np.maximum(ndimage.gaussian_filter(plane**2, 3) - mean**2, 0))
+
+
+def _discs_kept(
+    label: tuple[str, str, str], discs: list[list[Disc]], change: Array, shown: Array
+) -> list[Kept]:
+    """Return the contrast of each disc in `change` (slice, row, column), by least squares with its shape."""
+    found = []
+    for index, here in enumerate(discs):
+        for disc in here:
+            shape = shape_of(change.shape[1:], disc)
+            power = disc.contrast * float((shape**2).sum())
+            kept, low = (float((part[index] * shape).sum()) / power for part in (change, shown))
+            sign = float(np.sign(disc.contrast)) * abs(CONTRASTS[0])
+            found.append(Kept(*label, disc.diameter, sign, kept, low, real=False))
+    return found
+
+
+def _spots_kept(
+    label: tuple[str, str, str], spots: list[list[Mask]], truth: NDArray[Any], restored: Array, zero: Array
+) -> list[Kept]:
+    """Return the contrast of each real structure to the ring around it, as a part of the reference's."""
+    found = []
+    for index, here in enumerate(spots):
+        for mask in here:
+            near = ndimage.binary_dilation(mask, iterations=2)
+            ring = ndimage.binary_dilation(near, iterations=2) & ~near
+            own, kept, low = (
+                float(plane[mask].mean() - plane[ring].mean())
+                for plane in (truth[index], restored[index], zero[index])
+            )
+            around = float(truth[index][ring].mean())
+            if own > 0 and around > 0:
+                size = 2 * float(np.sqrt(mask.sum() / np.pi))
+                found.append(Kept(*label, size, own / around, kept / own, low / own, real=True))
+    return found
+
+
+def _false(label: tuple[str, str, str], error: Array, truth: NDArray[Any], body: Mask) -> list[MadeUp]:
+    """Return how many errors look like discs: local extremes of the contrast of disc to ring."""
+    found = []
+    for size in DIAMETERS:
+        reach = int(np.ceil(size / 2 + _RING[1])) + 1
+        r, c = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+        distance = np.hypot(r, c)
+        disc = np.clip(size / 2 + 0.5 - distance, 0, 1)
+        ring = ((distance >= size / 2 + _RING[0]) & (distance <= size / 2 + _RING[1])).astype(float)
+        kernel = disc / disc.sum() - ring / ring.sum()
+        count = 0
+        for plane, reference, inside in zip(error, truth, body, strict=True):
+            contrast = np.abs(ndimage.convolve(plane.astype(np.float64), kernel, mode="nearest"))
+            level = _FALSE * abs(CONTRASTS[0]) * ndimage.gaussian_filter(reference.astype(np.float64), 3)
+            peak = contrast == ndimage.maximum_filter(contrast, size=max(3, round(size)))
+            count += int((peak & (contrast > level) & inside).sum())
+        found.append(MadeUp(*label, size, count, int(body.sum())))
+    return found
