@@ -1,18 +1,19 @@
-"""Samples of one evaluation: the score that trains them, the network, a short run, and what they restore."""
+"""Sharp images of one evaluation: the network, its loss, a short run, and what they restore."""
 
 import numpy as np
 import pytest
 import torch
 
 import kfine
-from kfine.errors import ModelError
+from kfine.errors import ModelError, UsageError
 from kfine.image import Image
 from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.core import FACTS, CoreNet
 from kfine.networks.sharp import NOISES, SharpNet
 from kfine.training.config import SharpTrainingConfig
+from kfine.training.data.core_patches import Sample
 from kfine.training.loop import Devices, train
-from kfine.training.losses.sharp import fair_crps, views_of
+from kfine.training.losses.sharp import SharpObjective
 from kfine.training.tasks.sharp import SharpTask
 from tests.conftest import phantom
 from tests.training.stills import DATA, OPTIMISER, REPORT, write_planes
@@ -47,27 +48,6 @@ def model(core, folder, tmp_path_factory):
     return train(SharpTask(config(core), folder), out=tmp_path_factory.mktemp("run") / "a", devices=CPU)
 
 
-def test_the_score_is_least_for_samples_of_the_right_spread():
-    generator = torch.Generator().manual_seed(0)
-    truth, one, other = torch.randn(3, 200_000, generator=generator)
-    scores = {s: float(fair_crps(s * one, s * other, truth).mean()) for s in (0.5, 0.8, 1.0, 1.25, 2.0)}
-    assert min(scores, key=scores.get) == 1.0
-    assert scores[1.0] == pytest.approx(1 / np.pi**0.5, rel=0.01)  # of a standard normal, exactly
-
-
-def test_views_tell_noise_from_what_is_smooth():
-    generator = torch.Generator().manual_seed(0)
-    rough = torch.randn(1, 32, 32, generator=generator)
-    smooth = rough + rough.roll(1, -1) + rough.roll(1, -2) + rough.roll((1, 1), (-2, -1))
-    smooth = smooth * rough.std() / smooth.std()
-    energies = [[float(view.square().mean()) for view in views_of(x)] for x in (rough, smooth)]
-    assert energies[0][0] == pytest.approx(energies[1][0], rel=0.01)
-    assert energies[0][1] > 2 * energies[1][1]
-    assert energies[0][-1] < energies[1][-1]  # what is coarse
-    constant = views_of(torch.full((1, 16, 16), 0.7))
-    assert all(float(view.abs().max()) < 1e-6 for view in constant[1:-1])
-
-
 @torch.no_grad()
 def test_it_starts_at_the_core_networks_mean(core):
     trained = load_model(core).network
@@ -91,7 +71,39 @@ def test_a_run_learns_to_use_its_noise_and_goes_on(core, folder, model, tmp_path
     untouched = load_model(core).network.state_dict()
     assert all(torch.equal(whole.network.core.state_dict()[name], w) for name, w in untouched.items())
     log = (model.parent / "log.csv").read_text().splitlines()[0]
-    assert {"spread", "energy", "psnr_sample_x2", "sharpness_sample_x2"} <= set(log.split(","))
+    assert {"divergence", "energy", "psnr_sharp_x2", "sharpness_sharp_x2"} <= set(log.split(","))
+
+
+def test_the_loss_asks_for_the_truths_energy_at_the_least_error(core):
+    """Half of the detail is known: to strengthen it costs less than noise of its energy, and both less than none."""
+    generator = torch.Generator().manual_seed(0)
+    known, unknown = 0.05 * torch.randn(2, 2, 48, 48, generator=generator)
+    mean, target = known, known + unknown
+    sample = Sample(mean, target, torch.full((2,), 0.05), torch.zeros(2, FACTS), torch.full((2,), 0.0025))
+    images = {
+        "mean": mean,
+        "stronger": 2**0.5 * mean,
+        "noisy": mean + 0.05 * torch.randn(2, 48, 48, generator=generator),
+    }
+
+    class Fixed(torch.nn.Module):
+        def __init__(self, image):
+            super().__init__()
+            self.image = image
+
+        def mean(self, *scan):
+            return mean
+
+        def forward(self, *seen):
+            return self.image
+
+    losses = {
+        name: SharpObjective(Fixed(image), energy=2.0)(sample, torch.zeros(2, NOISES, 48, 48))
+        for name, image in images.items()
+    }
+    assert losses["stronger"]["loss"] < losses["noisy"]["loss"] < losses["mean"]["loss"]
+    assert losses["stronger"]["energy"] == pytest.approx(1.0, abs=0.1)
+    assert losses["mean"]["energy"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_core_network_of_another_size_is_refused(core, folder):
@@ -100,25 +112,23 @@ def test_a_core_network_of_another_size_is_refused(core, folder):
         SharpTask(wrong, folder).open(resumed=False, reports=False)
 
 
-def test_samples_differ_and_depend_on_their_seed_alone(model):
+def test_a_sharp_image_depends_on_its_seed_alone(model):
     low = kfine.degrade(Image(phantom((1, 3, 32, 28))), matrix=(16, 14))
-    run = {"matrix": (32, 28), "model": model, "keep_samples": True}
-    result = kfine.restore(low, samples=2, **run)
+    run = {"matrix": (32, 28), "model": model}
+    result = kfine.restore(low, **run)
     assert result.provenance["method"] == "sharp"
-    first, second = (sample.voxels for sample in result.samples)
+    first = result.mean.voxels
     assert first.shape == (1, 3, 32, 28)
     assert first.min() >= 0
-    assert not np.array_equal(first, second)
-    assert result.std is not None
-    one = kfine.restore(low.take_slices(1, 2), samples=1, planes_a_call=1, **run)
-    again = kfine.restore(low, samples=1, planes_a_call=3, **run)
-    assert np.allclose(again.samples[0].voxels, first, atol=1e-3 * first.max())
-    assert one.mean.voxels.shape == (1, 1, 32, 28)
+    again = kfine.restore(low, planes_a_call=3, **run).mean.voxels
+    assert np.allclose(again, first, atol=1e-3 * first.max())
+    assert not np.allclose(kfine.restore(low, seed=1, **run).mean.voxels, first, atol=1e-5 * first.max())
+    with pytest.raises(UsageError, match="samples"):
+        kfine.restore(low, samples=2, **run)
 
 
-def test_complex_kspace_is_reproduced_by_every_sample(model):
+def test_complex_kspace_is_reproduced(model):
     low = kfine.degrade(Image(phantom((1, 2, 32, 28)) * np.exp(0.7j)), matrix=(16, 14))
-    result = kfine.restore(low, matrix=(32, 28), model=model, samples=2, keep_samples=True)
-    for sample in result.samples:
-        again = kfine.degrade(sample, matrix=(16, 14), signed=True)
-        np.testing.assert_allclose(again.voxels, low.voxels, atol=1e-4 * np.abs(low.voxels).max())
+    result = kfine.restore(low, matrix=(32, 28), model=model)
+    again = kfine.degrade(result.mean, matrix=(16, 14), signed=True)
+    np.testing.assert_allclose(again.voxels, low.voxels, atol=1e-4 * np.abs(low.voxels).max())

@@ -305,7 +305,7 @@ runs/autoencoder/model --out runs/ldm[/bold]
         "sharp:SharpTask",
         "config:SharpTrainingConfig",
         Sources,
-        help="""Train samples of one evaluation around the core network (method sharp).
+        help="""Train sharp images of one evaluation around the core network (method sharp).
 
         [bold]kfine train sharp --config configs/sharp.toml --data DATA --out runs/sharp[/bold]
         """,

@@ -1,4 +1,4 @@
-"""Method sharp: samples of one evaluation around the core network's estimate, consistent as that is."""
+"""Method sharp: one sharp image of a plane around the core network's estimate, consistent as that is."""
 
 from __future__ import annotations
 
@@ -15,38 +15,35 @@ from kfine.operators.kspace import KSpaceCrop
 
 
 class SharpMethod:
-    """Restore planes with samples of a trained `SharpNet`.
+    """Restore planes with a trained `SharpNet`.
 
     Args:
         network: in evaluation mode, on `device`.
         options: how the mean image is made, and whether noise is removed.
-        samples: samples a plane.
         signed: whether real images have values of both signs, see `kfine.methods.core.CoreMethod`.
         device: where the network runs.
         precision: autocast type of the network; everything else stays float32.
     """
 
     name = "sharp"
-    evaluations = 1
+    samples = evaluations = 1
 
     def __init__(
         self,
         network: SharpNet,
         options: CoreOptions,
         *,
-        samples: int,
         signed: bool,
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        self.network, self.settings, self.samples, self.signed = network, options, samples, signed
+        self.network, self.settings, self.signed = network, options, signed
         self.device, self.precision = device, precision
 
     @property
     def options(self) -> dict[str, Any]:
         """The settings, JSON-ready."""
         return {
-            "samples": self.samples,
             "symmetries": self.settings.symmetries,
             "strength": self.settings.strength,
             "denoise": self.settings.denoise,
@@ -55,7 +52,7 @@ class SharpMethod:
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
-        """Return samples for each measurement, see `PlaneMethod.restore`."""
+        """Return the sharp image for each measurement, see `PlaneMethod.restore`."""
         shown = [scan_shown(operator, plane, self.settings, signed=self.signed) for plane in y]
         condition = conditions(
             self.network.core,
@@ -67,15 +64,13 @@ class SharpMethod:
         )
         run = lowered(self.network, self.device, self.precision)
         strength = 0.0 if self.settings.denoise else self.settings.strength
-        rows = list(enumerate(draws.seeds(self.samples)))
-        drawn = []
-        for first in range(0, len(rows), draws.at_once):
-            numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
-            index = [number // self.samples for number in numbers]
-            given = condition.of(index, self.device)
-            noise = SeededNoise(names, pairs=True)(given.mean[:, None].expand(-1, NOISES, -1, -1))
-            planes = run(given.image, given.unit, given.facts, given.mean, noise).cpu()
-            draws.on_step(len(names))
+        names, drawn = draws.seeds(1), []
+        for first in range(0, len(y), draws.at_once):
+            index = range(first, min(first + draws.at_once, len(y)))
+            part = condition.of(index, self.device)
+            noise = SeededNoise([names[i] for i in index])(part.mean[:, None].expand(-1, NOISES, -1, -1))
+            planes = run(part.image, part.unit, part.facts, part.mean, noise).cpu()
+            draws.on_step(len(index))
             drawn += [
                 consistent(operator, y[i], shown[i].phase, x, signed=self.signed, strength=strength)
                 for i, x in zip(index, planes, strict=True)

@@ -1,4 +1,4 @@
-"""One-evaluation samples around the core network: the mean image, plus detail drawn from noise."""
+"""Sharp images around the core network: the mean image, plus detail, partly made from noise."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kfine.networks.blocks import no_norm, zeroed
 from kfine.networks.core import CHANNELS, CoreNet, Description, core_channels
 from kfine.networks.space_time import SpaceTimeUNet
 
-NOISES = 2  # images of white noise that a sample is drawn from
+NOISES = 2  # images of white noise that detail is made from
 
 
 @final
 class SharpNet(nn.Module):
-    """Draw x given a scan in one evaluation: x = c + unit G(scan, c, noise).
+    """Make a sharp image of a scan in one evaluation: x = c + unit G(scan, c, noise).
 
     c is the core network's estimate of E[x | scan], and G a U-Net that starts from the core network's weights and sees
-    two images of white noise beside it.  Trained by the fair continuous ranked probability score
-    (`kfine.training.losses.sharp`), whose minimum is the distribution of x given the scan, as far as its marginals say
-    (Alet et al., Skillful joint probabilistic weather forecasting from marginals, 2025): no adversary, no steps.
+    two images of white noise beside it.  It is trained for the truth's energy of detail at the least squared error
+    (`kfine.training.losses.sharp`).  An image drawn from p(x | scan) has twice the mean image's squared error; the
+    image of least error among those that look like true ones has less (Freirich, Michaeli and Meir, NeurIPS 2021).
 
     Args:
         core: arguments of the core network, which is frozen.
@@ -69,7 +69,7 @@ class SharpNet(nn.Module):
         return self.core(image, unit, facts)
 
     def forward(self, image: Tensor, unit: Tensor, facts: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
-        """Return a sample of each plane (batch, row, column) in model units.
+        """Return the sharp image of each plane (batch, row, column) in model units.
 
         Args:
             image: (batch, row, column), zero-filled, in model units.

@@ -34,7 +34,7 @@ _SAMPLING = ("noise", "denoise", *_DRAWING)
 _NO_USE = {
     **{name: ("model", "strength", "effort", *_SAMPLING) for name in BASELINES},
     "core": _DRAWING,
-    "sharp": ("conditioned", "steps", "sampler", "start"),
+    "sharp": _DRAWING,
     "srresnet": _DRAWING,
     "srgan": ("effort", *_DRAWING),
     "vdm": ("denoise",),

@@ -99,7 +99,7 @@ SERVED_BY = {
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
 # By what the image is: methods in the order in which they are tried.
-_STILL = ("core", "sharp", "vdm", "ldm")
+_STILL = ("core", "vdm", "ldm")
 _IN_TIME = ("cine-core", "cine-ldm")
 _CINE = (*_IN_TIME, *_STILL)
 # What "auto" makes of a model that is half-way to a method.
@@ -333,10 +333,7 @@ def _plane_method(
         return VDMMethod(network, sampling, signed=signed, device=device, precision=precision)
     settings = _core_options(model, options)
     if isinstance(network, SharpNet):
-        samples = options.samples or own.samples or 1
-        return SharpMethod(
-            network, settings, samples=samples, signed=signed, device=device, precision=precision
-        )
+        return SharpMethod(network, settings, signed=signed, device=device, precision=precision)
     if isinstance(network, StillLDM):
         sampling_of = _ldm_options(options, own)
         return StillLDMMethod(

@@ -306,10 +306,12 @@ class SharpTrainingConfig(Section):
     Attributes:
         initial: packaged model, or folder of a model, of method sharp, whose weights training starts from; those of the
             core network if left out.
-        core: packaged model, or folder of a model, of method core: the mean image that samples are drawn around.
+        core: packaged model, or folder of a model, of method core: the mean image that sharp images are made around.
+        energy: weight of the divergence of the energy of detail, beside the squared error.
     """
 
     method: Literal["sharp"] = "sharp"
+    energy: Annotated[float, Field(ge=0)] = 2.0
     initial: str | None = None
     core: str = "core"
     data: CoreDataConfig

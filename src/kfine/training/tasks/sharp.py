@@ -1,4 +1,4 @@
-"""The training task of method sharp: one-evaluation samples around the core network's estimate."""
+"""The training task of method sharp: sharp images of one evaluation around the core network's estimate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kfine.training.tasks.scans import ScanTask, core_model, reference, start_fr
 
 
 class SharpTask(ScanTask[SharpTrainingConfig]):
-    """Train samples of one evaluation on scans of any contrast, see `kfine.training.tasks.base.Task`.
+    """Train sharp images of one evaluation on scans of any contrast, see `kfine.training.tasks.base.Task`.
 
     Args:
         config: the checked configuration.
@@ -58,29 +58,30 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
         parts = (network.unet, network.embedding)
         rest = [p for part in parts for p in part.parameters() if id(p) not in chosen]
         groups = [Group(rest, options.learning_rate)]
+        objective = SharpObjective(network, energy=self.config.energy)
         if filters:
             groups.append(Group(filters, options.learning_rate, orthogonal=True))
-        return {"network": Learner(network, SharpObjective(network), tuple(groups))}
+        return {"network": Learner(network, objective, tuple(groups))}
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the U-Nets."""
         return [self.network.unet, self.network.core.unet]
 
     def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
-        """Yield the one loss, of two samples of each piece."""
-        shape = (2, len(batch.target), NOISES, *batch.target.shape[1:])
+        """Yield the one loss."""
+        shape = (len(batch.target), NOISES, *batch.target.shape[1:])
         noise = turn.to_device(torch.randn(shape, generator=turn.generator))
         figures = objectives["network"](batch, noise)
         yield LossStep("network", figures["loss"], figures)
 
     def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
-        """Return the core's estimate, "mean", and one sample."""
+        """Return the core's estimate, "mean", and the sharp image."""
         assert isinstance(network, SharpNet)
         generator = torch.Generator().manual_seed(number)
         noise = torch.randn((1, NOISES, *sample.image.shape[1:]), generator=generator).to(sample.image)
         scan = (sample.image, sample.unit, sample.facts)
         mean = network.mean(*scan)
-        return {"mean": mean[0], "sample": network(*scan, mean, noise)[0]}
+        return {"mean": mean[0], "sharp": network(*scan, mean, noise)[0]}
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
