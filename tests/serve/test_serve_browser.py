@@ -31,7 +31,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 pytest.importorskip("starlette", reason="needs the extra serve")
 
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-WAIT = 120_000  # ms: a busy machine is slow
+WAIT = 240_000  # ms: a busy machine is slow
 AFFINE = np.array([[0, 0, -2, 30], [0, 2, 0, -28], [5, 0, 0, 7], [0, 0, 0, 1]], float)
 SHOWN = 'body[data-shown]:not([data-shown=""])'
 
@@ -60,7 +60,8 @@ def folder(tmp_path_factory):
     images = tmp_path_factory.mktemp("images")
     kfine.write(Image(phantom((1, 6, 48, 40)), AFFINE), images / "brain.nii.gz")
     kfine.write(beating_heart((32, 32), frames=6, period=0.9, slices=2), images / "heart.nii.gz")
-    kfine.write(Image(phantom((1, 300, 200, 200)), AFFINE), images / "long.nii")
+    kfine.write(Image(phantom((1, 40, 64, 64)), AFFINE), images / "stack.nii")
+    kfine.write(Image(phantom((1, 200, 160, 160)), AFFINE), images / "long.nii")
     return images
 
 
@@ -72,11 +73,16 @@ def server(tmp_path_factory, folder):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as player:
-        opened = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
+def player():
+    with sync_api.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(player):
+    started = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield started
+    started.close()
 
 
 @pytest.fixture
@@ -193,8 +199,8 @@ def test_linked_views_slider_and_threshold(tab):
 
 
 def test_only_where_sure(tab):
-    """Of samples that disagree, the least sure voxels are covered."""
-    restore(tab, "brain.nii.gz", method="core", effort="fast", scale="2", slices="keep")
+    """The least sure voxels are covered."""
+    restore(tab, "brain.nii.gz", scale="2", slices="keep")
     assert tab.input_value("#third") == "std"
     settled(tab, lambda: grey(tab, "#canvas-third").max() > 60)
     open_ = settled(tab, lambda: grey(tab, "#canvas-after").mean())
@@ -210,22 +216,23 @@ def test_only_where_sure(tab):
 def test_a_cine_plays_in_true_time(tab):
     restore(tab, "heart.nii.gz", scale="2", frames_scale="2")
     tab.click("#play")
-    # The page itself notes when it shows which frame: the picture may be late, never slow.
-    shown = tab.evaluate(
+    # What is shown is the frame of the heart's own time, however seldom a slow machine draws.
+    seen = tab.evaluate(
         """async () => {
             const seen = [];
-            const began = performance.now();
-            while (performance.now() - began < 2500) {
-                await new Promise((done) => setTimeout(done, 20));
-                seen.push([performance.now() - began, Number(document.body.dataset.frame)]);
+            for (let k = 0; k < 40; k++) {
+                await new Promise((done) => setTimeout(done, 50));
+                const { clock, time, frame } = document.body.dataset;
+                seen.push([clock, time, frame].map(Number));
             }
             return seen;
         }"""
     )
-    times, frames = np.array(shown).T
-    turns = np.unwrap(frames / 12 * 2 * np.pi) / (2 * np.pi)
-    pace = np.polyfit(times / 1000, turns, 1)[0]
-    assert pace == pytest.approx(1 / 0.9, rel=0.25)
+    clock, time_, frame = np.array(seen).T
+    assert np.array_equal(frame, np.floor(time_ / 0.075 + 1e-6))
+    assert len(set(frame)) > 1
+    turns = (clock - time_) / 0.9  # whole heart beats but for where it began
+    assert np.ptp((turns - turns[0] + 0.5) % 1) < 1e-3
     tab.click("#play")
     tab.select_option("#panel", "time")
     assert grey(tab, "#plot").std() > 10
@@ -272,19 +279,18 @@ def test_everything_has_a_name_and_the_keyboard_reaches_it(tab):
     assert tab.evaluate("document.documentElement.scrollHeight") <= 720
 
 
-def test_without_webgl_pictures_are_shown(server):
-    with sync_api.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-3d-apis"])
-        pages = opened(browser, server)
-        page = next(pages)
-        restore(page, "brain.nii.gz", scale="2", slices="keep")
-        inside = page.frame_locator("#flat")
-        inside.locator("body[data-drawn]").wait_for()
-        shot = inside.locator("#both").screenshot()
-        assert np.asarray(Picture.open(io.BytesIO(shot)).convert("L")).max() > 100
-        with pytest.raises(StopIteration):
-            next(pages)
-        browser.close()
+def test_without_webgl_pictures_are_shown(player, server):
+    browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-3d-apis"])
+    pages = opened(browser, server)
+    page = next(pages)
+    restore(page, "brain.nii.gz", scale="2", slices="keep")
+    inside = page.frame_locator("#flat")
+    inside.locator("body[data-drawn]").wait_for()
+    shot = inside.locator("#both").screenshot()
+    assert np.asarray(Picture.open(io.BytesIO(shot)).convert("L")).max() > 100
+    with pytest.raises(StopIteration):
+        next(pages)
+    browser.close()
 
 
 def test_a_killed_server_goes_on(browser, tmp_path, folder):
@@ -292,9 +298,9 @@ def test_a_killed_server_goes_on(browser, tmp_path, folder):
     first = Server(tmp_path, folder)
     pages = opened(browser, first)
     page = next(pages)
-    choose(page, "long.nii", scale="2", slices="keep")
+    choose(page, "stack.nii", method="core", effort="fast", scale="2", slices="keep")
     page.click("#start")
-    page.wait_for_selector("li[data-state=running] progress[value]")
+    page.wait_for_selector("li[data-state=running]")
     first.end(signal.SIGKILL)
     page.wait_for_selector("#connection:not(:empty)")
     second = Server(tmp_path, folder, port=int(first.origin.rsplit(":", 1)[1]))

@@ -56,7 +56,7 @@ def test_the_views_lie_on_the_image(client, bench, low, key):
     job = asked(client, key, scale=2)
     run_all(bench)
     about = client.get(f"/api/jobs/{job}").json()["result"]
-    assert about["volumes"] == ["before", "after", "difference"]
+    assert about["volumes"] == ["before", "after", "std", "difference"]
     centres = []
     for name in ("before", "after"):
         path = bench.home / f"{name}.nii.gz"

@@ -15,7 +15,11 @@ from kfine.serve.uploads import Limits, only_image, unpack
 from kfine.text import printable
 
 _TIMED = 64  # rows and columns of the image that a method is timed with
-_WHOLE_BEATS = ("cine-ldm", "cine-regression")  # methods whose evaluation takes all frames of a slice
+_WHOLE_BEATS = (
+    "cine-core",
+    "cine-ldm",
+    "cine-regression",
+)  # methods whose evaluation takes all frames of a slice
 _SAMPLED = ("vdm", "ldm", "cine-ldm")
 _STACK, _THICK = 4, 1.2  # slices, and their distance in pixels, from which finer ones are offered
 _LISTED = 1000  # scans of a folder
@@ -169,7 +173,13 @@ def _rate(method: str) -> float:
     beats = method in _WHOLE_BEATS
     heart = beating_heart((_TIMED, _TIMED), frames=4)
     image = heart if beats else replace(heart, voxels=heart.voxels[:1], frame_times=None, period=None)
-    few = {"samples": 1, "steps": 2} if method in _SAMPLED else {"effort": "fast"} if method == "core" else {}
+    few = (
+        {"samples": 1, "steps": 2}
+        if method in _SAMPLED
+        else {"effort": "fast"}
+        if method in ("core", "cine-core")
+        else {}
+    )
     model = load_model(name) if method not in BASELINES and (name := packaged_for(method)) else None
     options = Options(scale=2, method=method, model=model, **few)
     acquisition, seconds = plan_of(image, options), []

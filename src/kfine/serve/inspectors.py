@@ -1,4 +1,4 @@
-"""A process that reads files from outside, so that a file that kills it leaves the server alive."""
+"""Processes that read files from outside, so that a file that kills one leaves the server alive."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 from kfine.serve import inspection
 
 _LIMIT = 300.0  # s
+_PROCESSES = 2  # an estimate of time must not hold up what comes after it
 
 
 class Inspectors:
-    """One process, made anew where it ends or takes too long.
+    """Two processes, made anew where one ends or takes too long.
 
     Args:
         limit: seconds after which a call is given up.
@@ -37,7 +38,7 @@ class Inspectors:
             return {"error": f"reading this file took longer than {self._limit:.0f} s; use kfine restore"}
 
     def close(self) -> None:
-        """End the process."""
+        """End the processes."""
         for process in list((self._pool._processes or {}).values()):
             process.terminate()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -48,4 +49,4 @@ class Inspectors:
 
     def _new(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, context, initializer=inspection.warm)
+        return ProcessPoolExecutor(_PROCESSES, context, initializer=inspection.warm)

@@ -74,6 +74,7 @@ _READING: dict[str, Callable[[str, Any], Any]] = {
     "echo": _whole(1, 1000),
     "part": _text,
     "period": _number(1e-3, 1e3),
+    "periodic": _flag,
     "coil_axis": _whole(-8, 8),
     "plane": _one_of(("axial", "coronal", "sagittal")),
 }

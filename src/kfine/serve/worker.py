@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kfine.errors import KfineError, collected_notes, verdict
+from kfine.files.locks import held
 from kfine.restoration.outputs import RestorationFiles, write_restoration
 from kfine.restoration.pipeline import restore_case
 from kfine.restoration.progress import Forecast
@@ -21,6 +22,7 @@ from kfine.serve.session import Session
 from kfine.serve.store import CANCELLED, DONE, FAILED, QUEUED
 
 RESULT, DICOM, FIGURE = "result.nii.gz", "result-dicom.zip", "figure.png"
+_LOCK = "worker-lock"
 _PAUSE, _EVERY = 0.2, 0.25  # s: between looks at the queue, and between notes of progress
 
 
@@ -200,7 +202,8 @@ def main() -> None:
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
-    work(Session(home, None), stop.is_set)
+    with held(home / _LOCK):  # the worker of a killed server may still be ending
+        work(Session(home, None), stop.is_set)
 
 
 if __name__ == "__main__":

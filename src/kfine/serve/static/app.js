@@ -39,6 +39,7 @@ async function chooseScan(id) {
   page.choice = {};
   for (const name of ["series", "part"]) $(`${name}-label`).hidden = true;
   for (const name of ["period", "coil_axis", "plane_in"]) $(name).value = "";
+  $("periodic").checked = false;
   await look();
 }
 
@@ -146,7 +147,7 @@ async function dropped(transfer) {
 function number(id) { return $(id).value === "" ? null : Number($(id).value); }
 
 function reading() {
-  return { ...page.choice, period: number("period"), coil_axis: number("coil_axis"), plane: $("plane_in").value || null };
+  return { ...page.choice, period: number("period"), periodic: $("periodic").checked || null, coil_axis: number("coil_axis"), plane: $("plane_in").value || null };
 }
 
 function options() {
@@ -271,7 +272,7 @@ $("series").addEventListener("change", () => { page.choice = { series: $("series
 $("part").addEventListener("change", () => { page.choice = { ...page.choice, part: $("part").value || null }; look(); });
 for (const id of ["scale", "slices", "frames_scale", "effort", "denoise", "method", "samples", "slice_profile", "force"])
   $(id).addEventListener("change", forecast);
-for (const id of ["period", "coil_axis", "plane_in"]) $(id).addEventListener("change", look);
+for (const id of ["period", "periodic", "coil_axis", "plane_in"]) $(id).addEventListener("change", look);
 $("start").addEventListener("click", start);
 $("hide").addEventListener("click", () => {
   $("side").hidden = !$("side").hidden;

@@ -295,7 +295,8 @@ class Viewer {
         speed = Number($("speed").value);
         began = performance.now() - 1000 * this.times[this.frame] / speed;
       }
-      const at = ((performance.now() - began) / 1000 * speed) % end;
+      const now = performance.now(), at = ((now - began) / 1000 * speed) % end;
+      Object.assign(document.body.dataset, { clock: now / 1000, time: at });
       let frame = 0;
       while (frame + 1 < this.times.length && this.times[frame + 1] <= at) frame++;
       if (frame !== this.frame) this.setFrame(frame);
