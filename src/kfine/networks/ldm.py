@@ -21,7 +21,7 @@ class ResidualLDM(nn.Module, ABC):
     """Abstract: latent diffusion of what an estimate of E[x | scan] lacks (CorrDiff, Mardani et al. 2023).
 
     Holds an autoencoder and a denoiser, or the first, or neither.  Latents outside the autoencoder are normalised to
-    mean 0 and standard deviation 1 a channel, once `set_latent_statistics` has been told theirs.
+    mean 0 and standard deviation 1 a channel, once `set_latent_statistics` has set theirs.
 
     Args:
         autoencoder: of what is lacking, or None.
@@ -100,7 +100,7 @@ def _as_images(x: Tensor) -> Tensor:
 class CineLDM(ResidualLDM):
     """A `ResidualLDM` of cines around a regressor of its own: "cine-regression", "vqgan" (no method), "cine-ldm".
 
-    Images are in model units, air at -1 and white at 1.  What the scan says is the guide (batch, channel, frame, row,
+    Images are in model units, air at -1 and white at 1.  The scan is known by its guide (batch, channel, frame, row,
     column): the measured frame before, the one after, the part of the way between them in [0, 1], and the parts of
     k-space that were measured along rows and columns, in (0, 1].  The regressor goes without the last two: it sees
     how blurred its images are.

@@ -46,14 +46,14 @@ class AdversarialTask:
         return {"features": self.distance} if self.distance is not None else {}
 
     def content_loss(self) -> dict[str, Any]:
-        """Return what config.json says of the content loss: whether it has a feature distance."""
+        """Return what config.json records of the content loss: whether it has a feature distance."""
         return {"feature_distance": self.distance is not None}
 
-    def duel(self, objectives: Objectives, *given: Any, begun: bool = True) -> Iterator[LossStep]:
-        """Yield the network's loss of what it is `given`, then, if the adversary has begun, the discriminator's."""
+    def duel(self, objectives: Objectives, *inputs: Any, begun: bool = True) -> Iterator[LossStep]:
+        """Yield the network's loss of its `inputs`, then, if the adversary has begun, the discriminator's."""
         # The discriminator learns in its own turn alone.
         self.discriminator.requires_grad_(False)
-        result: Decoded = objectives["network"](*given, self.discriminator if begun else None)
+        result: Decoded = objectives["network"](*inputs, self.discriminator if begun else None)
         yield LossStep("network", result.loss, result.figures)
         self.discriminator.requires_grad_(True)
         if begun:

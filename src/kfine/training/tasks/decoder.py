@@ -1,4 +1,4 @@
-"""The training task of the decoder of methods cine-ldm and ldm, the last stage of a latent diffusion model."""
+"""The training task of the decoder of method cine-ldm, the last stage of its latent diffusion model."""
 
 from __future__ import annotations
 

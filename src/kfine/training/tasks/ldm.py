@@ -1,4 +1,4 @@
-"""The training task of methods cine-ldm and ldm, the third stage of a latent diffusion model."""
+"""The training task of method cine-ldm, the third stage of its latent diffusion model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training task of the regressions, the first stage of a latent diffusion model: of cines, or of stills."""
+"""The training task of the regression of cines, the first stage of their latent diffusion model."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def core_model(name: str) -> Model:
 
 
 def reference(core: Model) -> dict[str, str]:
-    """Return what config.json of a model around `core` says of it."""
+    """Return what config.json of a model around `core` records of it."""
     return {"name": core.name, "sha256": core.digest}
 
 

@@ -1,4 +1,4 @@
-"""The training task of the autoencoder, the second stage of a latent diffusion model: of cines, or of stills."""
+"""The training task of the autoencoder of cines, the second stage of their latent diffusion model."""
 
 from __future__ import annotations
 
