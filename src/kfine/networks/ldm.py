@@ -253,8 +253,7 @@ class StillLDM(ResidualLDM):
             unet = SpaceTimeUNet(
                 inputs=inputs, outputs=channels, levels=True, described=True, time=False, **denoiser
             )
-        lossy = VQGAN(**autoencoder, sees=self.SHOWN, gain=5.0)  # what is lacking is about 1 in its unit
-        super().__init__(lossy, unet, channels=channels)
+        super().__init__(VQGAN(**autoencoder, sees=self.SHOWN), unet, channels=channels)
         self.detail = detail
         self.embedding = Description() if denoiser is not None else None
         self.core = CoreNet(**core).requires_grad_(False)
@@ -270,18 +269,16 @@ class StillLDM(ResidualLDM):
 
     def reconstruct(self, x: Tensor, condition: Condition) -> tuple[Tensor, Quantised]:
         """Return planes `x` (batch, row, column) through the autoencoder, and their latents."""
-        lacking = (x - condition.mean) / self.spread(condition)
-        result = self.coder(lacking[:, None], self._shown(condition))
+        result = self.coder(self._lacking(x, condition), self._seen(condition))
         return self._completed(result.x.float(), condition), result.quantised
 
     def encode(self, x: Tensor, condition: Condition) -> Tensor:
         """Return the normalised latents (batch, channel, row', column') of planes `x` (batch, row, column)."""
-        lacking = (x - condition.mean) / self.spread(condition)
-        return self._encoded(lacking[:, None], self._shown(condition))
+        return self._encoded(self._lacking(x, condition), self._seen(condition))
 
     def decode(self, z: Tensor, condition: Condition) -> Tensor:
         """Return the planes (batch, row, column) of normalised latents, put on the nearest codes."""
-        return self._completed(self._decoded(z, self._shown(condition)), condition)
+        return self._completed(self._decoded(z, self._seen(condition)), condition)
 
     def denoise(self, z: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Return the estimate of the latents in z_sigma = latent + sigma n, of the shape of `z`.
@@ -292,17 +289,25 @@ class StillLDM(ResidualLDM):
             condition: what the scans say.
         """
         factor = self.coder.factor
-        pixels = F.pixel_unshuffle(pad_to_multiple(self._shown(condition), factor), factor)
+        mean, apart = self._seen(condition).chunk(2, dim=1)
+        seen = torch.cat([mean, MAGNIFIED * apart], dim=1)
+        pixels = F.pixel_unshuffle(pad_to_multiple(seen, factor), factor)
         assert self.embedding is not None
         description = self.embedding(condition.facts)
         frames = z[:, :, None], pixels[:, :, None]
         noise_free = self._denoised(frames[0], sigma, frames[1], cyclic=False, description=description)
         return noise_free[:, :, 0]
 
-    def _shown(self, condition: Condition) -> Tensor:
-        """Return the mean images, and how far the zero-filled ones are from them in the unit of what is lacking."""
-        apart = (condition.image - condition.mean) / self.spread(condition)
-        return torch.stack([condition.mean, apart], dim=1)
+    def _seen(self, condition: Condition) -> Tensor:
+        """Return the mean images, and how far the zero-filled ones are from them, as `_lacking` is."""
+        return torch.cat([condition.mean[:, None], self._lacking(condition.image, condition)], dim=1)
+
+    def _lacking(self, x: Tensor, condition: Condition) -> Tensor:
+        """Return how far `x` is from the mean images, (batch, 1, row, column), about 1 / `MAGNIFIED` in size.
+
+        As what an estimate in model units lacks, which the autoencoder is laid out for.
+        """
+        return ((x - condition.mean) / (MAGNIFIED * self.spread(condition)))[:, None]
 
     def _completed(self, lacking: Tensor, condition: Condition) -> Tensor:
-        return condition.mean + self.spread(condition) * lacking[:, 0]
+        return condition.mean + MAGNIFIED * self.spread(condition) * lacking[:, 0]

@@ -50,7 +50,6 @@ class VQGAN(nn.Module):
         blocks: residual blocks a level, in the encoder and again in the decoder.
         codes: size of the codebook; 0: latents are not quantised.
         sees: how many images encoder and decoder are shown; none: the image itself goes through the latent.
-        gain: of the encoder's first filters for what is lacking, see `blind_to_brightness`.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class VQGAN(nn.Module):
         blocks: int,
         codes: int,
         sees: int,
-        gain: float = _LACKING,
     ) -> None:
         super().__init__()
         if factor not in {2, 4, 8} or 2 ** len(widths) != factor:
@@ -78,7 +76,7 @@ class VQGAN(nn.Module):
         # One block a level is enough to show the decoder an image that is nearly right already.
         self.look = _Encoder(self.sees, widths, blocks=1) if sees else None
         if self.look is not None:
-            blind_to_brightness(self.encoder.stem.weight[:, :4], gain=gain)
+            blind_to_brightness(self.encoder.stem.weight[:, :4], gain=_LACKING)
             blind_to_brightness(self.encoder.stem.weight[:, 4:])
             blind_to_brightness(self.look.stem.weight)
         self.decoder = _Decoder(widths, blocks=blocks)
