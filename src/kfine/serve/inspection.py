@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 import time
 from dataclasses import replace
 from functools import cache
@@ -29,9 +32,17 @@ Answer = dict[str, Any]
 
 
 def warm() -> None:
-    """Load what every inspection needs."""
+    """Load what every inspection needs, and end with the server, however that ends."""
+    server = multiprocessing.parent_process()
+    if server is not None:
+        threading.Thread(target=_end_with, args=(server,), daemon=True).start()
     import kfine.io.reading
     import kfine.restoration.facts  # noqa: F401
+
+
+def _end_with(server: Any) -> None:
+    server.join()
+    os._exit(0)
 
 
 def describe(path: str, reading: dict[str, Any]) -> Answer:
