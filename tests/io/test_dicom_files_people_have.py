@@ -93,7 +93,7 @@ def test_damaged_files_of_other_series_are_noted(tmp_path: Path) -> None:
         assert read(tmp_path, series=3).slices == 3
     refused(InputError, "other.dcm", read, tmp_path)
     other.write_bytes(data[:200])  # nothing says of which series it is
-    with pytest.warns(UserWarning, match=r"an unknown series: other.dcm.*a slice of that is missing"):
+    with pytest.warns(UserWarning, match=r"an unknown series: other.dcm.*a slice is missing"):
         assert read(tmp_path, series=3).slices == 3
     other.rename(tmp_path / "a" / "im004.dcm")  # but for its name
     refused(InputError, "im004.dcm", read, tmp_path, series=3)

@@ -82,7 +82,7 @@ def test_other_hdf5(tmp_path: Path) -> None:
     refused(InputError, "got neither", read, tmp_path / "a.h5")
     refused(UsageError, "coil_axis", read, tmp_path / "a.h5", coil_axis=0)
     (tmp_path / "b.h5").write_bytes(b"not at all" * 100)
-    refused(InputError, "not what the name says", read, tmp_path / "b.h5")
+    refused(InputError, "does not match the suffix", read, tmp_path / "b.h5")
 
 
 LAUGHS = '<!DOCTYPE l [<!ENTITY a "ha">' + "".join(

@@ -50,5 +50,5 @@ def test_a_placed_ellipse_is_stretched_turned_and_moved():
     assert placed.centre == pytest.approx((9.0, -1.0))
     assert placed.area == pytest.approx(2 * own.area)
     assert placed.contains(np.array([9.0, 10.5]), np.array([4.9, -1.0])).tolist() == [True, False]
-    with pytest.raises(ValueError, match="along its axes"):
+    with pytest.raises(ValueError, match="along the axes"):
         placed.placed(centre=(0, 0), angle=0.1)
