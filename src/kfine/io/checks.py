@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,9 +90,3 @@ def check_memory(n_bytes: int, *, name: str) -> None:
             f"{name}: needs {human_size(n_bytes)} of memory, this machine has {human_size(available)}; "
             "use a larger machine or cut the file into parts"
         )
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of the bytes of the file at `path`, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

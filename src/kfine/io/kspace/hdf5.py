@@ -16,7 +16,7 @@ from typing import Any
 
 import kfine
 from kfine.errors import InputError, ResourceError
-from kfine.io.checks import digest_of
+from kfine.files.digests import digest_of
 from kfine.io.kspace.fastmri import fastmri_scan
 from kfine.io.kspace.hdf5_datasets import has_own, hdf5_errors
 from kfine.io.kspace.ismrmrd import ismrmrd_scan

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfine.errors import InputError, UsageError
+from kfine.files.digests import digest_of
 from kfine.image import Image
-from kfine.io.checks import digest_of
 from kfine.io.kspace.axes import check_coils
 from kfine.io.kspace.reconstruct import image_of_scan
 from kfine.io.kspace.scan import SENSITIVITIES, RawScan, check_combine

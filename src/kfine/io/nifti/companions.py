@@ -9,9 +9,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from kfine.files.digests import digest_of
 from kfine.files.names import stem_of
 from kfine.files.side_files import read_json
-from kfine.io.checks import digest_of
 from kfine.io.nifti.header import GZIP_MAGIC, is_pair
 
 RESTORED = "kfine restored"  # begins the header's `descrip`
