@@ -1,16 +1,20 @@
-# make demo: super-resolve a real MR image in a fresh environment; make test: everything CI checks.
+# make demo: super-resolve a real MR image in a fresh environment; make test: everything CI checks; make check: the same
+# without slow tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test check lint format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kfine demo --output demo --overwrite
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

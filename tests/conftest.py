@@ -33,6 +33,24 @@ settings.register_profile("kfine", deadline=None)
 settings.load_profile("kfine")
 
 
+# Tests that train, start processes or restore whole images, which `make check` skips: folders and files below tests/.
+SLOW = (
+    "batches", "benchmark", "benchmarks", "cli/test_batch", "cli/test_benchmark", "cli/test_degrade", "cli/test_demo",
+    "cli/test_evaluate", "cli/test_facts", "cli/test_hostile", "cli/test_interruption", "cli/test_restore",
+    "cli/test_train", "files/test_locks", "files/test_staging", "io/test_damage", "io/test_dicom_oracles",
+    "io/test_dicom_out_numbers", "io/test_dicom_out_tools", "laws", "restoration/test_inputs",
+    "restoration/test_intervals", "restoration/test_restoration", "restoration/test_resume", "restoration/test_save",
+    "restoration/test_verification", "serve", "test_fuzz", "test_golden", "test_readme", "training",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(tests) and item.path.relative_to(tests).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--fuzz-seconds", type=float, default=40.0, help="how long damaged files are made and read, in all"

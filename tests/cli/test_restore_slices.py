@@ -53,7 +53,7 @@ def test_there_and_back(command, stack, tmp_path):
         (["--isotropic", "--plane", "oblique"], "--plane oblique"),
         (["--isotropic", "--plane", "1x1"], "--plane 1x1"),
         (["--slice-scale", 2, "--slices", "1:3"], "whole stack"),
-        (["--isotropic", "--plane", "axial"], "ask for finer ones"),
+        (["--isotropic", "--plane", "axial"], "choose a finer one"),
         (["--slice-profile", "box"], "expected either --scale or --matrix"),
     ],
 )

@@ -93,7 +93,7 @@ def test_damaged_files_of_other_series_are_noted(tmp_path: Path) -> None:
         assert read(tmp_path, series=3).slices == 3
     refused(InputError, "other.dcm", read, tmp_path)
     other.write_bytes(data[:200])  # nothing says of which series it is
-    with pytest.warns(UserWarning, match=r"an unknown series: other.dcm.*a slice of that is missing"):
+    with pytest.warns(UserWarning, match=r"an unknown series: other.dcm.*a slice is missing"):
         assert read(tmp_path, series=3).slices == 3
     other.rename(tmp_path / "a" / "im004.dcm")  # but for its name
     refused(InputError, "im004.dcm", read, tmp_path, series=3)
@@ -110,7 +110,7 @@ def test_a_deflated_report_is_no_hindrance(tmp_path: Path) -> None:
     report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
     report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     report.save_as(tmp_path / "report.dcm", enforce_file_format=True)
-    with pytest.warns(UserWarning, match="1 file that holds no DICOM image"):
+    with pytest.warns(UserWarning, match="1 file without a DICOM image"):
         assert read(tmp_path).slices == 2
 
 

@@ -63,7 +63,7 @@ def test_no_study_to_join(tmp_path: Path, keyword: str) -> None:
     (tmp_path / "in").mkdir()
     dataset.save_as(tmp_path / "in" / "a.dcm", enforce_file_format=False)
     case = derived(read(tmp_path / "in"), tmp_path / "in", slices=(0, 1))
-    refused(InputError, "no study to join", case.write, tmp_path / "out")
+    refused(InputError, "which DICOM output needs", case.write, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_other_content_is_never_replaced(tmp_path: Path, case: Made) -> None:
     case.write(out, overwrite=True)
     assert (out / "IM00001.dcm").read_bytes() == content
     (out / "thesis.txt").write_bytes(b"x")
-    refused(UsageError, "holds other files", case.write, out, overwrite=True)
+    refused(UsageError, "contains other files", case.write, out, overwrite=True)
     (out / "thesis.txt").unlink()
     (out / "IM00002.dcm").mkdir()
-    refused(UsageError, "holds other files", case.write, out, overwrite=True)
+    refused(UsageError, "contains other files", case.write, out, overwrite=True)
     assert names(out) == ["IM00001.dcm", "IM00002.dcm"]
 
 

@@ -54,7 +54,7 @@ def test_slices_off_the_line(tmp_path: Path) -> None:
     for n in range(4):
         where = np.array(position(n)) + (3 * ROW if n == 1 else 0)
         save(classic(pixels(n), ImagePositionPatient=list(where.round(6))), tmp_path / str(n))
-    refused(InputError, "evenly on one line", read, tmp_path)
+    refused(InputError, "evenly spaced on one line", read, tmp_path)
 
 
 def test_side_by_side(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_slices_for_coils(tmp_path: Path, order: tuple[int, ...], asked: int | N
 def test_slices_alone(tmp_path: Path) -> None:
     path = _saved(tmp_path, to_kspace(_slices()))
     assert "hardly" not in _notes(path)
-    assert "hardly look like one object" in _notes(path, 0)
+    assert "hardly look like images of one object" in _notes(path, 0)
 
 
 def test_an_axis_of_length_one_says_that_there_are_no_coils(tmp_path: Path) -> None:

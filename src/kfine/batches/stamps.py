@@ -9,9 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from kfine.files.digests import digest_of_json, output_digest
+from kfine.files.digests import digest_of, digest_of_json, output_digest
 from kfine.files.side_files import read_small
-from kfine.io.checks import digest_of
 from kfine.models.checkpoint import PACKAGED, Model, packaged_models
 
 _STAMP = "stamp"

@@ -21,12 +21,12 @@ from kfine.batches.stamps import (
     text_digest,
 )
 from kfine.errors import InputError, UsageError, collected_notes, verdict
-from kfine.files.digests import digest_of_json, output_digest
-from kfine.files.locks import held
+from kfine.files.digests import digest_of, digest_of_json, output_digest
+from kfine.files.locks import locked
 from kfine.files.modes import no_more_open_than
 from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
-from kfine.io.checks import AIR, digest_of
+from kfine.io.checks import AIR
 from kfine.io.dicom.header import DicomFile, read_file
 from kfine.io.dicom.images import Wanted
 from kfine.io.dicom.privacy import Discretion
@@ -187,7 +187,7 @@ class Worker:
 
     def _done(self, case: Case, *, wait: bool) -> Outcome | None:
         plan = self.plan
-        with held(claim_of(plan.out, digest_of_json(case.label)), wait=wait) as mine:
+        with locked(claim_of(plan.out, digest_of_json(case.label)), wait=wait) as mine:
             if not mine:
                 return None
             files = plan.files(case)

@@ -33,7 +33,7 @@ from kfine.cli.restore_options import Force, options_of
 from kfine.errors import Terminated
 from kfine.files.modes import no_more_open_than
 from kfine.files.names import beside
-from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
+from kfine.files.staging import check_inputs_safe, check_outputs, check_outside
 from kfine.restoration.labels import summary
 from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles
@@ -117,7 +117,7 @@ def restore(
     )
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
-    check_inputs_kept([path for path in files.all if path != files.mean], [image])
+    check_inputs_safe([path for path in files.all if path != files.mean], [image])
     if files.dicom:
         check_outside(files.mean, image.parent if image.name.upper() == "DICOMDIR" else image)
     parsers.parse_slices(slices)
@@ -162,12 +162,12 @@ def discreet(image: Path) -> Path:
     """Return the path of an image, with what stands for its name where its DICOM headers say that it is a patient's."""
     if not image.is_dir():
         return image
-    from kfine.io.dicom.series import stand_in
+    from kfine.io.dicom.series import pseudonym
 
     place = (
         image if image.name not in ("", "..") else image.resolve()
     )  # the folder one stands in has a name, too
-    return place.with_name(stand_in(place))
+    return place.with_name(pseudonym(place))
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from kfine.errors import ModelError
 from kfine.files.atomic import atomic_file
+from kfine.files.digests import digest_of
 from kfine.files.side_files import read_json
-from kfine.io.checks import digest_of
 from kfine.models.bounds import bounded_by
 from kfine.models.tensors import read_tensors, shapes_of
 from kfine.text import printable

@@ -1,4 +1,4 @@
-"""Picture of k-space: input and result side by side, the measured block outlined."""
+"""Picture of k-space: input and result side by side, with the outline of the measured block."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from kfine.image import Image
 from kfine.operators.fourier import fft2c
 from kfine.viz.view import brightest_slice
 
-_DECADES, _TALL = 4.0, 320  # shown below the maximum; inches are pixels / 100
+_DECADES, _TALL = 4.0, 320  # range below the maximum; height in pixels, 100 per inch
 _INK = "#ffb454"
 
 
 def kspace_picture(measured: Image, restored: Image) -> bytes:
     """Return a PNG of log10 |k-space| of frame 0 of one plane, before and after.
 
-    The plane is the brightest slice; where slices were restored too, it is the one through them across the rows.
+    The plane is the brightest slice; if slices were restored too, it is the plane across the slices at the middle row.
 
     Args:
-        measured: what was measured, without the scanner's zero filling.
-        restored: over the same field of view.
+        measured: the measured image, without the scanner's zero filling.
+        restored: the result, over the same field of view.
     """
     through = measured.slices != restored.slices
     index = brightest_slice(restored)

@@ -1,4 +1,4 @@
-"""Images on one grid: what a viewer lays over one another."""
+"""Layers of a viewer: images on one grid."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kfine.image import Image
 
 
 def on_grid_of(low: Image, high: Image) -> Image:
-    """Return `low` on the grid and at the times of `high`, by linear interpolation in space, the nearest frame in time.
+    """Return `low` on the grid and at the times of `high`, by linear interpolation in space and the nearest frame.
 
     Args:
-        low: real, over the same field of view.
-        high: gives the grid.
+        low: real image over the same field of view.
+        high: image with the target grid.
     """
     to_low = np.linalg.inv(low.affine) @ high.affine
     frames = nearest_frames(low, high)
@@ -34,7 +34,7 @@ def on_grid_of(low: Image, high: Image) -> Image:
 
 
 def nearest_frames(low: Image, high: Image) -> list[int]:
-    """Return for each frame of `high` the frame of `low` nearest in time, round the heart beat where there is one."""
+    """Return for each frame of `high` the frame of `low` nearest in time, periodic if `low` has a period."""
     if low.frames == 1 or low.frame_times is None or high.frame_times is None:
         return [frame * low.frames // high.frames for frame in range(high.frames)]
     gaps = np.abs(np.subtract.outer(np.array(high.frame_times), np.array(low.frame_times)))
@@ -45,5 +45,5 @@ def nearest_frames(low: Image, high: Image) -> list[int]:
 
 
 def difference(before: Image, after: Image) -> Image:
-    """Return `after` minus `before`, both real and on one grid."""
+    """Return `after` minus `before`, both real and on the same grid."""
     return replace(after, voxels=after.voxels - before.voxels)

@@ -1,4 +1,4 @@
-"""One HTML page of a restoration: linked views of before, after and uncertainty, without any other file."""
+"""Self-contained HTML page of a restoration: linked views of input, result and uncertainty."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kfine.image import Image
 from kfine.viz.layers import difference
 from kfine.viz.view import View, plane_name, view_of, view_of_image
 
-_MOST_PICTURES, _MOST_FRAMES = 40, 24  # of a plane and a layer; of a cine's slice
-_PIXELS = 12_000_000  # of all pictures of a layer together, about a byte and a half each as PNG
+_MOST_PICTURES, _MOST_FRAMES = 40, 24  # limits per plane and layer, and per slice of a cine
+_PIXELS = 12_000_000  # limit of all pictures of a layer together; about 1.5 bytes a pixel as PNG
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Values that are drawn white, and for the difference white or black."""
+    """Values drawn as white (for the difference: white and, negated, black)."""
 
     grey: float
     spread: float
@@ -40,20 +40,20 @@ def page_of(
     title: str = "",
     facts: Sequence[str] = (),
 ) -> str:
-    """Return an HTML page that shows images on one grid, with everything that it needs inside.
+    """Return a self-contained HTML page of images on one grid.
 
-    It has a slider between before and after, the uncertainty, the difference, "only where sure", a line profile and, of
-    a cine, playback in true time.  It holds pictures of 8 bits, of up to 40 slices a plane evenly spread, and no name
-    or path of the input.  Its content security policy lets it load and send nothing.
+    It has a slider between before and after, the uncertainty, the difference, "only where sure", a line profile and,
+    for a cine, playback in real time.  It contains 8-bit pictures of up to 40 evenly spaced slices per plane, and no
+    name or path of the input.  Its content security policy blocks all loading and sending.
 
     Args:
-        before, after: real, of one shape.
-        std: standard deviation of `after`, None where it is not known.
+        before, after: real images of one shape.
+        std: standard deviation of `after`, None if unknown.
         title: heading.
-        facts: lines of text below.
+        facts: lines of text below the views.
 
     Raises:
-        UsageError: images of several shapes.
+        UsageError: images of different shapes.
     """
     for image in (before, std):
         if image is not None and image.voxels.shape != after.voxels.shape:
