@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kfine.errors import KfineError, collected_notes, verdict
-from kfine.files.locks import held
+from kfine.files.locks import locked
 from kfine.restoration.outputs import RestorationFiles, write_restoration
 from kfine.restoration.pipeline import restore_case
 from kfine.restoration.progress import Forecast
@@ -202,7 +202,7 @@ def main() -> None:
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
-    with held(home / _LOCK):  # the worker of a killed server may still be ending
+    with locked(home / _LOCK):  # the worker of a killed server may still be ending
         work(Session(home, None), stop.is_set)
 
 
