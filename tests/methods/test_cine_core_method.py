@@ -68,6 +68,18 @@ def test_one_frame_is_a_cine_too(model):
     assert kfine.restore(low, scale=2, model=model).mean.voxels.shape == (1, 1, 32, 32)
 
 
+def test_a_core_network_serves_and_auto_takes_it_for_other_frames():
+    low = scan()
+    result = kfine.restore(low, scale=2, frames_scale=2, effort="fast")
+    assert (result.provenance["method"], result.provenance["model"]["name"]) == ("cine-core", "core")
+    assert result.std is None  # of frames between measured ones the error is not known
+    measured = kfine.restore(low, scale=2, effort="fast")
+    assert measured.provenance["method"] == "core"
+    assert measured.std is not None
+    apart = np.abs(result.mean.voxels[::2] - measured.mean.voxels)
+    assert apart.mean() < 0.02 * measured.mean.voxels.max()  # one description for the slice, else the same
+
+
 def test_options_without_use_are_refused(model):
     for wrong in ({"samples": 2}, {"time_method": "linear", "frames_scale": 2}):
         with pytest.raises(UsageError, match="cine-core"):

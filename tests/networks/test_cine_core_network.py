@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kfine.networks.cine_core import CineCoreNet, start_from_core
+from kfine.networks.cine_core import CineCoreNet, cine_network, start_from_core
 from kfine.networks.core import FACTS, CoreNet, Facts, of_slice
 
 SIZE = {"widths": (8, 16), "blocks": 2}
@@ -40,8 +40,8 @@ def moving(core):
 
 @torch.no_grad()
 def test_it_starts_as_the_core_network_of_each_frame(core):
-    network = CineCoreNet(**SIZE).eval()
-    start_from_core(network, core.state_dict())
+    network = cine_network(core, SIZE)
+    assert not network.training
     blend, apart, part, unit, facts = seen()
     ours = network(blend, apart, part, unit, facts, cyclic=True)
     theirs = core(blend.flatten(0, 1), unit.repeat_interleave(6), facts.repeat_interleave(6, 0))

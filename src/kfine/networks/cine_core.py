@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from kfine.networks.blocks import no_norm
-from kfine.networks.core import CHANNELS, Description, core_channels
+from kfine.networks.core import CHANNELS, CoreNet, Description, core_channels
 from kfine.networks.space_time import SpaceTimeUNet
 
 IN_TIME = (
@@ -86,3 +86,10 @@ def start_from_core(network: CineCoreNet, core: Mapping[str, Tensor]) -> None:
         name: torch.zeros_like(value) for name, value in network.state_dict().items() if "between" in name
     }
     network.load_state_dict(weights | steps | {stem: own})
+
+
+def cine_network(core: CoreNet, arguments: Mapping[str, Any]) -> CineCoreNet:
+    """Return `core`, a network that was built with `arguments`, as one of cines, in evaluation mode."""
+    network = CineCoreNet(**arguments)
+    start_from_core(network, core.state_dict())
+    return network.eval()

@@ -29,7 +29,8 @@ from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Domain, Ranges
 from kfine.models.sampling_defaults import ModelSampling
-from kfine.networks.cine_core import CineCoreNet
+from kfine.networks.cine_core import CineCoreNet, cine_network
+from kfine.networks.core import CoreNet
 from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.sharp import SharpNet
 from kfine.networks.vdm import VDM
@@ -92,16 +93,14 @@ DETERMINISTIC: dict[str, PlaneMethod] = {
 BEST_BASELINE = "zero-filling"
 # Which models serve a method, by the method in their config.json: the first half of a model serves as well.
 SERVED_BY = {
-    **{
-        name: (name,)
-        for name in ("core", "sharp", "vdm", "ldm", "srresnet", "srgan", "cine-core", "cine-ldm")
-    },
+    **{name: (name,) for name in ("core", "sharp", "vdm", "ldm", "srresnet", "srgan", "cine-ldm")},
+    "cine-core": ("cine-core", "core"),  # a core network is one of cines whose frames do not see one another
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
 # By what the image is: methods in the order in which they are tried.
 _STILL = ("core", "vdm", "ldm")
 _IN_TIME = ("cine-core", "cine-ldm")
-_CINE = (*_IN_TIME, *_STILL)
+_CINE = ("cine-core", "core", "cine-ldm", "vdm", "ldm")
 # What "auto" makes of a model that is half-way to a method.
 HALF_WAY = {"vqgan": "cine-regression"}
 
@@ -173,7 +172,10 @@ def choose_method(
     for strange in Domain.of(model.name, model.config).far(like or Ranges()):
         warnings.warn(f"model {model.name}: {strange}", UserWarning, stacklevel=2)
     precision = choose_precision(options.precision, device)
-    network = model.network.to(device)
+    network = model.network
+    if options.method == "cine-core" and isinstance(network, CoreNet):
+        network = cine_network(network, model.config["network"])
+    network = network.to(device)
     method: Method
     if isinstance(network, CineLDM):
         method = _cine_method(network, model, options, device=device, precision=precision)
@@ -236,8 +238,9 @@ class Selection:
 def pick(traits: ImageTraits, models: Mapping[str, str], options: Options) -> Selection | None:
     """Return what "auto" is for an image; None where no packaged model can serve it.
 
-    A cine, and whatever is asked for other frames, goes to "cine-core"; any other image to "core".  Where a model is
-    not packaged, or has no use for an option of `options`, the next one serves.
+    Other frames are restored by "cine-core", which a core network serves, too; a cine whose frames stay by "cine-core"
+    with a model of its own; any other image by "core".  Where a model is not packaged, or has no use for an
+    option of `options`, the next one serves.
 
     models: the method of each packaged model, by its name.
     """
@@ -248,7 +251,14 @@ def pick(traits: ImageTraits, models: Mapping[str, str], options: Options) -> Se
         else "a magnitude image"
     )  # fmt: skip
     order = _IN_TIME if traits.in_time else _CINE if traits.beats else _STILL
-    there = [(method, name) for method in order for name, made in models.items() if made == method]
+    serving = {method: SERVED_BY[method] if traits.in_time else (method,) for method in order}
+    there = [
+        (method, name)
+        for method in order
+        for kind_of_model in serving[method]
+        for name, made in models.items()
+        if made == kind_of_model
+    ]
     if not there:
         return None
     willing = [pair for pair in there if not without_use(options, pair[0])]
