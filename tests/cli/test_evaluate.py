@@ -133,7 +133,7 @@ def test_a_failure_at_the_second_file_leaves_none(command, high, restored, tmp_p
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kfine.viz.evaluation.save", fail)
+    monkeypatch.setattr("kfine.viz.figure.save", fail)
     before = files()
     done = command(
         "evaluate", high, restored[0], "--json", tmp_path / "s.json", "--figure", tmp_path / "s.png"

@@ -88,7 +88,7 @@ def test_derived_images_are_refused(command, scan, tmp_path, files):
     [
         (["-o", "scan/out"], "lies in the input"),
         (["-o", "scan"], "exists already"),
-        (["-o", "scan", "--overwrite"], "holds other files"),
+        (["-o", "scan", "--overwrite"], "contains other files"),
         (["-o", "empty", "--dicom", "colour"], "classic or enhanced"),
         (["-o", "out.nii.gz", "--dicom", "classic"], "DICOM goes to a folder"),
         (["-o", "out.dcm"], "folder for DICOM"),

@@ -10,7 +10,7 @@ import pytest
 from kfine.errors import ResourceError
 from kfine.files import locks
 from kfine.files.atomic import atomic_file
-from kfine.files.locks import held
+from kfine.files.locks import locked
 from kfine.files.modes import closed_by, no_more_open_than
 from kfine.files.side_files import read_json, read_small
 
@@ -100,13 +100,13 @@ def test_a_lock_of_others_is_waited_for_aloud_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float
 ) -> None:
     monkeypatch.setattr(locks, "_NOTED", 0.1)
-    with held(tmp_path / "lock") as mine:
+    with locked(tmp_path / "lock") as mine:
         assert mine
         with (
             pytest.warns(UserWarning, match="waiting for another kfine"),
-            pytest.raises(ResourceError, match="has held lock"),
-            held(tmp_path / "lock", limit=limit),
+            pytest.raises(ResourceError, match="has locked lock"),
+            locked(tmp_path / "lock", limit=limit),
         ):
             pass
-    with held(tmp_path / "lock", limit=limit) as mine:
+    with locked(tmp_path / "lock", limit=limit) as mine:
         assert mine

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from kfine.files import locks
-from kfine.files.locks import held
+from kfine.files.locks import locked
 
 HOLDING = """
 import sys, time
 from pathlib import Path
-from kfine.files.locks import held
-with held(Path(sys.argv[1])):
+from kfine.files.locks import locked
+with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -26,13 +26,13 @@ posix = pytest.mark.skipif(locks.flock is None, reason="a system without flock")
 @posix
 def test_one_holds_it_and_it_goes(tmp_path):
     lock = tmp_path / "lock"
-    with held(lock) as first:
+    with locked(lock) as first:
         assert first
-        with held(lock, wait=False) as second:
+        with locked(lock, wait=False) as second:
             assert not second
         assert lock.exists()
     assert not lock.exists()
-    with held(lock, wait=False, sure=True) as again:
+    with locked(lock, wait=False, sure=True) as again:
         assert again
 
 
@@ -44,7 +44,7 @@ def test_those_who_wait_come_in_one_at_a_time(tmp_path):
     def work():
         nonlocal inside, most
         for _ in range(20):
-            with held(tmp_path / "lock"):
+            with locked(tmp_path / "lock"):
                 inside += 1
                 most = max(most, inside)
                 time.sleep(0.0005)
@@ -66,30 +66,30 @@ def test_a_killed_process_lets_go(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", HOLDING, str(lock)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "held\n"
-        with held(lock, wait=False) as mine:
+        with locked(lock, wait=False) as mine:
             assert not mine
     finally:
         process.kill()
         process.communicate()
     assert lock.exists()
-    with held(lock, wait=False) as mine:
+    with locked(lock, wait=False) as mine:
         assert mine
     assert not lock.exists()
 
 
 def test_a_system_without_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "flock", None)
-    with held(tmp_path / "lock") as one, held(tmp_path / "lock", wait=False) as other:
+    with locked(tmp_path / "lock") as one, locked(tmp_path / "lock", wait=False) as other:
         assert one
         assert other
-        with held(tmp_path / "lock", sure=True) as sure:
+        with locked(tmp_path / "lock", sure=True) as sure:
             assert not sure
 
 
 def test_a_link_is_no_lock(tmp_path):
     (tmp_path / "precious").write_text("text")
     (tmp_path / "lock").symlink_to("precious")
-    with pytest.raises(OSError, match="symbolic"), held(tmp_path / "lock"):
+    with pytest.raises(OSError, match="symbolic"), locked(tmp_path / "lock"):
         pass
     assert (tmp_path / "precious").read_text() == "text"
 
@@ -105,11 +105,11 @@ def test_a_lock_of_another_user_is_only_readable(tmp_path, monkeypatch):
             raise PermissionError
         return opened(path, flags, mode)
 
-    with held(lock) as first:
+    with locked(lock) as first:
         assert first
         monkeypatch.setattr("kfine.files.locks.os.open", as_another)
-        with held(lock, wait=False) as second:
+        with locked(lock, wait=False) as second:
             assert not second
     lock.touch()  # left behind by a process that was killed
-    with held(lock, wait=False) as third:
+    with locked(lock, wait=False) as third:
         assert third

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from kfine.errors import ResourceError, UsageError
-from kfine.files.staging import check_inputs_kept, check_outputs, made_folder, staged
+from kfine.files.staging import check_inputs_safe, check_outputs, made_folder, staged
 
 
 @pytest.fixture
@@ -122,9 +122,9 @@ def test_two_outputs_in_one_place_are_refused(tmp_path):
 def test_inputs_are_kept(tmp_path):
     (tmp_path / "in").touch()
     (tmp_path / "alias").symlink_to("in")
-    check_inputs_kept([tmp_path / "out"], [tmp_path / "in"])
+    check_inputs_safe([tmp_path / "out"], [tmp_path / "in"])
     with pytest.raises(UsageError, match="is an input"):
-        check_inputs_kept([tmp_path / "alias"], [tmp_path / "in"])
+        check_inputs_safe([tmp_path / "alias"], [tmp_path / "in"])
 
 
 def test_a_made_folder_goes_again_on_failure(tmp_path):

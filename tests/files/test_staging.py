@@ -62,7 +62,7 @@ def test_what_was_moved_out_of_the_way_comes_back(tmp_path):
 
 def test_what_lives_stays(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    with staged([first]) as places, locks.held(claim_of(tmp_path, "ab" * 32)) as mine:
+    with staged([first]) as places, locks.locked(claim_of(tmp_path, "ab" * 32)) as mine:
         assert mine
         places[first].write_text("1")
         with staged([second]) as others:

@@ -99,10 +99,10 @@ def test_other_content_is_never_replaced(tmp_path: Path, case: Made) -> None:
     case.write(out, overwrite=True)
     assert (out / "IM00001.dcm").read_bytes() == content
     (out / "thesis.txt").write_bytes(b"x")
-    refused(UsageError, "holds other files", case.write, out, overwrite=True)
+    refused(UsageError, "contains other files", case.write, out, overwrite=True)
     (out / "thesis.txt").unlink()
     (out / "IM00002.dcm").mkdir()
-    refused(UsageError, "holds other files", case.write, out, overwrite=True)
+    refused(UsageError, "contains other files", case.write, out, overwrite=True)
     assert names(out) == ["IM00001.dcm", "IM00002.dcm"]
 
 

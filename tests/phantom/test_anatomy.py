@@ -17,7 +17,7 @@ def rim(ellipse, points=64):
 
 
 def grey_at(ellipses, down, right):
-    return sum(ellipse.grey * ellipse.holds(down, right) for ellipse in ellipses)
+    return sum(ellipse.grey * ellipse.contains(down, right) for ellipse in ellipses)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.32])
@@ -26,7 +26,7 @@ def test_ellipses_lie_inside_or_outside_one_another(phase, scale):
     shapes = chest() + heart(phase, scale=scale)
     down, right = np.array([rim(shape) for shape in shapes]).transpose(1, 0, 2)
     for number, shape in enumerate(shapes):
-        share = shape.holds(down, right).mean(axis=1)
+        share = shape.contains(down, right).mean(axis=1)
         share[number] = 0
         crossed = [
             other for other in np.flatnonzero((share > 0) & (share < 1)) if not touching(number, other)

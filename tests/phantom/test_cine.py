@@ -51,7 +51,7 @@ def test_grey_values_are_those_of_the_ellipses():
     image = beating_heart((96, 96), frames=1)
     places = (np.arange(96) - 48) * FIELD_OF_VIEW[0] / 96
     down, right = places[:, None], places[None, :]
-    drawn = sum(shape.grey * shape.holds(down, right) for shape in chest() + heart(0.0))
+    drawn = sum(shape.grey * shape.contains(down, right) for shape in chest() + heart(0.0))
     # Away from edges, where both the blur and the ringing are.
     flat = np.ones(drawn.shape, bool)
     for axis in (0, 1):

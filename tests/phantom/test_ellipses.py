@@ -21,7 +21,7 @@ def integral(ellipse, *, edge=0.0, step=0.04, half=32):
     """The Fourier integral by the midpoint rule; an edge of several steps makes it converge fast."""
     line = np.arange(-half + step / 2, half, step)
     down, right = line[:, None], line[None, :]
-    inside = ellipse.grey * ellipse.holds(down, right).astype(float)
+    inside = ellipse.grey * ellipse.contains(down, right).astype(float)
     if edge:
         inside = gaussian_filter(inside, edge / step, truncate=6)
     waves = [(np.exp(-2j * np.pi * d * line), np.exp(-2j * np.pi * r * line)) for d, r in PLACES]
@@ -49,6 +49,6 @@ def test_a_placed_ellipse_is_stretched_turned_and_moved():
     # `down` is stretched to 4 and becomes `right`; `right` becomes minus `down`.
     assert placed.centre == pytest.approx((9.0, -1.0))
     assert placed.area == pytest.approx(2 * own.area)
-    assert placed.holds(np.array([9.0, 10.5]), np.array([4.9, -1.0])).tolist() == [True, False]
+    assert placed.contains(np.array([9.0, 10.5]), np.array([4.9, -1.0])).tolist() == [True, False]
     with pytest.raises(ValueError, match="along its axes"):
         placed.placed(centre=(0, 0), angle=0.1)

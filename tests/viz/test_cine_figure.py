@@ -12,7 +12,7 @@ from kfine.errors import InputError, UsageError
 from kfine.image import Image
 from kfine.viz.animation import animate
 from kfine.viz.cine import draw_cine
-from kfine.viz.cine_view import liveliest_slice, make_cine_scene
+from kfine.viz.view import liveliest_slice, make_cine_scene
 from tests.conftest import beating
 
 
@@ -57,10 +57,10 @@ def test_the_slice_the_region_and_the_line_are_where_it_moves(across):
 def test_what_a_viewer_of_the_input_still_sees():
     low, mean, timing = case(4, period=0.8)
     scene = make_cine_scene(mean, timing)
-    assert scene.held() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert scene.latest_measured() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert scene.chosen(3) == [1, 5, 7]
-    assert scene.said(1) == "100 ms · between frames"
-    assert scene.said(2) == "200 ms · measured"
+    assert scene.label(1) == "100 ms · between frames"
+    assert scene.label(2) == "200 ms · measured"
     still = make_cine_scene(low, timing_of_image(low, frames_scale=None, frames=None))
     assert still.chosen(2) == [1, 3]
     assert make_cine_scene(mean, timing, seconds=False).when(3).startswith("frame ")

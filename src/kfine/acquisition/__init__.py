@@ -1,1 +1,1 @@
-"""Acquisition: measured block of k-space, times, target grid, and the plan of a restoration."""
+"""Acquisition: measured block of k-space, frame times, target grid, and the plan of a restoration."""

@@ -1,4 +1,4 @@
-"""Sizes of the low and the high-resolution grid, from a matrix or a scale."""
+"""Matrix of the low- and the high-resolution grid, from a matrix or a scale."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kfine.image import Image
 
 Matrix = tuple[int, int]
 _ASPECT = 1.1
-_LONGEST = 2**31  # points a side; what a file or the memory takes is far less
+_LONGEST = 2**31  # points a side; files and memory take far less
 
 
 def high_matrix(
     current: Matrix, *, matrix: Matrix | None, scale: float | None, may_stay: bool = False
 ) -> Matrix:
-    """Return the (rows, columns) to restore to; the image's own are allowed where they `may_stay`.
+    """Return the (rows, columns) to restore to; the image's own are allowed if `may_stay`.
 
-    may_stay: whether there is something else to restore: frames at other times than the measured ones, then the
-    matrix may be left out; or k-space that was not measured.
+    may_stay: whether there is something else to restore: frames at other times than the measured ones (the matrix may
+    then be omitted), or k-space that was not measured.
 
     Raises:
         UsageError: not exactly one of `matrix` and `scale`, or one that is not positive and finite.
@@ -55,9 +55,9 @@ def low_matrix(current: Matrix, *, matrix: Matrix | None, scale: float | None, n
 
 
 def aspect_note(image: Image, high: Matrix) -> str | None:
-    """Return what there is to say of a matrix that changes the voxel's aspect by more than 10 %, None where it stays.
+    """Return a note if the matrix changes the aspect of the voxel by more than 10 %, else None.
 
-    A matrix that makes oblong voxels square is what one asks for.
+    A matrix that makes oblong voxels square gives no note.
     """
     factors = [new / now for new, now in zip(high, image.matrix, strict=True)]
     now, new = image.voxel_sizes[1:], [s / f for s, f in zip(image.voxel_sizes[1:], factors, strict=True)]

@@ -14,19 +14,19 @@ from kfine.acquisition.zero_fill import measured_block, without_filling
 from kfine.image import Image
 from kfine.intensity import Scaling
 
-_SIGN = 1e-3  # of the greatest value: a smaller one below 0 comes from rounding
+_SIGN = 1e-3  # of the largest value: smaller negative values are rounding
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What was measured of an image, and the grid and times that it is restored to.
+    """Plan of a restoration: the measurement, and the grid and times to restore to.
 
     Attributes:
-        image: as it was read, with its scanner's zero filling.
-        measured: the same without: its matrix is the measured block of k-space.
+        image: as read, with the scanner's zero filling.
+        measured: the image without zero filling; its matrix is the measured block of k-space.
         scan: the measurement of one slice: crop of k-space, timing, sign.
         scaling: from scanner units to model units and back.
-        slices: the slice direction, None where the slices stay.
+        slices: plan of the slice direction; None if the slices stay.
     """
 
     image: Image
@@ -37,7 +37,7 @@ class Acquisition:
 
     @property
     def in_plane(self) -> bool:
-        """Whether there is anything to restore in the planes or in time."""
+        """Whether the planes or the times change."""
         return (
             self.slices is None
             or self.high != self.block
@@ -47,12 +47,12 @@ class Acquisition:
 
     @property
     def high(self) -> Matrix:
-        """The (rows, columns) that are restored."""
+        """The restored (rows, columns)."""
         return self.scan.crop.high
 
     @property
     def block(self) -> Matrix:
-        """The (rows, columns) of k-space that were measured."""
+        """The measured (rows, columns) of k-space."""
         return self.scan.crop.low
 
     @property
@@ -77,15 +77,14 @@ def plan(
 
     Args:
         image: finite voxels.
-        matrix, scale, slice_scale, voxel, isotropic, slice_profile, frames_scale, frames: what it is restored to, see
-            `kfine.restore`.
+        matrix, scale, slice_scale, voxel, isotropic, slice_profile, frames_scale, frames: targets, see `kfine.restore`.
 
     Warns:
-        UserWarning: the scanner filled up k-space with zeros; or the matrix makes voxels oblong.
+        UserWarning: the scanner zero-filled k-space; the matrix makes voxels oblong; or a cine without a period.
 
     Raises:
-        UsageError: targets that contradict each other or are out of range.
-        InputError: a target that is smaller than the image or the same, or frame times that cannot be used.
+        UsageError: contradictory targets, or one out of range.
+        InputError: a target that is not larger than the image, or unusable frame times.
     """
     timing = timing_of_image(image, frames_scale=frames_scale, frames=frames)
     if timing.changed and timing.period is None:
@@ -107,7 +106,7 @@ def plan(
     measured = image
     if block != image.matrix:
         warnings.warn(
-            f"the scanner filled up {show(block)} measured points to {show(image.matrix)}: the measured ones are "
+            f"the scanner zero-filled {show(block)} measured points to {show(image.matrix)}: the measured ones are "
             "restored",
             UserWarning,
             stacklevel=3,
@@ -129,7 +128,7 @@ def plan(
 
 
 def has_sign(image: Image) -> bool:
-    """Return whether a real image has values of both signs, as no scanner's magnitudes have."""
+    """Return whether a real image has values of both signs, which magnitude images do not have."""
     if image.measured:
         return False
     low, high = float(image.voxels.min()), float(image.voxels.max())

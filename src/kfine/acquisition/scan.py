@@ -1,4 +1,4 @@
-"""Measurement of one slice, in space and time."""
+"""Measurement of one slice in space and time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from kfine.operators.kspace import KSpaceCrop
 
 @dataclass(frozen=True)
 class Scan:
-    """One slice's measurement, the same for every slice of an image: y = crop(x at the measured times).
+    """Measurement of one slice, the same for every slice of an image: y = crop(x at the measured times).
 
     Attributes:
-        crop: what was measured of each frame.
-        timing: when.
-        signed: whether real images have values of both signs, as those of a signed degradation; else they are
-            magnitudes.
+        crop: measurement of each frame.
+        timing: times of the measured and the restored frames.
+        signed: whether real images have values of both signs (signed degradation); else they are magnitudes.
     """
 
     crop: KSpaceCrop
@@ -32,21 +31,21 @@ class Scan:
 
     @property
     def magnitude(self) -> bool:
-        """Whether magnitudes alone are known: |A x| = m."""
+        """Whether only magnitudes are known: |A x| = m."""
         return self.crop.real and not self.signed
 
     @cached_property
     def operator(self) -> Operator:
-        """A: from all restored frames (frame, *high) to the measurement of those at a measured time."""
-        kept = [restored for _, restored in self.timing.pairs]
-        return self.crop @ KeepFrames((len(self.timing.at), *self.crop.high), kept, real=self.crop.real)
+        """A: all restored frames (frame, *high) to the measurement of the frames at measured times."""
+        frames = [restored for _, restored in self.timing.pairs]
+        return self.crop @ KeepFrames((len(self.timing.at), *self.crop.high), frames, real=self.crop.real)
 
     def kept(self, y: Tensor) -> Tensor:
-        """Return the part of `y` (..., measured frame, *low) whose time is that of a restored frame."""
+        """Return the measured frames of `y` (..., measured frame, *low) at the time of a restored frame."""
         return y[..., [measured for measured, _ in self.timing.pairs], :, :]
 
 
 def crop_of(image: Image, high: tuple[int, int]) -> KSpaceCrop:
-    """Return the operator from planes of the matrix `high` to what was measured of each plane of `image`."""
+    """Return the operator from planes of the matrix `high` to the measured k-space of the planes of `image`."""
     sampled = None if image.coverage is None else torch.from_numpy(image.coverage.copy())
     return KSpaceCrop(high, image.matrix, real=not image.measured, sampled=sampled)

@@ -1,4 +1,4 @@
-"""Plan of the slice direction: profile of the measured slices, and the grid that they are restored to."""
+"""Plan of the slice direction: profile of the measured slices, and the restored grid."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from kfine.geometry import Affine
 from kfine.image import Image
 from kfine.operators.slices import CROP, PROFILES
 
-_MARGINS = range(3, 9)  # slices that are added at each end; of these, the one whose grid fits best
-_FITS = 0.05  # of a fine slice: nearer than that is good enough
-_SAME = 1.01  # a finer grid has more slices by this factor at least
+_MARGINS = range(3, 9)  # slices added at each end; the number whose grid fits best is taken
+_FITS = 0.05  # of a fine slice: a smaller misfit does not matter
+_SAME = 1.01  # the least ratio of fine to measured slices
 
 
 @dataclass(frozen=True)
 class SlicePlan:
     """Measured slices, and finer ones over the same field of view.
 
-    The stack is continued by `margin` slices at each end, so that its two ends, which the Fourier transform joins,
-    do not disturb each other.  The fine grid divides the longer field of view evenly; voxel n // 2 of the coarse one
-    lies on voxel N // 2 of the fine one, on both.
+    The stack is extended by `margin` slices at each end, because the Fourier transform joins the two ends.  The fine
+    grid divides the longer field of view evenly.  Voxel n // 2 of the coarse grid lies on voxel N // 2 of the fine one,
+    with and without margins.
 
     Attributes:
-        count: measured slices.
-        fine: restored slices.
+        count: number of measured slices.
+        fine: number of restored slices.
         margin: slices added at each end.
-        fine_margined: fine slices of the longer field of view.
+        fine_margined: number of fine slices of the longer field of view.
         profile: "gaussian", "box" or "crop", see `kfine.operators.slices.SliceProfile`.
         width: full width at half maximum of the profile, in spacings of the measured slices.
-        spacing: of the measured slices, mm.
-        reason: why this profile.
+        spacing: mm between measured slices.
+        reason: why this profile was chosen.
     """
 
     count: int
@@ -49,26 +49,26 @@ class SlicePlan:
 
     @property
     def count_margined(self) -> int:
-        """Slices of the longer field of view."""
+        """Number of measured slices of the longer field of view."""
         return self.count + 2 * self.margin
 
     @property
     def ratio(self) -> float:
-        """How many fine slices lie between two measured ones."""
+        """Fine slices per measured slice."""
         return self.fine_margined / self.count_margined
 
     @property
     def first(self) -> int:
-        """The number of the first restored slice on the longer fine grid."""
+        """Index of the first restored slice on the longer fine grid."""
         return self.fine_margined // 2 - self.fine // 2
 
     @property
     def fine_spacing(self) -> float:
-        """Of the restored slices, mm."""
+        """Spacing of the restored slices, mm."""
         return self.spacing / self.ratio
 
     def affine(self, affine: Affine) -> Affine:
-        """Return the affine of the fine slices from that of the measured ones: no point of the world moves."""
+        """Return the affine of the fine slices from that of the measured ones; world positions stay."""
         result = np.array(affine, dtype=np.float64)
         result[:3, 0] = affine[:3, 0] / self.ratio
         centre = affine[:3, 3] + affine[:3, 0] * (self.count // 2)
@@ -76,7 +76,7 @@ class SlicePlan:
         return result
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same, JSON-ready."""
+        """Return the plan as JSON values."""
         profile: dict[str, Any] = {"profile": self.profile, "profile_chosen_for": self.reason}
         if self.profile != CROP:
             profile |= {"thickness_mm": round(self.width * self.spacing, 4)}
@@ -100,13 +100,13 @@ def slice_plan(
 
     Args:
         image: with two slices or more.
-        scale: how many times as many slices.
-        spacing: instead of `scale`, mm between the restored slices; the nearest that divides the field of view.
-        profile: "gaussian", "box" or "crop"; None: by what the image's header says.
+        scale: factor on the number of slices.
+        spacing: instead of `scale`, mm between the restored slices, rounded to a divisor of the field of view.
+        profile: "gaussian", "box" or "crop"; None chooses by the header of the image.
 
     Raises:
         UsageError: neither or both of `scale` and `spacing`, one out of range, or an unknown profile.
-        InputError: a single slice, or slices that are as fine already.
+        InputError: a single slice, or slices that are already as fine.
     """
     now = image.voxel_sizes[0]
     if (scale is None) == (spacing is None):
@@ -115,19 +115,19 @@ def slice_plan(
         if not (math.isfinite(spacing) and spacing > 0):
             raise UsageError(f"voxel {spacing:g}: expected mm above 0")
         scale = now / spacing
-        asked = f"{spacing:.4g} mm"
+        target = f"{spacing:.4g} mm"
     else:
         assert scale is not None
         if not (math.isfinite(scale) and scale >= 1):
             raise UsageError(f"slice_scale {scale:g}: expected a number of at least 1")
-        asked = f"a scale of {scale:g}"
+        target = f"a scale of {scale:g}"
     if image.slices < 2:
         raise InputError(
             "slices: expected a stack of slices, the image has one; restore it in its plane (scale)"
         )
     if scale < _SAME:
         raise InputError(
-            f"slices: they are {now:.4g} mm apart, asked is {asked}; ask for finer ones, or leave it out"
+            f"slices: expected a finer spacing than the image's {now:.4g} mm, got {target}; choose a finer one or none"
         )
     if profile is not None and profile not in PROFILES:
         raise UsageError(f"slice_profile {profile!r}: expected one of {', '.join(PROFILES)}")
@@ -138,7 +138,7 @@ def slice_plan(
 
 
 def _grid(count: int, scale: float) -> tuple[int, int]:
-    """Return the least margin whose grid fits `scale` best, and its number of fine slices."""
+    """Return the smallest margin whose grid fits `scale` best, and its number of fine slices."""
 
     def misfit(margin: int) -> float:
         exact = (count + 2 * margin) * scale
@@ -148,12 +148,12 @@ def _grid(count: int, scale: float) -> tuple[int, int]:
     return margin, round((count + 2 * margin) * scale)
 
 
-def _profile(image: Image, asked: str | None) -> tuple[str, float, str]:
+def _profile(image: Image, named: str | None) -> tuple[str, float, str]:
     """Return profile, width in spacings, and the reason."""
     source, spacing = image.source, image.voxel_sizes[0]
     thickness = source.slice_thickness
-    if asked is not None:
-        profile, reason = asked, "named"
+    if named is not None:
+        profile, reason = named, "named"
     elif source.three_dimensional:
         profile, reason = CROP, "a 3-D scan"
     elif source.three_dimensional is False:
@@ -170,20 +170,18 @@ def _profile(image: Image, asked: str | None) -> tuple[str, float, str]:
 def check_slices(
     scale: float | None, voxel: float | Sequence[float] | None, isotropic: bool, profile: str | None
 ) -> bool:
-    """Return whether finer slices are asked for.
+    """Return whether the options name finer slices.
 
     Raises:
-        UsageError: in more than one way; a profile without them; a voxel that is not one size or three.
+        UsageError: more than one option; a profile without one; a voxel that is not one size or three.
     """
     ways = {"slice_scale": scale is not None, "voxel": voxel is not None, "isotropic": isotropic}
-    asked = [name for name, given in ways.items() if given]
-    if len(asked) > 1:
+    named = [name for name, used in ways.items() if used]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)}: expected one of them, each sets the spacing of the slices")
+    if profile is not None and not named:
         raise UsageError(
-            f"{' and '.join(asked)}: expected one of them, each says how far apart the slices are"
-        )
-    if profile is not None and not asked:
-        raise UsageError(
-            "slice_profile: has no use without finer slices; ask for isotropic, slice_scale or voxel, or leave it out"
+            "slice_profile: has no effect without finer slices; add isotropic, slice_scale or voxel, or leave it out"
         )
     if voxel is not None and not isinstance(voxel, float | int):
         sizes = [float(size) for size in voxel]
@@ -192,23 +190,22 @@ def check_slices(
             raise UsageError(
                 f"voxel {shown}: expected mm between slices, or between rows, columns and slices, above 0"
             )
-    return bool(asked)
+    return bool(named)
 
 
 def voxel_matrix(
     image: Image, voxel: Sequence[float], *, matrix: tuple[int, int] | None, scale: float | None
 ) -> tuple[int, int] | None:
-    """Return the (rows, columns) of a voxel of three sizes; None where those of the image are as fine, or given.
+    """Return the (rows, columns) for a voxel of three sizes; None if those of the image are already as fine.
 
-    Where only one of the two is finer than asked, it stays.
+    A direction that is already finer stays.
     """
     if matrix is not None or scale is not None:
         raise UsageError(
-            "voxel of three sizes: expected neither scale nor matrix, it says the size of pixels; leave one out"
+            "voxel of three sizes: expected neither scale nor matrix, it sets the size of pixels; leave one out"
         )
     sizes = image.voxel_sizes[1:]
     rows, columns = (
-        max(n, round(n * now / float(asked)))
-        for n, now, asked in zip(image.matrix, sizes, voxel, strict=False)
+        max(n, round(n * now / float(size))) for n, now, size in zip(image.matrix, sizes, voxel, strict=False)
     )
     return None if (rows, columns) == image.matrix else (rows, columns)

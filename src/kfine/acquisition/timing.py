@@ -1,4 +1,4 @@
-"""Times of the measured frames of an image and of the frames that are restored from it."""
+"""Times of the measured and of the restored frames."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _EVEN = 0.05  # of a step: trigger times are rounded to whole milliseconds
 
 @dataclass(frozen=True)
 class Timing:
-    """When frames were measured and when they are to be restored, seconds.
+    """Times of measured and restored frames, seconds.
 
     Attributes:
         times: of the measured frames, increasing.
         at: of the restored frames, increasing.
-        period: after which the frames begin again; None when time does not wrap round.
-        pairs: (measured frame, restored frame) wherever the two are at the same time; the first frames always are.
+        period: after which the frames begin again; None if time is not periodic.
+        pairs: (measured frame, restored frame) at the same time; the first frames always form a pair.
     """
 
     times: Times
@@ -34,18 +34,18 @@ class Timing:
 
     @classmethod
     def unchanged(cls, times: Sequence[float], period: float | None) -> Timing:
-        """Return the timing that restores the frames that were measured."""
+        """Return the timing that restores the measured frames."""
         times = tuple(times)
         return cls(times, times, period, tuple((frame, frame) for frame in range(len(times))))
 
     @property
     def changed(self) -> bool:
-        """Whether frames are asked for at times that were not measured, or measured ones left out."""
+        """Whether the restored times differ from the measured ones."""
         return self.times != self.at
 
 
 def timing_of_image(image: Image, *, frames_scale: int | None, frames: int | None) -> Timing:
-    """Return `timing_of` the frames of `image`; without frame times they count as evenly spaced, one a second."""
+    """Return `timing_of` the frames of `image`; without frame times they are taken as evenly spaced, one a second."""
     times = image.frame_times or tuple(float(frame) for frame in range(image.frames))
     return timing_of(times, image.period, frames_scale=frames_scale, frames=frames)
 
@@ -53,14 +53,13 @@ def timing_of_image(image: Image, *, frames_scale: int | None, frames: int | Non
 def timing_of(
     times: Sequence[float], period: float | None, *, frames_scale: int | None, frames: int | None
 ) -> Timing:
-    """Return the timing of `frames_scale` times as many frames, of `frames` frames, or of those measured.
+    """Return the timing of `frames_scale` times as many frames, of `frames` frames, or of the measured frames.
 
-    With a period the restored frames go round it from the first frame's time; without one they go from the first
-    frame to the last.  `frames_scale` s puts s - 1 frames evenly into each interval between measured ones, so that
-    no measured frame is lost: s n frames with a period, s (n - 1) + 1 without.  `frames` are even in time, but for
-    those within 5 % of the least step of a measured frame, which take its time: scanners round times to
-    milliseconds, and no measured frame is to be missed for that.  Where the measured frames are even as well, they
-    are even in frame numbers.
+    With a period the restored frames cover it from the time of the first frame; without one they extend from the first
+    frame to the last.  `frames_scale` s puts s - 1 frames evenly into each interval between measured frames, so that
+    every measured frame stays: s n frames with a period, s (n - 1) + 1 without.  `frames` are evenly spaced in time,
+    except that a frame within 5 % of the smallest step of a measured frame takes its time, since scanners round times
+    to milliseconds.  If the measured frames are evenly spaced, the restored ones are evenly spaced in frame numbers.
 
     Args:
         times: of the measured frames, seconds, increasing.
@@ -69,20 +68,20 @@ def timing_of(
         frames: at least 1.
 
     Raises:
-        UsageError: both or a number below 1.
-        InputError: more frames asked of a single one, or times that do not increase.
+        UsageError: both, or a number below 1.
+        InputError: several frames from a single one, or times that do not increase.
     """
     if frames_scale is not None and frames is not None:
         raise UsageError(f"expected either frames_scale or frames, got {frames_scale} and {frames}")
-    name, asked = ("frames", frames) if frames is not None else ("frames_scale", frames_scale)
-    if asked is None:
+    name, wanted = ("frames", frames) if frames is not None else ("frames_scale", frames_scale)
+    if wanted is None:
         return Timing.unchanged(times, period)
-    if asked < 1:
-        raise UsageError(f"{name} {asked}: expected a number of at least 1")
+    if wanted < 1:
+        raise UsageError(f"{name} {wanted}: expected a number of at least 1")
     count = len(times)
-    if count == 1 and asked > 1:
+    if count == 1 and wanted > 1:
         raise InputError(
-            f"{name} {asked}: expected several frames, the image has one; give a cine, or leave it out"
+            f"{name} {wanted}: expected several frames, the image has one; choose a cine, or leave it out"
         )
     if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
         raise InputError("expected finite frame times in increasing order; check the image's frame times")
@@ -106,7 +105,7 @@ def timing_of(
 
 
 def _at_places(times: Sequence[float], period: float | None, places: np.ndarray) -> Timing:
-    """Return the timing of restored frames at `places`, counted in measured frames: 0.5 is half-way to frame 1."""
+    """Return the timing of restored frames at `places`, in units of measured frames: 0.5 is half-way to frame 1."""
     knots = np.append(times, times[0] + period) if period is not None else np.asarray(times, np.float64)
     whole = np.rint(places)
     step = places[1] - places[0] if len(places) > 1 else 1.0
@@ -117,7 +116,7 @@ def _at_places(times: Sequence[float], period: float | None, places: np.ndarray)
 
 
 def _even(times: Sequence[float], period: float | None) -> bool:
-    """Return whether the frames are evenly spaced, round the period if there is one."""
+    """Return whether the frames are evenly spaced, around the period if there is one."""
     knots = np.append(times, times[0] + period) if period is not None else np.asarray(times, np.float64)
     step = (knots[-1] - knots[0]) / max(len(knots) - 1, 1)
     return bool(np.abs(knots - knots[0] - step * np.arange(len(knots))).max() <= _EVEN * step)

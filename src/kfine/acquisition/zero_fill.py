@@ -14,47 +14,48 @@ from kfine.operators.kspace import KSpaceCrop, image_of
 
 Matrix = tuple[int, int]
 
-_PLANES = 16  # looked at
-_ACROSS = 1 / 6  # of the matrix: lines on each side of an axis that are looked at
-_LINES = 1 / 32  # of the matrix: lines over whose median the spectrum is smooth
-_SCALES = (1, 2, 3)  # of those lines: over how many a filter lets the power fall
-_LEAST = 0.4  # of the matrix: no scanner fills up more than twofold
-# dB by which the power falls beyond what fading explains, where the header names the same block and where it does not.
-_STEP_TOLD, _STEP = 5.0, 7.0
-_FLAT = 0.5  # of the steepest fall: how steep the power may go on falling behind it
-# (dB, part of the fall) above the power behind the fall: the least of each counts.
+_PLANES = 16  # planes that are transformed
+_ACROSS = 1 / 6  # of the matrix: lines on each side of an axis that are used
+_LINES = 1 / 32  # of the matrix: width of the running median that smooths the spectrum
+_SCALES = (1, 2, 3)  # widths, in units of those lines, over which the power of a filtered spectrum falls
+_LEAST = 0.4  # of the matrix: no scanner zero-fills more than twofold
+# dB: the least fall beyond gradual fading, if the header names the same block and if it does not.
+_STEP_NAMED, _STEP = 5.0, 7.0
+_FLAT = 0.5  # of the steepest fall: the steepest slope that the power may have behind it
+# (dB, fraction of the fall) above the power behind the fall: the smaller of the two counts.
 _LOWER, _UPPER = (6.0, 0.3), (14.0, 0.7)
 _SHARP = 0.35  # of the fall
-_FARTHEST = 1.2  # times where the fall is seen to end
-_SURE = 0.95  # of the matrix: a larger block is taken for all of it
-_NEAR = 6  # lines between what the header says and what is seen
-_FLOOR = 1e-9  # of the greatest power: rounding
+_FARTHEST = 1.2  # times the position where the fall ends: the farthest extrapolation
+_SURE = 0.95  # of the matrix: a larger block counts as the whole matrix
+_NEAR = 6  # lines: the largest difference between header and spectrum
+_FLOOR = 1e-9  # of the largest power: rounding
 
 
 def measured_block(image: Image) -> Matrix:
-    """Return the (rows, columns) of the block of k-space that was measured of a DICOM image; the matrix where all was.
+    """Return the (rows, columns) of the measured block of k-space of a DICOM image; its matrix without zero filling.
 
-    A block ends where the power of the frequencies along an axis falls, by more than it fades before, and then hardly
-    falls any more.  The fall is no cliff: taking the magnitude spreads it, and a filter (Hann, Hamming, Tukey,
-    Fermi) weakens the outer lines until they drown in what the magnitude has spread.  So the end is extrapolated, and
-    the block is rather some lines too large than one too small.  Where `Source.acquired_matrix` names a block that ends
-    there, it is taken, and a lesser fall will do; it is never taken alone: on some scanners it is no more than how many
-    lines were acquired, while the k-space around is full (decision 10).
+    At the end of the block the power along an axis falls by more than it fades before, and stays nearly constant
+    behind.  The fall is not a step: the magnitude spreads it, and a filter (Hann, Hamming, Tukey, Fermi) weakens the
+    outer lines below the spread power.  The end is therefore extrapolated, and the block is some lines too large rather
+    than one too small.  If `Source.acquired_matrix` names a block that ends there, that block is returned, and a
+    smaller fall suffices.  The header alone is never trusted: on some scanners it counts the acquired lines while the
+    k-space around them is full (decision 10).
 
-    Of a complex image, whose spectrum is not spread by a magnitude, the same holds all the more.
+    The spectrum of a complex image is not spread by a magnitude; the same rules apply.
 
-    Other files are left alone: raw k-space states its extent, and a NIfTI file does not record how it was made.
+    Images of other formats are returned whole: raw k-space states its extent, and a NIfTI file does not record how it
+    was made.
     """
     if image.source.kind != "dicom":
         return image.matrix
     power = _power(image)
-    told = image.source.acquired_matrix or image.matrix
-    rows, columns = (_extent(_profile(power, axis), image.matrix[axis], told[axis]) for axis in (0, 1))
+    named = image.source.acquired_matrix or image.matrix
+    rows, columns = (_extent(_profile(power, axis), image.matrix[axis], named[axis]) for axis in (0, 1))
     return rows, columns
 
 
 def without_filling(image: Image, block: Matrix) -> Image:
-    """Return `image` at the matrix `block`: its measured k-space alone, over the same field of view."""
+    """Return `image` at the matrix `block`, with its measured k-space only, over the same field of view."""
     crop = KSpaceCrop(image.matrix, block, real=not image.measured)
     voxels = np.stack(
         [image_of(crop(torch.from_numpy(frame.copy())), crop).numpy() for frame in image.voxels]
@@ -63,16 +64,17 @@ def without_filling(image: Image, block: Matrix) -> Image:
 
 
 def _power(image: Image) -> NDArray[np.float64]:
-    """Return the mean power (row, column) of the spectra of some planes, evenly spaced."""
+    """Return the mean power (row, column) of the spectra of some evenly spaced planes."""
     planes = image.voxels.reshape(-1, *image.matrix)
     chosen = planes[:: max(1, len(planes) // _PLANES)]
     return fft2c(torch.from_numpy(chosen.copy())).abs().square().mean(0, dtype=torch.float64).numpy()  # type: ignore[no-any-return]
 
 
 def _profile(power: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the power at the distances 0, 1, ... from the origin along `axis`, of the lowest frequencies across it.
+    """Return the power at the distances 0, 1, ... from the origin along `axis`, at low frequencies across it.
 
-    Farther out a block with elliptical corners ends sooner.  The median leaves out the few lines with most energy.
+    At higher frequencies across, a block with elliptical corners ends sooner.  The median ignores the few lines with
+    most energy.
     """
     across = power.shape[1 - axis]
     reach = max(2, round(_ACROSS * across))
@@ -84,13 +86,13 @@ def _profile(power: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return (upper[:reach] + lower[:reach]) / 2  # type: ignore[no-any-return]
 
 
-def _extent(profile: NDArray[np.float64], matrix: int, told: int) -> int:
-    """Return how many lines hold what was measured: `matrix` where the power does not fall.
+def _extent(profile: NDArray[np.float64], matrix: int, named: int) -> int:
+    """Return the number of measured lines: `matrix` if the power does not fall.
 
     Args:
         profile: power at each distance from the origin.
         matrix: lines of the image.
-        told: lines that the header says; `matrix` if it says nothing.
+        named: lines named by the header; `matrix` if it names none.
     """
     level = 10 * np.log10(profile + _FLOOR * profile[1:].max(initial=0.0) + 1e-30)
     width = max(3, round(_LINES * matrix))
@@ -98,7 +100,7 @@ def _extent(profile: NDArray[np.float64], matrix: int, told: int) -> int:
         [np.median(level[max(0, n - width // 2) : n + width // 2 + 1]) for n in range(len(level))]
     )
     place, scale, fall = _greatest_fall(smooth, matrix, width)
-    if fall < _STEP_TOLD:
+    if fall < _STEP_NAMED:
         return matrix
     knee = _knee(level, place, scale)
     if not _flat_behind(smooth, knee, width):
@@ -106,19 +108,19 @@ def _extent(profile: NDArray[np.float64], matrix: int, told: int) -> int:
     middle, end = _end(level, knee, width, fall)
     middle = min(middle, _cliff(level, place - 2 * scale, knee, width // 4, fall))
     found = math.ceil(2 * (end + 1))
-    if told < matrix and 2 * middle - _NEAR <= told <= 1.25 * found:
-        return told
+    if named < matrix and 2 * middle - _NEAR <= named <= 1.25 * found:
+        return named
     return found if fall >= _STEP and found <= _SURE * matrix else matrix
 
 
 def _greatest_fall(smooth: NDArray[np.float64], matrix: int, width: int) -> tuple[int, int, float]:
-    """Return where the power falls most beyond what fades, within how many lines, and by how much (dB)."""
+    """Return position, width (lines) and size (dB) of the largest fall of the power beyond gradual fading."""
     best, border = (0, width, 0.0), len(smooth) - width // 2
     for scale in (factor * width for factor in _SCALES):
         for place in range(max(3 * scale // 2 + 2, round(_LEAST * matrix / 2)), border - (width + 1) // 2):
             before, inside = place - 3 * scale // 2, place - scale // 2
             behind = min(place + scale, border - 1)
-            # What fades gradually falls as fast again, and nothing may rise again farther out.
+            # Gradual fading continues at the same rate, and the power must not rise again farther out.
             fading = max(0.0, smooth[before] - smooth[inside]) / (inside - before) * (behind - inside)
             fall = smooth[inside] - smooth[behind:border].max() - fading
             if behind - place >= width and fall > best[2]:
@@ -127,14 +129,14 @@ def _greatest_fall(smooth: NDArray[np.float64], matrix: int, width: int) -> tupl
 
 
 def _knee(level: NDArray[np.float64], place: int, scale: int) -> int:
-    """Return where the fall at `place` ends: farthest below the chord over it."""
+    """Return where the fall at `place` ends: the point farthest below its chord."""
     first, last = max(1, place - scale // 2), min(len(level) - 1, place + max(2 * scale, 8))
     chord = np.linspace(level[first], level[last], last - first + 1)
     return first + int((chord - _running_mean(level)[first : last + 1]).argmax())
 
 
 def _flat_behind(smooth: NDArray[np.float64], knee: int, width: int) -> bool:
-    """Return whether the power hardly falls behind the knee: without that, the fall goes on to the border."""
+    """Return whether the power is nearly constant behind the knee; if not, the fall continues to the border."""
     drops = smooth[:-width] - smooth[width:]
     before = drops[max(0, knee - 2 * width) : knee - width // 2 + 1]
     behind = drops[knee + width // 4 :]
@@ -142,10 +144,10 @@ def _flat_behind(smooth: NDArray[np.float64], knee: int, width: int) -> bool:
 
 
 def _end(level: NDArray[np.float64], knee: int, width: int, fall: float) -> tuple[float, float]:
-    """Return where the fall is half over, and where the measured lines end, as distances from the origin.
+    """Return the middle of the fall and the end of the measured lines, as distances from the origin.
 
-    The power of a Hann or Tukey filter is cos^4, which goes to 0 as the fourth power of the distance from its end.  Two
-    powers above what lies behind the fall give that end.
+    The power of a Hann or Tukey filter is cos^4, which vanishes as the fourth power of the distance from its end.  Two
+    levels above the power behind the fall determine that end.
     """
     behind, mean = np.median(level[knee : knee + width + 1]), _running_mean(level)
     places, heights = [], [min(_LOWER[0], _LOWER[1] * fall), min(_UPPER[0], _UPPER[1] * fall)]
@@ -161,9 +163,9 @@ def _end(level: NDArray[np.float64], knee: int, width: int, fall: float) -> tupl
 
 
 def _cliff(level: NDArray[np.float64], first: int, last: int, width: int, fall: float) -> float:
-    """Return where the power falls most within `width` lines, `math.inf` where that is a small part of the fall.
+    """Return where the power falls most within `width` lines; `math.inf` if that is a small part of the fall.
 
-    Only an unfiltered end is so sharp; what the magnitude spreads may make the rest of its fall a long one.
+    Only an unfiltered end is so sharp; the magnitude may extend the rest of its fall.
     """
     first, mean = max(0, first), _running_mean(level)
     width = max(2, width)

@@ -22,7 +22,7 @@ from kfine.batches.stamps import (
 )
 from kfine.errors import InputError, UsageError, collected_notes, verdict
 from kfine.files.digests import digest_of_json, output_digest
-from kfine.files.locks import held
+from kfine.files.locks import locked
 from kfine.files.modes import no_more_open_than
 from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
@@ -187,7 +187,7 @@ class Worker:
 
     def _done(self, case: Case, *, wait: bool) -> Outcome | None:
         plan = self.plan
-        with held(claim_of(plan.out, digest_of_json(case.label)), wait=wait) as mine:
+        with locked(claim_of(plan.out, digest_of_json(case.label)), wait=wait) as mine:
             if not mine:
                 return None
             files = plan.files(case)

@@ -26,7 +26,7 @@ from kfine.cli.parameters import (
 )
 from kfine.files.modes import no_more_open_than
 from kfine.files.names import nifti_suffix, stem_of
-from kfine.files.staging import check_inputs_kept, check_outputs, staged
+from kfine.files.staging import check_inputs_safe, check_outputs, staged
 from kfine.text import json_text, literal
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def evaluate(
     parsers.check_picture(figure)
     parsers.parse_slices(slices)
     paths = [path for path in (record, figure) if path]
-    check_inputs_kept(paths, [reference, *restored, *([mask] if mask else [])])
+    check_inputs_safe(paths, [reference, *restored, *([mask] if mask else [])])
     check_outputs(paths, overwrite=overwrite)
     from kfine.evaluation.comparison import compare
     from kfine.evaluation.tables import table
@@ -286,7 +286,7 @@ def evaluate(
                 if record:
                     places[record].write_text(json_text(figures), "utf-8")
                 if figure:
-                    from kfine.viz.evaluation import draw_evaluation
+                    from kfine.viz.figure import draw_evaluation
 
                     still = places[figure]
                     draw_evaluation(truth, images, still, animation=places[moving] if moving else None)

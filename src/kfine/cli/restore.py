@@ -33,7 +33,7 @@ from kfine.cli.restore_options import Force, options_of
 from kfine.errors import Terminated
 from kfine.files.modes import no_more_open_than
 from kfine.files.names import beside
-from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
+from kfine.files.staging import check_inputs_safe, check_outputs, check_outside
 from kfine.restoration.labels import summary
 from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles
@@ -117,7 +117,7 @@ def restore(
     )
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
-    check_inputs_kept([path for path in files.all if path != files.mean], [image])
+    check_inputs_safe([path for path in files.all if path != files.mean], [image])
     if files.dicom:
         check_outside(files.mean, image.parent if image.name.upper() == "DICOMDIR" else image)
     parsers.parse_slices(slices)

@@ -36,8 +36,8 @@ class SliceScores:
     """Scores of one slice (counted from 0).
 
     Attributes:
-        whole, inside: of all its pixels, and of those inside the mask.
-        empty: the reference shows only background there; the slice is listed and not averaged.
+        whole, inside: scores over all its pixels, and over those inside the mask.
+        empty: whether the reference is background there; such a slice is listed but not averaged.
     """
 
     frame: int
@@ -52,13 +52,13 @@ class Comparison:
     """One restored image against its reference.
 
     Attributes:
-        data_range: maximum minus minimum of the reference volume, in its units: the range in PSNR and SSIM.
-        mask: the mask's name.
+        data_range: maximum minus minimum of the reference volume, in its units; the range of PSNR and SSIM.
+        mask: name of the mask.
         slices: scores of every slice of every frame.
-        whole, inside: means over the slices that are not empty (`inside`: and that meet the mask).
-        pooled_whole, pooled_inside: PSNR in dB of one mean squared error over all voxels of those slices.
-        temporal: temporal difference error over all voxels of all frames, round the heart beat where the reference
-            has a period; nan for a single frame.
+        whole, inside: means over the slices that are not empty (`inside`: and that intersect the mask).
+        pooled_whole, pooled_inside: PSNR in dB of the mean squared error over all voxels of those slices.
+        temporal: temporal difference error over all voxels of all frames, cyclic if the reference has a period; nan for
+            a single frame.
     """
 
     data_range: float
@@ -77,11 +77,11 @@ class Comparison:
 
     @property
     def averaged(self) -> int:
-        """Number of slices behind the means of `whole`."""
+        """Number of slices that are averaged in `whole`."""
         return sum(not row.empty for row in self.slices)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values: undefined (nan) is null, infinite PSNR the string "inf"."""
+        """Return the comparison as JSON values: undefined (nan) is null, infinite PSNR the string "inf"."""
         return {
             "data_range": self.data_range,
             "data_range_is": "maximum - minimum of the reference volume",
@@ -97,11 +97,12 @@ class Comparison:
 
 
 def compare(reference: Image, restored: Image, *, mask: NDArray[Any] | None = None) -> Comparison:
-    """Return how far `restored` is from `reference`, slice by slice of every frame and on average.
+    """Return the comparison of `restored` with `reference`, for every slice of every frame and on average.
 
-    Complex images are compared by magnitude.  `mask`: boolean (slice, row, column) or (frame, slice, row,
-    column) of all frames or one; by default `foreground(reference)`.
-    A slice without a pixel of `foreground(reference)` is empty.
+    Complex images are compared by magnitude.  A slice without a pixel of `foreground(reference)` is empty.
+
+    mask: boolean (slice, row, column), or (frame, slice, row, column) of all frames or one; default:
+        `foreground(reference)`.
 
     Raises:
         InputError: the grids or the frame times differ, voxels are not finite, the reference is constant, or the
@@ -148,7 +149,7 @@ def range_of(reference: Image) -> float:
 
 
 def check_same_grid(reference: Image, restored: Image) -> None:
-    """Raise `InputError` unless both have one shape and no voxel lies apart by more than 1 % of a voxel."""
+    """Raise `InputError` unless both have the same shape, and all voxels the same position within 1 % of a voxel."""
     expected, actual = reference.voxels.shape, restored.voxels.shape
     rows, columns = reference.matrix
     advice = f"evaluate on the same grid; restore with matrix=({rows}, {columns})"
@@ -172,9 +173,9 @@ def check_same_grid(reference: Image, restored: Image) -> None:
 
 
 def grid_distance(a: Affine, b: Affine, shape: tuple[int, ...]) -> float:
-    """Return how far apart in mm a voxel of `shape` (slice, row, column) can lie under two affines.
+    """Return the largest distance in mm of the positions of a voxel of `shape` (slice, row, column) in two affines.
 
-    World positions are affine in the index, so the eight corners of the grid tell about every voxel.
+    World positions are affine in the index, so the maximum is at one of the eight corners of the grid.
     """
     corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], dtype=np.float64)
     return float(np.linalg.norm(corners @ (a - b)[:3].T, axis=1).max())
@@ -195,7 +196,7 @@ def _score(
 
 
 def _fitted(mask: NDArray[Any], shape: tuple[int, ...]) -> Mask:
-    """Return `mask` as boolean of `shape`; a mask without frames holds for every frame."""
+    """Return `mask` as boolean of `shape`; a mask without frames applies to every frame."""
     mask = np.asarray(mask)
     if mask.shape not in (shape, (1, *shape[1:]), shape[1:]):
         raise InputError(
@@ -208,16 +209,16 @@ def _fitted(mask: NDArray[Any], shape: tuple[int, ...]) -> Mask:
 
 
 def _mean_scores(rows: Iterable[Scores]) -> Scores:
-    kept = list(rows)
+    listed = list(rows)
     pick: tuple[Callable[[Scores], float], ...] = (lambda s: s.psnr, lambda s: s.ssim, lambda s: s.nrmse)
-    return Scores(*(mean_of_known(get(row) for row in kept) for get in pick))
+    return Scores(*(mean_of_known(get(row) for row in listed) for get in pick))
 
 
 def _pooled(errors: Iterable[tuple[float, int]], data_range: float) -> float:
-    kept = [(mse, voxels) for mse, voxels in errors if voxels]
-    total = sum(voxels for _, voxels in kept)
+    weighted = [(mse, voxels) for mse, voxels in errors if voxels]
+    total = sum(voxels for _, voxels in weighted)
     return (
-        psnr_of(sum(mse * voxels for mse, voxels in kept) / total, data_range=data_range)
+        psnr_of(sum(mse * voxels for mse, voxels in weighted) / total, data_range=data_range)
         if total
         else math.nan
     )

@@ -1,4 +1,4 @@
-"""Foreground: the body, and the region of most detail in it, found reproducibly."""
+"""Foreground: mask of the body, and the window with most detail in it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DEPTH_MM = 18.0
 
 
 def foreground(reference: Image) -> Mask:
-    """Return the body's voxels (frame, slice, row, column): what is brighter than air, closed and filled.
+    """Return the mask of the body (frame, slice, row, column): voxels brighter than air, closed and filled.
 
-    1. Otsu's threshold (Otsu 1979, IEEE SMC 9:62) of the whole volume, all frames together, after clipping at
-       its 99.9th percentile, so that a few bright vessels do not stretch the histogram.
-    2. In every slice: closing by a disk of 4 mm (at least one pixel), then filling of enclosed holes.
+    1. Otsu's threshold (Otsu 1979, IEEE SMC 9:62) of all frames together, after clipping at the 99.9th percentile, so
+       that a few bright vessels do not stretch the histogram.
+    2. Closing of every slice by a disk of 4 mm (at least one pixel), then filling of enclosed holes.
 
     A constant volume has no foreground: the mask is empty.
     """
@@ -34,13 +34,13 @@ def foreground(reference: Image) -> Mask:
         return np.zeros(voxels.shape, dtype=np.bool_)
     bright = voxels > threshold_otsu(voxels.ravel())
     radius = max(1, round(CLOSING_MM / min(reference.voxel_sizes[1:])))
-    radius = min(radius, max(1, min(reference.matrix) // 16))  # of a tiny matrix 4 mm may be all of it
+    radius = min(radius, max(1, min(reference.matrix) // 16))  # 4 mm may exceed a tiny matrix
     closed = [_close_and_fill(plane, radius) for plane in bright.reshape(-1, *reference.matrix)]
     return np.stack(closed).reshape(voxels.shape)
 
 
 def bounding_box(mask: Mask, *, margin: int) -> Window:
-    """Return the window (rows, columns) of a 2-D mask widened by `margin` pixels; all of it if empty."""
+    """Return the window (rows, columns) around a 2-D mask with `margin` pixels; the whole plane if it is empty."""
     if not mask.any():
         return slice(0, mask.shape[0]), slice(0, mask.shape[1])
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
@@ -55,10 +55,12 @@ def busiest_window(
 ) -> Window:
     """Return the window of `shape` (rows, columns) with the most gradient energy deep inside `mask`.
 
-    plane, mask: (row, column); spacing: mm a pixel.  The scalp is the strongest edge of a head and the least
-    interesting, so only pixels deeper than 18 mm (or half the greatest depth, if that is less) count.
-    The squared gradient of the square root is capped at its 95th percentile there and weighs less towards the
-    edge of the field of view: fine detail where the operator aimed wins over a strong edge or a near coil.
+    The scalp is the strongest edge of a head and the least interesting one.  Therefore only pixels deeper than 18 mm
+    (or half the largest depth, if that is less) count.  The squared gradient of the square root is clipped at its 95th
+    percentile there and weighted less towards the edge of the field of view, so that fine detail near the centre
+    outweighs a strong edge or a near coil.
+
+    plane, mask: (row, column); spacing: mm a pixel.
     """
     height, width = (min(n, size) for n, size in zip(shape, plane.shape, strict=True))
     root = np.sqrt(np.maximum(plane, 0))
@@ -70,7 +72,7 @@ def busiest_window(
     energy = np.where(deep, energy, 0)
     if energy.any():
         energy = np.minimum(energy, np.percentile(energy[energy > 0], 95)) * _towards_centre(plane.shape)
-    # Summed-area table: the sum over every window that fits, from four corners each.
+    # Summed-area table: the sum over every window from its four corners.
     table = np.pad(energy.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     sums = (
         table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
@@ -82,7 +84,7 @@ def busiest_window(
 def _close_and_fill(plane: Mask, radius: int) -> Mask:
     if not plane.any():
         return plane
-    padded = np.pad(plane, radius)  # closing must not eat what touches the edge of the field of view
+    padded = np.pad(plane, radius)  # closing must not erode tissue at the edge of the field of view
     closed = ndimage.binary_closing(padded, structure=disk(radius))[radius:-radius, radius:-radius]
     return np.asarray(ndimage.binary_fill_holes(closed), dtype=np.bool_)
 

@@ -1,7 +1,6 @@
-"""PSNR, SSIM and NRMSE of one slice: pure functions on real 2-D arrays, computed in float64.
+"""PSNR, SSIM, MS-SSIM and NRMSE of one slice: pure functions on real 2-D arrays, computed in float64.
 
-The data range is always given, never guessed from the array: the same two images have another PSNR and
-another SSIM under another range, so whoever states a value states its range too.
+The data range is an argument, never estimated from the array, because PSNR and SSIM depend on it.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _SIGMA, _WINDOW = 1.5, 11  # Wang et al. 2004, section III-C
 def psnr(
     reference: NDArray[Any], restored: NDArray[Any], *, data_range: float, mask: Mask | None = None
 ) -> float:
-    """Return the peak signal-to-noise ratio in dB, 10 log10(range^2 / MSE); inf when nothing differs.
+    """Return the peak signal-to-noise ratio in dB, 10 log10(range^2 / MSE); inf for equal slices.
 
-    Arrays are (row, column), in the same units as `data_range` > 0; with `mask` the mean squared error is
-    taken inside it, and an empty mask gives nan.
+    Arrays are (row, column), in the same units as `data_range` > 0.  With `mask` the mean squared error is that inside
+    it; an empty mask gives nan.
 
     >>> psnr(np.zeros((2, 2)), np.full((2, 2), 0.1), data_range=1.0)
     20.0
@@ -41,7 +40,7 @@ def psnr_of(mse: float, *, data_range: float) -> float:
 
 
 def mean_squared_error(reference: NDArray[Any], restored: NDArray[Any], *, mask: Mask | None = None) -> float:
-    """Return the mean of (restored - reference)^2, inside `mask` if given; nan for an empty mask."""
+    """Return the mean of (restored - reference)^2, inside `mask` if there is one; nan for an empty mask."""
     squared = (np.asarray(restored, dtype=np.float64) - np.asarray(reference, dtype=np.float64)) ** 2
     return _mean(squared if mask is None else squared[mask])
 
@@ -50,7 +49,7 @@ def nrmse(reference: NDArray[Any], restored: NDArray[Any], *, mask: Mask | None 
     """Return the root mean squared error over the root mean square of the reference.
 
     ||restored - reference|| / ||reference||: the square root of fastMRI's NMSE (Zbontar et al. 2018,
-    arXiv 1811.08839).  It needs no data range.  nan when the reference vanishes or the mask is empty.
+    arXiv 1811.08839).  nan if the reference is zero or the mask is empty.
 
     >>> nrmse(np.full((2, 2), 10.0), np.full((2, 2), 11.0))
     0.1
@@ -63,15 +62,15 @@ def nrmse(reference: NDArray[Any], restored: NDArray[Any], *, mask: Mask | None 
 def ssim_map(reference: NDArray[Any], restored: NDArray[Any], *, data_range: float) -> NDArray[np.float64]:
     """Return the structural similarity at every pixel (row, column); nan everywhere if a side is below 3.
 
-    Wang, Bovik, Sheikh and Simoncelli 2004 (IEEE TIP 13:600, equation 13): Gaussian window of 11 pixels and
-    sigma 1.5, population covariance, K1 = 0.01, K2 = 0.03.  Where the image is smaller than the window, the
-    window shrinks in proportion to the largest odd size that fits; below 3 pixels it holds no structure.
+    Wang, Bovik, Sheikh and Simoncelli 2004 (IEEE TIP 13:600, equation 13): Gaussian window of 11 pixels and sigma 1.5,
+    population covariance, K1 = 0.01, K2 = 0.03.  For an image smaller than the window, window and sigma shrink in
+    proportion to the largest odd size that fits.
     """
     a, b = checked(reference, restored, data_range, None)
     window = _window(a.shape)
     if window < 3:
         return np.full(a.shape, np.nan)
-    # scikit-image derives the window from sigma, so the window shrinks by shrinking sigma in proportion.
+    # scikit-image derives the window from sigma.
     sigma = _SIGMA * (window - 1) / (_WINDOW - 1)
     _, values = structural_similarity(
         a,
@@ -88,17 +87,17 @@ def ssim_map(reference: NDArray[Any], restored: NDArray[Any], *, data_range: flo
 def ssim(
     reference: NDArray[Any], restored: NDArray[Any], *, data_range: float, mask: Mask | None = None
 ) -> float:
-    """Return the mean of `ssim_map` over the pixels whose window lies in the image, inside `mask` if given.
+    """Return the mean of `ssim_map` over the pixels whose window lies in the image, inside `mask` if there is one.
 
-    The strip of half a window along the edges never counts, as in Wang et al., so a mask that covers the
-    whole slice changes nothing.  nan where no pixel is left.
+    The strip of half a window along the edges is excluded, as in Wang et al., with and without a mask.  nan if no pixel
+    is left.
     """
     checked(reference, restored, data_range, mask)
     return mean_ssim(ssim_map(reference, restored, data_range=data_range), mask=mask)
 
 
 def mean_ssim(values: NDArray[np.float64], *, mask: Mask | None = None) -> float:
-    """Return the mean of a map of `ssim_map` as `ssim` takes it, for several masks over one map."""
+    """Return the mean of the map from `ssim_map` over the same pixels as `ssim`, for several masks of one map."""
     edge = max(_window(values.shape) - 1, 0) // 2
     interior = tuple(slice(edge, n - edge) for n in values.shape)
     return _mean(values[interior] if mask is None else values[interior][mask[interior]])
@@ -113,7 +112,7 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def mean_of_known(values: Iterable[float]) -> float:
-    """Return the mean of the values that are not nan; nan where none is.
+    """Return the mean of the values that are not nan; nan if there are none.
 
     >>> mean_of_known([1.0, math.nan, 3.0])
     2.0
@@ -125,7 +124,7 @@ def mean_of_known(values: Iterable[float]) -> float:
 def checked(
     reference: NDArray[Any], restored: NDArray[Any], data_range: float, mask: Mask | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return both slices as float64, or raise ValueError: these are mistakes of the caller, not of a user."""
+    """Return both slices as float64, or raise ValueError for errors of the calling code."""
     if np.iscomplexobj(reference) or np.iscomplexobj(restored):
         raise ValueError("expected real slices, got complex ones; take the magnitude first")
     a, b = np.asarray(reference, dtype=np.float64), np.asarray(restored, dtype=np.float64)
@@ -145,7 +144,7 @@ _K1, _K2 = 0.01, 0.03
 
 
 def scales_of(shape: tuple[int, ...]) -> int:
-    """Return how many of the five scales fit: at the coarsest the window of 11 pixels must lie in the slice.
+    """Return how many of the five scales fit: the window of 11 pixels must lie in the slice at the coarsest one.
 
     >>> scales_of((256, 256)), scales_of((128, 160)), scales_of((8, 100))
     (5, 4, 0)
@@ -159,31 +158,31 @@ def ms_ssim(
 ) -> float:
     """Return the multi-scale structural similarity, 1 at best.
 
-    Wang, Simoncelli and Bovik 2003 (Asilomar, equation 7): the means of contrast times structure at each scale, and of
-    luminance at the coarsest, to the powers `WEIGHTS`.  Between scales 2 x 2 pixels are averaged, mirrored at an odd
-    border.  Where fewer than five scales fit (`scales_of`), the finest ones are taken, their weights scaled to sum 1.
-    A negative mean counts as 0.  nan where not one scale fits or the mask is empty.
+    Wang, Simoncelli and Bovik 2003 (Asilomar, equation 7): product of the mean contrast times structure at each scale,
+    and of the mean luminance at the coarsest, to the powers `WEIGHTS`.  Between scales 2 x 2 pixels are averaged,
+    mirrored at an odd border.  If fewer than five scales fit (`scales_of`), the finest ones are used with weights
+    scaled to sum 1.  A negative mean counts as 0.  nan if no scale fits or the mask is empty.
 
     Args:
         reference, restored: (row, column), in the same units as `data_range` > 0.
-        data_range: of K1 and K2.
-        mask: only windows centred inside count; at coarser scales, those with at least half their pixels inside.
+        data_range: the range that K1 and K2 refer to.
+        mask: only windows centred inside count; at coarser scales, pixels with at least half their area inside.
     """
     a, b = checked(reference, restored, data_range, mask)
     count = scales_of(a.shape)
     if count == 0:
         return math.nan
     inside = np.ones(a.shape) if mask is None else mask.astype(np.float64)
-    # All five as published, though their sum is 1.0001.
+    # All five as published; their sum is 1.0001.
     powers = np.array(WEIGHTS[:count]) / (1 if count == len(WEIGHTS) else sum(WEIGHTS[:count]))
     value = 1.0
     for scale, power in enumerate(powers):
         luminance, contrast = _similarities(a, b, data_range)
         terms = contrast if scale < count - 1 else luminance * contrast
-        kept = terms[_inner(inside) >= 0.5]
-        if not kept.size:
+        terms = terms[_inner(inside) >= 0.5]
+        if not terms.size:
             return math.nan
-        value *= max(float(kept.mean()), 0.0) ** float(power)
+        value *= max(float(terms.mean()), 0.0) ** float(power)
         a, b, inside = _halved(a), _halved(b), _halved(inside)
     return value
 
@@ -191,7 +190,7 @@ def ms_ssim(
 def _similarities(
     a: NDArray[np.float64], b: NDArray[np.float64], data_range: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return luminance, and contrast times structure, at every pixel whose window lies in the slice."""
+    """Return luminance and contrast times structure at every pixel whose window lies in the slice."""
     c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     mean_a, mean_b = _windowed(a), _windowed(b)
     var_a, var_b = _windowed(a * a) - mean_a**2, _windowed(b * b) - mean_b**2

@@ -1,6 +1,6 @@
-"""Perceptual distances: SqueezeNet features under their own name, and LPIPS only where its official weights are.
+"""Perceptual distances: SqueezeNet features, and LPIPS with its official weights.
 
-Neither is packaged and nothing is downloaded: a distance is "not available" where its weights are not.
+Neither set of weights is packaged or downloaded; without its weights a distance is "not available".
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from kfine.errors import ResourceError
 from kfine.networks.perceptual import SqueezeNetFeatures
 
-# Two stacks of pictures (frame, row, column) in [0, 1] to one distance a frame.
+# From two stacks of pictures (frame, row, column) in [0, 1] to one distance per frame.
 Distance = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
 
-# What torchvision calls the file of the backbone to which LPIPS' linear weights were fitted.
+# torchvision's file names of the backbones to which the linear weights of LPIPS were fitted.
 _BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
 _AT_ONCE = 4
 
 
 def feature_distance(weights: str | Path) -> Distance:
-    """Return the SqueezeNet feature distance with the ImageNet weights in `weights`; it is not LPIPS.
+    """Return the SqueezeNet feature distance with the ImageNet weights in `weights` (not LPIPS).
 
     Raises:
-        ModelError: no such weights there.
+        ModelError: `weights` contains no such weights.
     """
     network = SqueezeNetFeatures.load(weights).eval()
     return lambda a, b: _batched(network.distance, a, b)
@@ -39,7 +39,7 @@ def lpips_distance(backbone: str = "vgg") -> Distance:
 
     Raises:
         ResourceError: the package `lpips` (extra "perceptual") cannot be loaded, or the backbone's ImageNet
-            weights are not in torch's cache; says what to do.
+            weights are not in torch's cache.
     """
     file = Path(torch.hub.get_dir()) / "checkpoints" / _BACKBONES[backbone]
     if not file.is_file():
@@ -64,7 +64,7 @@ def lpips_distance(backbone: str = "vgg") -> Distance:
 def _batched(
     distance: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], a: NDArray[Any], b: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Return one distance a frame; both stacks are clipped to [0, 1] and shown as [-1, 1]."""
+    """Return one distance per frame; both stacks are clipped to [0, 1] and mapped to [-1, 1]."""
     stacks = [torch.from_numpy(2 * np.clip(x, 0, 1).astype(np.float32) - 1)[:, None] for x in (a, b)]
     with torch.inference_mode():
         parts = [distance(*pair) for pair in zip(*(x.split(_AT_ONCE) for x in stacks), strict=True)]

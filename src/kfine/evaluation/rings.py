@@ -1,4 +1,4 @@
-"""Fourier ring correlation, and the error in each ring of k-space."""
+"""Fourier ring correlation and relative error in each ring of k-space."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kfine.operators.fourier import fft2c
 Curve = NDArray[np.float64]
 
 RINGS = 32
-HALF = 0.5  # the correlation at which detail counts as lost
-_NOTHING = 1e-12  # of the reference's energy in a ring: rounding, no signal
+HALF = 0.5  # correlation below which detail counts as unresolved
+_NOTHING = 1e-12  # of the reference's energy in a ring: rounding
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Rings:
     """Two slices compared in rings of k-space, from the centre outwards; nan for a ring without k-space points.
 
     Attributes:
-        correlation: Fourier ring correlation, 1 where both agree, 0 where they have nothing in common.
-        error: ||K' - K|| / ||K|| of the ring: 0 at best; 1 is what leaving the ring empty costs, so that above 1
-            whatever was put there does more harm than good.
+        correlation: Fourier ring correlation: 1 for full agreement, 0 for none.
+        error: ||K' - K|| / ||K|| of the ring: 0 at best; an empty ring has 1, so that a ring above 1 is worse than an
+            empty one.
     """
 
     correlation: Curve
@@ -39,10 +39,9 @@ def frequencies(rings: int = RINGS) -> Curve:
 
 
 def ring_numbers(shape: tuple[int, int], rings: int = RINGS) -> NDArray[np.int64]:
-    """Return the ring of each point of centred k-space; `rings` outside the last: corners and the Nyquist line.
+    """Return the ring of each point of centred k-space; `rings` for corners and the Nyquist line, outside the last.
 
-    A ring is an ellipse that reaches the border of k-space in both directions at once: frequencies count as fractions
-    of each direction's own Nyquist frequency.
+    Frequencies are fractions of the Nyquist frequency of each direction, so that rings are ellipses.
     """
     rows, columns = ((np.arange(n) - n // 2) / (n / 2) for n in shape)
     radius = np.hypot(rows[:, None], columns[None, :])
@@ -50,10 +49,10 @@ def ring_numbers(shape: tuple[int, int], rings: int = RINGS) -> NDArray[np.int64
 
 
 def fourier_rings(reference: NDArray[Any], restored: NDArray[Any], *, rings: int = RINGS) -> Rings:
-    """Return how two slices (row, column), real and in the same units, agree in each ring.
+    """Return the agreement of two slices (row, column), real and in the same units, in each ring.
 
     Correlation: Re sum K K'* / sqrt(sum |K|^2 sum |K'|^2) over the ring (Saxton and Baumeister 1982, J. Microsc.
-    127:127; van Heel 1987, Ultramicroscopy 21:95).  0 where the restored slice has no energy.
+    127:127; van Heel 1987, Ultramicroscopy 21:95).  0 if the restored slice has no energy in the ring.
     """
     a, b = (_kspace(plane) for plane in checked(reference, restored, 1.0, None))
     numbers = ring_numbers((a.shape[0], a.shape[1]), rings).ravel()
@@ -75,8 +74,8 @@ def fourier_rings(reference: NDArray[Any], restored: NDArray[Any], *, rings: int
 def resolved(correlation: Curve, *, threshold: float = HALF) -> float:
     """Return the fraction of the Nyquist frequency at which a correlation curve first falls below `threshold`.
 
-    Linear between the middles of the rings; 1 where it never falls, 0 where the first ring is below, nan without a
-    ring.
+    Linear interpolation between the middles of the rings; 1 if it never falls below, 0 if the first ring is below, nan
+    without a ring.
 
     >>> resolved(np.array([1.0, 1.0, 0.0, 0.0]))
     0.5

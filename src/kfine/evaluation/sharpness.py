@@ -1,8 +1,8 @@
 """Sharpness without a reference: Laplacian variance and the mean of high frequencies.
 
-Both reward noise and ringing as much as detail, so a higher value is not a better one: what counts is the distance to
-the reference's own value (`Sharpness.distance`).  `fine_detail` does without 8 bits, goes by fractions of the matrix
-and takes off what white noise adds.
+Both increase with noise and ringing as with detail: a higher value is not better.  The relevant quantity is the
+distance to the value of the reference (`Sharpness.distance`).  `fine_detail` needs no conversion to 8 bits, uses
+fractions of the matrix, and subtracts the contribution of white noise.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped]
 
-_CENTRE = 120  # lines of k-space, of each direction, that count as low frequencies
-_FLOOR = 1e-6  # grey levels: a pixel that is 0 to rounding has no logarithm
-_SHARE = 120 / 256  # of each direction's lines: the block of 120 in a matrix of 256, for any matrix
-_LEAST_SHARE = 1e-6  # of the variance: -60 dB, where noise explains everything
-# Immerkaer 1996 (Comput. Vis. Image Underst. 64:300): blind to whatever is linear along rows or columns.
+_CENTRE = 120  # lines of k-space in each direction that count as low frequencies
+_FLOOR = 1e-6  # grey levels: lower limit inside the logarithm
+_SHARE = 120 / 256  # of the lines of each direction: 120 in a matrix of 256
+_LEAST_SHARE = 1e-6  # of the variance: the lower limit, -60 dB
+# Immerkaer 1996 (Comput. Vis. Image Underst. 64:300): 0 on images that are linear along rows or columns.
 _NOISE_MASK = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
 _MEDIAN_OF_NORMAL = 0.6744897501960817  # of |n|, n standard normal
 
 
 @dataclass(frozen=True)
 class Sharpness:
-    """Of one picture of 8 bits.
+    """Sharpness of one picture of 8 bits.
 
     Attributes:
         laplacian: Laplacian variance, grey levels squared.
-        fft: mean of 20 ln |high-pass picture|, nan where the picture has no more than 120 rows or columns.
+        fft: mean of 20 ln |high-pass picture|; nan if the picture has at most 120 rows or columns.
     """
 
     laplacian: float
@@ -46,7 +46,7 @@ class Sharpness:
 
 
 def sharpness(grey: NDArray[np.uint8]) -> Sharpness:
-    """Return how sharp a picture (row, column) of 8 bits is, by both measures."""
+    """Return both measures of the sharpness of a picture (row, column) of 8 bits."""
     return Sharpness(laplacian=laplacian_variance(grey), fft=fft_sharpness(grey))
 
 
@@ -73,24 +73,24 @@ def fft_sharpness(grey: NDArray[np.uint8]) -> float:
     return float(20 * np.log(np.maximum(high, _FLOOR)).mean())
 
 
-WHITE = 0.999  # quantile of an image's grey values that becomes 255
+WHITE = 0.999  # quantile of an image's grey values that is mapped to 255
 
 
 def eight_bit(plane: NDArray[Any], *, white: float) -> NDArray[np.uint8]:
-    """Return grey levels 0 to 255 of values 0 to `white`, rounded; what lies beyond is clipped."""
+    """Return grey levels 0 to 255 of values 0 to `white`, rounded; values outside are clipped."""
     return np.clip(np.round(np.asarray(plane, np.float64) * (255 / white)), 0, 255).astype(np.uint8)
 
 
 def fine_detail(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None, noisy: float = 1.0) -> float:
     """Return the share of a real slice's (row, column) variance outside the central 120 / 256 of k-space, in dB.
 
-    Of any units and, each direction taking its own part, the same for any matrix.  White noise of standard deviation s
-    in a part f of the pixels adds f s^2 to the variance and to every point of orthonormal k-space; that is taken off,
-    down to a share of -60 dB.  A constant slice gives nan.
+    The value does not depend on units and, since each direction uses a fraction of its lines, on the matrix.  White
+    noise of standard deviation s in a fraction f of the pixels adds f s^2 to the variance and to every point of
+    orthonormal k-space; that is subtracted, down to a share of -60 dB.  A constant slice gives nan.
 
     Args:
         plane: the slice.
-        mask: where the noise is looked for (`noise_level`).
+        mask: region where the noise is estimated (`noise_level`).
         noisy: f, in [0, 1]; air that was set to 0 has no noise.
     """
     picture = np.asarray(plane, np.float64)
@@ -114,11 +114,11 @@ def noise_level(plane: NDArray[Any], *, mask: NDArray[np.bool_] | None = None) -
     """Return an estimate of the standard deviation of white noise in a real slice (row, column), inside `mask`.
 
     The median of |picture * mask of Immerkaer 1996| over that of noise of standard deviation 1 (Donoho and Johnstone
-    1994, Biometrika 81:425): edges are few and do not count, texture as fine as the pixels does.  nan where nothing
-    is left.
+    1994, Biometrika 81:425).  The median ignores edges, which are few, but not texture as fine as the pixels.  nan if
+    no pixel is left.
     """
     response = ndimage.convolve(np.asarray(plane, np.float64), _NOISE_MASK, mode="mirror")
-    kept = response if mask is None else response[ndimage.binary_erosion(mask, np.ones((3, 3)))]
-    if not kept.size:
+    inside = response if mask is None else response[ndimage.binary_erosion(mask, np.ones((3, 3)))]
+    if not inside.size:
         return math.nan
-    return float(np.median(np.abs(kept)) / (_MEDIAN_OF_NORMAL * np.linalg.norm(_NOISE_MASK)))
+    return float(np.median(np.abs(inside)) / (_MEDIAN_OF_NORMAL * np.linalg.norm(_NOISE_MASK)))

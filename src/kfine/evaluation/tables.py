@@ -19,9 +19,9 @@ _LEAST_IS_BEST = ("NRMSE", _TEMPORAL)
 def table(comparisons: Mapping[str, Comparison]) -> Table:
     """Return a table of several methods' comparisons with the same reference, best values in bold.
 
-    One block for the whole slices, one for the inside of the mask: mean over slices of PSNR, the PSNR of the
-    pooled error, mean SSIM, mean NRMSE; of cines the temporal difference error too.  The caption states the data range,
-    the mask and what was averaged.
+    One block for whole slices, one for the inside of the mask: mean PSNR over slices, PSNR of the pooled error, mean
+    SSIM, mean NRMSE; for cines also the temporal difference error.  The caption states the data range, the mask and the
+    number of slices.
     """
     if not comparisons:
         raise ValueError("expected at least one comparison")
@@ -62,7 +62,7 @@ def _cell(value: float, column: str, best: float | None) -> str:
 
 
 def _best(values: list[float], column: str) -> float | None:
-    """Return the best of a column, None where there is nothing to choose from; of errors the least is best."""
+    """Return the best value of a column (the smallest of errors); None with fewer than two values."""
     defined = [value for value in values if not math.isnan(value)]
     if len(defined) < 2:
         return None

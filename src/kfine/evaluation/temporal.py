@@ -15,18 +15,18 @@ from kfine.errors import InputError
 def temporal_difference_error(
     reference: NDArray[Any], restored: NDArray[Any], *, data_range: float, cyclic: bool
 ) -> float:
-    """Return how far the changes from frame to frame are off, as a part of the data range.
+    """Return the error of the changes from frame to frame, as a fraction of the data range.
 
-    With d_t = x_(t+1) - x_t, the root mean square of d_t(restored) - d_t(reference) over all pixels and steps,
-    divided by `data_range`: the comparison of frame-to-frame changes of Chu et al. (TecoGAN, ACM Trans. Graph. 39:75,
-    2020, eq. 4) on the grey values themselves, in the place of their flow (tOF) and LPIPS (tLP).  An error that all
-    frames share does not count, flicker counts twice.
+    With d_t = x_(t+1) - x_t, the root mean square of d_t(restored) - d_t(reference) over all pixels and steps, divided
+    by `data_range`: the comparison of frame-to-frame changes of Chu et al. (TecoGAN, ACM Trans. Graph. 39:75, 2020,
+    eq. 4), on grey values instead of flow (tOF) and LPIPS (tLP).  An error common to all frames does not count; flicker
+    counts twice.
 
     Args:
         reference: (frame, ..., row, column), real.
-        restored: of the same shape and units.
+        restored: same shape and units.
         data_range: above 0.
-        cyclic: whether the step from the last frame to the first counts too (a heart beat).
+        cyclic: whether the step from the last frame to the first counts (a heart beat).
 
     Returns:
         At least 0; nan for a single frame.
@@ -41,7 +41,7 @@ def temporal_difference_error(
         )
     if len(reference) < 2:
         return math.nan
-    # Frame by frame: a whole study in double precision would take several times its own memory.
+    # Frame by frame: a whole study in double precision would take several times its memory.
     first = before = _difference(restored[0], reference[0])
     squares = []
     for number in range(1, len(reference)):
@@ -56,16 +56,16 @@ def temporal_difference_error(
 def texture(frames: NDArray[Any], *, reference: NDArray[Any]) -> NDArray[np.float64]:
     """Return the standard deviation of each frame's high frequencies where the slice is smooth tissue.
 
-    What differs there between measured frames and those between them makes a played cine pulse.  High frequencies are
-    what a Gaussian of 1.5 pixels takes away.  Smooth tissue has at least a quarter of the reference's intensity (0.995
-    quantile of the mean over frames), and of that mean's gradients the lower 40 %.
+    A difference between measured and interpolated frames is visible as a pulsation of the cine.  High frequencies are
+    those that a Gaussian of 1.5 pixels removes.  Smooth tissue has at least a quarter of the reference's intensity
+    (0.995 quantile of the mean over frames) and the lower 40 % of the gradients of that mean.
 
     Args:
         frames: (frame, row, column), real.
-        reference: of the same shape.
+        reference: same shape.
 
     Returns:
-        (frame,), in the units of `frames`; nan where there is no tissue.
+        (frame,), in the units of `frames`; nan if there is no tissue.
     """
     from scipy.ndimage import gaussian_filter, sobel
 
@@ -91,10 +91,10 @@ def _difference(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
 def check_same_times(
     reference: tuple[float, ...] | None, restored: tuple[float, ...] | None, *, name: str
 ) -> None:
-    """Raise `InputError` where both say when their frames are, and a frame is off by a quarter of a step or more.
+    """Raise `InputError` if both have frame times and a frame differs by at least a quarter of a step.
 
-    Times count from the first frame: formats differ in whether they keep the delay after the R wave.  First frames as
-    far apart may thus be the same; a warning says that they are taken to be.
+    Times are compared relative to the first frame, because not every format stores the delay after the R wave.  A
+    warning reports first frames that differ by as much.
     """
     if reference is None or restored is None or len(reference) != len(restored) or len(reference) < 2:
         return
@@ -109,7 +109,7 @@ def check_same_times(
     if abs(later) >= 0.25 * step:
         warnings.warn(
             f"{name}: its first frame is {abs(1000 * later):.0f} ms {'after' if later > 0 else 'before'} the "
-            "reference's; frames are compared in their order all the same",
+            "reference's; frames are compared in their order",
             UserWarning,
             stacklevel=3,
         )

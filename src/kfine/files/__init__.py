@@ -1,1 +1,1 @@
-"""Files and folders on disk: whole or absent, locked, staged, named."""
+"""Files and folders on disk: atomic writes, locks, staging, names and permissions."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Atomic files: each is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kfine.text import clean_text
 
 
 def check_target(path: Path, *, overwrite: bool = False) -> None:
-    """Raise `UsageError` if a file cannot go to `path`: no such folder, a folder, or there already."""
+    """Raise `UsageError` if `path` cannot be written: its folder is missing, it is a folder, or it exists."""
     if path.is_dir():
         raise UsageError(
             f"{clean_text(path.name)}: expected a file to write, got a folder; give a file name in it"
@@ -32,12 +32,12 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
 
 def to_disk(file: Path) -> None:
     """Wait until the content of `file` is on disk."""
-    with file.open("rb+") as opened:  # Windows flushes only what is open for writing
+    with file.open("rb+") as opened:  # Windows flushes only files that are open for writing
         os.fsync(opened.fileno())
 
 
 def names_to_disk(folder: Path) -> None:
-    """Wait until the names of the files in `folder` are on disk, where the system has a way to."""
+    """Wait until the names of the files in `folder` are on disk, if the system supports it."""
     with suppress(OSError):  # Windows opens no folders
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -48,10 +48,10 @@ def names_to_disk(folder: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a path whose file moves to `path` when the block ends, and goes away when it raises.
+    """Yield a temporary path; its file is renamed to `path` at the end of the block and removed if the block raises.
 
-    It is a hidden file in the same folder with the same suffix, empty at first, so that the last step is one
-    rename; Ctrl-C removes it like any exception, and the next such call one that a killed process left.
+    The temporary file is hidden, empty, in the same folder and has the same suffix, so that the last step is one
+    rename.  Ctrl-C removes it as any exception does.  The next call removes one that a killed process left.
 
     Raises:
         UsageError: the folder is missing, `path` is a folder, or it exists and `overwrite` is False.
@@ -67,7 +67,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         lock = _made(temporary)
         yield temporary
         to_disk(temporary)
-        check_target(path, overwrite=overwrite)  # another process may have written it meanwhile
+        check_target(path, overwrite=overwrite)  # another process may have written it in the meantime
         os.replace(temporary, path)
         names_to_disk(path.parent)
     except OSError as error:
@@ -83,7 +83,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _made(temporary: Path) -> int | None:
-    """Make the empty file `temporary` and return it locked; None where the system has no locks."""
+    """Create the empty file `temporary` and return its locked handle; None if the system has no locks."""
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     if lock_now(handle):
         return handle
@@ -92,7 +92,7 @@ def _made(temporary: Path) -> int | None:
 
 
 def _clear(folder: Path, mark: str) -> None:
-    """Remove what killed processes left of the file that `mark` stands for: nobody holds its lock."""
+    """Remove the temporary files marked `mark` that killed processes left: those that no process has locked."""
     for left in folder.glob(f"{mark}-*"):
         with suppress(OSError):
             handle = os.open(left, os.O_RDWR)

@@ -1,7 +1,7 @@
-"""Locks between processes: held while their process lives, and free at once when it is killed.
+"""Locks between processes, released by the system as soon as their process ends.
 
-They are locks on files (flock), so they also hold between machines where the file system carries them on, as NFS does.
-Where there are none (Windows, some network file systems), everything goes on as if nobody else were there.
+They are locks on files (flock).  They also work between machines if the file system supports that, as NFS does.
+Where the system has no locks (Windows, some network file systems), each process continues as if it were alone.
 """
 
 from __future__ import annotations
@@ -28,25 +28,29 @@ _BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _NOT_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-_NOTED, _PAUSE = 3.0, 0.1  # s: until a line says that we wait, and between attempts
+_NOTED, _PAUSE = 3.0, 0.1  # s: before a warning reports the waiting, and between attempts
 
 
 @contextmanager
-def held(path: Path, *, wait: bool = True, sure: bool = False, limit: float | None = None) -> Iterator[bool]:
-    """Hold the lock file `path`: made if it is not there, gone at the end; yield whether it is held.
+def locked(
+    path: Path, *, wait: bool = True, sure: bool = False, limit: float | None = None
+) -> Iterator[bool]:
+    """Lock the file `path` for the duration of the block and yield whether that succeeded.
+
+    The lock file is created if it is missing and removed at the end.
 
     Args:
         path: in an existing folder.
-        wait: whether to wait for a process that holds it; if not, False is yielded.
-        sure: yield False, too, where the system has no locks, so that nobody can know.
+        wait: whether to wait for a process that has the lock; if not, False is yielded.
+        sure: yield False also where the system has no locks.
         limit: seconds after which waiting ends.
 
     Warns:
-        UserWarning: after some seconds of waiting that has a limit.
+        UserWarning: after some seconds of waiting with a limit.
 
     Raises:
-        ResourceError: the limit is over.
-        OSError: the file cannot be made: its folder is missing, read-only or full.
+        ResourceError: the limit has passed.
+        OSError: the file cannot be created: its folder is missing, read-only or full.
     """
     handle = _acquired(path, wait=wait and limit is None, sure=sure)
     if handle is None and wait and limit is not None:
@@ -56,7 +60,7 @@ def held(path: Path, *, wait: bool = True, sure: bool = False, limit: float | No
     finally:
         if handle is not None:
             with suppress(OSError):
-                path.unlink()  # while it is held: whoever waits for it sees that it is gone, and makes a new one
+                path.unlink()  # still locked: a waiting process notices the removal and creates a new file
             os.close(handle)
 
 
@@ -70,7 +74,7 @@ def _acquired_within(path: Path, limit: float) -> int:
         waited = time.monotonic() - began
         if waited > limit:
             raise ResourceError(
-                f"{where}: another kfine has held {path.name} for {limit:.0f} s; end it, then run again"
+                f"{where}: another kfine has locked {path.name} for {limit:.0f} s; end it, then run again"
             )
         if waited > _NOTED and not noted:
             warnings.warn(f"waiting for another kfine in {where}", UserWarning, stacklevel=1)
@@ -79,12 +83,12 @@ def _acquired_within(path: Path, limit: float) -> int:
 
 
 def _acquired(path: Path, *, wait: bool, sure: bool) -> int | None:
-    """Return the open, locked file, or None if another process holds it, or may do so and we want to be sure."""
+    """Return the open, locked file; None if another process has locked it, or if `sure` and there are no locks."""
     while True:
         handle = _opened(path)
         try:
-            locked = _locked(handle, wait=wait)
-            if locked is False or (sure and locked is None):
+            success = _locked(handle, wait=wait)
+            if success is False or (sure and success is None):
                 os.close(handle)
                 return None
             if _is_at(handle, path):
@@ -92,16 +96,16 @@ def _acquired(path: Path, *, wait: bool, sure: bool) -> int | None:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # whoever held it has removed it: begin again with a file that others see
+        os.close(handle)  # its former owner has removed it: start again with a file that others see
 
 
 def lock_now(handle: int) -> bool:
-    """Lock an open file and return whether that is done: not if another holds it, nor where there are no locks."""
+    """Lock an open file and return whether that succeeded; False if another process has it or there are no locks."""
     return bool(_locked(handle, wait=False))
 
 
 def _opened(path: Path) -> int:
-    """Return the open file: another user's, in a folder that several share, for reading, which is enough."""
+    """Return the open file; another user's file in a shared folder is opened for reading, which suffices."""
     follow = getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(path, os.O_CREAT | os.O_RDWR | follow, 0o666)
@@ -112,7 +116,7 @@ def _opened(path: Path) -> int:
 
 
 def _locked(handle: int, *, wait: bool) -> bool | None:
-    """Return True with the lock, False without, None where the system has none."""
+    """Return True with the lock, False if another process has it, None if the system has no locks."""
     if flock is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Permissions: what is made of an image is open to nobody whom the image is closed to."""
+"""Permissions of outputs: never wider than those of the input image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# (who may read, who may write, who may enter a folder, all of these) for the group and for others.
+# (read, write, enter a folder, all three) for the group and for others.
 _CLASSES = (
     (stat.S_IRGRP, stat.S_IWGRP, stat.S_IXGRP, stat.S_IRWXG),
     (stat.S_IROTH, stat.S_IWOTH, stat.S_IXOTH, stat.S_IRWXO),
@@ -16,10 +16,10 @@ _CLASSES = (
 
 
 def closed_by(sources: Iterable[Path]) -> int:
-    """Return the bits of permission that the `sources`, files or folders, withhold, or the folders that they lie in."""
+    """Return the permission bits that any of the `sources` (files or folders) or their parent folders lack."""
     closed = 0
     for path in sources:
-        with suppress(OSError):  # reading it says what is wrong
+        with suppress(OSError):  # reading the file reports the error
             own, above = path.stat().st_mode, path.resolve().parent.stat().st_mode
             inside = stat.S_ISDIR(own)
             for read, write, enter, whole in _CLASSES:
@@ -32,7 +32,7 @@ def closed_by(sources: Iterable[Path]) -> int:
 
 @contextmanager
 def no_more_open_than(sources: Iterable[Path]) -> Iterator[None]:
-    """Let files and folders that are made within be no more open than `sources`, nor than the user's mask allows."""
+    """Create files and folders in the block with no wider permissions than `sources` have and the umask allows."""
     closed = closed_by(sources)
     before = os.umask(0o077)
     os.umask(before | closed)

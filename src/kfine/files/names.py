@@ -1,4 +1,4 @@
-"""File names of images and of what is written beside them."""
+"""File names of images and of the outputs beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DICOM = ("classic", "enhanced")
 
 
 def stem_of(path: PurePath) -> str:
-    """Return a file's name without its format's suffix, a folder's name as it is.
+    """Return a file's name without the suffix of its format; a folder's name is unchanged.
 
     >>> stem_of(PurePath("a/scan.nii.gz"))
     'scan'
@@ -52,9 +52,9 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def nifti_suffix(path: Path, *, also: str = "") -> str:
-    """Return ".nii" or ".nii.gz" of an output path, as it is written, or raise `UsageError`.
+    """Return the suffix ".nii" or ".nii.gz" of an output path in its own spelling, or raise `UsageError`.
 
-    also: what else the message says could be written.
+    also: other outputs that the message offers.
     """
     for suffix in NIFTI:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
@@ -62,26 +62,26 @@ def nifti_suffix(path: Path, *, also: str = "") -> str:
     raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz{also}")
 
 
-def dicom_kind(path: Path, asked: str | None) -> str | None:
-    """Return the kind of DICOM image to write to the folder `path`, None where it names a NIfTI file.
+def dicom_kind(path: Path, kind: str | None) -> str | None:
+    """Return the kind of DICOM image to write to the folder `path`; None if `path` names a NIfTI file.
 
-    A name without suffix and an existing folder mean classic DICOM, unless another kind is asked for.
+    A name without suffix or an existing folder means classic DICOM, unless `kind` names another kind.
 
     >>> dicom_kind(Path("out"), None), dicom_kind(Path("v1.2"), "enhanced"), dicom_kind(Path("a.nii"), None)
     ('classic', 'enhanced', None)
     """
-    check_dicom(asked)
+    check_dicom(kind)
     if path.name.lower().endswith((*NIFTI, ".dcm", ".json", *PICTURES)):
-        if asked is not None:
+        if kind is not None:
             raise UsageError(f"{path}: DICOM goes to a folder; expected a name without a file's suffix")
         return None
-    return asked or ("classic" if path.suffix == "" or path.is_dir() else None)
+    return kind or ("classic" if path.suffix == "" or path.is_dir() else None)
 
 
-def check_dicom(asked: str | None) -> None:
-    """Raise `UsageError` unless `asked` is None or a kind of DICOM image."""
-    if asked is not None and asked not in DICOM:
-        raise UsageError(f"dicom {asked}: expected {' or '.join(DICOM)}")
+def check_dicom(kind: str | None) -> None:
+    """Raise `UsageError` unless `kind` is None or a kind of DICOM image."""
+    if kind is not None and kind not in DICOM:
+        raise UsageError(f"dicom {kind}: expected {' or '.join(DICOM)}")
 
 
 def check_suffix(path: Path | None, option: str, suffixes: tuple[str, ...]) -> None:

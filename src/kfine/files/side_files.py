@@ -1,4 +1,4 @@
-"""Side files: small ones that lie beside images, results and models, whoever put them there."""
+"""Side files: small files beside images, results and models, from any source."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LARGEST = 1 << 24  # bytes
 
 
 def read_small(path: Path, *, most: int = LARGEST) -> bytes:
-    """Return the content of an ordinary file of at most `most` bytes: never a pipe's or a device's, without waiting.
+    """Return the content of an ordinary file of at most `most` bytes; pipes and devices are refused without waiting.
 
     Raises:
-        OSError: none there, no ordinary file, too large, or unreadable.
+        OSError: missing, not an ordinary file, too large, or unreadable.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
@@ -30,11 +30,11 @@ def read_small(path: Path, *, most: int = LARGEST) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a small JSON file holds.
+    """Return the content of a small JSON file.
 
     Raises:
         OSError: see `read_small`.
-        ValueError: no JSON, or nested too deeply.
+        ValueError: not JSON, or nested too deeply.
     """
     try:
         return json.loads(read_small(path))

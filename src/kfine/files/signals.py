@@ -1,4 +1,4 @@
-"""Signals: end a command as Ctrl-C does, never in the middle of a move into place."""
+"""Signals that end a command as Ctrl-C does, deferred while files are moved into place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP raise `Terminated`; a signal that someone ignores (nohup) stays ignored."""
+    """Make SIGTERM and SIGHUP raise `Terminated`; ignored signals (nohup) stay ignored."""
     for number in _ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _raise)
@@ -28,7 +28,7 @@ def ignore_interrupts() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C and the ending signals until the block is done."""
+    """Defer Ctrl-C, SIGTERM and SIGHUP to the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are handled in the main thread only
         return

@@ -1,6 +1,7 @@
 """Staged outputs: written in hidden folders and moved into place together, or not at all.
 
-A command writes in a hidden folder beside its outputs; the next command clears what a killed one left there.
+A command writes to a hidden folder (a stage) beside its outputs.  The next command removes the stages that killed
+commands left.
 """
 
 from __future__ import annotations
@@ -18,30 +19,30 @@ from pathlib import Path
 
 from kfine.errors import ResourceError, UsageError
 from kfine.files.atomic import names_to_disk, to_disk
-from kfine.files.locks import held
+from kfine.files.locks import locked
 from kfine.files.signals import uninterrupted
 from kfine.text import clean_text
 
-MOVING = ".kfine-moving"  # held while files are moved into the folder
-BEFORE = ".kfine-before"  # in a stage: what stood where the new files go, given back if they do not come
-OBSOLETE = ".kfine-obsolete"  # in a stage: what goes when the new files have come
-_LOCK = ".kfine-lock"  # in a stage: held as long as its process lives; says on which machine
+MOVING = ".kfine-moving"  # lock file, locked while files are moved into the folder
+BEFORE = ".kfine-before"  # in a stage: the replaced files, restored if a move fails
+OBSOLETE = ".kfine-obsolete"  # in a stage: files of an earlier run, removed once the new ones are in place
+_LOCK = ".kfine-lock"  # in a stage: locked while its process lives; contains the name of the machine
 _STAGE = re.compile(r"\.kfine-[0-9a-f]{12}")
 _CLAIM = re.compile(r"\.kfine-[0-9a-f]{12}\.lock")
 _LONG = 24 * 3600  # s
-_PATIENCE = 300.0  # s that another process may take to move its files
+_PATIENCE = 300.0  # s: the longest wait for another process that moves its files
 
 _IMAGE = re.compile(r"IM[0-9]{5,}\.dcm")
 
 
 def check_outputs(paths: Sequence[Path], *, overwrite: bool, folders: Sequence[Path] = ()) -> None:
-    """Raise unless all `paths` can be written: different ones, free or replaceable, in folders that take files.
+    """Raise unless all `paths` are different, free or replaceable, and in writable folders.
 
-    Those that are in `folders` too become folders of DICOM images.
+    Paths that are also in `folders` become folders of DICOM images.
 
     Raises:
-        UsageError: two outputs are one file; a folder is missing; a path is taken, or is no ordinary file.
-        ResourceError: a folder takes no files (permissions, read-only, full).
+        UsageError: two outputs are the same file; a folder is missing; a path exists or is not an ordinary file.
+        ResourceError: a folder cannot be written to (permissions, read-only, full).
     """
     for number, path in enumerate(paths):
         if any(_same(path, other) for other in paths[:number]):
@@ -59,13 +60,13 @@ def check_outputs(paths: Sequence[Path], *, overwrite: bool, folders: Sequence[P
 
 
 def check_outside(folder: Path, source: Path) -> None:
-    """Raise `UsageError` if the output `folder` is the folder `source` or in it: its images would be read with it."""
+    """Raise `UsageError` if the output `folder` is `source` or inside it: later reads would include its images."""
     inner, outer = Path(os.path.realpath(folder)), Path(os.path.realpath(source))
     if inner == outer or outer in inner.parents:
         raise UsageError(f"{folder}: lies in the input {source}; choose a folder beside it")
 
 
-def check_inputs_kept(paths: Sequence[Path], inputs: Sequence[Path]) -> None:
+def check_inputs_safe(paths: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Raise `UsageError` if one of the outputs `paths` would replace an input."""
     for path in paths:
         if any(_same(path, source) for source in inputs):
@@ -73,7 +74,7 @@ def check_inputs_kept(paths: Sequence[Path], inputs: Sequence[Path]) -> None:
 
 
 def image_name(number: int) -> str:
-    """Return the file name of image `number`: nothing of the patient.
+    """Return the file name of image `number`, without patient data.
 
     >>> image_name(7)
     'IM00007.dcm'
@@ -82,10 +83,10 @@ def image_name(number: int) -> str:
 
 
 def check_folder(path: Path, *, overwrite: bool = False) -> None:
-    """Raise `UsageError` if no folder of images can go to `path`.
+    """Raise `UsageError` if a folder of images cannot be written to `path`.
 
-    An empty folder can be replaced, and with `overwrite` one that holds nothing but files named by `image_name`;
-    no other, so that a slip in a path deletes nothing.
+    An empty folder can be replaced.  With `overwrite`, so can a folder that contains only files named by
+    `image_name`.  Other folders are never replaced, so that a wrong path deletes nothing.
     """
     name = clean_text(path.name)
     if not path.parent.is_dir():
@@ -99,7 +100,7 @@ def check_folder(path: Path, *, overwrite: bool = False) -> None:
         raise UsageError(f"{name}: exists already; add overwrite=True or choose another name")
     if not all(_IMAGE.fullmatch(file.name) and file.is_file() for file in content):
         raise UsageError(
-            f"{name}: holds other files than the images of a former run, it is not replaced; choose another name"
+            f"{name}: contains other files than the images of an earlier run and is not replaced; choose another name"
         )
 
 
@@ -118,20 +119,20 @@ def staged(
     obsolete: Sequence[Path] = (),
     folders: Sequence[Path] = (),
 ) -> Iterator[dict[Path, Path]]:
-    """Yield where to write each path first; all are moved into place at the end, or none is.
+    """Yield a temporary place for each path; at the end all are moved into place, or none is.
 
-    They are staged in a hidden folder beside their place, so that every move is a rename.  What stood there
-    comes back if a move fails.  Moves of several processes into one folder wait for each other.
+    The stage is a hidden folder beside the outputs, so that every move is a rename.  If a move fails, the replaced
+    files are restored.  Processes that move files into the same folder wait for each other.
 
     Args:
-        paths: the files; the block writes every one of them.
+        paths: the files; the block writes each of them.
         overwrite: whether they may replace files.
-        obsolete: files of an earlier run that go when the new ones come.
-        folders: those of `paths` that are folders; they are there, empty, when the block begins.
+        obsolete: files of an earlier run that are removed once the new ones are in place.
+        folders: the `paths` that are folders; they exist and are empty when the block begins.
 
     Raises:
         ResourceError: the system refuses (full, read-only).
-        UsageError: a file appeared in a place that was free, and `overwrite` is false.
+        UsageError: a file has appeared at a path that was free, and `overwrite` is false.
     """
     parents = sorted({path.parent for path in (*paths, *obsolete)})
     try:
@@ -145,7 +146,7 @@ def staged(
                 folder_to_disk(place) if place.is_dir() else to_disk(place)
             with ExitStack() as alone:
                 for parent in parents:
-                    alone.enter_context(held(parent / MOVING, limit=_PATIENCE))
+                    alone.enter_context(locked(parent / MOVING, limit=_PATIENCE))
                 with uninterrupted():
                     for path in paths:
                         _check_place(path, overwrite=overwrite, folder=path in folders)
@@ -159,13 +160,13 @@ def staged(
 
 @contextmanager
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a hidden folder that moves to `path` when the block ends, and goes away when it raises.
+    """Yield a hidden folder; it is renamed to `path` at the end of the block and removed if the block raises.
 
     Raises:
         UsageError: see `check_folder`.
         ResourceError: the disk is full or the folder is read-only.
     """
-    clear_stages(path.parent)  # what a killed process had moved out of the way comes back before the check
+    clear_stages(path.parent)  # restores what a killed process had replaced, before the check
     check_folder(path, overwrite=overwrite)
     with staged([path], overwrite=overwrite, folders=[path]) as places:
         yield places[path]
@@ -173,7 +174,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` and its parents if needed; those made go again when the block fails and leaves them empty."""
+    """Create `folder` and its parents; if the block raises, remove those created that are empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +193,7 @@ def made_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def stage_in(folder: Path) -> Iterator[Path]:
-    """Yield a new hidden folder in `folder`, gone at the end; those that killed processes left there go first.
+    """Yield a new hidden folder in `folder`, removed at the end; stages of killed processes are removed first.
 
     Raises:
         OSError: the system refuses.
@@ -209,44 +210,44 @@ def stage_in(folder: Path) -> Iterator[Path]:
 
 
 def claim_of(folder: Path, digest: str) -> Path:
-    """Return the lock file in `folder` for the piece of work that `digest`, in hexadecimal, names."""
+    """Return the lock file in `folder` of the work with this hexadecimal `digest`."""
     return folder / f".kfine-{digest[:12]}.lock"
 
 
 def clear_stages(folder: Path) -> None:
-    """Remove from `folder` what killed processes left there: stages, whose old outputs move back, and lock files."""
+    """Remove the stages and lock files of killed processes from `folder`; replaced outputs in them are restored."""
     with suppress(OSError):
         for path in sorted(folder.iterdir()):
             if _STAGE.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 _clear(path)
             elif path.name == MOVING or _CLAIM.fullmatch(path.name):
-                with suppress(OSError), held(path, wait=False, sure=True):
-                    pass  # whoever lets go of a lock file removes it
+                with suppress(OSError), locked(path, wait=False, sure=True):
+                    pass  # releasing a lock removes its file
 
 
 def _new_stage(folder: Path, alive: ExitStack) -> Path:
-    """Return a new stage; its lock is held until `alive` ends."""
+    """Return a new stage, which stays locked until `alive` ends."""
     while True:
         stage = folder / f".kfine-{secrets.token_hex(6)}"
         stage.mkdir(mode=0o700)
         try:
-            alive.enter_context(held(stage / _LOCK))
+            alive.enter_context(locked(stage / _LOCK))
             (stage / _LOCK).write_text(socket.gethostname(), "utf-8")
             return stage
         except FileNotFoundError:
-            continue  # not locked yet, it was taken for a dead process's and removed
+            continue  # removed by another process before it was locked
         except BaseException:
             shutil.rmtree(stage, ignore_errors=True)
             raise
 
 
 def _clear(stage: Path) -> None:
-    """Remove `stage` if its process is no more, and give back what it had moved out of the way."""
+    """Remove `stage` if its process has ended, and restore the files it had replaced."""
     lock = stage / _LOCK
     with suppress(OSError):
         if _elsewhere(lock):
             return
-        with held(lock, wait=False, sure=True) as mine, uninterrupted():
+        with locked(lock, wait=False, sure=True) as mine, uninterrupted():
             if not mine:
                 return
             for old in (stage / BEFORE).iterdir() if (stage / BEFORE).is_dir() else ():
@@ -256,9 +257,9 @@ def _clear(stage: Path) -> None:
 
 
 def _elsewhere(lock: Path) -> bool:
-    """Return whether a lock is another machine's, and not a day old.
+    """Return whether a lock belongs to another machine and is less than a day old.
 
-    A file system need not carry locks from machine to machine: that one's process may live though nobody holds it.
+    Not every file system shares locks between machines: the process may be alive although the file is not locked.
     """
     if not lock.exists():
         return False
@@ -267,16 +268,16 @@ def _elsewhere(lock: Path) -> bool:
 
 
 def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, stages: dict[Path, Path]) -> None:
-    """Move everything into place; put everything back if one move fails."""
+    """Move everything into place; undo all moves if one fails."""
     moved: list[Path] = []
     names = {path: BEFORE for path in places} | {path: OBSOLETE for path in obsolete}
-    kept = {
+    backups = {
         path: stages[path.parent] / name / path.name for path, name in names.items() if os.path.lexists(path)
     }
     try:
-        for path, backup in kept.items():
+        for path, backup in backups.items():
             backup.parent.mkdir(exist_ok=True)
-            _keep(path, backup)
+            _back_up(path, backup)
         for path, place in places.items():
             os.replace(place, path)
             moved.append(path)
@@ -286,15 +287,15 @@ def _move(places: dict[Path, Path], obsolete: Sequence[Path], *, stages: dict[Pa
         for path in moved:
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path, backup in kept.items():
+        for path, backup in backups.items():
             if os.path.lexists(backup):
                 with suppress(OSError):
                     os.replace(backup, path)
         raise
 
 
-def _keep(path: Path, backup: Path) -> None:
-    """Give the file at `path` a second name, so that it never vanishes; a folder, or without links: move it."""
+def _back_up(path: Path, backup: Path) -> None:
+    """Link the file at `path` to `backup`, so that `path` stays in place; move folders, and where links fail."""
     try:
         os.link(path, backup, follow_symlinks=False)
     except (OSError, NotImplementedError):

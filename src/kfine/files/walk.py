@@ -1,4 +1,4 @@
-"""The files below a folder, each once: through links, but never round in circles."""
+"""Files below a folder, each once; links are followed without loops."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 def files_below(
     top: Path, *, leave: Sequence[Path] = (), on_error: Callable[[Path, OSError], None]
 ) -> Iterator[Path]:
-    """Yield the files below `top`, in the order of their names; hidden ones are left out.
+    """Yield the files below `top` in the order of their names, without hidden ones.
 
-    Links to folders are followed, each folder is entered once, and a link to a folder that holds `top` is not.
+    Links to folders are followed.  Each folder is entered once, and no link leads back to a parent of `top`.
 
     Args:
         top: an existing folder.
-        leave: folders that are not entered.
-        on_error: called with a folder that cannot be listed, and why.
+        leave: folders that are skipped.
+        on_error: called with a folder that cannot be listed, and the error.
     """
     root = Path(os.path.realpath(top))
-    # By their real paths: a link into a circle leads to one of them.
+    # Real paths: a link that makes a loop leads to one of them.
     seen = {root, *root.parents, *(Path(os.path.realpath(folder)) for folder in leave)}
     ahead = [top]
     while ahead:

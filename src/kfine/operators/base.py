@@ -1,4 +1,4 @@
-"""Operator: a linear map y = A x with shapes, adjoint and exact projection."""
+"""Operator: linear map y = A x with shapes, adjoint and exact projection."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Shape = tuple[int, ...]
 class Operator(ABC):
     """A linear map on the trailing axes; leading axes are a batch.
 
-    Linear over the real numbers, with the inner product Re <a, b>: for a complex domain that is the usual
-    adjoint, and it also covers operators whose domain holds only real images.
+    Linear over the real numbers, with the inner product Re <a, b>.  For a complex domain this gives the usual adjoint;
+    it also covers operators on real images.
 
     Attributes:
         domain: trailing shape of x.
@@ -38,15 +38,15 @@ class Operator(ABC):
 
     @abstractmethod
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """Return the x of least norm whose A x is nearest to y, shape (..., *domain)."""
+        """Return the x of least norm that minimises ||A x - y||, shape (..., *domain)."""
 
     def project(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the point nearest to x that reproduces y: x + A^+ (y - A x)."""
+        """Return the point nearest to x that agrees with y: x + A^+ (y - A x)."""
         return x + self.pseudo_inverse(y - self(x))
 
     @final
     def project_in_double(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return `project` of x, computed in double precision: the rounding of x's own type is all that is left."""
+        """Return `project` of x, computed in double precision and rounded to the type of x."""
         wide_x, wide_y = (
             # Apple's GPU has no double precision.
             (t.cpu() if t.device.type == "mps" else t).to(
@@ -57,7 +57,7 @@ class Operator(ABC):
         return self.project(wide_x, wide_y).to(x.dtype).to(x.device)
 
     def residual(self, x: Tensor, y: Tensor) -> float:
-        """Return ||A x - y|| / ||y||: 0 where both vanish, inf where only y does."""
+        """Return ||A x - y|| / ||y||: 0 if both vanish, inf if only y does."""
         wrong, scale = (float(torch.linalg.vector_norm(part)) for part in (self(x) - y, y))
         return wrong / scale if scale > 0 else math.inf if wrong > 0 else 0.0
 
@@ -69,11 +69,11 @@ class Operator(ABC):
 
 @final
 class Composition(Operator):
-    """`outer @ inner` for operators that act on different axes or one after the other.
+    """Composition `outer @ inner` of operators.
 
-    An operator on fewer axes (in plane) meets one on more (a stack) by treating the leading ones as a batch.
-    The pseudo-inverse inner^+ outer^+ is exact when inner has orthogonal rows of one length, or when the two act
-    on different axes; the law suite checks it for each pair in use.
+    An operator on fewer axes (in plane) treats the leading axes of one on more (a stack) as a batch.  The
+    pseudo-inverse inner^+ outer^+ is exact if inner has orthogonal rows of equal length, or if the two act on different
+    axes; the law suite checks it for each pair in use.
     """
 
     def __init__(self, outer: Operator, inner: Operator) -> None:

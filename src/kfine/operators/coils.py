@@ -1,4 +1,4 @@
-"""A scan with several receive coils: each measures the k-space of the image times its own sensitivity."""
+"""Multi-coil scan: each coil measures the k-space of the image times its sensitivity."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PLANE = (-2, -1)
 
 @final
 class CoilScan(Operator):
-    """y_c = P F (S_c x): what each coil c samples of a complex image (Pruessmann et al., Magn Reson Med 1999).
+    """y_c = P F (S_c x): the samples of each coil c of a complex image (Pruessmann et al., Magn Reson Med 1999).
 
-    Where the sensitivities have sum_c |S_c|^2 = 1 and all of the k-space is sampled, A.H A = I: A^+ y is the coils'
-    sum, weighted by their sensitivities (Roemer et al., Magn Reson Med 1990).  Otherwise A^+ y is the least-squares
-    image of least norm, by conjugate gradients from 0 (Pruessmann et al., Magn Reson Med 2001; the recursion is CGLS).
-    Stopped early, it leaves out what the coils hardly tell apart, and with it most of the noise.
+    If sum_c |S_c|^2 = 1 and all of k-space is sampled, A.H A = I, and A^+ y is the sum over coils weighted by their
+    sensitivities (Roemer et al., Magn Reson Med 1990).  Otherwise A^+ y is the least-squares image of least norm, by
+    conjugate gradients from 0 (Pruessmann et al., Magn Reson Med 2001; the recursion is CGLS).  Early stopping omits
+    components that the coils hardly determine, and with them most of the noise.
 
     Args:
-        crop: P F, what every coil samples; complex.
+        crop: P F, the sampling of every coil; complex.
         sensitivities: S (coil, *crop.high), complex.
-        iterations: at most so many.
-        tolerance: stop where |A.H (y - A x)| has fallen to this part of |A.H y|; None: as far as the precision goes.
+        iterations: the largest number.
+        tolerance: stop when |A.H (y - A x)| has fallen to this fraction of |A.H y|; None: machine precision.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class CoilScan(Operator):
         return (self._maps(y).conj() * self.crop.adjoint(y)).sum(-3)
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """Return the image (..., *high) of least norm that explains y best."""
+        """Return the least-squares image (..., *high) of least norm."""
         tolerance = torch.finfo(y.dtype).eps if self.tolerance is None else self.tolerance
         step = slope = self.adjoint(y)
         x, rest = torch.zeros_like(slope), y
@@ -63,7 +63,7 @@ class CoilScan(Operator):
             if bool((size <= tolerance**2 * first).all()):
                 break
             moved = self(step)
-            # Where a plane of the batch has converged, 0 / 0 means no step.
+            # 0 / 0 where a plane of the batch has converged: no step.
             length = torch.nan_to_num(size / _energy(moved.flatten(-3, -2)))
             x, rest = x + length * step, rest - length.unsqueeze(-3) * moved
             slope = self.adjoint(rest)

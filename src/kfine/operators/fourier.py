@@ -1,4 +1,4 @@
-"""Fourier transform of kfine: centred and orthonormal, over the last two axes."""
+"""Centred, orthonormal Fourier transform over the last two axes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLANE = (-2, -1)
 def fft2c(image: Tensor) -> Tensor:
     """Return the k-space of `image` (..., row, column): index n // 2 is the origin in both spaces.
 
-    Orthonormal, so that energy is kept: ||fft2c(x)|| = ||x||.  Real input gives complex output.
+    Orthonormal: ||fft2c(x)|| = ||x||.  Real input gives complex output.
     """
     shifted = torch.fft.ifftshift(image, dim=_PLANE)
     return torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), dim=_PLANE)

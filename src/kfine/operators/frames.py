@@ -1,8 +1,8 @@
-"""Fewer frames: keep every r-th one or some others, or average r neighbouring ones.
+"""Operators on frames: selection of some frames, or averages of r neighbouring ones.
 
-The frames are the leading axis of the domain.  Their numbers are counted on past the end: in a cine of n frames,
-frame n is frame 0 of the next heart beat.  Both operators weigh frames with real numbers, so they act on images and
-on k-space alike and commute with what acts in space: `KSpaceCrop @ KeepFrames` is `KeepFrames @ KSpaceCrop`.
+The frames are the leading axis of the domain.  Frame numbers continue past the end: in a cine of n frames, frame n is
+frame 0 of the next heart beat.  Both operators weight frames with real numbers.  They therefore act on images as on
+k-space and commute with operators in space: `KSpaceCrop @ KeepFrames` equals `KeepFrames @ KSpaceCrop`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Groups = tuple[tuple[int, ...], ...]
 
 @final
 class KeepFrames(Operator):
-    """y_j = x_(k_j): some of the frames, in their order; every r-th one, or any others.
+    """y_j = x_(k_j): some of the frames in their order, every r-th one or any others.
 
-    A selects, so A A.H = I and A^+ = A.H: nothing in the frames that were left out.  Where r does not divide
-    n - first, the way from the last kept frame round to the first one is just not r frames long.
+    A selects, so A A.H = I and A^+ = A.H, which is 0 at the omitted frames.  If r does not divide n - first, the step
+    from the last selected frame around to the first one is shorter or longer than r frames.
 
     Args:
         domain: (frames, ...) of x.
-        kept: r, from 1 to the number of frames n, to keep first, first + r, first + 2 r, ... below n; or the numbers
-            of the frames to keep, increasing.
-        first: the first frame kept of every r-th one, from 0 to n - 1.
-        real: whether x holds real images; k-space may pass all the same.
+        kept: r, from 1 to the number of frames n, to select first, first + r, first + 2 r, ... below n; or the numbers
+            of the selected frames, increasing.
+        first: the first frame of every r-th one, from 0 to n - 1.
+        real: whether x is a real image; k-space is accepted too.
 
     Attributes:
-        groups: for each y_j the numbers of the frames behind it.
+        groups: for each y_j the numbers of its frames.
     """
 
     def __init__(self, domain: Shape, kept: int | Sequence[int], *, first: int = 0, real: bool) -> None:
@@ -52,12 +52,12 @@ class KeepFrames(Operator):
         self._kept = numbers
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return y (..., kept frames, ...)."""
+        """Return y (..., selected frames, ...)."""
         axis = x.ndim - len(self.domain)
         return x.movedim(axis, 0)[self._kept].movedim(0, axis)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Return A.H y (..., frames, ...): y in its places, 0 in the others."""
+        """Return A.H y (..., frames, ...): y at the selected frames, 0 at the others."""
         axis = y.ndim - len(self.range)
         x = y.new_zeros((*y.shape[:axis], self.domain[0], *y.shape[axis + 1 :]))
         x.movedim(axis, 0)[self._kept] = y.movedim(axis, 0)
@@ -70,23 +70,23 @@ class KeepFrames(Operator):
 
 @final
 class AverageFrames(Operator):
-    """y_j = mean of x_(jr) .. x_(jr + r - 1): the frames in groups of r, as many as it takes to use every frame.
+    """y_j = mean of x_(jr) .. x_(jr + r - 1): averages over groups of r frames that cover all frames.
 
-    Where r does not divide n, the last group is short of frames, and `wrap` says what that means:
+    If r does not divide n, the last group has fewer than r frames, and `wrap` decides how it is completed:
 
-    - True (a cine): the group goes on with the first frames of the next heart beat, which are the first frames.
-      It then shares frames with group 0, and A A.H is not diagonal.  A^+ = A.H (A A.H)^-1 takes the exact
-      inverse of that small matrix, one row a group; it exists, since every group has a frame of its own.
-    - False (time does not come round): y_j is the mean of the frames there are.
+    - True (a cine): by the first frames, which are those of the next heart beat.  The group then shares frames with
+      group 0, and A A.H is not diagonal.  A^+ = A.H (A A.H)^-1 uses the exact inverse of that small matrix (one row a
+      group); it exists because every group has a frame of its own.
+    - False (time is not periodic): not at all; y_j is the mean of its frames.
 
     Args:
         domain: (frames, ...) of x.
         count: r, from 1 to the number of frames.
         wrap: whether time is periodic.
-        real: whether x holds real images; k-space may pass all the same.
+        real: whether x is a real image; k-space is accepted too.
 
     Attributes:
-        groups: for each y_j the numbers of the frames behind it; a number n + i stands for frame i.
+        groups: for each y_j the numbers of its frames; a number n + i denotes frame i of the next heart beat.
     """
 
     def __init__(self, domain: Shape, count: int, *, wrap: bool = True, real: bool) -> None:
@@ -112,7 +112,7 @@ class AverageFrames(Operator):
         return self._along_time(self._rows.T, y)
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """Return A.H (A A.H)^-1 y (..., frames, ...): each mean at every frame of its group, where none is shared."""
+        """Return A.H (A A.H)^-1 y (..., frames, ...): the mean of the group at each frame, if no frame is shared."""
         return self._along_time(self._inverse, y)
 
     def _along_time(self, weights: Tensor, x: Tensor) -> Tensor:
@@ -121,22 +121,22 @@ class AverageFrames(Operator):
 
 
 def times_of(groups: Groups, times: Sequence[float], period: float | None) -> tuple[float, ...]:
-    """Return the mean time in seconds of the frames of each group, increasing where `times` are.
+    """Return the mean time in seconds of the frames of each group, increasing if `times` are.
 
-    A frame of the next heart beat counts with its own time, `period` later: the mean of a group that wraps round
-    may lie beyond the last frame.
+    A frame of the next heart beat counts with its time there, `period` later.  The mean of a group that wraps around
+    may therefore lie beyond the last frame.
 
     Args:
         groups: numbers of frames, see `AverageFrames.groups`.
         times: of each frame, seconds.
-        period: seconds after which the frames begin again; needed when a group wraps round.
+        period: seconds after which the frames begin again; required if a group wraps around.
 
     >>> times_of(((0, 1), (2, 3)), [0.0, 0.25, 0.5], 1.0)
     (0.125, 0.75)
     """
     frames = len(times)
     if period is None and max(max(group) for group in groups) >= frames:
-        raise ValueError("expected a period: a group of frames wraps round")
+        raise ValueError("expected a period: a group of frames wraps around")
     return tuple(
         sum(times[number % frames] + number // frames * (period or 0.0) for number in group) / len(group)
         for group in groups

@@ -1,4 +1,4 @@
-"""A scan of lower resolution: the centre of k-space, and the images that stand for it."""
+"""Low-resolution scan: the central block of k-space, and its image."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
 
 @final
 class KSpaceCrop(Operator):
-    """y = P F x: keep the central `low` (rows, columns) of the k-space of an image of matrix `high`.
+    """y = P F x: the central `low` (rows, columns) of the k-space of an image of matrix `high`.
 
     Complex images: F is orthonormal and P selects, so A A.H = I and projection needs no solver.
 
-    Real images (`real=True`) have Hermitian k-space, but the block of an even size holds the frequency -n/2
-    without its partner +n/2.  There y is the mean of the two, which is what the k-space of a real image of
-    `low` points can hold: a real image measures to a real image, and every real image of `low` points is the
-    measurement of one.  A^+ puts the mean back at both places (weight 2 before taking the real part).
+    Real images (`real=True`) have Hermitian k-space, but a block of even size contains the frequency -n/2 without its
+    partner +n/2.  There y is the mean of the two, which the k-space of a real image of `low` points can represent: the
+    measurement of a real image is a real image, and every real image of `low` points is such a measurement.  A^+ puts
+    the mean at both positions (weight 2 before the real part is taken).
 
-    A scan that did not measure all of the block (partial Fourier, asymmetric echo, an ellipse, undersampling) says so
-    by `sampled`; the rest of y is 0.  Still A A.H = I on what y can be, and A^+ = A.H.
+    `sampled` marks the measured samples of a block that was not measured completely (partial Fourier, asymmetric echo,
+    elliptical scanning, undersampling); elsewhere y is 0.  On the range of A, A A.H = I still, and A^+ = A.H.
 
     Args:
         high, low: (rows, columns) of x and y.
         real: whether x is a real image.
-        sampled: (*low) bool, which samples were measured; None: all.  Complex images only.
+        sampled: (*low) bool, the measured samples; None: all.  Complex images only.
     """
 
     def __init__(
@@ -50,34 +50,34 @@ class KSpaceCrop(Operator):
         return self._possible(centre_crop(fft2c(x), self.low))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Return A.H y (..., *high): real when the domain is."""
+        """Return A.H y (..., *high): real if the domain is."""
         x = ifft2c(centre_pad(self._possible(y), self.high))
         return x.real if self.real else x
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
-        """Return the zero-filled image (..., *high): nothing outside the measured block, y inside it."""
+        """Return the zero-filled image (..., *high): y inside the measured block, 0 outside."""
         if not self.real:
             return self.adjoint(y)
         return ifft2c(centre_pad(self._possible(y) * self._weight.to(y.device), self.high)).real
 
     def _possible(self, y: Tensor) -> Tensor:
-        """Return what of y some x can measure to.
+        """Return the projection of y onto the range of A.
 
-        Of a complex image, y where there are samples; of a real one, the k-space of the real part of y's image: the
-        mean of y[k] and conj(y[-k]).
+        For complex images, y at the samples; for real ones, the k-space of the real part of the image of y, which is
+        the mean of y[k] and conj(y[-k]).
         """
         if not self.real:
             return y if self.sampled is None else y * self.sampled.to(y.device)
-        # Of an even axis, index 0 is frequency -n/2, its own partner: the flip is rolled by one to keep it there.
+        # On an even axis, index 0 is frequency -n/2, its own partner: the flip is rolled by one so that it stays there.
         mirrored = torch.roll(y.flip(-2, -1), [1 - n % 2 for n in self.low], (-2, -1))
         return (y + mirrored.conj()) / 2
 
 
 def measurement_of(image: Tensor, operator: KSpaceCrop) -> Tensor:
-    """Return the y that a low-resolution `image` (..., *low) stands for, so that intensities survive.
+    """Return the y of a low-resolution `image` (..., *low) such that grey values are preserved.
 
-    Orthonormal transforms of different sizes keep energy, not grey values: an image whose matrix goes from
-    n to N pixels is multiplied by sqrt(N / n).
+    Orthonormal transforms of different sizes preserve energy, not grey values: for a change of matrix from n to N
+    pixels the k-space is multiplied by sqrt(N / n).
     """
     return fft2c(image) * _gain(operator)
 
@@ -94,7 +94,7 @@ def _gain(operator: KSpaceCrop) -> float:
 
 
 def _unpaired(n: int, big: int) -> Tensor:
-    """Return (n,) bool: the frequency -n/2 of an even block in a larger grid, whose partner lies outside."""
+    """Return (n,) bool, True at the frequency -n/2 of an even block whose partner +n/2 lies outside the block."""
     unpaired = torch.zeros(n, dtype=torch.bool)
     unpaired[0] = n % 2 == 0 and n < big
     return unpaired

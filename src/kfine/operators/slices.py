@@ -1,4 +1,4 @@
-"""Thick slices: each measured slice is the image averaged over the profile of an excitation, or of a 3-D scan."""
+"""Thick slices: averages of the image over the profile of a 2-D excitation or of a 3-D scan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kfine.operators.base import Operator, Shape
 
-FLOOR = 1e-2  # of the transfer function at frequency 0: what a profile lets through less of counts as not measured
+FLOOR = 1e-2  # of the transfer function at frequency 0: frequencies below it count as not measured
 
 # Transfer functions of slice profiles of full width at half maximum 1, by the frequency in cycles.
 TRANSFERS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -25,29 +25,29 @@ PROFILES = (*TRANSFERS, CROP)
 
 @final
 class SliceProfile(Operator):
-    """y = D (h * x) along one axis: slices of the profile h, evenly over the field of view.
+    """y = D (h * x) along one axis: slices of the profile h, evenly spaced over the field of view.
 
-    In the Fourier domain h weighs the N frequencies of x by its transfer function H, and the sampling D folds them
-    onto the M of y.  With r = N / M, A A.H is therefore diagonal there,
+    In the Fourier domain h weights the N frequencies of x by its transfer function H, and the sampling D aliases them
+    onto the M frequencies of y.  With r = N / M, A A.H is therefore diagonal there,
 
         (1 / r) sum_j |H(m + j M)|^2 for the frequency m of y,
 
-    and A^+ = A.H (A A.H)^-1 needs no solver (Zhao et al., IEEE Trans Image Process 2016, 25:3683).  Frequencies that
-    the profile passes less of than `floor` count as not measured, in A as in A^+: noise is amplified at most so much.
+    and A^+ = A.H (A A.H)^-1 needs no solver (Zhao et al., IEEE Trans Image Process 2016, 25:3683).  Frequencies with
+    |H| below `floor` count as not measured, in A as in A^+, which limits the amplification of noise.
 
-    Slices that touch, overlap or leave gaps are of a width of 1, more, or less than 1 spacing.  r need not be an
-    integer: slice M // 2 lies at index N // 2, the others M-ths of the field of view apart, which is periodic.
+    A width of 1 spacing means slices that touch; a larger width means overlap, a smaller one gaps.  r need not be an
+    integer: slice M // 2 lies at index N // 2, and neighbours are 1 / M of the periodic field of view apart.
 
-    The profile "crop" is that of a 3-D scan, whose k-space along the slices is the M central frequencies: H = 1
-    there.  Of real images of even M, the frequency -M/2 is the mean of itself and its partner +M/2, see `KSpaceCrop`.
+    The profile "crop" is that of a 3-D scan, which measures the M central frequencies along the slices: H = 1 there.
+    For real images and even M, y at the frequency -M/2 is the mean over -M/2 and +M/2, see `KSpaceCrop`.
 
     Args:
         domain: trailing shape of x.
         count: M, number of slices, at most N.
         axis: of the slices, counted from the end: -3 of (slice, row, column).
         profile: "gaussian", "box" or "crop".
-        width: full width at half maximum of the profile, in spacings of the slices; of no meaning for "crop".
-        floor: of H; less is taken as 0.
+        width: full width at half maximum of the profile, in spacings of the slices; ignored for "crop".
+        floor: values of |H| below it are set to 0.
         real: whether x is real.
     """
 
@@ -83,11 +83,11 @@ class SliceProfile(Operator):
 
     @property
     def ratio(self) -> float:
-        """r, how many voxels of x lie between two slices."""
+        """r, voxels of x per slice."""
         return self.domain[self.axis] / self.count
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return y (..., *range), real when x is."""
+        """Return y (..., *range), real if x is."""
         return self._along(x, lambda spectrum: self._folded(spectrum) / self.ratio)
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -99,21 +99,21 @@ class SliceProfile(Operator):
         return self.shrunk_inverse(y, 0.0)
 
     def shrunk_inverse(self, y: Tensor, level: float) -> Tensor:
-        """Return A.H (A A.H + level / r)^-1 y (..., *domain): the Wiener filter of a level of noise, 0 for A^+.
+        """Return A.H (A A.H + level / r)^-1 y (..., *domain): the Wiener filter for white x and noise.
 
-        level: ratio of the power of the noise in y to that of x, for each frequency; x and noise white.
+        level: ratio of the noise power of y to the power of x at each frequency; 0 gives A^+.
         """
         energy = self._energy + level
         inverse = torch.where(self._energy > 0, self.ratio / energy.clamp_min(1e-300), 0.0)
         return self._along(y, lambda spectrum: self._spread(spectrum * inverse.to(_real(spectrum))))
 
     def sharpened(self, y: Tensor, *, least: float = 0.1) -> Tensor:
-        """Return slices (..., *range) of which the profile is taken out, as if they were those of a 3-D scan.
+        """Return slices (..., *range) deconvolved by the profile, as those of a 3-D scan.
 
-        The correction filter (Abu Hussein, Tirer and Giryes, CVPR 2020) between this operator and the crop: exact
-        where nothing lies beyond the frequencies of the slices.
+        The correction filter (Abu Hussein, Tirer and Giryes, CVPR 2020) from this operator to the crop.  It is exact if
+        x has no frequencies beyond those of the slices.
 
-        least: of the transfer function; less counts as that much.
+        least: lower limit of the magnitude of the transfer function.
         """
         n, m = self.domain[self.axis], self.count
         own = self.transfer[n // 2 - m // 2 : n // 2 - m // 2 + m]
@@ -123,7 +123,7 @@ class SliceProfile(Operator):
         return self._along(y, lambda spectrum: spectrum * inverse.to(_real(spectrum)))
 
     def _folded(self, spectrum: Tensor) -> Tensor:
-        """Return the spectrum (..., M) of the samples of what has the spectrum (..., N)."""
+        """Return the aliased spectrum (..., M) of the samples from the spectrum (..., N)."""
         weighted = spectrum * self.transfer.to(_real(spectrum))
         folded = spectrum.new_zeros((*spectrum.shape[:-1], self.count))
         return folded.index_add_(-1, self._place.to(spectrum.device), weighted)
@@ -132,7 +132,7 @@ class SliceProfile(Operator):
         return spectrum[..., self._place.to(spectrum.device)] * self.transfer.to(_real(spectrum))
 
     def _along(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return `x` with its centred spectrum along the slices changed; real where x is."""
+        """Return `x` with `change` applied to its centred spectrum along the slices; real if x is."""
         moved = torch.fft.ifftshift(x.movedim(self.axis, -1), dim=-1)
         spectrum = change(torch.fft.fftshift(torch.fft.fft(moved), dim=-1))
         changed = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(spectrum, dim=-1)), dim=-1)
@@ -150,10 +150,10 @@ def _transfer(n: int, count: int, profile: str, width: float, *, real: bool) -> 
     else:
         transfer = TRANSFERS[profile](index / count * width)
     if real and n % 2 == 0 and n % count:
-        transfer[0] = 0.0  # of -N/2 the partner +N/2 is not there; folded, a real image would become complex
+        transfer[0] = 0.0  # -N/2 has no partner +N/2: aliasing would make a real image complex
     return transfer
 
 
 def _real(spectrum: Tensor) -> Tensor:
-    """Return a tensor of the real type and the device of `spectrum`, to convert others to."""
+    """Return the real part of `spectrum`, as a template of type and device for `Tensor.to`."""
     return spectrum.real

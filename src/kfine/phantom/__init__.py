@@ -1,1 +1,1 @@
-"""A synthetic beating heart whose k-space is known exactly, for demonstrations and tests."""
+"""Synthetic beating heart with exactly known k-space, for demonstrations and tests."""

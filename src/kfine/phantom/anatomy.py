@@ -1,9 +1,9 @@
-"""The chest and the heart in it, as ellipses: where, how bright, and how they move with the heart beat.
+"""Chest and heart as ellipses: positions, grey values and motion over the heart beat.
 
-Ellipses that overlap add up, so each lies wholly inside or wholly outside every other one, and its grey value is given
-as the step from what is around it.  The crescent of the right ventricle is an ellipse of blood that the round left
-ventricle touches from inside.  All values are of an adult in short axis, seen from below: the patient's left is to
-the right of the picture.
+Overlapping ellipses add up.  Each ellipse therefore lies entirely inside or outside every other one, and its grey value
+is the step from its surroundings.  The crescent of the right ventricle is an ellipse of blood that the round left
+ventricle touches from inside.  All values are those of an adult in short axis, seen from below: the patient's left is
+on the right of the picture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ END_SYSTOLE = 0.38
 
 # Left ventricle, mm: blood pool and wall at end diastole; area of the pool at end systole as a part of that.
 _RADIUS, _WALL, _LEAST_AREA = 24.0, 8.5, 0.38
-_SHORTENING = 0.14  # of the long axis: muscle keeps its volume, so what gets shorter gets thicker
+_SHORTENING = 0.14  # of the long axis: the volume of muscle is constant, so a shorter muscle is thicker
 _RIGHT_WIDTH, _RIGHT_LEAST = (
     25.0,
     0.5,
@@ -36,7 +36,7 @@ _CENTRE, _TILT, _ASPECT = (-21.0, 30.0), 0.5, 1.05
 
 
 def filling(phase: float) -> float:
-    """Return how full the left ventricle is at `phase` (parts of a heart beat from the R wave): 1 full, 0 least.
+    """Return the filling of the left ventricle, from 0 to 1, at `phase` (fraction of a heart beat after the R wave).
 
     Monotone cubic interpolation (Fritsch and Carlson 1980), periodic.
     """
@@ -44,12 +44,12 @@ def filling(phase: float) -> float:
 
 
 def left_ventricle(phase: float, *, scale: float = 1.0) -> Ellipse:
-    """Return the blood pool of the left ventricle, papillary muscles included; its area runs with the volume."""
+    """Return the blood pool of the left ventricle with papillary muscles; its area follows the volume."""
     return _left_ventricle(phase, scale=scale)[1].placed(centre=_CENTRE, angle=_TILT, aspect=_ASPECT)
 
 
 def heart(phase: float, *, scale: float = 1.0) -> list[Ellipse]:
-    """Return what moves: both ventricles, papillary muscles and trabeculae, at a phase of the heart beat.
+    """Return the moving parts at a phase of the heart beat: both ventricles, papillary muscles and trabeculae.
 
     scale: size of this cut through the heart, 1 in the middle of the ventricles.
     """
@@ -72,8 +72,8 @@ def heart(phase: float, *, scale: float = 1.0) -> list[Ellipse]:
 
 
 def chest() -> list[Ellipse]:
-    """Return what does not move: skin fat, muscle, ribs, lungs with vessels, liver, spine, aorta."""
-    rng = np.random.default_rng(1)  # the same chest always
+    """Return the static parts: skin fat, muscle, ribs, lungs with vessels, liver, spine, aorta."""
+    rng = np.random.default_rng(1)  # fixed, for the same chest in every run
     shapes = [
         Ellipse((0, 0), (104, 146), FAT),
         Ellipse((0, 0), (95, 134), MUSCLE - FAT),
@@ -100,7 +100,7 @@ def _lung_vessels(rng: np.random.Generator, others: list[Ellipse], *, count: int
         turn, way, radius = rng.uniform(0, 2 * np.pi), math.sqrt(rng.uniform(0, 0.8)), rng.uniform(0.9, 2.4)
         down, right = 79 * way * np.sin(turn) - 4, 117 * way * np.cos(turn)
         rim = np.linspace(0, 2 * np.pi, 16)
-        if any(other.holds(down + 5 * np.cos(rim), right + 5 * np.sin(rim)).any() for other in others):
+        if any(other.contains(down + 5 * np.cos(rim), right + 5 * np.sin(rim)).any() for other in others):
             continue
         if any(math.dist(vessel.centre, (down, right)) < 5 for vessel in vessels):
             continue
@@ -134,7 +134,7 @@ def _papillary(inner: float, phase: float, scale: float) -> list[Ellipse]:
 
 
 def _grains(inner: float, outer: float) -> list[Ellipse]:
-    """Return fine detail that moves along: trabeculae at the edge of the pool, weak texture in the wall."""
+    """Return fine detail that moves with the wall: trabeculae at the edge of the pool, weak texture in the wall."""
     rng = np.random.default_rng(2)
     grains = []
     for angle in np.linspace(0, 2 * np.pi, 11, endpoint=False) + rng.uniform(-0.15, 0.15, 11):
@@ -148,7 +148,7 @@ def _grains(inner: float, outer: float) -> list[Ellipse]:
 
 
 def _around(semi_axes: tuple[float, float], width: float, margin: float, grey: float) -> Ellipse:
-    """Return the right ventricle's ellipse with a margin in mm: none at the left end, double at the right."""
+    """Return the ellipse of the right ventricle with a margin in mm: zero at the left end, double at the right."""
     return Ellipse((0, -width / 2 - 0.7 * margin), (semi_axes[0] + margin, semi_axes[1] + margin), grey)
 
 
@@ -157,6 +157,6 @@ def _disc(angle: float, distance: float, radius: float, grey: float) -> Ellipse:
 
 
 def _curve() -> PchipInterpolator:
-    # One heart beat on either side, so that the curve and its slope go on round the circle.
+    # One heart beat on either side, so that the curve and its slope are periodic.
     knots = np.concatenate([np.array(_PHASES[:-1]) + turn for turn in (-1, 0, 1)])
     return PchipInterpolator(knots, _VOLUMES[:-1] * 3)

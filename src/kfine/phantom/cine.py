@@ -1,4 +1,4 @@
-"""beating_heart(): a cine from the analytic k-space of a synthetic heart, at any matrix."""
+"""Cine from the analytic k-space of a synthetic heart, at any matrix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kfine.phantom.ellipses import transform_of
 
 FIELD_OF_VIEW = (320.0, 320.0)  # mm
 SPACING = 8.0  # mm from slice to slice
-_HALF_LENGTH = 60.0  # mm, of the ellipsoid through which the slices cut
+_HALF_LENGTH = 60.0  # mm, of the ellipsoid that the slices cut
 _EDGE = 0.7  # mm
 _PHASE, _TWIST = 0.6, (0.35, -0.2)  # of a measured image: radians, and turns over the field of view
 
@@ -32,26 +32,27 @@ def beating_heart(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Image:
-    """Return a synthetic short-axis cine of a beating heart, as a scan of `matrix` (rows, columns) would give it.
+    """Return a synthetic short-axis cine of a beating heart, as a scan of `matrix` (rows, columns) would show it.
 
-    The object is a sum of ellipses whose Fourier transform is known exactly (`kfine.phantom.ellipses`), so every
-    matrix is measured for itself and none is cropped from a finer picture; all share one field of view, 320 mm.
-    `degrade(beating_heart(fine), matrix=coarse, signed=True)` is `beating_heart(coarse)` to rounding, for complex
-    images and odd matrices always, for real images and even ones as long as rows and columns both shrink: a real image
-    holds frequency -n/2 as the mean of -n/2 and n/2, and at a corner of both axes that mean depends on the order.
+    The object is a sum of ellipses whose Fourier transform is known exactly (`kfine.phantom.ellipses`).  Every matrix
+    is therefore computed directly, not cropped from a finer one; all share a field of view of 320 mm.
+    `degrade(beating_heart(fine), matrix=coarse, signed=True)` equals `beating_heart(coarse)` up to rounding: always for
+    complex images and odd matrices, and for real images and even matrices if rows and columns both shrink.  (A real
+    image represents the frequency -n/2 by the mean of -n/2 and n/2, which at a corner of both axes depends on the
+    order.)
 
     Args:
         matrix: (rows, columns).
-        frames: evenly spaced over the heart beat, the first at end diastole.
-        period: the heart beat in seconds.
-        slices: 8 mm apart; the heart is largest in slice `slices // 2`.
-        measured: whether the voxels are complex, with a phase that turns over the image.
-        noise: standard deviation of Gaussian noise in each voxel (of complex ones, in each part), as a part of the
-            brightest tissue's grey value.
-        seed: of the noise; a plane's noise depends on the seed, its frame and its slice alone.
+        frames: number of frames, evenly spaced over the heart beat, the first at end diastole.
+        period: duration of the heart beat, seconds.
+        slices: number of slices, 8 mm apart; the heart is largest in slice `slices // 2`.
+        measured: whether the voxels are complex, with a phase that varies over the image.
+        noise: standard deviation of Gaussian noise in each voxel (for complex ones in each component), as a fraction of
+            the grey value of the brightest tissue.
+        seed: seed of the noise; the noise of a plane depends only on seed, frame and slice.
 
     Raises:
-        UsageError: a number that is not positive, or negative noise.
+        UsageError: a number that is not positive, or a negative noise or seed.
     """
     _check(matrix, frames=frames, period=period, slices=slices, noise=noise, seed=seed)
     shift = _TWIST if measured else (0.0, 0.0)
@@ -81,12 +82,12 @@ def beating_heart(
 
 
 def _scale(number: int, slices: int) -> float:
-    """Return the size of the heart in a slice: a cut through an ellipsoid, never less than a third."""
+    """Return the size of the heart in a slice: a cut through an ellipsoid, at least a third."""
     return math.sqrt(max(1 - ((number - slices // 2) * SPACING / _HALF_LENGTH) ** 2, 0.1))
 
 
 def _affine(matrix: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the affine of slices to the head, rows to the back and columns to the left; the centre is at 0."""
+    """Return the affine with slices towards head, rows towards back and columns towards left, centred at 0."""
     down, right = (length / n for n, length in zip(matrix, FIELD_OF_VIEW, strict=True))
     affine = np.array([[0, 0, -right, 0], [0, -down, 0, 0], [SPACING, 0, 0, 0], [0, 0, 0, 1]], np.float64)
     affine[:3, 3] = -affine[:3, 1] * (matrix[0] // 2) - affine[:3, 2] * (matrix[1] // 2)

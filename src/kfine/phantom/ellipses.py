@@ -1,4 +1,4 @@
-"""Ellipses and their exact Fourier transform: objects that can be scanned at any matrix."""
+"""Ellipses and their exact Fourier transform, for scans of any matrix."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Ellipse:
-    """One ellipse of constant grey value; overlapping ones add up.
+    """An ellipse of constant grey value; overlapping ellipses add up.
 
     Attributes:
         centre: (down, right) in mm from the centre of the field of view.
-        semi_axes: in mm, along `down` and `right` before the turn.
-        grey: what it adds to the grey value inside.
-        angle: turn in radians that takes `down` towards `right`.
+        semi_axes: mm, along `down` and `right` before the rotation.
+        grey: grey value that it adds inside.
+        angle: rotation in radians from `down` towards `right`.
     """
 
     centre: tuple[float, float]
@@ -30,10 +30,10 @@ class Ellipse:
 
     @property
     def area(self) -> float:
-        """In mm^2."""
+        """Area in mm^2."""
         return float(np.pi * self.semi_axes[0] * self.semi_axes[1])
 
-    def holds(self, down: Array, right: Array) -> NDArray[np.bool_]:
+    def contains(self, down: Array, right: Array) -> NDArray[np.bool_]:
         """Return which points (mm, any shape) lie inside."""
         along, across = self._turned(down - self.centre[0], right - self.centre[1])
         return (along / self.semi_axes[0]) ** 2 + (across / self.semi_axes[1]) ** 2 < 1
@@ -57,12 +57,12 @@ class Ellipse:
         return self.grey * a * b * shape * np.exp(-2j * np.pi * turns)
 
     def placed(self, *, centre: tuple[float, float], angle: float, aspect: float = 1.0) -> Ellipse:
-        """Return this ellipse, given in axes of its own, stretched along `down` and then turned and moved.
+        """Return this ellipse stretched along `down`, then rotated and moved.
 
-        Its own turn must be 0: a stretched ellipse keeps its axes only then.
+        Its own rotation must be 0; otherwise stretching would change its axes.
         """
         if self.angle:
-            raise ValueError(f"expected an ellipse along its axes, got one turned by {self.angle:g}")
+            raise ValueError(f"expected an ellipse along the axes, got one rotated by {self.angle:g}")
         (down, right), (a, b) = self.centre, self.semi_axes
         cosine, sine = np.cos(angle), np.sin(angle)
         down *= aspect

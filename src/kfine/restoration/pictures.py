@@ -100,7 +100,7 @@ def _draw_cine(result: Restored, path: Path, *, animation: Path) -> None:
     """Draw the slice that changes most: input, the best interpolation, restored."""
     from kfine.viz.animation import animate
     from kfine.viz.cine import draw_cine
-    from kfine.viz.cine_view import liveliest_slice
+    from kfine.viz.view import liveliest_slice
 
     acquisition, first = _acquisition(result), (result.provenance.slices or (0, 0))[0]
     timing, index = acquisition.timing, liveliest_slice(result.mean)

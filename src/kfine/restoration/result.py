@@ -13,7 +13,7 @@ import numpy as np
 
 from kfine.acquisition.plan import Acquisition
 from kfine.errors import UsageError
-from kfine.files.staging import check_inputs_kept, check_outputs, check_outside
+from kfine.files.staging import check_inputs_safe, check_outputs, check_outside
 from kfine.image import Image, magnitude
 from kfine.io.dicom.derived.source import series_behind
 from kfine.io.dicom.derived.writer import check_writer
@@ -189,7 +189,7 @@ class Restoration:
         moving = [files.animation] if files.animation and self.mean.frames > 1 else []
         check_outputs([*files.all, *moving], overwrite=overwrite, folders=files.folders)
         if origin is not None:
-            check_inputs_kept([path for path in files.all if path not in files.folders], [origin])
+            check_inputs_safe([path for path in files.all if path not in files.folders], [origin])
         found = None
         if files.dicom and low is not None and origin is not None:
             check_outside(files.mean, origin)

@@ -1,1 +1,1 @@
-"""Pictures: figures, animations and their parts."""
+"""Figures and animations of images and results."""

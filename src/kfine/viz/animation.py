@@ -1,4 +1,4 @@
-"""Animation of a cine: input, methods and reference side by side, looping at the pace of the heart."""
+"""Animation of a cine: input, methods and reference side by side, in a loop at the speed of the heart."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from kfine.acquisition.timing import Timing
 from kfine.files.atomic import atomic_file
 from kfine.image import Image
 from kfine.viz import drawing
-from kfine.viz.cine import check_and_make_scene, columns_of
-from kfine.viz.cine_view import CineScene
+from kfine.viz.cine import check_and_make_scene
 from kfine.viz.drawing import FAINT
-from kfine.viz.layout import LOW, PANEL, SIDE, empty_sheet
+from kfine.viz.sheet import LOW, PANEL, SIDE, columns_of, empty_sheet
+from kfine.viz.view import CineScene
 
-_TICK = 10  # ms: what a GIF counts time in
-_FASTEST = 20  # ms: viewers slow faster frames down
-_SLOWEST = 200  # ms a frame: other series than cines may be minutes long
-_UNTIMED = 50  # ms a frame, of a cine without times
+_TICK = 10  # ms: the unit of time of a GIF
+_FASTEST = 20  # ms: viewers slow down faster frames
+_SLOWEST = 200  # ms a frame: series other than cines may take minutes
+_UNTIMED = 50  # ms a frame of a cine without times
 _DPI = 130
 
 
 @dataclass(frozen=True)
 class Animation:
-    """Pictures and how long each is shown, ms."""
+    """Pictures and the duration of each, ms."""
 
     pictures: list[Picture.Image]
     durations: list[int]
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write a GIF that loops for ever, whole or not at all.
+        """Write a GIF in an endless loop, completely or not at all.
 
         Raises:
-            UsageError: the file exists and `overwrite` is not set.
+            UsageError: the file exists and `overwrite` is False.
         """
         with atomic_file(path, overwrite=overwrite) as partial:
             self.pictures[0].save(
@@ -59,9 +59,9 @@ def animate(
     reference: Image | None = None,
     slice_index: int | None = None,
 ) -> Animation:
-    """Return the moving picture of the region of one slice that moves most: see `draw_cine` for the arguments.
+    """Return the animation of the region of one slice that moves most; for the arguments see `draw_cine`.
 
-    Loops in the time of one heart beat, or slower where frames come faster than a GIF can show them: none is left out.
+    The loop takes the time of one heart beat, or longer if frames are faster than a GIF can show; no frame is dropped.
     """
     guide = reference if reference is not None else list(restored.values())[-1]
     scene = check_and_make_scene(guide, low, [*restored.values()], timing, slice_index=slice_index)
@@ -76,7 +76,7 @@ def animate(
         title="",
         notes=[],
     )
-    held, drawn = scene.held(), []
+    latest, drawn = scene.latest_measured(), []
     for number, column in enumerate(columns):
         axes = drawing.axes_at(sheet.figure, f"image: {column.name}", sheet.place("image", number))
         extent = scene.still.extent(column.image.matrix)
@@ -92,7 +92,7 @@ def animate(
     for frame in frames:
         for column, shown in zip(columns, drawn, strict=True):
             shown.set_data(
-                scene.still.plane(column.image, frame=held[frame] if column.role == LOW else frame)
+                scene.still.plane(column.image, frame=latest[frame] if column.role == LOW else frame)
             )
         clock.set_text(scene.when(frame))
         canvas.draw()
@@ -101,7 +101,7 @@ def animate(
 
 
 def _durations(scene: CineScene) -> list[int]:
-    """Return for how many ms each frame is shown."""
+    """Return the duration of each frame, ms."""
     timing = scene.timing
     count, at = len(timing.at), np.asarray(timing.at)
     if not scene.seconds or count == 1:
@@ -109,13 +109,13 @@ def _durations(scene: CineScene) -> list[int]:
     ends = np.append(at[1:], at[0] + timing.period if timing.period is not None else 2 * at[-1] - at[-2])
     slower = max(1.0, _FASTEST / (1000 * float((ends - at).mean())))
     starts = 1000 * slower * np.append(at, ends[-1])
-    # Whole ticks that end where they should: their rounding must not add up.
+    # Differences of rounded start times, so that rounding errors do not add up.
     durations = np.diff(_TICK * np.rint((starts - starts[0]) / _TICK)).astype(int).clip(_FASTEST, _SLOWEST)
     return durations.tolist()  # type: ignore[no-any-return]
 
 
 def _with_one_palette(pictures: list[Picture.Image]) -> list[Picture.Image]:
-    """Return the pictures in the 256 colours of all of them together, so that nothing flickers."""
+    """Return the pictures in one common palette of 256 colours, which avoids flicker."""
     every = max(1, len(pictures) // 8)
     sample = Picture.fromarray(np.concatenate([np.asarray(p) for p in pictures[::every]]))
     palette = sample.quantize(256, method=Picture.Quantize.MEDIANCUT)

@@ -1,4 +1,4 @@
-"""Figure of a cine: input, methods and reference, still, between frames, and along a line over time."""
+"""Figure of a cine: input, methods and reference, as stills and along a line over time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,24 @@ from kfine.evaluation.comparison import check_same_grid, range_of
 from kfine.evaluation.metrics import psnr, ssim
 from kfine.image import Image, magnitude
 from kfine.viz import drawing
-from kfine.viz.cine_view import CineScene, make_cine_scene
 from kfine.viz.drawing import BLOCK, FAINT, OUTLINE, Box
-from kfine.viz.layout import LOW, METHOD, PANEL, REFERENCE, SIDE, SIDE_WITH_BAR, Column, Sheet, empty_sheet
-from kfine.viz.rows import UNCERTAINTY, grid_of
-from kfine.viz.view import check_low
+from kfine.viz.sheet import (
+    LOW,
+    METHOD,
+    PANEL,
+    SIDE,
+    SIDE_WITH_BAR,
+    UNCERTAINTY,
+    Column,
+    Sheet,
+    columns_of,
+    empty_sheet,
+    grid_of,
+)
+from kfine.viz.view import CineScene, check_low, make_cine_scene
 
 _FRAMES = 3
-_BEATS = 2  # of a cine with a period: the seam between the last frame and the first must be seen
+_BEATS = 2  # of a cine with a period, so that the transition from the last frame to the first is visible
 _STD = "std"
 _TALL = 0.8  # height to width of a line over time
 
@@ -37,19 +47,19 @@ def draw_cine(
     title: str = "",
     provenance: str = "",
 ) -> Figure:
-    """Return the figure of one slice of a cine: dark, upright, in the right proportions.
+    """Return the figure of one slice of a cine: dark, upright, in the proportions of the body.
 
-    One column an image.  Rows: the first frame, with the region that moves most outlined; that region in three other
-    frames, invented ones if there are any; and the line drawn in the first row over time, twice round the heart beat.
+    One column per image.  Rows: the first frame, with the outline of the region that moves most; that region in three
+    other frames, interpolated ones if there are any; the line of the first row over time, for two heart beats.
 
     Args:
-        low: the low-resolution input, or None; it is shown holding each frame until the next one.
+        low: the low-resolution input, or None; each of its frames is shown until the next one.
         restored: name -> cine, one column each in this order, all on one grid and at `timing.at`; without a
-            reference the last one chooses slice, region, line and grey window.
-        timing: when the frames of `low` and of `restored` are.
-        reference: the truth on that grid, at the same times; adds the mean PSNR and SSIM of the slice's frames.
+            reference the last one determines slice, region, line and grey window.
+        timing: times of the frames of `low` and of `restored`.
+        reference: the truth on that grid, at the same times; adds mean PSNR and SSIM over the slice's frames.
         uncertainty: standard deviation on that grid, at the same times.
-        slice_index: counted from 0; by default the slice that changes most.
+        slice_index: counted from 0; default: the slice that changes most.
         title, provenance: a line above, a paragraph below.
 
     Raises:
@@ -78,9 +88,9 @@ def draw_cine(
         elif column.role == METHOD and reference is not None:
             below = _scores(scene, column.image, reference)
         _draw_column(sheet, scene, number, column, frames=frames, data_range=range_of(guide), below=below)
-    said = scene.said if low is not None else scene.when
+    label = scene.label if low is not None else scene.when
     for row, words in {
-        "image": scene.when(0), **{f"frame {frame}": said(frame) for frame in frames},
+        "image": scene.when(0), **{f"frame {frame}": label(frame) for frame in frames},
         "line": "line over time",
     }.items():  # fmt: skip
         top, height = sheet.tops[row], sheet.heights[row]
@@ -99,15 +109,8 @@ def check_and_make_scene(
     return make_cine_scene(guide, timing, slice_index=slice_index, seconds=guide.frame_times is not None)
 
 
-def columns_of(low: Image | None, restored: Mapping[str, Image], reference: Image | None) -> list[Column]:
-    """Return the columns in their order: input, methods, reference."""
-    columns = [] if low is None else [Column("low resolution", low, LOW)]
-    columns += [Column(name, image, METHOD) for name, image in restored.items()]
-    return columns + ([] if reference is None else [Column("reference", reference, REFERENCE)])
-
-
 def _scores(scene: CineScene, image: Image, reference: Image) -> str:
-    """Return PSNR and SSIM of the slice, their means over the frames."""
+    """Return PSNR and SSIM of the slice, as means over the frames."""
     data_range = range_of(reference)
     pairs = [
         (scene.still.plane(reference, frame=frame), scene.still.plane(image, frame=frame))
@@ -129,9 +132,9 @@ def _draw_column(
     data_range: float,
     below: str,
 ) -> None:
-    """Draw every row of one column, and the line `below` its first image."""
+    """Draw every row of one column, and the text `below` its first image."""
     still, image, std = scene.still, column.image, column.role == _STD
-    held = scene.held() if column.role == LOW else list(range(image.frames))
+    shown = scene.latest_measured() if column.role == LOW else list(range(image.frames))
     factor = 100 / data_range if std else 1.0
     limits, colours = still.grey, "gray"
     if std:
@@ -141,7 +144,7 @@ def _draw_column(
 
     def show(row: str, frame: int, window: Box) -> Axes:
         axes = drawing.axes_at(sheet.figure, f"{row}: {column.name}", sheet.place(row, number))
-        plane = factor * still.plane(image, frame=held[frame])
+        plane = factor * still.plane(image, frame=shown[frame])
         drawing.show(axes, plane, extent, window=window, limits=limits, colours=colours)
         return axes
 
@@ -155,7 +158,7 @@ def _draw_column(
         drawing.side_letter(axes, still.view.left)
     for frame in frames:
         drawing.frame(show(f"frame {frame}", frame, still.zoom), colour=OUTLINE)
-    over_time = factor * scene.along_line(image)[:, held]
+    over_time = factor * scene.along_line(image)[:, shown]
     over_time = np.tile(over_time, _BEATS if scene.timing.period is not None else 1)
     box = Box(0, over_time.shape[1], over_time.shape[0], 0)
     axes = drawing.axes_at(sheet.figure, f"line: {column.name}", sheet.place("line", number))
@@ -168,7 +171,7 @@ def _draw_column(
 
 
 def _mark(axes: Axes, scene: CineScene) -> None:
-    """Draw the line whose course over time is shown."""
+    """Draw the line that is shown over time."""
     line = scene.line
     ends, place = (line.first, line.last), (line.place, line.place)
     across, down = (ends, place) if line.across else (place, ends)
@@ -176,7 +179,7 @@ def _mark(axes: Axes, scene: CineScene) -> None:
 
 
 def _facts(scene: CineScene, guide: Image, *, with_low: bool, scored: bool) -> str:
-    """Return what a reader must know to read the pictures."""
+    """Return the caption: slice, grey window, scores and times."""
     still, timing = scene.still, scene.timing
     facts = [f"slice {still.index} of 0-{guide.slices - 1}"] if guide.slices > 1 else []
     facts.append(f"grey {still.grey[0]:.4g} to {still.grey[1]:.4g}")
@@ -186,5 +189,5 @@ def _facts(scene: CineScene, guide: Image, *, with_low: bool, scored: bool) -> s
     beat = f", {_BEATS} heart beats of {1000 * timing.period:.0f} ms" if timing.period is not None else ""
     facts.append(f"line over time: left to right{beat}")
     if with_low:
-        facts[-1] += "; the input holds each frame until the next"
+        facts[-1] += "; each input frame is shown until the next"
     return " · ".join(facts)

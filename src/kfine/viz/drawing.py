@@ -1,7 +1,6 @@
-"""The parts of the figure: images, maps, outlines, colourbars and text at places given in inches.
+"""Parts of a figure: images, maps, outlines, colourbars and text at positions in inches.
 
-Plain functions on `matplotlib.figure.Figure`: no pyplot, no global style, so drawing changes nothing else.
-Importing this module loads matplotlib; whoever does not draw need not import it.
+Plain functions on `matplotlib.figure.Figure`, without pyplot and global style.  Importing this module loads matplotlib.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ OUTLINE, BLOCK = "#ffc94d", "#4fd2e8"  # the zoomed region, the measured block
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of the picture in its own units (mm, or k-space indices), y downwards."""
+    """A rectangle of the picture in its units (mm or k-space indices), y downwards."""
 
     left: float
     right: float
@@ -81,9 +80,9 @@ def show(
     limits: tuple[float, float],
     colours: str = "gray",
 ) -> AxesImage:
-    """Draw `pixels` (row, column), which cover `extent`, and show `window` of them; both in the same units.
+    """Draw `pixels` (row, column) that cover `extent`, cropped to `window`; both in the same units.
 
-    Every voxel is drawn as the rectangle it is: a smooth interpolation would flatter the coarse images.
+    Voxels are drawn as rectangles: smooth interpolation would improve the appearance of coarse images.
     """
     image = axes.imshow(
         pixels,
@@ -116,7 +115,7 @@ def outline(axes: Axes, box: Box, *, colour: str, linewidth: float = 0.9) -> Non
 
 
 def frame(axes: Axes, *, colour: str) -> None:
-    """Outline the axes themselves: the zoomed panels wear the colour of the outline they come from."""
+    """Outline the axes: a zoomed panel has the colour of its outline in the image above."""
     axes.add_patch(
         Rectangle(
             (0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=colour, linewidth=1.4, clip_on=True
@@ -132,7 +131,7 @@ def colourbar(
     place: tuple[float, float, float, float],
     left: bool = False,
 ) -> None:
-    """Draw a thin vertical colourbar of `image` at `place` with three ticks in %, on its `left` or right."""
+    """Draw a thin vertical colourbar of `image` at `place` with three ticks in %, on its left side if `left`."""
     axes = axes_at(figure, name, place)
     axes.set_axis_on()
     bar = figure.colorbar(image, cax=axes)
@@ -145,7 +144,7 @@ def colourbar(
 
 
 def scale_bar(axes: Axes, window: Box, *, longest: float = 0.34) -> None:
-    """Draw a bar of a round length in mm, 20 if it fits, in the lower left corner of `window` (in mm)."""
+    """Draw a scale bar of a round length, 20 mm if it fits, in the lower left corner of `window` (mm)."""
     length = min(20.0, nice_number(longest * window.width))
     x, y = window.left + 0.05 * window.width, window.bottom - 0.045 * window.width
     axes.plot([x, x + length], [y, y], color=INK, linewidth=1.6, solid_capstyle="butt", path_effects=_halo())
@@ -185,18 +184,18 @@ def text_in(axes: Axes, text: str, *, colour: str) -> None:
 
 
 def _halo() -> list[AbstractPathEffect]:
-    """Return a dark rim, so that what is written on a bright image stays legible."""
+    """Return a dark outline that makes text legible on a bright image."""
     return [withStroke(linewidth=1.8, foreground=BACKGROUND)]
 
 
 def shortened(text: str, characters: int) -> str:
-    """Return `text`, its middle left out beyond `characters`: file names differ at both ends.
+    """Return `text` shortened to `characters` in its middle, since file names differ at both ends.
 
     >>> shortened("sub-11_T1w_128_to_256.nii.gz", 15)
     'sub-11_….nii.gz'
     """
-    kept = characters - 1
-    return text if len(text) <= characters else f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    rest = characters - 1
+    return text if len(text) <= characters else f"{text[: rest - rest // 2]}…{text[len(text) - rest // 2 :]}"
 
 
 def nice_number(limit: float) -> float:
@@ -210,7 +209,7 @@ def nice_number(limit: float) -> float:
 
 
 def nice_ceiling(value: float) -> float:
-    """Return the least of ..., 1, 2, 3, 5, 8, 10, 20, ... that reaches `value`; 1 for 0.
+    """Return the smallest of ..., 1, 2, 3, 5, 8, 10, 20, ... that is at least `value`; 1 for 0.
 
     >>> nice_ceiling(6.1), nice_ceiling(0.0)
     (8.0, 1.0)

@@ -1,7 +1,7 @@
 """Figure of a restoration: input, methods and reference; detail; error and uncertainty; k-space.
 
-Rows and columns without data are left out.  Importing this module loads matplotlib, so commands import it
-only when a figure is asked for; nothing here touches pyplot or global style.
+Rows and columns without data are omitted.  Importing this module loads matplotlib; commands therefore import it only
+to draw.
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from kfine.acquisition.timing import timing_of_image
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.comparison import check_same_grid, range_of
 from kfine.files.atomic import atomic_file
 from kfine.files.names import PICTURES
 from kfine.image import Image
-from kfine.viz import rows
-from kfine.viz.layout import LOW, METHOD, REFERENCE, Column, lay_out
+from kfine.viz.sheet import (
+    columns_of,
+    draw_errors,
+    draw_images,
+    draw_kspaces,
+    draw_uncertainty,
+    lay_out,
+)
 from kfine.viz.view import Scene, check_low, make_scene
 
 
@@ -34,54 +41,69 @@ def draw(
     title: str = "",
     provenance: str = "",
 ) -> Figure:
-    """Return the figure of one slice of frame 0: dark, upright, in the right proportions.
+    """Return the figure of one slice of frame 0: dark, upright, in the proportions of the body.
 
     Args:
         low: the low-resolution input, or None.
-        measured: (rows, columns) of its k-space that were measured, outlined in k-space; its matrix if left out.
-        restored: name -> image, one column each in this order, all on one grid; up to five stay legible.
-            Without a reference the last is the one that guides: its detail, its grey window, its range.
+        measured: measured (rows, columns) of its k-space, outlined there; default: its matrix.
+        restored: name -> image, one column each in this order, all on one grid; up to five are legible.
+            Without a reference the last one determines zoom, grey window and range.
         reference: the truth on that grid; adds the errors, and PSNR and SSIM of the shown slice.
         uncertainty: standard deviation on that grid, in the images' units.
-        slice_index: counted from 0; by default the slice with the largest signal.
+        slice_index: counted from 0; default: the slice with the largest signal.
         zoom: whether to enlarge the region with the most detail.
         title, provenance: a line above, a paragraph below.
 
     Raises:
         UsageError: nothing to draw.
-        InputError: the images lie on different grids or are not finite, or the slice does not exist.
+        InputError: images on different grids or not finite, or a slice that does not exist.
     """
     if not restored:
         raise UsageError("figure: expected at least one restored image, got none")
     guide = reference if reference is not None else list(restored.values())[-1]
     _check(guide, low, [*restored.values(), *([] if uncertainty is None else [uncertainty])])
     scene = make_scene(guide, slice_index=slice_index)
-    columns = [] if low is None else [Column("low resolution", low, LOW)]
-    columns += [Column(name, image, METHOD) for name, image in restored.items()]
-    columns += [] if reference is None else [Column("reference", reference, REFERENCE)]
+    columns = columns_of(low, restored, reference)
     with_range = reference is not None or uncertainty is not None
     notes = [_facts(scene, guide, scored=reference is not None, with_range=with_range), provenance]
     sheet = lay_out(scene, columns, uncertainty=uncertainty is not None, zoom=zoom, title=title, notes=notes)
-    rows.images(sheet, reference)
+    draw_images(sheet, reference)
     if reference is not None:
-        rows.errors(sheet, reference, data_range=range_of(reference))
+        draw_errors(sheet, reference, data_range=range_of(reference))
     if uncertainty is not None:
-        rows.uncertainty(sheet, uncertainty, data_range=range_of(guide))
-    rows.kspaces(sheet, guide, None if low is None else measured or low.matrix)
+        draw_uncertainty(sheet, uncertainty, data_range=range_of(guide))
+    draw_kspaces(sheet, guide, None if low is None else measured or low.matrix)
     return sheet.figure
 
 
 def save(figure: Figure, path: Path, *, overwrite: bool = False, dpi: int = 200) -> None:
-    """Write the figure in the format that the suffix of `path` names, whole or not at all.
+    """Write the figure in the format of the suffix of `path`, completely or not at all.
 
     Raises:
-        UsageError: the suffix names no format for pictures, or the file exists and `overwrite` is not set.
+        UsageError: the suffix is not that of a picture, or the file exists and `overwrite` is False.
     """
     suffix = path.suffix.lower()
     if suffix not in PICTURES:
         raise UsageError(f"{path}: expected a picture's suffix ({', '.join(PICTURES)}), got '{path.suffix}'")
     with atomic_file(path, overwrite=overwrite) as partial:
         figure.savefig(partial, format=suffix.removeprefix("."), dpi=dpi, facecolor=figure.get_facecolor())
+
+
+def draw_evaluation(truth: Image, images: Mapping[str, Image], path: Path, *, animation: Path | None) -> None:
+    """Draw `images` beside the truth to the new file `path`.
+
+    animation: file for the animation of a cine; None for a still.
+    """
+    if animation is None:
+        save(draw(low=None, restored=images, reference=truth, title=truth.source.name), path)
+        return
+    from kfine.viz.animation import animate
+    from kfine.viz.cine import draw_cine
+
+    timing = timing_of_image(truth, frames_scale=None, frames=None)
+    figure = draw_cine(low=None, restored=images, timing=timing, reference=truth, title=truth.source.name)
+    save(figure, path)
+    animate(low=None, restored=images, timing=timing, reference=truth).save(animation)
 
 
 def _check(guide: Image, low: Image | None, others: list[Image]) -> None:
@@ -95,7 +117,7 @@ def _check(guide: Image, low: Image | None, others: list[Image]) -> None:
 
 
 def _facts(scene: Scene, guide: Image, *, scored: bool, with_range: bool) -> str:
-    """Return what a reader must know to read the numbers."""
+    """Return the caption: slice, grey window, range and scores."""
     facts = [f"slice {scene.index} of 0-{guide.slices - 1}"] if guide.slices > 1 else []
     facts += [f"frame 0 of 0-{guide.frames - 1}"] if guide.frames > 1 else []
     facts.append(f"grey {scene.grey[0]:.4g} to {scene.grey[1]:.4g}")

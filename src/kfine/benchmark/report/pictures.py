@@ -13,10 +13,21 @@ from kfine.benchmark.degradations import Degradation, degraded
 from kfine.benchmark.results import BASELINE, Record, Results
 from kfine.benchmark.truths import Truth
 from kfine.image import Image
-from kfine.viz import rows
 from kfine.viz.drawing import FAINT
 from kfine.viz.drawing import INK as LIGHT
-from kfine.viz.layout import LOW, METHOD, PANEL, REFERENCE, SIDE_WITH_BAR, Column, Sheet, empty_sheet
+from kfine.viz.sheet import (
+    LOW,
+    METHOD,
+    PANEL,
+    REFERENCE,
+    SIDE_WITH_BAR,
+    Column,
+    Sheet,
+    draw_errors,
+    draw_images,
+    draw_uncertainty,
+    empty_sheet,
+)
 from kfine.viz.view import make_scene
 
 _MOST = 5  # methods side by side
@@ -78,10 +89,10 @@ def picture(results: Results, degradation: Degradation, truth: Truth) -> Drawn |
     std = None if whose is None else records[whose].picture()[1]
     sheet = _empty(reference, columns)
     captions = {name: _caption(records[name], index) for name in names}
-    rows.images(sheet, None, captions=captions)
-    rows.errors(sheet, reference, data_range=truth.data_range)
+    draw_images(sheet, None, captions=captions)
+    draw_errors(sheet, reference, data_range=truth.data_range)
     if std is not None:
-        rows.uncertainty(sheet, Image(std[None, None], affine), data_range=truth.data_range)
+        draw_uncertainty(sheet, Image(std[None, None], affine), data_range=truth.data_range)
     return Drawn(_png(_on_paper(sheet.figure)), whose)
 
 
