@@ -53,7 +53,7 @@ def test_a_dicomdir_leads_nowhere(command, batch, deep, tmp_path, files):
     expected = kfine.read(deep / "in" / "scan").voxels
     dicomdir(deep / "in" / "DICOMDIR", "..", "..", "..", "outside", "im001.dcm")
     before = files()
-    with pytest.warns(UserWarning, match="skipped 1 file that holds no DICOM image"):
+    with pytest.warns(UserWarning, match="skipped 1 file without a DICOM image"):
         np.testing.assert_array_equal(kfine.read(deep / "in").voxels, expected)
     assert command("restore", deep / "in", "-o", deep / "out", *SIMPLE).code == 0
     assert len(list((deep / "out").iterdir())) == 3

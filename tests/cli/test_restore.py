@@ -76,7 +76,7 @@ def test_kspace_is_restored_to_a_magnitude_image(command, kspace, tiny_model_fol
         "restore", kspace, "--scale", 2, "--model", tiny_model_folder, "--figure", tmp_path / "f.png"
     )
     assert done.code == 0
-    assert done.err.startswith("kfine: note: raw.npy: .npy holds no voxel size")
+    assert done.err.startswith("kfine: note: raw.npy: .npy stores no voxel size")
     mean = kfine.read(tmp_path / "raw_x2_kfine.nii.gz")
     assert mean.voxels.dtype == np.float32
     assert mean.voxels.min() >= 0

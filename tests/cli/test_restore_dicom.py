@@ -115,7 +115,7 @@ def test_what_is_no_study_is_refused_before_the_work(command, low, scan, tmp_pat
     done = command("restore", low, "-o", tmp_path / "out", "--scale", 2)
     assert (done.code, "write a .nii.gz file" in done.err) == (2, True)
     done = command("restore", tmp_path / "lone", "-o", tmp_path / "out", "--scale", 2)
-    assert (done.code, "no study to join" in done.err) == (4, True)
+    assert (done.code, "which DICOM output needs" in done.err) == (4, True)
     monkeypatch.setitem(sys.modules, "highdicom", None)
     done = command("restore", low, "-o", tmp_path / "out", "--scale", 2)
     assert (done.code, "write a .nii.gz file" in done.err) == (2, True), "no package helps here"

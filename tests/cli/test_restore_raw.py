@@ -67,7 +67,7 @@ def test_refusals_write_nothing(command, tmp_path, files, options, code, part):
 
 
 def test_other_files_have_no_coils(command, low):
-    assert "combine is for the coils" in command("restore", low, "--scale", 2, "--combine", "rss").err
+    assert "combine is for raw k-space" in command("restore", low, "--scale", 2, "--combine", "rss").err
     assert "--coil-axis" in command("restore", low, "--scale", 2, "--coil-axis", 0).err
     assert "raw k-space" in command("restore", low, "--scale", 2, "--method", "vdm", "--noise", "data").err
 

@@ -133,8 +133,8 @@ def test_times_in_whole_milliseconds_are_even(tmp_path: Path) -> None:
 
 
 BAD: list[tuple[str, Callable[[int, int], float | None]]] = [
-    ("none given", lambda s, f: None),
-    ("not given in 1 of 12 images", lambda s, f: None if (s, f) == (1, 2) else 40.0 * f),
+    ("missing", lambda s, f: None),
+    ("missing in 1 of 12 images", lambda s, f: None if (s, f) == (1, 2) else 40.0 * f),
     ("all equal in slice 1 ", lambda s, f: 0.0),
     ("all equal in slice 3 ", lambda s, f: 300.0 if s == 2 else 40.0 * f),
     ("negative in slice 2 ", lambda s, f: -1.0 if (s, f) == (1, 0) else 40.0 * f),
@@ -185,7 +185,7 @@ def test_trigger_times_of_other_beats_do_not_order_a_dynamic_series(tmp_path: Pa
     for n, trigger in enumerate((305.0, 300.0, 310.0)):
         tags = {"TriggerTime": trigger, "TemporalPositionIdentifier": n + 1, "InstanceNumber": 3 - n}
         save(classic(stored[n], **tags), tmp_path / str(n))
-    image = noted(tmp_path, "against TemporalPositionIdentifier")
+    image = noted(tmp_path, "contrary to TemporalPositionIdentifier")
     assert_array_equal(image.voxels[:, 0], stored)
     assert image.frame_times is None
 

@@ -110,7 +110,7 @@ def test_a_deflated_report_is_no_hindrance(tmp_path: Path) -> None:
     report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
     report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     report.save_as(tmp_path / "report.dcm", enforce_file_format=True)
-    with pytest.warns(UserWarning, match="1 file that holds no DICOM image"):
+    with pytest.warns(UserWarning, match="1 file without a DICOM image"):
         assert read(tmp_path).slices == 2
 
 

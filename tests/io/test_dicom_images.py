@@ -141,7 +141,7 @@ def test_real_and_imaginary_become_complex(tmp_path: Path, words: tuple[str, str
 def test_a_phase_of_unknown_unit_leaves_the_magnitude(tmp_path: Path) -> None:
     stored = [np.stack([pixels(s) for s in range(SLICES)]), np.stack([pixels(9 + s) for s in range(SLICES)])]
     images(tmp_path, kind("M"), kind("P"), stored=stored)
-    with pytest.warns(UserWarning, match="the magnitude alone is taken: expected a phase over one turn"):
+    with pytest.warns(UserWarning, match="only the magnitude is used: expected a phase over one turn"):
         image = read(tmp_path)
     np.testing.assert_array_equal(image.voxels[0], stored[0])
     refused(InputError, "part='mag'", lambda: read(tmp_path, part="complex"))

@@ -21,7 +21,7 @@ from kfine.io.dicom.derived.attributes import (
     PATIENT_AND_STUDY,
     SERIES_AND_EQUIPMENT,
 )
-from kfine.io.dicom.derived.rescale import Rescale
+from kfine.io.dicom.derived.series import Rescale
 
 pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
 KINDS = pytest.mark.parametrize("kind", ["classic", "enhanced"])

@@ -63,7 +63,7 @@ def test_no_study_to_join(tmp_path: Path, keyword: str) -> None:
     (tmp_path / "in").mkdir()
     dataset.save_as(tmp_path / "in" / "a.dcm", enforce_file_format=False)
     case = derived(read(tmp_path / "in"), tmp_path / "in", slices=(0, 1))
-    refused(InputError, "no study to join", case.write, tmp_path / "out")
+    refused(InputError, "which DICOM output needs", case.write, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 
 from kfine import read
 from kfine.errors import InputError
-from kfine.io.dicom.contrast import contrast
+from kfine.io.dicom.aspect import contrast
 from kfine.io.dicom.images import SeveralImages
 from kfine.restoration.checks import check_original
 from tests.io.dicom_files import classic, enhanced, pixels, position, save

@@ -37,7 +37,7 @@ def _matrix_kspace(image: np.ndarray) -> np.ndarray:
 def test_image_of_kspace(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:
     expected = _image(*shape)
     np.save(tmp_path / "a.npy", _matrix_kspace(expected).astype(dtype))
-    with pytest.warns(UserWarning, match="taken as 1 mm"):
+    with pytest.warns(UserWarning, match="1 mm is assumed"):
         image = read(tmp_path / "a.npy")
     assert image.measured
     assert_allclose(image.voxels, expected.reshape((1,) * (4 - len(shape)) + shape), atol=1e-5)
@@ -72,7 +72,7 @@ def test_lost_coverage_is_warned_about(tmp_path: Path) -> None:
     coverage = np.ones((4, 4), bool)
     coverage[0] = False
     image = Image(_image(1, 1, 4, 4), coverage=coverage)
-    with pytest.warns(UserWarning, match="NIfTI holds no coverage"):
+    with pytest.warns(UserWarning, match="NIfTI stores no coverage"):
         write(image, tmp_path / "a.nii")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -271,7 +271,7 @@ def test_the_sform_is_taken_where_the_qform_says_otherwise(tmp_path, changed):
     for field, value in changed.items():
         header[field] = [*value, *header[field][len(value) :]] if field == "pixdim" else value
     (tmp_path / "b.nii").write_bytes(header.binaryblock + data[348:])
-    with pytest.warns(UserWarning, match="sform and qform place the voxels differently: the sform is taken"):
+    with pytest.warns(UserWarning, match="sform and qform place the voxels differently: the sform is used"):
         found = read(tmp_path / "b.nii")
     assert_allclose(found.affine, read(tmp_path / "a.nii").affine)
     (remark,) = restore(found, scale=2, method="zero-filling").provenance["input"]["remarks"]

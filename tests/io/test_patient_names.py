@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from kfine import read
 from kfine.batches.finding import find_cases
 from kfine.errors import InputError
-from kfine.io.dicom.privacy import Discretion, patient_words, tells
+from kfine.io.dicom.privacy import Discretion, names_patient, patient_words
 from tests.io.dicom_files import classic, save
 from tests.io.refusals import refused
 
@@ -51,7 +51,7 @@ def header(name: str, number: str = "70011") -> Dataset:
     ],
 )
 def test_names_are_found_however_they_are_written(name: str, path: str) -> None:
-    assert tells(path, patient_words(header(name)))
+    assert names_patient(path, patient_words(header(name)))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_names_are_found_however_they_are_written(name: str, path: str) -> None:
     ],
 )
 def test_other_words_stay(name: str, number: str, path: str) -> None:
-    assert not tells(path, patient_words(header(name, number)))
+    assert not names_patient(path, patient_words(header(name, number)))
 
 
 def test_messages_lose_short_words_with_their_path_only() -> None:

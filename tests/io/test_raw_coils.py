@@ -139,8 +139,8 @@ def test_refusals(tmp_path: Path) -> None:
     refused(InputError, "fully sampled centre", read, saved(tmp_path, without_centre), coil_axis=0)
     assert read(tmp_path / "a.npy", coil_axis=0, combine="rss").voxels.dtype == np.float32
     path = saved(tmp_path, measured())
-    refused(InputError, "another axis holds the coils", read, path, coil_axis=1)
-    refused(InputError, "another axis holds the coils", read, path, coil_axis=-1)
+    refused(InputError, "another axis is that of the coils", read, path, coil_axis=1)
+    refused(InputError, "another axis is that of the coils", read, path, coil_axis=-1)
     refused(UsageError, "expected one of the 3 axes", read, path, coil_axis=3)
     refused(UsageError, "expected one of sensitivities, rss", read, path, coil_axis=0, combine="sum")
     refused(

@@ -72,7 +72,7 @@ def test_bart(tmp_path: Path) -> None:
     path = write_bart(tmp_path / "a", kspace.transpose(1, 2, 0)[:, :, None])
     expected = np.abs(thing())[OBJECT]
     for half in (path, path.with_suffix(".hdr")):
-        with pytest.warns(UserWarning, match="no voxel size: taken as 1 mm"):
+        with pytest.warns(UserWarning, match="no voxel size: 1 mm is assumed"):
             image = read(half)
         assert_allclose(np.abs(image.voxels[0, 0])[OBJECT], expected, atol=0.03)
 

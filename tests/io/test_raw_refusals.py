@@ -66,7 +66,7 @@ def test_truncated_hdf5(tmp_path: Path, keep: int) -> None:
         (np.ones((3, 4, 5)), "complex 'kspace'"),
         (np.ones((4, 5), complex), "complex 'kspace'"),
         (np.ones((0, 4, 5), complex), "complex 'kspace'"),
-        (np.moveaxis(measured(), 0, -1)[None], "another axis holds the coils"),
+        (np.moveaxis(measured(), 0, -1)[None], "another axis is that of the coils"),
         (0 * measured()[None], "zeros throughout"),
         (np.full((1, 20, 20), np.nan + 0j), "NaN or Inf"),
     ],
@@ -109,7 +109,7 @@ def test_entities_in_the_header(tmp_path: Path, start: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "part"),
     [
-        ("</encoding>", "", "is no XML"),
+        ("</encoding>", "", "is not XML"),
         ("<x>48</x>", "<x>0</x>", "positive numbers"),
         ("<x>48</x>", "<x>1e9</x>", "matrix of at most"),
         ("<x>48</x>", "<x>nan</x>", "positive numbers"),
@@ -155,7 +155,7 @@ def test_ismrmrd_of_which_nothing_is_left_without_oversampling(tmp_path: Path) -
     header = xml_header(
         (80, ROWS, 1), (200, 96, 3), recon=(52, ROWS, 1), recon_fov=(130, 96, 3), centre=ROWS // 2
     )
-    refused(InputError, "beside each other", read, write_mrd(tmp_path / "a.h5", header, lines(kspace)))
+    refused(InputError, "adjacent samples", read, write_mrd(tmp_path / "a.h5", header, lines(kspace)))
 
 
 def test_ismrmrd_readouts_cut_short(tmp_path: Path) -> None:

@@ -159,11 +159,11 @@ def _profile(image: Image, named: str | None) -> tuple[str, float, str]:
     elif source.three_dimensional is False:
         profile, reason = "gaussian", "a 2-D scan"
     else:
-        profile, reason = "gaussian", "the file does not say, taken for a 2-D scan"
+        profile, reason = "gaussian", "the file does not say, a 2-D scan is assumed"
     if profile == CROP:
         return profile, 1.0, reason
     if thickness is None or not thickness > 0:
-        return profile, 1.0, f"{reason}; as thick as the slices lie apart"
+        return profile, 1.0, f"{reason}; as thick as the slice spacing"
     return profile, thickness / spacing, f"{reason}; {thickness:.4g} mm thick"
 
 

@@ -21,8 +21,7 @@ from kfine.io.dicom.header import DicomFile, pydicom_errors, read_file
 from kfine.io.dicom.images import SeriesImage, images_of
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import is_derived
-from kfine.io.nifti.marker import is_named_phase, says_restored
-from kfine.io.nifti.pairs import halves_of
+from kfine.io.nifti.companions import halves_of, is_named_phase, says_restored
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
 from kfine.text import clean_text, printable
 

@@ -162,12 +162,12 @@ def discreet(image: Path) -> Path:
     """Return the path of an image, with what stands for its name where its DICOM headers say that it is a patient's."""
     if not image.is_dir():
         return image
-    from kfine.io.dicom.series import stand_in
+    from kfine.io.dicom.series import pseudonym
 
     place = (
         image if image.name not in ("", "..") else image.resolve()
     )  # the folder one stands in has a name, too
-    return place.with_name(stand_in(place))
+    return place.with_name(pseudonym(place))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files in and out: `read`, `write`, and `write_dicom` for a series that joins the study it comes from."""
+"""Input and output of images: `read`, `write`, and `write_dicom` for a series in the study of its source."""
 
 from kfine.io.dicom.derived.writer import write_dicom
 from kfine.io.reading import read

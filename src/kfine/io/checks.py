@@ -1,4 +1,4 @@
-"""Checks of every reader, before and after it takes in the voxels."""
+"""Checks of all readers, before and after they read voxels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.text import human_size
 
-AIR, REFUSE = "air", "refuse"  # what to do with NaN outside the field of view
-_THIN = 2  # slices: all of fewer would be at the border
+AIR, REFUSE = "air", "refuse"  # treatment of NaN outside the field of view
+_THIN = 2  # slices: with so few, all would be at the border
 
 
 def check_voxels(voxels: NDArray[Any], *, name: str = "image") -> NDArray[Any]:
@@ -31,15 +31,15 @@ def check_voxels(voxels: NDArray[Any], *, name: str = "image") -> NDArray[Any]:
 def without_nan(
     voxels: NDArray[Any], *, name: str, strict: bool = False
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Return `voxels` (three spatial axes, then time) with 0 for NaN outside the field of view, and remarks on it.
+    """Return `voxels` (three spatial axes, then time) with 0 for NaN outside the field of view, and remarks.
 
-    Programs that resample write NaN where an image does not reach: what touches the border, seen in each volume, or
-    in each slice where there are few.  NaN elsewhere stays and is refused by `check_finite`.
+    Programs that resample write NaN outside the source image.  These voxels are connected to the border of the volume,
+    or of the slice if there are few slices.  NaN elsewhere stays and is refused by `check_finite`.
 
-    strict: whether all of them stay.
+    strict: whether all NaN stay.
 
     Warns:
-        UserWarning: how many were taken as air.
+        UserWarning: number of voxels taken as air.
     """
     missing = np.isnan(voxels)
     if strict or not missing.any() or missing.all():
@@ -48,13 +48,13 @@ def without_nan(
     count = int(np.count_nonzero(outside))
     if not count:
         return voxels, ()
-    said = f"NaN outside the field of view in {count} of {voxels.size} voxels, taken as air (0)"
-    warnings.warn(f"{name}: {said}; nan='refuse' stops at them", UserWarning, stacklevel=2)
-    return np.where(outside, np.zeros((), voxels.dtype), voxels), (said,)
+    remark = f"NaN outside the field of view in {count} of {voxels.size} voxels, taken as air (0)"
+    warnings.warn(f"{name}: {remark}; nan='refuse' stops at them", UserWarning, stacklevel=2)
+    return np.where(outside, np.zeros((), voxels.dtype), voxels), (remark,)
 
 
 def _outside(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of the voxels that are `missing` hang together with some at the border of the volume."""
+    """Return the voxels of `missing` that are connected to the border of the volume."""
     from scipy.ndimage import label
 
     parts, count = label(missing)
@@ -67,7 +67,7 @@ def _outside(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def check_finite(voxels: NDArray[Any], *, name: str) -> None:
-    """Raise `InputError` if there is a NaN or an infinite value in `voxels`."""
+    """Raise `InputError` if `voxels` contain NaN or infinite values."""
     bad = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
     if bad:
         raise InputError(
@@ -75,17 +75,17 @@ def check_finite(voxels: NDArray[Any], *, name: str) -> None:
         )
 
 
-def check_nan(asked: str) -> None:
-    """Raise `UsageError` unless `asked` is what can be done with NaN."""
-    if asked not in (AIR, REFUSE):
-        raise UsageError(f"nan={asked!r}: expected {AIR!r} or {REFUSE!r}")
+def check_nan(nan: str) -> None:
+    """Raise `UsageError` unless `nan` is `AIR` or `REFUSE`."""
+    if nan not in (AIR, REFUSE):
+        raise UsageError(f"nan={nan!r}: expected {AIR!r} or {REFUSE!r}")
 
 
 def check_memory(n_bytes: int, *, name: str) -> None:
-    """Raise `ResourceError` if `n_bytes` exceed the machine's memory: touching them would kill us."""
+    """Raise `ResourceError` if `n_bytes` exceed the machine's memory, whose use would end the process."""
     try:
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf: allocation itself then says no
+    except (AttributeError, ValueError, OSError):  # no sysconf on Windows: the allocation itself fails there
         return
     if n_bytes > available:
         raise ResourceError(

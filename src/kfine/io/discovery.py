@@ -1,4 +1,4 @@
-"""Volumes below a folder, and the subjects they belong to."""
+"""Volumes below a folder, and their subjects."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ NIFTI = (".nii", ".nii.gz")
 
 
 def find_volumes(root: Path, *, files: tuple[str, ...] = NIFTI) -> list[Path]:
-    """Return the files below `root` whose names end so, and the folders that hold DICOM images, sorted.
+    """Return the files below `root` with these suffixes and the folders with DICOM images, sorted.
 
-    DICOM is recognised by content, whatever the files are called.
+    DICOM is recognised by content, with any file name.
 
     Raises:
         InputError: none found.
@@ -32,7 +32,7 @@ def find_volumes(root: Path, *, files: tuple[str, ...] = NIFTI) -> list[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Return whether a file is a DICOM image; one that is damaged counts if its name says so: reading it says why."""
+    """Return whether a file is a DICOM image; a damaged one counts if its suffix is .dcm, and its reader reports it."""
     try:
         return read_file(path) is not None
     except InputError:
@@ -42,7 +42,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def subject_of(path: Path, root: Path) -> str:
-    """Return the subject a volume belongs to: the first folder below `root`, or the name up to "_" or ".".
+    """Return the subject of a volume: the first folder below `root`, or the file name up to "_" or ".".
 
     >>> subject_of(Path("data/sub-01_T1w.nii.gz"), Path("data"))
     'sub-01'

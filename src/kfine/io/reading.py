@@ -1,4 +1,4 @@
-"""Reading: a file or folder to an image; the first bytes name the format, not the suffix."""
+"""Input of images from files or folders; the first bytes determine the format."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kfine.text import clean_text, display_name
 if TYPE_CHECKING:
     from kfine.io.dicom.reader import DicomSeries
 
-# Of files that are images, or damaged ones.
+# Suffixes of images, for the message about damaged files.
 SUFFIXES = (".nii", ".nii.gz", ".dcm", ".dcm.gz", ".mgz", ".mgh", ".mha", ".nrrd", ".npy", ".h5", ".hdf5")
 _KINDS = (
     "a NIfTI file (.nii, .nii.gz, .hdr and .img), .mgz, .mha, .nrrd, a DICOM file or folder, or raw k-space "
     "(.h5, .cfl, .npy)"
 )
-# Kinds of files that --nan, --coil-axis and --combine go with.
+# Kinds of files for --nan, --coil-axis and --combine.
 NIFTI = ("nifti",)
 NPY = ("kspace",)
 RAW = (*NPY, "bart", "hdf5")
@@ -33,18 +33,18 @@ RAW = (*NPY, "bart", "hdf5")
 
 @dataclass(frozen=True)
 class Reading:
-    """An image as it was read, and the DICOM series that it is of, None for other formats."""
+    """An image as read, and its DICOM series (None for other formats)."""
 
     image: Image
     series: DicomSeries | None = None
 
-    def paths(self, given: Path) -> list[Path]:
-        """Return the files that it was read from, with `given`, the path that was named."""
-        return [given, *(file.path for file in (self.series.files if self.series else []))]
+    def paths(self, path: Path) -> list[Path]:
+        """Return `path`, which the image was read from, and the files of the series."""
+        return [path, *(file.path for file in (self.series.files if self.series else []))]
 
 
 class Raw(NamedTuple):
-    """How raw k-space is read, see `read`."""
+    """Options for raw k-space, see `read`."""
 
     coil_axis: int | None
     combine: str | None
@@ -65,26 +65,25 @@ def read(
 ) -> Image:
     """Return the MR image in `path`: NIfTI, .mgz, .mha, .nrrd, a DICOM file or folder, or raw k-space.
 
-    Raw k-space comes in .npy, BART's .cfl and .hdr, fastMRI's HDF5 or ISMRMRD's HDF5.
+    Formats of raw k-space: .npy, BART's .cfl and .hdr, fastMRI's HDF5 and ISMRMRD's HDF5.
 
     Args:
         path: a file, or a folder of DICOM files (subfolders included).
-        series: which DICOM series to take, by SeriesNumber or SeriesInstanceUID; needed if there are several.
-        echo: which echo of the series, from 1; needed if it holds several.
-        part: which image of the series otherwise: "mag", "phase", "real", "imag", "complex", or what `kfine info`
-            lists.
-        plane: of a NIfTI file, "axial", "coronal" or "sagittal", or its (row, column) axes, each 0, 1 or 2; the slices
-            lie across.  Found from the geometry if not given.
-        coil_axis: which axis of a .npy file holds the coils, from 0 or, negative, from the end; none if not given.
-        combine: of raw k-space, how coils are combined: "sensitivities", the default, or "rss".
-        period: seconds after which the frames begin again, of a cine whose file does not say it, as another program's
-            NIfTI; without frame times they are taken as evenly spaced.  The file's own if not given.
+        series: DICOM series, by SeriesNumber or SeriesInstanceUID; required if there are several.
+        echo: echo of the series, from 1; required if there are several.
+        part: another property of the image in its series: "mag", "phase", "real", "imag", "complex", or a name listed
+            by `kfine info`.
+        plane: plane of the slices of a NIfTI file: "axial", "coronal" or "sagittal", or its (row, column) axes, each 0,
+            1 or 2.  Default: from the geometry.
+        coil_axis: axis of the coils in a .npy file, from 0 or, negative, from the end.  Default: none.
+        combine: combination of the coils of raw k-space: "sensitivities" (default) or "rss".
+        period: seconds after which the frames of a cine begin again, for files that do not state it, such as NIfTI of
+            other programs; without frame times the frames are taken as evenly spaced.  Default: that of the file.
         periodic: instead of `period`, whether the first frame follows the last one, a frame time later.
-        nan: what becomes of NaN outside the field of view of a NIfTI file: "air", which is 0, with a warning, or
-            "refuse".
+        nan: treatment of NaN outside the field of view of a NIfTI file: "air" (0, with a warning) or "refuse".
 
     Raises:
-        UsageError: an option that does not go with the format.
+        UsageError: an option that does not apply to the format.
         InputError: missing, unreadable, of another format, damaged, or not one MR image.
         ResourceError: larger than the machine's memory.
     """
@@ -115,7 +114,7 @@ def read_input(
     periodic: bool = False,
     nan: str = AIR,
 ) -> Reading:
-    """Return the same with the DICOM series that output can join."""
+    """Return the image as `read` does, with its DICOM series."""
     path = Path(path)
     name = display_name(path)
     check_nan(nan)
@@ -137,7 +136,7 @@ def _wanted(series: Series, echo: int | None, part: str | None) -> Series:
 
 
 def _with_period(image: Image, period: float | None, name: str) -> Image:
-    """Return `image` with this period, seconds; None: as many frame times as it has frames."""
+    """Return `image` with this period in seconds; None: its mean frame time times its number of frames."""
     if image.frames == 1:
         raise UsageError(f"{name}: a period is of several frames, the image has one; leave it out")
     if period is None:
@@ -153,7 +152,7 @@ def _with_period(image: Image, period: float | None, name: str) -> Image:
 
 @contextmanager
 def reading_errors(name: str) -> Iterator[None]:
-    """Turn what the system says of the input `name` into `InputError` and `ResourceError`."""
+    """Turn system errors about the input `name` into `InputError` and `ResourceError`."""
     try:
         yield
     except OSError as error:
@@ -191,15 +190,15 @@ def _read(
         )
     if series is not None and kind != "dicom":
         raise UsageError(
-            f"{name}: series, echo and part choose among DICOM images, and this is no DICOM; leave them out"
+            f"{name}: series, echo and part select DICOM images, and this is not DICOM; leave them out"
         )
     if plane is not None and kind != "nifti":
         raise UsageError(f"{name}: the plane can be chosen for NIfTI only; leave it out")
     if raw.combine is not None and kind not in RAW:
-        raise UsageError(f"{name}: combine is for the coils of raw k-space, and this is none; leave it out")
+        raise UsageError(f"{name}: combine is for raw k-space, and this is an image; leave it out")
     if raw.coil_axis is not None and kind not in NPY:
         raise UsageError(
-            f"{name}: coil_axis is for .npy files, others say which axis holds the coils; leave it out"
+            f"{name}: coil_axis is for .npy files, other formats define the axis of the coils; leave it out"
         )
     if kind == "dicom":
         from kfine.io.dicom.reader import DicomSeries
@@ -233,13 +232,11 @@ def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
 
 
 def _kind(path: Path, name: str) -> str:
-    from kfine.io.dicom.header import is_bare
-    from kfine.io.dicom.packed import is_packed_dicom
+    from kfine.io.dicom.header import is_bare, is_packed_dicom
     from kfine.io.kspace.bart import is_bart
+    from kfine.io.nifti.companions import halves_of
     from kfine.io.nifti.header import GZIP_MAGIC, is_nifti
-    from kfine.io.nifti.itk import is_itk
-    from kfine.io.nifti.mgh import is_mgh
-    from kfine.io.nifti.pairs import halves_of
+    from kfine.io.nifti.other_formats import is_itk, is_mgh
 
     with path.open("rb") as file:
         start = file.read(540)
@@ -261,6 +258,6 @@ def _kind(path: Path, name: str) -> str:
         return "bart"
     if path.name.lower().endswith(SUFFIXES):
         raise InputError(
-            f"{name}: the content is not what the name says: damaged or truncated; copy the file again"
+            f"{name}: the content does not match the suffix: damaged or truncated; copy the file again"
         )
     raise InputError(f"{name}: expected {_KINDS}, got something else; convert it first")

@@ -1,4 +1,4 @@
-"""Writing: an image to a file; the suffix names the format."""
+"""Output of images to files; the suffix determines the format."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from kfine.text import clean_text
 def write(
     image: Image, path: str | PathLike[str], *, overwrite: bool = False, description: str | None = None
 ) -> None:
-    """Write `image` to `path`, whole or not at all.
+    """Write `image` to `path`, completely or not at all.
 
-    `.nii` and `.nii.gz` keep the axis order of the NIfTI file that the image came from (column, row, slice
-    otherwise), the world position of every voxel, evenly spaced frame times and, as a note in the header's
-    `descrip`, the period of a cine; not which samples of a complex image's k-space were measured (its coverage).
-    `.npy` takes a complex image and holds its centred orthonormal k-space, 0 where nothing was measured; neither
-    geometry nor times.
+    `.nii` and `.nii.gz` preserve the axis order of the NIfTI file of the image (else column, row, slice), the world
+    position of every voxel, evenly spaced frame times and, as a note in the header's `descrip`, the period of a cine;
+    not the coverage of the k-space of a complex image.  `.npy` takes a complex image and stores its centred orthonormal
+    k-space, 0 where nothing was measured, without geometry and times.
 
     Args:
         image: voxels of any size.
@@ -29,10 +28,10 @@ def write(
         description: ASCII characters for the NIfTI header's `descrip`: at most 79, some 20 fewer with a period.
 
     Warns:
-        UserWarning: what the format cannot hold.
+        UserWarning: information that the format cannot store.
 
     Raises:
-        UsageError: unknown suffix, missing folder, existing file, or a format that cannot hold the image.
+        UsageError: unknown suffix, missing folder, existing file, or a format that cannot store the image.
         ResourceError: the disk is full or the folder is read-only.
     """
     path = Path(path)

@@ -34,7 +34,7 @@ class Ellipse:
         return float(np.pi * self.semi_axes[0] * self.semi_axes[1])
 
     def contains(self, down: Array, right: Array) -> NDArray[np.bool_]:
-        """Return which points (mm, any shape) lie inside."""
+        """Return a mask of the points (mm, any shape) inside."""
         along, across = self._turned(down - self.centre[0], right - self.centre[1])
         return (along / self.semi_axes[0]) ** 2 + (across / self.semi_axes[1]) ** 2 < 1
 
@@ -80,7 +80,7 @@ def transform_of(
     """Return the Fourier transform of the sum of ellipses, blurred by a Gaussian of `edge` mm (standard deviation).
 
     down, right: spatial frequencies in cycles per mm, of shapes that broadcast to the result's.
-    The blur stands for edges that cross the slice at a slant; it is exact too: a factor exp(-2 pi^2 edge^2 |k|^2).
+    The blur models edges oblique to the slice.  It is exact: a factor exp(-2 pi^2 edge^2 |k|^2).
     """
     down, right = np.broadcast_arrays(down, right)
     total = np.zeros(down.shape, np.complex128)

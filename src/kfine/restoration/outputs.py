@@ -133,7 +133,7 @@ def _record(result: Restored, files: RestorationFiles, places: Mapping[Path, Pat
 def _write_nifti(result: Restored, files: RestorationFiles, places: dict[Path, Path]) -> None:
     from kfine.image import magnitude
     from kfine.io import write
-    from kfine.io.nifti.marker import RESTORED
+    from kfine.io.nifti.companions import RESTORED
 
     write(magnitude(result.mean), places[files.mean], description=RESTORED)
     for image, path in ((result.std, files.std), (result.lower, files.lower), (result.upper, files.upper)):

@@ -1,4 +1,4 @@
-"""Position and time of each frame of a DICOM file, classic and enhanced alike."""
+"""Position and time of each frame of a classic or enhanced DICOM file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfine.errors import InputError
-from kfine.io.dicom.aspect import Aspect, echo_of
-from kfine.io.dicom.contrast import Contrast, contrast
+from kfine.io.dicom.aspect import Aspect, Contrast, contrast, echo_of
 from kfine.io.dicom.header import DicomFile, group_value, optional_number, pydicom_errors
 
 _PARALLEL = 1e-3
@@ -20,20 +19,20 @@ class Plane:
     """One slice at one time.
 
     Attributes:
-        file: where its pixels are.
-        index: which frame of that file it is, from 0.
+        file: file with its pixels.
+        index: index of the frame in that file, from 0.
         uid: SOP instance UID of the file.
         position: LPS+ mm of the centre of the first pixel.
         orientation: unit vectors along a row (column index grows) and along a column (row index grows).
         spacing: mm between rows and between columns.
-        spacing_between_slices, thickness: mm, None where the file does not say.
-        trigger_time: ms after the R wave, None where the file does not say.
-        nominal_interval: ms, the nominal heart beat, None where the file does not say or is not gated.
-        cardiac_number_of_images: a heart beat; heart_rate: beats a minute; None where the file does not say.
-        temporal_position, acquisition, instance: the file's counters, None where it does not say.
+        spacing_between_slices, thickness: mm, None if unknown.
+        trigger_time: ms after the R wave, None if unknown.
+        nominal_interval: nominal heart beat in ms, None if unknown or not gated.
+        cardiac_number_of_images: per heart beat; heart_rate: beats a minute; None if unknown.
+        temporal_position, acquisition, instance: counters of the file, None if unknown.
         slope, intercept: voxel = slope * pixel + intercept.
-        echo: ms, None where the file does not say.  echo_number: EchoNumbers as text, "" where there are none.
-        contrast: what tells it apart from other images of its place.
+        echo: echo time in ms, None if unknown.  echo_number: EchoNumbers as text, "" if unknown.
+        contrast: component, kind, diffusion weighting and dimension indices.
     """
 
     file: DicomFile
@@ -59,25 +58,25 @@ class Plane:
 
     @property
     def aspect(self) -> Aspect:
-        """What identifies the image of its series that it belongs to."""
+        """Properties that determine the image of the series that it belongs to."""
         return Aspect.of(self.contrast, echo=self.echo, number=self.echo_number, position=self.position)
 
     @property
     def b_value(self) -> float | None:
-        """The b-value in s/mm2, None where the file does not say."""
+        """The b-value in s/mm2, None if unknown."""
         return self.contrast.b_value
 
     @property
     def dimensions(self) -> tuple[float, ...] | None:
-        """DimensionIndexValues but for those of the slice, None where the file has none."""
+        """DimensionIndexValues without those of the slice, None if the file has none."""
         return self.contrast.dimensions
 
 
 def planes(file: DicomFile) -> list[Plane]:
-    """Return the frames of `file` in its order: one for a classic image, many for an enhanced one.
+    """Return the frames of `file` in its order: one for a classic image, several for an enhanced one.
 
     Raises:
-        InputError: a frame without position, orientation or pixel spacing, or damaged ones.
+        InputError: a frame without position, orientation or pixel spacing, or with damaged ones.
     """
     with pydicom_errors(file.name, "its geometry"):
         groups = len(file.header.get("PerFrameFunctionalGroupsSequence") or [])
@@ -146,7 +145,7 @@ def _plane(file: DicomFile, index: int) -> Plane:
 
 
 def frame_orientations(file: DicomFile) -> frozenset[tuple[float, ...]]:
-    """Return the orientations of the frames of `file` that name one: unit vectors along a row and along a column."""
+    """Return the known orientations of the frames of `file`: unit vectors along a row and along a column."""
     with pydicom_errors(file.name, "its geometry"):
         found = {_orientation(file.header, index) for index in range(file.frames)}
     return frozenset(orientation for orientation in found if len(orientation) == 6)
@@ -158,7 +157,7 @@ def _orientation(header: Any, index: int) -> tuple[float, ...]:
 
 
 def several_planes(orientations: Iterable[tuple[float, ...]]) -> bool:
-    """Return whether `orientations` differ, by more than their rounding."""
+    """Return whether `orientations` differ by more than rounding."""
     first, *others = [*orientations] or [()]
     return any(max(abs(a - b) for a, b in zip(first, other, strict=True)) > _PARALLEL for other in others)
 

@@ -1,27 +1,29 @@
-"""Header of a DICOM file, and values of its frames."""
+"""Header of a DICOM file, unpacked if compressed by gzip, and values of its frames."""
 
 from __future__ import annotations
 
+import gzip
 import math
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from struct import unpack_from
-from typing import Any
+from typing import Any, BinaryIO
 
 from kfine.errors import InputError
-from kfine.io.dicom.packed import opened
-from kfine.io.dicom.privacy import patient_words, tells
-from kfine.text import clean_text
+from kfine.io.dicom.privacy import names_patient, patient_words
+from kfine.text import clean_text, human_size
 
 MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 _LEGACY_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.4"
 _MR_CLASSES = {MR, ENHANCED_MR, _LEGACY_ENHANCED_MR}
 _DIRECTORY = b"1.2.840.10008.1.3.10"
 _DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"}
-_FIRST = 64  # bytes: more, nothing that a data set begins with has
+_FIRST = 64  # bytes: the longest value of an element that a data set begins with
 _FIRST_TAGS = {
     *((0x0008, element) for element in (0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0014, 0x0016, 0x0018)),
     (0x0002, 0x0000),
@@ -87,20 +89,20 @@ _TAGS: list[Any] = [
 
 @dataclass(frozen=True)
 class DicomFile:
-    """One file with an image in it.
+    """A DICOM file with an image.
 
     Attributes:
-        path: of the file.
-        header: pydicom's data set of what readers ask for, without pixels; it holds the patient, and nothing of that
-            goes into images, messages or names.
-        transfer_syntax: UID of how the pixels are stored, "" where the file does not say.
-        series_uid: SeriesInstanceUID, "" where the file does not say.
-        series_number: SeriesNumber, None where the file does not say.
-        description: of the series, one printable line, "" where it names the patient.
-        modality: "MR", or what it is instead; "" where the file does not say.
+        path: path of the file.
+        header: pydicom's data set of the elements that readers need, without pixels; it contains patient data, which
+            never goes into images, messages or names.
+        transfer_syntax: UID of the transfer syntax, "" if unknown.
+        series_uid: SeriesInstanceUID, "" if unknown.
+        series_number: SeriesNumber, None if unknown.
+        description: SeriesDescription as one printable line, "" if it names the patient.
+        modality: "MR" or another modality; "" if unknown.
         matrix: (rows, columns) of each frame.
-        frames: how many.
-        shown: what messages call it, where its name tells the patient's; "" where it does not.
+        frames: number of frames.
+        shown: pseudonym for messages if the file name identifies the patient, else "".
     """
 
     path: Path
@@ -116,16 +118,16 @@ class DicomFile:
 
     @property
     def name(self) -> str:
-        """The file's name, fit for a message."""
+        """Name for messages."""
         return self.shown or clean_text(self.path.name)
 
 
 @contextmanager
 def pydicom_errors(name: str, what: str) -> Iterator[None]:
-    """Turn whatever pydicom raises into one line, and keep its warnings (one a tag and file) from the user.
+    """Turn exceptions of pydicom into one-line errors, and silence its warnings (one per tag and file).
 
-    pydicom converts values when they are asked for and damaged ones raise almost any exception; their text
-    may hold the value, and so a patient's name: only the line below goes on.
+    pydicom converts values at their first access, and damaged ones raise almost any exception.  Its text may contain
+    the value, and with it the name of a patient; therefore it is not passed on.
     """
     try:
         with warnings.catch_warnings():
@@ -140,7 +142,7 @@ def pydicom_errors(name: str, what: str) -> Iterator[None]:
 
 
 class DamagedFile(InputError):
-    """A DICOM file that is truncated or damaged; `header` is what could be read of it, None if nothing could."""
+    """A truncated or damaged DICOM file; `header` is its readable part, None if there is none."""
 
     def __init__(self, message: str, header: Any = None) -> None:
         super().__init__(message)
@@ -148,7 +150,7 @@ class DamagedFile(InputError):
 
 
 def read_file(path: Path) -> DicomFile | None:
-    """Return the header of the file at `path`, or None if it is no DICOM file or holds no image.
+    """Return the header of the file at `path`, or None if it is not a DICOM file or has no image.
 
     Raises:
         InputError: a DICOM image that is truncated or damaged.
@@ -164,7 +166,7 @@ def read_file(path: Path) -> DicomFile | None:
 
 
 def is_directory(path: Path) -> bool:
-    """Return whether `path` is a DICOMDIR, the table of contents of the folder that it lies in."""
+    """Return whether `path` is a DICOMDIR, the table of contents of its folder."""
     if not path.is_file() or path.name.upper() != "DICOMDIR":
         return False
     with path.open("rb") as file:
@@ -173,7 +175,7 @@ def is_directory(path: Path) -> bool:
 
 
 def is_bare(start: bytes) -> bool:
-    """Return whether a file that starts so may be DICOM without the 128 bytes and the DICM before its elements."""
+    """Return whether a file with these first bytes may be DICOM without preamble and DICM prefix."""
     if start[128:132] == b"DICM" or len(start) < 132:
         return False
     group, element = unpack_from("<2H", start)
@@ -183,9 +185,9 @@ def is_bare(start: bytes) -> bool:
 
 
 def open_dicom(path: Path, **options: Any) -> Any:
-    """Return pydicom's data set of the file at `path`, also of one without preamble, whose transfer syntax it finds.
+    """Return pydicom's data set of the file at `path`; for files without preamble the transfer syntax is detected.
 
-    options: of `pydicom.dcmread`.
+    options: options of `pydicom.dcmread`.
     """
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -203,11 +205,11 @@ def open_dicom(path: Path, **options: Any) -> Any:
 def _parse(path: Path, name: str, *, bare: bool) -> DicomFile | None:
     meta = _meta_of(path, bare=bare)
     syntax, stored = (str(meta.get(k, "")) for k in ("TransferSyntaxUID", "MediaStorageSOPClassUID"))
-    if syntax in _DEFLATED:  # pydicom would inflate all of it at once: a way in for decompression bombs
+    if syntax in _DEFLATED:  # pydicom would inflate all of it at once, which allows decompression bombs
         if _is_no_image(stored):
             return None
         raise InputError(
-            f"{name}: deflated DICOM is not read; convert it, for example with dcmtk's dcmconv +te"
+            f"{name}: deflated DICOM is not supported; convert it, for example with dcmtk's dcmconv +te"
         )
     header = open_dicom(path, stop_before_pixels=True, specific_tags=_TAGS)
     if header.get("Rows") is None or header.get("Columns") is None:
@@ -249,7 +251,7 @@ def _meta_of(path: Path, *, bare: bool) -> Any:
 
 
 def _is_no_image(sop_class: str) -> bool:
-    """Return whether a SOP class is known and none of images: a report, a presentation state, a directory."""
+    """Return whether a SOP class is known and not one of images: a report, a presentation state, a directory."""
     from pydicom.uid import UID
 
     keyword = UID(sop_class).keyword
@@ -257,7 +259,7 @@ def _is_no_image(sop_class: str) -> bool:
 
 
 def optional_number(value: Any) -> float | None:
-    """Return `value` as a finite float, None if it is absent or none."""
+    """Return `value` as a finite float, None if it is missing or not a finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -266,30 +268,30 @@ def optional_number(value: Any) -> float | None:
 
 
 def one_text(value: Any) -> str:
-    """Return `value` as one text; of one with backslashes in it, which separate values, pydicom makes a list."""
+    """Return `value` as one text; pydicom splits texts with backslashes into lists."""
     several = hasattr(value, "__iter__") and not isinstance(value, str)
     return " ".join(map(str, value)) if several else str(value or "")
 
 
 def image_type(header: Any) -> list[str]:
-    """Return the values of ImageType; pydicom gives a single one as a text, none as None."""
+    """Return the values of ImageType as a list; pydicom returns a text for a single value, None for none."""
     value = header.get("ImageType") or []
     return [str(item) for item in ([value] if isinstance(value, str) else value)]
 
 
 def _description(header: Any) -> str:
-    """Return the series description, "" where the operator typed the patient's name or number into it."""
+    """Return the series description, "" if it contains the patient's name or number."""
     text = clean_text(one_text(header.get("SeriesDescription")))
-    return "" if tells(text, patient_words(header)) else text
+    return "" if names_patient(text, patient_words(header)) else text
 
 
 def group_value(header: Any, index: int, where: tuple[str, str]) -> Any:
-    """Return a value of frame `index` from its own functional group, the shared one or the top level, in this order.
+    """Return a value of frame `index` from its own functional group, the shared group or the top level, in this order.
 
     Args:
-        header: a data set of pydicom.
+        header: pydicom's data set.
         index: from 0.
-        where: the keywords of the group's sequence and of the value in it.
+        where: keywords of the sequence of the group and of the value in it.
     """
     sequence, keyword = where
     for group in _groups(header, index):
@@ -300,6 +302,54 @@ def group_value(header: Any, index: int, where: tuple[str, str]) -> Any:
 
 
 def _groups(header: Any, index: int) -> list[Any]:
-    """Return the functional groups of frame `index`, its own first.  Classic files may carry an empty one."""
+    """Return the functional groups of frame `index`, its own first; classic files may have empty ones."""
     own, shared = header.get("PerFrameFunctionalGroupsSequence"), header.get("SharedFunctionalGroupsSequence")
     return [*(own[index : index + 1] if own else []), *(shared[:1] if shared else [])]
+
+
+_MAGIC = b"\x1f\x8b"
+_MOST = 1 << 31  # bytes, unpacked
+_RATIO = 200  # compression ratio beyond that of any image: a decompression bomb
+_SMALL = 1 << 26
+
+
+def is_packed_dicom(path: Path) -> bool:
+    """Return whether the gzip file at `path` contains a DICOM file; False if it is damaged."""
+    try:
+        with gzip.open(path) as file:
+            return file.read(132)[128:] == b"DICM"
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Yield the open file at `path`, unpacked if it is a DICOM file compressed by gzip.
+
+    Raises:
+        InputError: it unpacks to more than an image can have, or is damaged.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == _MAGIC
+        file.seek(0)
+        if not (packed and is_packed_dicom(path)):
+            yield file
+            return
+    name, size = clean_text(path.name), path.stat().st_size
+    most = min(_MOST, max(_RATIO * size, _SMALL))
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read(most + 1)
+    except (OSError, EOFError, zlib.error):
+        raise InputError(f"{name}: truncated or damaged: it cannot be unpacked; copy it again") from None
+    if len(content) > most:
+        raise InputError(
+            f"{name}: damaged: unpacks from {human_size(size)} to more than {human_size(most)}; unpack it with gunzip"
+        )
+    yield BytesIO(content)
+
+
+def size_of(path: Path) -> int:
+    """Return the unpacked size of the file at `path` in bytes."""
+    with opened(path) as file:
+        return file.seek(0, 2)

@@ -1,4 +1,4 @@
-"""Images of one series (echoes, inversions, kinds, parts of complex images), and the choice of one."""
+"""Images of one series (echoes, inversions, kinds, components of complex images), and the selection of one."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from kfine.io.dicom.aspect import Aspect
 from kfine.text import clean_text
 
 _LISTED = 20
-_SAME_TIME = (0.01, 0.01)  # of an echo or inversion time, and ms: scanners round them
-_PARTS = {"M": "mag", "P": "phase", "R": "real", "I": "imag"}  # as BIDS calls them
+_SAME_TIME = (0.01, 0.01)  # relative, and ms: rounding of echo and inversion times by scanners
+_PARTS = {"M": "mag", "P": "phase", "R": "real", "I": "imag"}  # BIDS's names
 COMPLEX = "complex"
-_NO_WORD = re.compile("[^A-Za-z0-9+]+")  # what a name of a file, and one word of it, does not hold
+_NO_WORD = re.compile("[^A-Za-z0-9+]+")  # characters that are not used in a word of a file name
 _PAIRS = (("R", "I"), ("M", "P"))
 _ALIASES = {"magnitude": "mag", "imaginary": "imag"} | {key.lower(): part for key, part in _PARTS.items()}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which image is asked for.
+    """Selection of a series and of one of its images.
 
     Attributes:
         series: number or UID; None for the only one.
         echo: number of the echo, from 1 in the order of echo times; None for the only one.
-        part: what the image is called beside that, see `SeriesImage.words`; None for the only one.
+        part: other words of the image's name, see `SeriesImage.words`; None for the only one.
     """
 
     series: str | int | None = None
@@ -37,7 +37,7 @@ class Wanted:
 
     @classmethod
     def of(cls, series: Series, echo: int | None = None, part: str | None = None) -> Wanted:
-        """Return what `series`, `echo` and `part` ask for; `series` may say it all."""
+        """Return the selection by `series`, `echo` and `part`; a `Wanted` as `series` is returned unchanged."""
         if isinstance(series, Wanted):
             return series
         if echo is not None and echo < 1:
@@ -49,7 +49,7 @@ Series = str | int | Wanted | None
 
 
 class SeveralImages(InputError):
-    """A series holds several images and none was chosen; `labels` and `texts` are theirs."""
+    """Several images in a series without a selection; `labels` and `texts` name them."""
 
     def __init__(self, message: str, images: list[SeriesImage], name: str) -> None:
         super().__init__(message)
@@ -63,12 +63,12 @@ class SeriesImage:
     """One image of a series.
 
     Attributes:
-        words: what distinguishes it from the others, with BIDS's entities where it has them: ("echo-1", "part-mag").
-        echo: its number, None where there is one echo.
-        component: "M", "P", "R", "I", "" where files do not say, or "complex".
-        velocity: whether it is the phase of blood flow.
-        parts: the aspects of its frames; of a complex one, those of its real part or magnitude, then of the other.
-        times: ms: echo and inversion time, where images differ in them.
+        words: distinguishing words, by BIDS's entities if there are any: ("echo-1", "part-mag").
+        echo: number of its echo; None if the series has one echo.
+        component: "M", "P", "R", "I", "complex", or "" if unknown.
+        velocity: whether it is a velocity-encoded phase.
+        parts: aspects of its frames; for a complex image, first those of its real part or magnitude.
+        times: echo and inversion time (ms) as text, if images differ in them.
     """
 
     words: tuple[str, ...]
@@ -80,37 +80,37 @@ class SeriesImage:
 
     @property
     def label(self) -> str:
-        """Its name within the series, "" where it is the only one."""
+        """Name within the series, "" for the only image."""
         return "_".join(self.words)
 
     @property
     def text(self) -> str:
-        """The same for a list, with its times."""
+        """Name and times, for lists."""
         return f"{self.label} ({', '.join(self.times)})" if self.times else self.label
 
-    def is_asked(self, wanted: Wanted) -> bool:
-        """Return whether it is what `wanted` asks for."""
+    def matches(self, wanted: Wanted) -> bool:
+        """Return whether `wanted` selects this image."""
         if wanted.echo is not None and wanted.echo != (self.echo or 1):
             return False
         if wanted.part is None:
             return True
-        asked = wanted.part.strip().casefold()
-        if asked == self.label.casefold():
+        part = wanted.part.strip().casefold()
+        if part == self.label.casefold():
             return True
         known = {word.casefold() for word in self.words}
         known |= {word.removeprefix("part-") for word in known} | {_PARTS.get(self.component or "M", COMPLEX)}
-        return all(_ALIASES.get(word, word) in known for word in asked.split("_"))
+        return all(_ALIASES.get(word, word) in known for word in part.split("_"))
 
 
 def images_of(aspects: Collection[Aspect], *, name: str) -> tuple[list[SeriesImage], list[SeriesImage]]:
-    """Return the images of a series, and the parts of complex ones among them, which can be asked for.
+    """Return the images of a series, and the components of its complex images, which can be selected too.
 
     Args:
-        aspects: of all its frames.
-        name: of the series, for messages.
+        aspects: aspects of all its frames.
+        name: name of the series for messages.
 
     Raises:
-        InputError: frames that cannot be distinguished: with echo times and without, with components and without.
+        InputError: indistinguishable frames: some without echo times or components.
     """
     echoes = _echoes(aspects, name)
     several = len(set(echoes.values())) > 1
@@ -135,16 +135,16 @@ def images_of(aspects: Collection[Aspect], *, name: str) -> tuple[list[SeriesIma
 
 
 def choose_image(aspects: Collection[Aspect], wanted: Wanted, *, name: str) -> SeriesImage:
-    """Return the image that `wanted` asks for, or the only one.
+    """Return the image selected by `wanted`, or the only one.
 
     Raises:
-        SeveralImages: none was asked for; the message lists them.
-        InputError: there is none like that, or several.
+        SeveralImages: several images without a selection; the message lists them.
+        InputError: no image or several images match.
     """
     images, parts = images_of(aspects, name=name)
-    found = [image for image in images if image.is_asked(wanted)]
+    found = [image for image in images if image.matches(wanted)]
     if not found or wanted.part is not None:
-        found = [image for image in (*images, *parts) if image.is_asked(wanted)] if wanted.part else found
+        found = [image for image in (*images, *parts) if image.matches(wanted)] if wanted.part else found
     if len(found) == 1:
         return found[0]
     shown = [image.text or "the only one" for image in (*images, *parts)]
@@ -152,24 +152,23 @@ def choose_image(aspects: Collection[Aspect], wanted: Wanted, *, name: str) -> S
     how = "choose one with echo=N, part=NAME or both"
     if found and wanted.echo is None and wanted.part is None:
         raise SeveralImages(f"{name}: the series holds {len(images)} images: {listed}; {how}", images, name)
-    asked = [f"echo={wanted.echo}"] * (wanted.echo is not None)
-    asked += [f"part={clean_text(wanted.part)}"] * (wanted.part is not None)
+    selection = [f"echo={wanted.echo}"] * (wanted.echo is not None)
+    selection += [f"part={clean_text(wanted.part)}"] * (wanted.part is not None)
     count = "several images of the series are" if found else "no image of the series is"
-    raise InputError(f"{name}: {count} {' '.join(asked)}; there are: {listed}; {how}")
+    raise InputError(f"{name}: {count} {' '.join(selection)}; there are: {listed}; {how}")
 
 
 def _components(
     group: list[Aspect], words: list[str], times: list[str], echo: int | None, name: str
 ) -> tuple[list[SeriesImage], list[SeriesImage]]:
-    """Return the images of one echo and inversion, and the parts of the complex one, if it is one."""
+    """Return the images of one echo and inversion, and the components of a complex image among them."""
     by_component: dict[str, list[Aspect]] = defaultdict(list)
     for aspect in group:
         by_component[aspect.component].append(aspect)
     if "" in by_component and len(by_component) > 1:
         if "M" in by_component:
             raise InputError(
-                f"{name}: the series mixes images that say they are magnitudes or phases with others that do not; "
-                "separate the files"
+                f"{name}: the series mixes images marked as magnitudes or phases with unmarked ones; separate the files"
             )
         by_component["M"] = by_component.pop("")
     several = len(by_component) > 1
@@ -193,9 +192,10 @@ def _components(
 
 
 def _kinds(frames: list[Aspect]) -> list[tuple[list[str], list[Aspect]]]:
-    """Return frames by kind, with the words that tell it from the others; together where no place has several.
+    """Return the frames by kind with its distinguishing words; together if no position has several kinds.
 
-    Slices may differ in what was done to them; images of one place that do are several images, as those of Dixon.
+    Different kinds at different slices are one image; different kinds at one position are several images, such as those
+    of a Dixon scan.
     """
     kinds: dict[str, list[Aspect]] = defaultdict(list)
     for aspect in frames:
@@ -211,7 +211,7 @@ def _kinds(frames: list[Aspect]) -> list[tuple[list[str], list[Aspect]]]:
 
 
 def _echoes(aspects: Collection[Aspect], name: str) -> dict[Aspect, int]:
-    """Return the number of each frame's echo, from 1: by echo time, or by EchoNumbers where times are one."""
+    """Return the echo number of each frame, from 1: by echo time, or by EchoNumbers if echo times are equal."""
     times = {aspect.echo for aspect in aspects if aspect.echo is not None}
     if times and any(aspect.echo is None for aspect in aspects):
         raise InputError(
@@ -225,7 +225,7 @@ def _echoes(aspects: Collection[Aspect], name: str) -> dict[Aspect, int]:
 
 
 def _inversions(aspects: Collection[Aspect]) -> dict[Aspect, int]:
-    """Return the number of each frame's inversion, from 1, where images of one place differ in it; 1 elsewhere."""
+    """Return the inversion number of each frame, from 1, if frames of one position differ in it; else 1."""
     if not _at_one_place(aspects, lambda aspect: (aspect.component, aspect.kind), of=lambda a: a.inversion):
         return dict.fromkeys(aspects, 1)
     ranks = _ranks({aspect.inversion for aspect in aspects if aspect.inversion is not None})
@@ -237,7 +237,7 @@ def _at_one_place(
     group: Callable[[Aspect], object],
     of: Callable[[Aspect], float | None] | None = None,
 ) -> bool:
-    """Return whether frames of one place differ in `group`, or, within one of these, in `of`."""
+    """Return whether frames of one position differ in `group`, or within one group in `of`."""
     found: dict[object, set[object]] = defaultdict(set)
     for aspect in aspects:
         if of is None:
@@ -249,7 +249,7 @@ def _at_one_place(
 
 
 def _ranks(times: Iterable[float]) -> dict[float, int]:
-    """Return the rank of each time, from 1; those that differ by rounding share one."""
+    """Return the rank of each time, from 1; times equal up to rounding share a rank."""
     ranks, first = dict[float, int](), math.nan
     rank = 0
     for time in sorted(times):

@@ -1,4 +1,4 @@
-"""The pixels of a DICOM file, frame by frame, wherever in their words the values lie."""
+"""Pixels of a DICOM file, frame by frame."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kfine.text import human_size
 
 
 class _Word(NamedTuple):
-    """How values lie in the words of native pixels: `stored` bits whose highest is number `high`, of `allocated`."""
+    """Bit layout of native pixels: `stored` bits of `allocated`, of which the highest is number `high`."""
 
     allocated: int
     stored: int
     high: int
 
     def value(self, words: NDArray[Any]) -> NDArray[Any]:
-        """Return the values in `words`, signed where these are; the bits around them may hold overlays."""
+        """Return the values in `words`, signed if these are; other bits may contain overlays and are removed."""
         return words << (self.allocated - 1 - self.high) >> (self.allocated - self.stored)
 
 
@@ -53,7 +53,7 @@ def frames_of(file: DicomFile) -> Iterator[NDArray[Any]]:
 
 
 def _check_pixel_data(file: DicomFile, dataset: Any) -> None:
-    """Refuse what is no pixels of the header's size; padding behind them, one value throughout, is cut off."""
+    """Refuse pixel data that does not match the header; constant padding at its end is removed."""
     data = dataset.get("PixelData")
     if not data:
         raise InputError(f"{file.name}: expected pixel data, got none: truncated; export it again")
@@ -74,9 +74,9 @@ def _check_pixel_data(file: DicomFile, dataset: Any) -> None:
 
 
 def _high_word(file: DicomFile, dataset: Any) -> _Word | None:
-    """Return how values lie that are not in the lowest bits, and let pydicom give whole words; None where they are.
+    """Return the bit layout of values that are not in the lowest bits, else None.
 
-    pydicom takes the lowest bits whatever HighBit says.
+    pydicom always takes the lowest bits; for such values `dataset` is changed so that it returns whole words.
     """
     allocated = int(dataset.BitsAllocated)
     stored = int(dataset.get("BitsStored") or allocated)

@@ -1,4 +1,4 @@
-"""Names of patients: the words of a header, compared folded, and their place in paths."""
+"""Patient names: detection in texts and paths, and their pseudonyms."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from kfine.text import clean_text
 _APOSTROPHES = dict.fromkeys(map(ord, "'’‘ʼʻ`´"))
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
 _LETTERS = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
-_TITLE = 3  # which part of a name is Dr, Mr; the next one is Jr
-_LONG = 5  # letters: such a word is inside no other by chance
-_SHORT = 2  # letters: such a word is inside too many others
+_TITLE = 3  # index of the part of a name with titles such as Dr; the next part has suffixes such as Jr
+_LONG = 5  # letters: the shortest word that does not occur inside others by chance
+_SHORT = 2  # letters: words of this length occur inside many others
 
 
 @lru_cache(maxsize=4096)
 def readings(text: str) -> frozenset[str]:
-    """Return the ways to write `text` in plain lower case letters and digits, words separated by one blank.
+    """Return the spellings of `text` in plain lower-case letters and digits, words separated by one blank.
 
-    Accents, marks and apostrophes go; a letter with an umlaut is one letter or two, and what looks like the two may
-    be the one.
+    Accents, marks and apostrophes are removed.  An umlaut is spelt with one letter or two, and two letters that may
+    stand for an umlaut also with one.
 
     >>> sorted(readings("O'Brien_MÜLLER")), sorted(readings("Mueller"))
     (['obrien mueller', 'obrien muller'], ['mueller', 'muller'])
@@ -42,9 +42,9 @@ def _plain(text: str) -> str:
 
 
 def patient_words(header: Any) -> frozenset[str]:
-    """Return the parts of the patient's name and number, as `readings`, that would tell who it is.
+    """Return the identifying parts of the patient's name and number, as `readings`.
 
-    Numbers of one or two digits would not: they count things everywhere.
+    Numbers of one or two digits do not identify anybody.
     """
     return _words(str(header.get("PatientName") or ""), str(header.get("PatientID") or ""))
 
@@ -67,10 +67,10 @@ def _words(name: str, number: str) -> frozenset[str]:
     ) - {""}
 
 
-def tells(text: str, words: frozenset[str]) -> bool:
-    """Return whether `text` of a patient's own image holds one of the patient's `words`.
+def names_patient(text: str, words: frozenset[str]) -> bool:
+    """Return whether `text` from a patient's own image contains one of the patient's `words`.
 
-    Words of one or two letters must stand alone, longer ones may be inside others.
+    Words of one or two letters must stand alone; longer ones may be inside others.
     """
     for reading in readings(text):
         together = reading.replace(" ", "")
@@ -82,21 +82,21 @@ def tells(text: str, words: frozenset[str]) -> bool:
     return False
 
 
-# A word of a message, with the apostrophes in it.
+# A word of a message with its apostrophes.
 _WORD = re.compile(r"[^\W_]+(?:['’‘ʼʻ`´][^\W_]+)*")
 
 
 class Discretion:
-    """Which parts of paths name patients, and what stands for them: learnt from the headers of DICOM files.
+    """Pseudonyms for the parts of paths that name patients, learnt from the headers of DICOM files.
 
-    A stand-in is the same in every run, and tells nothing to whoever does not have the images.
+    A pseudonym is the same in every run and discloses nothing without the images.
 
-    hide: False where nothing stands for anything: names stay as they are.
+    hide: False leaves all names unchanged.
     """
 
     def __init__(self, *, hide: bool = True) -> None:
         self._hide = hide
-        # Of each part of a path, and of each word, that names a patient: a study of that patient.
+        # For each part of a path, and each word, that names a patient: a study of that patient.
         self._parts: dict[str, str] = {}
         self._words: dict[str, str] = {}
 
@@ -112,9 +112,9 @@ class Discretion:
         return made
 
     def learn(self, header: Any, parts: Iterable[str]) -> None:
-        """Take in a file's header and the `parts` of its path.
+        """Learn from a file's header and the `parts` of its path.
 
-        Pseudonyms stay: the same name and number, or PatientIdentityRemoved.
+        Names that are pseudonyms already stay: those equal to the number, or with PatientIdentityRemoved.
         """
         name, number = str(header.get("PatientName") or ""), str(header.get("PatientID") or "")
         pseudonym = name.strip("^ ").lower() == number.strip().lower()
@@ -123,16 +123,16 @@ class Discretion:
         words = patient_words(header)
         study = str(header.get("StudyInstanceUID") or "")
         for word in words:
-            if len(word) > 1:  # a letter alone names nobody but in the path of the own image
+            if len(word) > 1:  # single letters identify a patient only in the path of that patient's images
                 self._words[word] = min(study, self._words.get(word, study))
         for part in parts:
-            if tells(part, words):
+            if names_patient(part, words):
                 self._parts[part] = min(study, self._parts.get(part, study))
 
     def part(self, text: str) -> str:
-        """Return `text`, a part of a path, or what stands for it; messages that name it are cleaned from then on.
+        """Return `text`, a part of a path, or its pseudonym, which `clean` uses from then on.
 
-        In the path of a patient's own image, the name may be inside a word; elsewhere it must be a word, or be long.
+        In the path of a patient's own image the name may be inside a word; elsewhere it must be a whole word, or long.
         """
         if text not in self._parts:
             words = {word for one in readings(text) for word in (*one.split(), one.replace(" ", ""))}
@@ -141,12 +141,12 @@ class Discretion:
             if not studies:
                 return text
             self._parts[text] = studies[0]
-        return _stand_in(self._parts[text], text)
+        return _pseudonym(self._parts[text], text)
 
     def learn_damaged(self, damaged: Iterable[tuple[Path, Exception]], known: Collection[Path]) -> None:
-        """Take in files that could not be read, and why: their names are hidden where it is not known whose they are.
+        """Learn from unreadable files and their errors; their names are hidden if their patient is unknown.
 
-        known: folders of files that could be read.
+        known: folders of readable files.
         """
         for path, error in damaged:
             header = getattr(error, "header", None)
@@ -155,41 +155,41 @@ class Discretion:
                     self.learn(header, [path.name])
                     continue
             except (NotImplementedError, ValueError, TypeError, LookupError, AttributeError):
-                self.conceal(path.name)  # the damage is in the patient's name or number
+                self.conceal(path.name)  # damage in the patient's name or number
             if path.parent not in known:
                 self.conceal(path.name)
 
     def conceal(self, text: str) -> None:
-        """Let something stand for `text`, a part of a path, from now on: it is not known whether it names a patient."""
+        """Give `text`, a part of a path that may name a patient, a pseudonym from now on."""
         if self._hide and self.part(text) == text:
             self._parts[text] = ""
 
     def _inside(self, words: Iterable[str]) -> list[str]:
-        """Return the studies of the long names that are inside one of `words`."""
+        """Return the studies of the long names that occur inside one of `words`."""
         long = {
             name: study for name, study in self._words.items() if len(name) >= _LONG and not name.isdigit()
         }
         return sorted({study for name, study in long.items() if any(name in word for word in words)})
 
     def clean(self, text: str) -> str:
-        """Return a message with the stand-ins in it.
+        """Return a message with pseudonyms.
 
-        Words of one or two letters are taken out with the path that they are in only: alone they may be any word.
+        Words of one or two letters are replaced only within their path: elsewhere they may be other words.
         """
         text = unicodedata.normalize("NFC", text)
         for part in sorted(self._parts, key=len, reverse=True):
             shown = [part, clean_text(part), *([stem_of(Path(part))] if len(stem_of(Path(part))) > 2 else [])]
-            for said in (unicodedata.normalize("NFC", one) for one in shown):
-                if said in text:
-                    text = re.sub(rf"(?<![^\W_]){re.escape(said)}(?![^\W_])", self.part(part), text)
+            for spelling in (unicodedata.normalize("NFC", one) for one in shown):
+                if spelling in text:
+                    text = re.sub(rf"(?<![^\W_]){re.escape(spelling)}(?![^\W_])", self.part(part), text)
         return _WORD.sub(self._word, text) if self._words else text
 
     def _word(self, match: re.Match[str]) -> str:
         words = {one.replace(" ", "") for one in readings(match[0])}
         studies = sorted(self._words[word] for word in words if len(word) > 2 and word in self._words)
         studies = studies or self._inside(words)
-        return _stand_in(studies[0], match[0]) if studies else match[0]
+        return _pseudonym(studies[0], match[0]) if studies else match[0]
 
 
-def _stand_in(study: str, text: str) -> str:
+def _pseudonym(study: str, text: str) -> str:
     return "patient-" + hashlib.sha256(f"{study}\0{text}".encode("utf-8", "replace")).hexdigest()[:8]

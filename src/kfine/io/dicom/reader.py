@@ -1,4 +1,4 @@
-"""DICOM in: an image of a classic or enhanced MR series, from one file or a folder."""
+"""DICOM input: image of a classic or enhanced MR series, from one file or a folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from kfine.io.checks import check_memory, check_voxels
 from kfine.io.dicom.frame import Plane
 from kfine.io.dicom.header import DicomFile, image_type, one_text, optional_number, pydicom_errors
 from kfine.io.dicom.images import Series, SeriesImage, Wanted, choose_image
-from kfine.io.dicom.pairs import complex_voxels
 from kfine.io.dicom.pixels import frames_of
 from kfine.io.dicom.series import choose_series, find_series, series_digest, series_planes
 from kfine.io.dicom.stack import Stack, build_stack
-from kfine.io.dicom.values import upright, without_padding
+from kfine.io.dicom.values import complex_voxels, upright, without_padding
 from kfine.text import clean_text
 
 ANY = Wanted()
@@ -31,18 +30,17 @@ _APART = 0.05  # mm
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """The files of one MR series, read once: it gives the image, and DICOM output is derived from it.
+    """Files of one MR series, read once: source of the image and of DICOM output.
 
-    Slices are sorted along the normal of the plane and frames by trigger time; `frame_times` (s) are the
-    trigger times, their median over slices, and `period` (s) is the mean heart beat of a gated cine
-    (`kfine.io.dicom.timing`).  Times that are missing or cannot be true are warned about, not made up.  Nothing
-    of the patient is kept in the image: its source holds a digest and the name of the file or folder, or a stand-in
-    for it where it names the patient.
+    Slices are sorted along the normal of the plane, frames by trigger time.  `frame_times` (s) are the trigger times
+    (median over slices), and `period` (s) is the mean heart beat of a gated cine (`kfine.io.dicom.timing`).  Missing or
+    implausible times give a warning and are not replaced by estimates.  The image contains no patient data: its source
+    has a digest and the name of the file or folder, or a pseudonym if that name identifies the patient.
 
     Attributes:
-        files: of the series.
-        name: for messages and the provenance.
-        wanted: which of its images, where it holds several.
+        files: all files of the series.
+        name: name for messages and the provenance.
+        wanted: selection among several images of the series.
     """
 
     files: list[DicomFile]
@@ -55,11 +53,11 @@ class DicomSeries:
 
         Args:
             path: file or folder.
-            series: SeriesNumber or SeriesInstanceUID; needed where a folder holds several.  `Wanted` also chooses
+            series: SeriesNumber or SeriesInstanceUID, required if the folder contains several.  A `Wanted` also selects
                 among the images of a series.
 
         Raises:
-            InputError: no MR series, several, or damage.
+            InputError: no MR series, several series, or damaged files.
             OSError: the system cannot read a file.
         """
         groups, name = find_series(path, series)
@@ -67,7 +65,7 @@ class DicomSeries:
 
     @cached_property
     def planes(self) -> list[Plane]:
-        """The planes of all its images.
+        """The planes of all images of the series.
 
         Raises:
             InputError: no MR images of one matrix and orientation.
@@ -76,16 +74,16 @@ class DicomSeries:
 
     @cached_property
     def chosen(self) -> SeriesImage:
-        """The image that is wanted.
+        """The selected image.
 
         Raises:
-            InputError: there are several, and none was chosen; or none like it.
+            InputError: several images without a selection, or none that matches it.
         """
         return choose_image({plane.aspect for plane in self.planes}, self.wanted, name=self.name)
 
     @cached_property
     def stacks(self) -> list[Stack]:
-        """Its planes, sorted; of a complex image those of its two parts.
+        """The sorted planes of the image; for a complex image, those of its two parts.
 
         Raises:
             InputError: missing or duplicate slices, slices with differing numbers of frames, parts that differ.
@@ -94,20 +92,20 @@ class DicomSeries:
 
     @property
     def stack(self) -> Stack:
-        """The planes that stand for it: of a complex image its magnitude or real part."""
+        """The first stack: for a complex image that of its magnitude or real part."""
         return self.stacks[0]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the files' bytes, as they are when it is first asked for."""
+        """SHA-256 of the files' bytes, computed at the first access."""
         return series_digest(self.files)
 
     def image(self) -> Image:
         """Return the image.
 
         Raises:
-            InputError: as `stacks`; damage, or a missing codec.
-            ResourceError: larger than the machine's memory.
+            InputError: as `stacks`; damaged files or a missing codec.
+            ResourceError: image larger than the machine's memory.
             OSError: the system cannot read a file.
         """
         for file in self.files:
@@ -135,10 +133,10 @@ class DicomSeries:
 
 
 def stacks_of(planes: list[Plane], chosen: SeriesImage, *, name: str) -> list[Stack]:
-    """Return the stack of an image, or of a complex one those of its two parts, alike in shape and place.
+    """Return the stack of an image, or the two stacks of a complex image, of equal shape and position.
 
     Raises:
-        InputError: see `build_stack`; or parts that differ.
+        InputError: see `build_stack`; or parts of different shape or position.
     """
     stacks = [
         build_stack([plane for plane in planes if plane.aspect in part], name=name) for part in chosen.parts
@@ -157,7 +155,7 @@ def stacks_of(planes: list[Plane], chosen: SeriesImage, *, name: str) -> list[St
 def _voxels(
     stacks: list[Stack], chosen: SeriesImage, files: list[DicomFile], name: str, *, sure: bool
 ) -> NDArray[Any]:
-    """Return the voxels of an image; of a pair whose phase cannot be read its magnitude, unless it is to be `sure`."""
+    """Return the voxels of an image; with an unusable phase, the magnitude, or the error if `sure`."""
     first = _read_voxels(stacks[0], files, name)
     if len(stacks) == 1:
         return first
@@ -168,13 +166,13 @@ def _voxels(
     except InputError as error:
         if sure:
             raise
-        said = str(error).removeprefix(f"{name}: ").split("; ")[0]
-        warnings.warn(f"{name}: the magnitude alone is taken: {said}", UserWarning, stacklevel=2)
+        reason = str(error).removeprefix(f"{name}: ").split("; ")[0]
+        warnings.warn(f"{name}: only the magnitude is used: {reason}", UserWarning, stacklevel=2)
         return first
 
 
 def _read_voxels(stack: Stack, files: list[DicomFile], name: str) -> NDArray[np.float32]:
-    """Return (frame, slice, row, column): each file is opened once and holds its frames in any order."""
+    """Return voxels (frame, slice, row, column); each file is opened once and may have its frames in any order."""
     shape = (len(stack.planes), len(stack.planes[0]), *files[0].matrix)
     check_memory(4 * int(np.prod(shape, dtype=object)), name=name)
     voxels = np.empty(shape, dtype=np.float32)
@@ -211,19 +209,19 @@ def _check_codec(file: DicomFile) -> None:
 
 
 def is_derived(file: DicomFile) -> bool:
-    """Return whether the file says that it was computed from other images."""
+    """Return whether the file is marked as computed from other images."""
     with pydicom_errors(file.name, "its image type"):
         return "DERIVED" in image_type(file.header)[:1]
 
 
 def _three_dimensional(files: list[DicomFile]) -> bool | None:
-    """Return whether the files say that they are of a 3-D scan; None where they do not say, or not all the same."""
-    said = {one_text(file.header.get("MRAcquisitionType")).strip().upper() for file in files}
-    return {"3D": True, "2D": False}.get(said.pop()) if len(said) == 1 else None
+    """Return whether MRAcquisitionType is 3D; None if it is missing or differs between files."""
+    types = {one_text(file.header.get("MRAcquisitionType")).strip().upper() for file in files}
+    return {"3D": True, "2D": False}.get(types.pop()) if len(types) == 1 else None
 
 
 def _acquired_matrix(files: list[DicomFile]) -> tuple[int, int] | None:
-    """Return the (rows, columns) that were measured, where the scanner zero-filled all files alike."""
+    """Return the measured (rows, columns) if all files name the same smaller matrix, else None."""
     with pydicom_errors(files[0].name, "its acquisition matrix"):
         found = {_acquisition_matrix(file) for file in files}
     return found.pop() if len(found) == 1 else None
@@ -258,6 +256,6 @@ def _enhanced_block(file: DicomFile) -> tuple[int, int] | None:
 
 
 def _smaller(rows: int, columns: int, file: DicomFile) -> tuple[int, int] | None:
-    """Return (rows, columns) if that is a block within the file's matrix, not all of it."""
+    """Return (rows, columns) if they are a proper part of the file's matrix, else None."""
     inside = 0 < rows <= file.matrix[0] and 0 < columns <= file.matrix[1]
     return (rows, columns) if inside and (rows, columns) != file.matrix else None

@@ -1,4 +1,4 @@
-"""Series of a folder: their files, and the choice of one."""
+"""DICOM series of a folder: their files, and the selection of one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from kfine.io.dicom.header import (
     is_directory,
     pydicom_errors,
     read_file,
+    size_of,
 )
 from kfine.io.dicom.images import Series, Wanted
-from kfine.io.dicom.packed import size_of
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.streams import most_bytes
 from kfine.text import clean_text, display_name, human_size
@@ -35,17 +35,18 @@ _SUFFIXES = (".dcm", ".ima", ".dicom")
 def find_series(path: Path, series: Series = None) -> tuple[list[list[DicomFile]], str]:
     """Return the image files of each series under `path`, series by number and files by path, and a name for `path`.
 
-    That name, and what the files are called, have stand-ins for names of patients: they go into messages and records.
+    In that name and in those of the files, which go into messages and records, names of patients are replaced by
+    pseudonyms.
 
     Args:
         path: DICOM file or folder, subfolders included.
-        series: the one that is asked for, see `choose_series`: damaged files of others are no hindrance.
+        series: the selected series, see `choose_series`; damaged files of others are skipped.
 
     Warns:
-        UserWarning: how many files hold no DICOM image; damaged files of other series.
+        UserWarning: the number of files without a DICOM image; damaged files of other series.
 
     Raises:
-        InputError: no DICOM image there, or a damaged one.
+        InputError: no DICOM image, or a damaged one.
     """
     if is_directory(path):
         path = path.parent
@@ -58,19 +59,19 @@ def find_series(path: Path, series: Series = None) -> tuple[list[list[DicomFile]
             known.learn(file.header, [path.name or path.resolve().name, file.path.name])
     damaged += _cut_short(candidates, found)
     known.learn_damaged(damaged, {file.path.parent for file in found} if path.is_dir() else {path.parent})
-    asked = Wanted.of(series).series
-    wanted = [file for file in found if asked is not None and _is_series(file, asked)]
+    selected = Wanted.of(series).series
+    wanted = [file for file in found if selected is not None and _is_series(file, selected)]
     others = []
     for broken, error in damaged:
         known.part(broken.name)
-        uid, said = _series_said(broken, error), known.clean(str(error))
+        uid, message = _series_uid(broken, error), known.clean(str(error))
         if not wanted or _may_belong(broken, uid, wanted, found):
-            raise InputError(said) from None
-        doubt = "" if uid else "; if it is of the series that is restored, a slice of that is missing"
-        others.append(f"left out, of {'another' if uid else 'an unknown'} series: {said}{doubt}")
+            raise InputError(message) from None
+        doubt = "" if uid else "; if it belongs to the restored series, a slice is missing"
+        others.append(f"left out, of {'another' if uid else 'an unknown'} series: {message}{doubt}")
     if not found:
         raise InputError(
-            f"{name}: expected DICOM images, found none ({len(candidates)} looked at); check the path"
+            f"{name}: expected DICOM images, found none in {len(candidates)} files; check the path"
         )
     name = clean_text(known.part(path.name or path.resolve().name))
     found = [replace(file, shown=clean_text(known.part(file.path.name))) for file in found]
@@ -78,16 +79,16 @@ def find_series(path: Path, series: Series = None) -> tuple[list[list[DicomFile]
         warnings.warn(f"{name}: {message}", UserWarning, stacklevel=2)
     skipped = len(candidates) - len(found) - len(damaged)
     if skipped:
-        what = "1 file that holds" if skipped == 1 else f"{skipped} files that hold"
-        warnings.warn(f"{name}: skipped {what} no DICOM image", UserWarning, stacklevel=2)
+        what = "1 file" if skipped == 1 else f"{skipped} files"
+        warnings.warn(f"{name}: skipped {what} without a DICOM image", UserWarning, stacklevel=2)
     groups: dict[str, list[DicomFile]] = defaultdict(list)
     for file in found:
         groups[file.series_uid].append(file)
     return sorted(groups.values(), key=lambda files: (files[0].series_number or 0, files[0].series_uid)), name
 
 
-def stand_in(path: Path) -> str:
-    """Return the name of a folder, or what stands for it where a DICOM file in it says that it is a patient's."""
+def pseudonym(path: Path) -> str:
+    """Return the name of a folder, or its pseudonym if the name identifies the patient of a DICOM file in it."""
     known, name = Discretion(), path.name or path.resolve().name
     for file in _read_files(_files(path))[0]:
         with pydicom_errors(file.name, "its identifiers"):
@@ -98,7 +99,7 @@ def stand_in(path: Path) -> str:
 
 
 def _read_files(paths: list[Path]) -> tuple[list[DicomFile], list[tuple[Path, InputError]]]:
-    """Return the images among `paths`, and the damaged ones: the others tell whose names these may have."""
+    """Return the images among `paths`, and the damaged ones with their errors."""
     found, damaged = list[DicomFile](), list[tuple[Path, InputError]]()
     for path in paths:
         try:
@@ -111,23 +112,23 @@ def _read_files(paths: list[Path]) -> tuple[list[DicomFile], list[tuple[Path, In
 
 
 def _is_series(file: DicomFile, series: str | int) -> bool:
-    """Return whether `series`, a number or a UID, names that of `file`."""
-    asked = str(series).strip()
-    return asked == file.series_uid or (file.series_number is not None and asked == str(file.series_number))
+    """Return whether `series`, a number or a UID, is that of `file`."""
+    text = str(series).strip()
+    return text == file.series_uid or (file.series_number is not None and text == str(file.series_number))
 
 
-def _series_said(broken: Path, error: InputError) -> str:
-    """Return the UID of the series that a damaged file says that it is of, "" where it says none."""
+def _series_uid(broken: Path, error: InputError) -> str:
+    """Return the SeriesInstanceUID of a damaged file, "" if it cannot be read."""
     header = error.header if isinstance(error, DamagedFile) else None
     with pydicom_errors(clean_text(broken.name), "its identifiers"):
         return "" if header is None else str(header.get("SeriesInstanceUID") or "")
 
 
 def _may_belong(broken: Path, uid: str, wanted: list[DicomFile], found: list[DicomFile]) -> bool:
-    """Return whether a damaged file must be taken to be of the series of the files `wanted`, one of those `found`.
+    """Return whether a damaged file may belong to the series of the files `wanted`, a part of `found`.
 
-    Its UID decides, where it can be read.  If not, its name does: it counts on from those of the series, in their
-    folder, and not from those of another series there.
+    Its UID decides if it can be read.  Otherwise its name does: it belongs if all files in its folder with the same
+    name up to numbers belong to that series.
     """
     uids = {file.series_uid for file in wanted}
     if uid:
@@ -141,12 +142,12 @@ def _may_belong(broken: Path, uid: str, wanted: list[DicomFile], found: list[Dic
 
 
 def _pattern(path: Path) -> str:
-    """Return a file's name with what counts taken out: the same for the files of a series, as a rule."""
+    """Return a file's name with numbers replaced by 0, usually the same for all files of a series."""
     return re.sub("[0-9]+", "0", path.name.casefold())
 
 
 def _cut_short(paths: list[Path], found: list[DicomFile]) -> list[tuple[Path, InputError]]:
-    """Return the files too short for any DICOM, beside images with names that end alike: an interrupted copy's."""
+    """Return files too short for DICOM beside images with the same suffix, as an interrupted copy leaves them."""
     images = {(file.path.parent, file.path.suffix.lower()) for file in found}
     short = []
     for path in paths:
@@ -161,32 +162,32 @@ def _cut_short(paths: list[Path], found: list[DicomFile]) -> list[tuple[Path, In
 
 
 def choose_series(groups: list[list[DicomFile]], series: Series, *, name: str) -> list[DicomFile]:
-    """Return the series that `series` names (number or UID), or the only one.
+    """Return the series with the number or UID `series`, or the only one.
 
     Raises:
-        InputError: none or several match; the message lists what there is.
+        InputError: no series or several match; the message lists them.
     """
-    wanted, asked = groups, Wanted.of(series).series
-    if asked is not None:
-        wanted = [group for group in groups if _is_series(group[0], asked)]
+    wanted, selected = groups, Wanted.of(series).series
+    if selected is not None:
+        wanted = [group for group in groups if _is_series(group[0], selected)]
     if len(wanted) == 1:
         return wanted[0]
     if not wanted:
         raise InputError(
-            f"{name}: no series {clean_text(asked)}; choose with series=NUMBER: {_listed(groups)}"
+            f"{name}: no series {clean_text(selected)}; choose with series=NUMBER: {_listed(groups)}"
         )
-    if asked is None:
+    if selected is None:
         raise InputError(
-            f"{name}: holds {len(groups)} series; choose one with series=NUMBER: {_listed(groups)}"
+            f"{name}: contains {len(groups)} series; choose one with series=NUMBER: {_listed(groups)}"
         )
     uids = ", ".join(clean_text(g[0].series_uid) for g in wanted)
     raise InputError(
-        f"{name}: {len(wanted)} series have number {clean_text(asked)}; choose by series=UID: {uids}"
+        f"{name}: {len(wanted)} series have number {clean_text(selected)}; choose by series=UID: {uids}"
     )
 
 
 def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
-    """Return every frame of a series after checking that they are grey MR images of one plane.
+    """Return every frame of a series, checked to be grey MR images of one orientation.
 
     Raises:
         InputError: another modality, colour, a localiser, mixed matrices, truncation, different files with one UID.
@@ -214,9 +215,9 @@ def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
 
 
 def series_digest(files: list[DicomFile]) -> str:
-    """Return one SHA-256 of the bytes of all `files`, that of the file itself where there is one.
+    """Return one SHA-256 of the bytes of all `files`; for a single file, the SHA-256 of the file.
 
-    It does not depend on names: a copy of the series has the same.
+    It does not depend on names: a copy of the series has the same digest.
     """
     digests = sorted(digest_of(file.path) for file in files)
     return hashlib.sha256("".join(digests).encode()).hexdigest() if len(digests) > 1 else digests[0]
@@ -236,7 +237,7 @@ def _listed(groups: list[list[DicomFile]]) -> str:
 
 
 def series_text(files: list[DicomFile]) -> str:
-    """Return how a message lists a series: its number or identifier, description, and the matrix of most files."""
+    """Return a series for messages: number or identifier, description, number of files and most frequent matrix."""
     first = files[0]
     rows, columns = Counter(file.matrix for file in files).most_common(1)[0][0]
     text = f" '{first.description}'" if first.description else ""
@@ -257,12 +258,12 @@ def _check_kind(file: DicomFile) -> None:
         )
     if "MOSAIC" in image_type(header):
         raise InputError(
-            f"{file.name}: Siemens mosaic images are not read; convert the series with: dcm2niix -z y -o OUT FOLDER"
+            f"{file.name}: Siemens mosaic images are not supported; convert the series: dcm2niix -z y -o OUT FOLDER"
         )
 
 
 def _check_size(file: DicomFile) -> None:
-    """Refuse a header that promises more pixels than the file can hold, before allocation."""
+    """Refuse a header that promises more pixels than the file can contain, before allocation."""
     from pydicom.uid import UID
 
     promised = (
@@ -277,7 +278,7 @@ def _check_size(file: DicomFile) -> None:
 
 
 def _check_identifiers(files: list[DicomFile], name: str) -> None:
-    """Refuse different files under one SOP instance UID; copies are left to whoever sees them in one place."""
+    """Refuse different files with one SOP instance UID; equal copies are reported where frames are sorted."""
     same: dict[str, list[DicomFile]] = defaultdict(list)
     for file in files:
         same[str(file.header.get("SOPInstanceUID") or file.path)].append(file)

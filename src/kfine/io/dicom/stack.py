@@ -14,15 +14,15 @@ from kfine.geometry import LPS_TO_RAS, Affine
 from kfine.io.dicom.frame import Plane
 from kfine.io.dicom.timing import Timing, order_frames
 
-_SAME = 0.01  # mm: positions nearer than this are one, DICOM strings are rounded
+_SAME = 0.01  # mm: nearer positions are equal, since DICOM strings are rounded
 _UNEVEN = 0.01  # of the spacing
 _TENTH = 0.1  # mm
-_ROUNDED = 0.1  # of the spacing: more is no rounding
+_ROUNDED = 0.1  # of the spacing: the largest deviation explained by rounding
 
 
 @dataclass(frozen=True)
 class Stack:
-    """`planes[frame][slice]`, the affine from (slice, row, column) to RAS+ mm, and when the frames were."""
+    """`planes[frame][slice]`, the affine from (slice, row, column) to RAS+ mm, and the frame times."""
 
     planes: list[list[Plane]]
     affine: Affine
@@ -32,15 +32,15 @@ class Stack:
 def build_stack(planes: list[Plane], *, name: str) -> Stack:
     """Sort the planes of one series, slices along the normal (row direction x column direction).
 
-    The affine's step from slice to slice is that of the positions, where there are several; with one slice it is along
-    the normal, by SpacingBetweenSlices or SliceThickness.  Steps in the plane are those of directions and PixelSpacing.
+    The step of the affine from slice to slice is that of the positions.  With one slice it is along the normal, by
+    SpacingBetweenSlices or SliceThickness.  Steps in the plane are those of orientation and PixelSpacing.
 
     Args:
         planes: in any order; one orientation, one pixel spacing.
-        name: of the series, for messages.
+        name: name of the series for messages.
 
     Warns:
-        UserWarning: one slice without a thickness; frames without times to rely on.
+        UserWarning: one slice without a thickness; frames without reliable times.
 
     Raises:
         InputError: missing or duplicate slices, slices side by side or off one line, or unequal numbers of frames.
@@ -92,17 +92,17 @@ def _check_even(positions: NDArray[np.float64], distances: NDArray[np.float64], 
         raise _uneven(gaps, distances, name)
     line = np.linspace(positions[0], positions[-1], len(positions))
     if np.linalg.norm(positions - line, axis=1).max() > tolerance:
-        raise InputError(f"{name}: the slices do not lie evenly on one line; choose another series")
+        raise InputError(f"{name}: the slices are not evenly spaced on one line; choose another series")
 
 
 def _rounding(positions: NDArray[np.float64]) -> float:
-    """Return by how much gaps may differ because a program has rounded all coordinates to tenths of a millimetre."""
+    """Return the error of gaps if all coordinates are rounded to tenths of a millimetre, else 0."""
     tenths = positions / _TENTH
     return math.sqrt(3) * _TENTH if np.abs(tenths - np.rint(tenths)).max() < 1e-4 else 0.0
 
 
 def _uneven(gaps: NDArray[np.float64], distances: NDArray[np.float64], name: str) -> InputError:
-    """Return what is wrong: slices between others as far apart as most (the wider of equally common), gaps, or else."""
+    """Return the error for uneven slices: extra, missing or misplaced ones, by the most frequent gap."""
     near = max(_UNEVEN * float(gaps.max()), _SAME)
     common = max((int(np.count_nonzero(abs(gaps - gap) <= near)), float(gap)) for gap in gaps)[1]
     for n, start in enumerate(distances[:-1]):
@@ -111,7 +111,7 @@ def _uneven(gaps: NDArray[np.float64], distances: NDArray[np.float64], name: str
         if extra > 0 and end < len(distances) and distances[end] - start <= common + near:
             return InputError(
                 f"{name}: slices overlap: {extra} extra slice{'s' * (extra > 1)} between those at {start:.2f} and "
-                f"{distances[end]:.2f} mm, others lie {common:.2f} mm apart; remove what does not belong"
+                f"{distances[end]:.2f} mm, others lie {common:.2f} mm apart; remove the files that do not belong"
             )
     usual, what = float(gaps.min()), "missing; add its file"
     wide = gaps > 1.5 * usual
@@ -129,7 +129,7 @@ def _single_spacing(plane: Plane, name: str) -> float:
     for spacing in (plane.spacing_between_slices, plane.thickness):
         if spacing is not None and abs(spacing) > 0:
             return abs(spacing)
-    warnings.warn(f"{name}: one slice without a thickness: taken as 1 mm", UserWarning, stacklevel=2)
+    warnings.warn(f"{name}: one slice without a thickness: 1 mm is assumed", UserWarning, stacklevel=2)
     return 1.0
 
 

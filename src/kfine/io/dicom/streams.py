@@ -1,4 +1,4 @@
-"""Compressed pixel streams, checked before a decoder allocates the size that they state."""
+"""Checks of compressed pixel streams before a decoder allocates the size that they state."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from kfine.errors import InputError
 from kfine.io.dicom.header import DicomFile
 from kfine.text import human_size
 
-_RLE_RATIO = 64  # two bytes stand for 128 at most (DICOM PS3.5 annex G)
+_RLE_RATIO = 64  # two bytes encode at most 128 (DICOM PS3.5 annex G)
 _RATIO, _SMALL = (
     1000,
     1 << 26,
-)  # no limit follows from the other formats; black frames reach this, not 64 MiB of them
-_PACKET = 128  # the most that a padding byte at the end of an RLE segment can seem to add
-_SOF = {*range(0xC0, 0xD0), 0xF7, 0xDE} - {0xC4, 0xC8, 0xCC}  # with JPEG-LS and DHP, which has a size too
+)  # the other formats have no limit; small black frames reach this ratio, 64 MiB of them do not
+_PACKET = 128  # bytes: the most that a padding byte at the end of an RLE segment can decode to
+_SOF = {*range(0xC0, 0xD0), 0xF7, 0xDE} - {0xC4, 0xC8, 0xCC}  # with JPEG-LS and DHP, which also has a size
 _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
 
 
 class _Size(NamedTuple):
-    """What a frame's stream says of itself."""
+    """Size and depth stated by the stream of a frame."""
 
     rows: int
     columns: int
@@ -30,7 +30,7 @@ class _Size(NamedTuple):
 
 
 def most_bytes(syntax: Any, size: int) -> int:
-    """Return how many bytes of pixels a file of `size` bytes can hold at most in the transfer syntax `syntax`."""
+    """Return the largest number of bytes of pixels in a file of `size` bytes in the transfer syntax `syntax`."""
     from pydicom.uid import RLELossless
 
     if not (syntax.is_transfer_syntax and syntax.is_compressed):
@@ -41,10 +41,10 @@ def most_bytes(syntax: Any, size: int) -> int:
 def check_streams(file: DicomFile, dataset: Any) -> None:
     """Refuse compressed frames that differ from the header of `dataset` in number, size, samples or depth.
 
-    Fewer bits than allocated pass: pydicom knows such files.
+    Fewer bits than allocated are accepted: pydicom handles such files.
 
     Raises:
-        InputError: what differs.
+        InputError: a difference.
         Exception: a damaged stream, see `kfine.io.dicom.header.pydicom_errors`.
     """
     from pydicom.encaps import generate_fragmented_frames
@@ -59,7 +59,7 @@ def check_streams(file: DicomFile, dataset: Any) -> None:
         number_of_frames=file.frames,
         extended_offsets=as_pixel_options(dataset).get("extended_offsets"),
     ):
-        # without a table of offsets all fragments of a file with one frame come as that frame
+        # without a table of offsets, pydicom assigns all fragments of a single-frame file to that frame
         count += 1 if rle else 1 + sum(fragment.startswith(_STARTS) for fragment in fragments[1:])
         if count > file.frames:
             raise InputError(
@@ -90,7 +90,7 @@ def _jpeg(stream: bytes) -> Iterator[_Size]:
     at, found = 2, False
     while stream[at + 1] not in (0xDA, 0xD9):
         if stream[at] != 0xFF:
-            raise ValueError("no marker where one must be")
+            raise ValueError("missing marker")
         if stream[at + 1] == 0xFF:  # filling
             at += 1
             continue
@@ -104,13 +104,13 @@ def _jpeg(stream: bytes) -> Iterator[_Size]:
 
 
 def _codestream(stream: bytes) -> int:
-    """Return where the JPEG 2000 codestream starts; some files keep it in the boxes of a JP2 file (annex I)."""
+    """Return the offset of the JPEG 2000 codestream; some files wrap it in the boxes of a JP2 file (annex I)."""
     at = 0
     while stream.startswith(_STARTS[2]):
         length, kind = unpack_from(">I4s", stream, at)
         if kind == b"jp2c":
             return at + 8
-        if length < 8:  # pydicom would look at such a box for ever
+        if length < 8:  # pydicom would loop forever on such a box
             raise ValueError("a box without end")
         at += length
     return at
@@ -122,13 +122,13 @@ def _jpeg2000(stream: bytes, at: int) -> _Size:
         raise ValueError("no SIZ marker")
     right, bottom, left, top = unpack_from(">4I", stream, at + 8)
     samples, depth, across, down = unpack_from(">H3B", stream, at + 40)
-    # of a component: with every `down`-th row, counted from the reference grid's origin
+    # size of a component: every `down`-th row, counted from the origin of the reference grid
     rows, columns = -(-bottom // down) + (-top // down), -(-right // across) + (-left // across)
     return _Size(rows, columns, samples, (depth & 0x7F) + 1)
 
 
 def _check_rle(file: DicomFile, stream: bytes, bits: int) -> None:
-    """Refuse an RLE frame with other than one segment a byte of a pixel, or segments of another length."""
+    """Refuse an RLE frame without exactly one segment per byte of a pixel, or with segments of another length."""
     segments, *offsets = unpack_from("<16I", stream)
     if segments != bits // 8:
         raise InputError(
@@ -146,7 +146,7 @@ def _check_rle(file: DicomFile, stream: bytes, bits: int) -> None:
 
 
 def _unpacked(segment: bytes, limit: int) -> int:
-    """Return how many bytes an RLE `segment` unpacks to, without unpacking it; beyond `limit` it does not count on."""
+    """Return the unpacked length of an RLE `segment` without unpacking it; counting stops beyond `limit`."""
     at = count = 0
     while at < len(segment) and count <= limit:
         head = segment[at]

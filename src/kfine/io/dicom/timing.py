@@ -1,7 +1,8 @@
-"""Times of the frames of a DICOM stack, and their order where times cannot be trusted."""
+"""Times and order of the frames of a DICOM stack, and checks that frames form volumes."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -13,31 +14,30 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.io.dicom.frame import Plane
-from kfine.io.dicom.volumes import check_kinds, check_volumes
 
-_BEAT = (100.0, 3000.0)  # ms: a mouse's heart, and 20 beats a minute
+_BEAT = (100.0, 3000.0)  # ms: range of heart beats, from a mouse to 20 beats a minute
 _EVEN = 0.05  # of the frame spacing
 _ROUNDED = 1.0  # ms: some scanners write whole milliseconds
-_SAME_RATE = 0.2  # HeartRate is a mean of its own; prospective gating leaves out more of the beat than this
+_SAME_RATE = 0.2  # HeartRate is another mean; prospective gating omits more of the beat than this
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each frame after the R wave, and those after which the frames begin again; None: not known."""
+    """Seconds of each frame after the R wave, and the period in seconds; None if unknown."""
 
     times: tuple[float, ...] | None = None
     period: float | None = None
 
 
 def measured_timing(levels: list[list[Plane]], *, name: str) -> Timing:
-    """Return when the frames of `levels[slice][frame]` were by their trigger times, which rise in each slice.
+    """Return the times of the frames of `levels[slice][frame]` from trigger times, which increase in each slice.
 
-    Slices breath-held one after another have slightly different heart beats: a frame's time is the median over
-    slices, with a warning where a slice is more than half a frame off.
+    Slices from different breath-holds have slightly different heart beats.  The time of a frame is the median over
+    slices; a warning reports deviations of more than half a frame.
 
-    The period is the median nominal heart beat (NominalInterval, in enhanced files RRIntervalTimeNominal), else
-    frames x spacing if the frames are evenly spaced, as many as CardiacNumberOfImages and not contradicted by
-    HeartRate.  It is None where nothing says that the frames share one heart beat.
+    The period is the median nominal heart beat (NominalInterval; RRIntervalTimeNominal in enhanced files), else
+    frames x spacing if the frames are evenly spaced, as many as CardiacNumberOfImages, and consistent with HeartRate.
+    It is None if the header does not show that the frames share one heart beat.
     """
     table = np.array([[plane.trigger_time for plane in level] for level in levels], dtype=np.float64)
     times = np.median(table, axis=0)
@@ -48,7 +48,7 @@ def measured_timing(levels: list[list[Plane]], *, name: str) -> Timing:
         why = f" (heart beats of {min(beats):.0f} to {max(beats):.0f} ms)" if beats else ""
         warnings.warn(
             f"{name}: slices differ in trigger time by up to {off:.0f} ms, the frame spacing is "
-            f"{spacing:.0f} ms{why}: the median over slices is taken",
+            f"{spacing:.0f} ms{why}: the median over slices is used",
             UserWarning,
             stacklevel=2,
         )
@@ -57,11 +57,10 @@ def measured_timing(levels: list[list[Plane]], *, name: str) -> Timing:
 
 
 def spread_timing(levels: list[list[Plane]]) -> Timing:
-    """Return times for frames whose trigger times are no use: what the nominal heart beat tells, if anything.
+    """Return times for frames without usable trigger times, from the nominal heart beat if possible.
 
-    Where CardiacNumberOfImages says that all frames belong to one heart beat they are spread evenly over it,
-    from 0.  RepetitionTime is not asked: on some scanners it is the time between frames, on others that between
-    excitations.
+    If CardiacNumberOfImages equals the number of frames, they are spread evenly over the heart beat, from 0.
+    RepetitionTime is not used: on some scanners it is the time between frames, on others that between excitations.
     """
     beat, frames = nominal_beat(levels), len(levels[0])
     if beat is None or _per_beat(levels) != frames:
@@ -70,13 +69,13 @@ def spread_timing(levels: list[list[Plane]]) -> Timing:
 
 
 def nominal_beat(levels: list[list[Plane]]) -> float | None:
-    """Return the nominal heart beat in ms, the median over slices, None where none is given that can be one."""
+    """Return the nominal heart beat in ms (median over slices), None without a plausible value."""
     beats = _beats(levels)
     return float(np.median(beats)) if beats else None
 
 
 def _beats(levels: list[list[Plane]]) -> list[float]:
-    """Return the nominal heart beats in ms, those that can be one."""
+    """Return the plausible nominal heart beats in ms."""
     beats = [
         plane.nominal_interval for level in levels for plane in level if plane.nominal_interval is not None
     ]
@@ -84,10 +83,10 @@ def _beats(levels: list[list[Plane]]) -> list[float]:
 
 
 def _period(times: NDArray[np.float64], levels: list[list[Plane]]) -> float | None:
-    """Return the milliseconds after which frames at `times` begin again, None where nothing says they do."""
+    """Return the period in ms of frames at `times`, None if the header does not show one."""
     frames, span = len(times), float(times[-1] - times[0])
     beat, per_beat = nominal_beat(levels), _per_beat(levels)
-    if per_beat == 1:  # each frame in a heart beat of its own: perfusion, mapping
+    if per_beat == 1:  # each frame in another heart beat: perfusion, mapping
         return None
     if beat is not None and beat > span:
         return beat
@@ -103,7 +102,7 @@ def _period(times: NDArray[np.float64], levels: list[list[Plane]]) -> float | No
 
 
 def _per_beat(levels: list[list[Plane]]) -> int | None:
-    """Return CardiacNumberOfImages where all images agree."""
+    """Return CardiacNumberOfImages if all images agree."""
     found = {plane.cardiac_number_of_images for level in levels for plane in level}
     only = found.pop() if len(found) == 1 else None
     return None if only is None else int(only)
@@ -116,26 +115,26 @@ _COUNTERS = {
     "acquisition": "AcquisitionNumber",
     "instance": "InstanceNumber",
 }
-_LATE = 2.0  # heart beats: times beyond this do not count from the R wave
-_FAST = 2.0  # ms: nothing is measured in less; frame numbers or seconds in the place of milliseconds
+_LATE = 2.0  # heart beats: later times are not relative to the R wave
+_FAST = 2.0  # ms: smaller spacings are frame numbers or seconds instead of milliseconds
 
 
 def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> Timing:
-    """Sort each slice's frames by time, in place, and return when they were.
+    """Sort the frames of each slice by time, in place, and return their times.
 
-    Trigger times order the frames unless they cannot be true: absent or negative somewhere, all equal or repeated
-    within a slice, less than 2 ms apart, later than two heart beats, or against TemporalPositionIdentifier.
-    Then, with a warning, the first value that tells the frames of each slice apart orders them
-    (TemporalPositionIdentifier, DimensionIndexValues, DiffusionBValue, AcquisitionNumber, InstanceNumber), and the
-    nominal heart beat gives their times where it can.
+    Frames are ordered by trigger times unless these are implausible: missing or negative, all equal or repeated within
+    a slice, less than 2 ms apart, later than two heart beats, or contrary to TemporalPositionIdentifier.  Then a
+    warning is issued, and frames are ordered by the first value that distinguishes those of each slice
+    (TemporalPositionIdentifier, DimensionIndexValues, DiffusionBValue, AcquisitionNumber, InstanceNumber), with times
+    from the nominal heart beat if possible.
 
     Args:
         levels: `levels[slice][frame]`, sorted in place.
-        places: how a message names each slice.
-        name: of the series, for messages.
+        places: name of each slice for messages.
+        name: name of the series for messages.
 
     Raises:
-        InputError: duplicates, several sets or kinds of images in one, or slices that differ in their frames.
+        InputError: duplicates, several sets or kinds of images, or slices with different frames.
     """
     for level, place in zip(levels, places, strict=True):
         if len({(plane.uid, plane.index) for plane in level}) < len(level):
@@ -162,7 +161,7 @@ def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> 
         else "their times are unknown"
     )
     warnings.warn(
-        f"{name}: {len(levels[0])} frames without trigger times to rely on ({trouble}): in order of "
+        f"{name}: {len(levels[0])} frames without reliable trigger times ({trouble}): in order of "
         f"{_COUNTERS[key]}, {known}",
         UserWarning,
         stacklevel=2,
@@ -171,7 +170,7 @@ def order_frames(levels: list[list[Plane]], places: list[str], *, name: str) -> 
 
 
 def _refuse_repeated_sets(levels: list[list[Plane]], places: list[str], name: str) -> None:
-    """Refuse slices where every trigger time comes equally often: no cine, but several in one series."""
+    """Refuse slices in which every trigger time occurs equally often, more than once: several cines in one series."""
     for level, place in zip(levels, places, strict=True):
         times = Counter(plane.trigger_time for plane in level)
         often = set(times.values())
@@ -183,11 +182,11 @@ def _refuse_repeated_sets(levels: list[list[Plane]], places: list[str], name: st
 
 
 def _trouble(levels: list[list[Plane]], places: list[str]) -> str:
-    """Return why the trigger times cannot be true, "" if they can."""
+    """Return why the trigger times are implausible, "" if they are plausible."""
     missing = sum(plane.trigger_time is None for level in levels for plane in level)
     if missing:
         total = sum(map(len, levels))
-        return "none given" if missing == total else f"not given in {missing} of {total} images"
+        return "missing" if missing == total else f"missing in {missing} of {total} images"
     beat = nominal_beat(levels)
     for level, place in zip(levels, places, strict=True):
         times = [plane.trigger_time or 0.0 for plane in level]
@@ -203,20 +202,20 @@ def _trouble(levels: list[list[Plane]], places: list[str]) -> str:
         if beat is not None and max(times) > _LATE * beat:
             return f"up to {max(times):.0f} ms in {place}, a heart beat is {beat:.0f} ms"
         if len(_distinct(level, "temporal_position") - {None}) == len(level) and not _follows(level):
-            return f"against TemporalPositionIdentifier in {place}"
+            return f"contrary to TemporalPositionIdentifier in {place}"
     return ""
 
 
 def _follows(level: list[Plane]) -> bool:
-    """Return whether the trigger times rise with the temporal positions."""
+    """Return whether the trigger times increase with the temporal positions."""
     ordered = sorted(level, key=lambda plane: plane.temporal_position or 0)
     return all((a.trigger_time or 0) < (b.trigger_time or 0) for a, b in pairwise(ordered))
 
 
 def _counter(levels: list[list[Plane]]) -> str:
-    """Return the counter to sort by: the first unique at each slice, the last if none is.
+    """Return the counter to sort by: the first that is unique within every slice, the last if none is.
 
-    Temporal positions that vary but repeat are taken too: then there are duplicates, to be refused.
+    Temporal positions that vary but repeat are returned too: they indicate duplicates, which are refused.
     """
     for key in _COUNTERS:
         if any(None in _distinct(level, key) for level in levels):
@@ -252,3 +251,74 @@ def _duplicates(place: str, name: str) -> InputError:
     return InputError(
         f"{name}: {place} has several images of one time, or copies: duplicates; remove the copies"
     )
+
+
+_SHOWN = 4  # kinds in a message
+_SAME_WEIGHTING = (0.05, 5.0)  # relative, and s/mm2: scanners round b-values or write the achieved ones
+_SAME_DIRECTION = 0.05  # along each axis of a unit vector
+
+
+def check_kinds(levels: list[list[Plane]], places: list[str], *, name: str) -> None:
+    """Refuse slices with images of several kinds, such as the contrasts of a Dixon scan, which are not frames in time.
+
+    Args:
+        levels: `levels[slice][frame]`.
+        places: name of each slice for messages.
+        name: name of the series for messages.
+
+    Raises:
+        InputError: several kinds; the message lists them.
+    """
+    for level, place in zip(levels, places, strict=True):
+        kinds = sorted({plane.contrast.kind for plane in level})
+        if len(kinds) > 1:
+            shown = ", ".join(kind or "none" for kind in kinds[:_SHOWN]) + ", ..." * (len(kinds) > _SHOWN)
+            raise InputError(
+                f"{name}: expected images of one kind, {place} has {len(kinds)} (ImageType {shown}); separate the "
+                "files by ImageType"
+            )
+
+
+def check_volumes(levels: list[list[Plane]], places: list[str], key: str, *, name: str) -> None:
+    """Refuse sorted frames that differ between slices, which would mix volumes.
+
+    Args:
+        levels: `levels[slice][frame]`, sorted.
+        places: name of each slice for messages.
+        key: attribute of `Plane` that they were sorted by.
+        name: name of the series for messages.
+
+    Raises:
+        InputError: frames of one rank differ between slices.
+    """
+    for level, place in zip(levels[1:], places[1:], strict=True):
+        pairs = list(zip(levels[0], level, strict=True))
+        if not all(_same_weighting(first, plane) for first, plane in pairs):
+            what = "diffusion weighting"
+        elif key == "dimensions" and any(first.dimensions != plane.dimensions for first, plane in pairs):
+            what = "DimensionIndexValues"
+        elif key == "temporal_position" and len({_later(*pair) for pair in pairs}) > 1:
+            what = "TemporalPositionIdentifier"
+        else:
+            continue
+        raise InputError(
+            f"{name}: expected volumes, frames of one rank differ in {what} between the first slice and {place}: "
+            "some are missing, or their order is not known; export the series again"
+        )
+
+
+def _same_weighting(first: Plane, plane: Plane) -> bool:
+    a, b = first.b_value, plane.b_value
+    if a is None or b is None:
+        return a is b
+    if not math.isclose(a, b, rel_tol=_SAME_WEIGHTING[0], abs_tol=_SAME_WEIGHTING[1]):
+        return False
+    along, other = first.contrast.gradient, plane.contrast.gradient
+    if along is None or other is None:
+        return True
+    return math.dist(along, other) <= 2 * _SAME_DIRECTION
+
+
+def _later(first: Plane, plane: Plane) -> float:
+    """Return the difference of temporal positions; some scanners continue counting from slice to slice."""
+    return (plane.temporal_position or 0.0) - (first.temporal_position or 0.0)

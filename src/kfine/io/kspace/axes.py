@@ -1,4 +1,4 @@
-"""Axes of raw k-space in bare arrays: an estimate of which one holds the coils.  Decision 15."""
+"""Axes of raw k-space in plain arrays: detection of the axis of the coils.  Decision 15."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from kfine.errors import InputError
 from kfine.io.kspace.coverage import full_centre
 from kfine.io.kspace.scan import MOST_COILS
 
-_CENTRE = 48  # samples: detail, where slices differ, and still little noise
-_TILE = 3  # voxels of that resolution, over which a coil's sensitivity is nearly constant
-_PLACES = (0.5, 0.25, 0.75)  # on the other axes
+_CENTRE = 48  # samples: enough detail to separate slices, and little noise
+_TILE = 3  # voxels of that resolution over which a coil's sensitivity is nearly constant
+_PLACES = (0.5, 0.25, 0.75)  # positions on the other axes
 # Coils: 0.01 to 0.04 on phantoms, 0.07 on a real brain; slices of brains and hearts 0.2 to 0.4, frames 0.3, noise 0.5.
 _LIKE_COILS, _UNLIKE = 0.1, 0.16
 _BETTER = 2.5
 _LEAST_DIFFERENCE = 0.04  # of the planes' magnitudes; frames hardly differ
 _KSPACE, _EVEN = 0.5, 0.3  # of the energy about the middle, see `_centred`
-_SHORTEST = 8  # of an axis that may be told to be one of k-space
+_SHORTEST = 8  # samples: the shortest axis that can be recognised as one of k-space
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """An axis of the file's array.
+    """An axis of the array in the file.
 
     Attributes:
-        number: which one.
-        length: of it.
-        within: how much the images along it differ within patches, see `_differences`.
-        whole: how much their magnitudes differ over the field of view.
+        number: index of the axis.
+        length: length of the axis.
+        within: difference of the images along it within patches, see `_differences`.
+        whole: difference of their magnitudes over the field of view.
     """
 
     number: int
@@ -43,61 +43,61 @@ class _Axis:
 
     @property
     def unlikeness(self) -> float:
-        """How little the images look like one object seen by coils: 0 much, 1 not at all."""
+        """Dissimilarity to images of one object by several coils: 0 for such images, 1 for others."""
         return self.within / self.whole if self.whole >= _LEAST_DIFFERENCE else 1.0
 
 
 def check_coils(kspace: NDArray[Any], coil_axis: int | None, shape: Sequence[int], *, name: str) -> None:
-    """Refuse k-space whose coils are clearly on another axis than the one named.
+    """Refuse k-space whose coils are clearly on another axis than `coil_axis`.
 
-    Coils see one object, each through its own smooth sensitivity: within a small patch their images are alike up to a
-    factor, over the whole field of view they are not.  Slices differ within patches, frames nowhere much.
+    Coils measure one object, each with its own smooth sensitivity: their images are equal up to a factor within small
+    patches, but not over the whole field of view.  Slices differ within patches; frames hardly differ anywhere.
 
     Args:
         kspace: (frame, slice, coil, row, column).
-        coil_axis: which axis of the file's array was named, None for none.
-        shape: of the file's array.
-        name: of the file.
+        coil_axis: axis of the coils in the file's array, None for none.
+        shape: shape of the file's array.
+        name: name of the file.
 
     Warns:
-        UserWarning: that the axis named does not look like coils, or that another may hold some.
+        UserWarning: `coil_axis` does not look like coils, or another axis may be that of coils.
 
     Raises:
-        InputError: another axis does.
+        InputError: another axis is that of the coils.
     """
     named = None if coil_axis is None else coil_axis % len(shape)
     stack = [axis for axis in range(len(shape)) if axis != named][:-2]
-    # Of (frame, slice) a shorter array has the last.
+    # An array with fewer axes has slices before frames.
     views = dict(zip(reversed(stack), (1, 0), strict=False))
-    told = [_axis(kspace, views[number], number) for number in stack if 1 < shape[number] <= MOST_COILS]
-    alike = [axis for axis in told if axis and axis.unlikeness < _LIKE_COILS]
+    known = [_axis(kspace, views[number], number) for number in stack if 1 < shape[number] <= MOST_COILS]
+    alike = [axis for axis in known if axis and axis.unlikeness < _LIKE_COILS]
     best = min(alike, key=lambda axis: axis.unlikeness, default=None)
     if named is None:
         if best:
             raise InputError(
                 f"{name}: expected slices or frames, got {best.length} images of one object on axis {best.number}, as "
-                f"coils see it; add coil_axis={best.number} (or, if these are no coils, name an axis of length 1)"
+                f"from coils; add coil_axis={best.number} (or, if these are not coils, name an axis of length 1)"
             )
-        if doubtful := [axis.number for axis in told if axis and axis.unlikeness < _UNLIKE]:
+        if doubtful := [axis.number for axis in known if axis and axis.unlikeness < _UNLIKE]:
             _note(
-                f"{name}: the images on axis {doubtful[0]} may be one object as coils see it: if so, name the axis "
+                f"{name}: the images on axis {doubtful[0]} may be of one object, as from coils: if so, name the axis "
                 f"with coil_axis={doubtful[0]}"
             )
         return
     if shape[named] == 1:
         return
-    asked = _axis(kspace, 2, named)
-    if asked is None:
+    chosen = _axis(kspace, 2, named)
+    if chosen is None:
         return
-    if best and (asked.unlikeness > _UNLIKE or asked.within > _BETTER * best.within):
+    if best and (chosen.unlikeness > _UNLIKE or chosen.within > _BETTER * best.within):
         raise InputError(
-            f"{name}: expected coils on axis {named}, got images of different objects, and of one object as coils see "
-            f"it on axis {best.number}; did you mean coil_axis={best.number}?"
+            f"{name}: expected coils on axis {named}, got images of different objects there, and of one object, as "
+            f"from coils, on axis {best.number}; did you mean coil_axis={best.number}?"
         )
-    if asked.unlikeness > _UNLIKE:
+    if chosen.unlikeness > _UNLIKE:
         _note(
-            f"{name}: the {asked.length} images on axis {named} hardly look like one object seen by coils (noise, "
-            "slices or frames do so): check coil_axis"
+            f"{name}: the {chosen.length} images on axis {named} hardly look like images of one object by coils "
+            "(noise, slices and frames look like this): check coil_axis"
         )
 
 
@@ -106,14 +106,14 @@ def _note(text: str) -> None:
 
 
 def check_planes(power: NDArray[Any], stacks: Sequence[NDArray[Any]], *, name: str) -> None:
-    """Refuse planes of which one axis is none of k-space, while one of `stacks` is: then the axes have another order.
+    """Refuse planes with an axis that is not one of k-space, if one of `stacks` is: the axes are in another order.
 
-    k-space has its energy about the middle; coils, slices and frames have it anywhere.
+    The energy of k-space is concentrated in the middle; that of coils, slices and frames is not.
 
     Args:
         power: energy by (row, column).
         stacks: energy by frame, by slice and by coil.
-        name: of the file.
+        name: name of the file.
 
     Raises:
         InputError: the axes have another order.
@@ -131,7 +131,7 @@ def check_planes(power: NDArray[Any], stacks: Sequence[NDArray[Any]], *, name: s
 
 
 def _centred(energy: NDArray[Any]) -> float:
-    """Return how much of an axis's energy lies about its middle: 0 as much as of an even one, 1 all."""
+    """Return the concentration of energy in the middle of an axis: 0 for uniform energy, 1 for all in the middle."""
     n, half = len(energy), len(energy) // 8
     even = (2 * half + 1) / n
     central = energy[n // 2 - half : n // 2 + half + 1].sum() / energy.sum()
@@ -139,22 +139,22 @@ def _centred(energy: NDArray[Any]) -> float:
 
 
 def _axis(kspace: NDArray[Any], view: int, number: int) -> _Axis | None:
-    """Return what axis `view` (0 to 2) of `kspace` is like, over some places on the two others; None: not told."""
+    """Return axis `view` (0 to 2) of `kspace`, from some positions on the other two; None if undetermined."""
     stacks = np.moveaxis(kspace, view, 2)
     places = [sorted({int(n * part) for part in _PLACES}) for n in stacks.shape[:2]]
     found = [_differences(stacks[i, j]) for i in places[0] for j in places[1]]
-    told = [pair for pair in found if pair is not None]
-    if not told:
+    known = [pair for pair in found if pair is not None]
+    if not known:
         return None
-    within, whole = np.mean(told, axis=0)
+    within, whole = np.mean(known, axis=0)
     return _Axis(number, stacks.shape[2], float(within), float(whole))
 
 
 def _differences(planes: NDArray[Any]) -> tuple[float, float] | None:
-    """Return how much k-space planes (plane, row, column) differ within patches, and in magnitude over all.
+    """Return the differences of k-space planes (plane, row, column) within patches, and in magnitude over all.
 
-    Each is the part of the energy that is left by the best single image times one factor a plane.  None where the
-    fully sampled centre is too small to tell.
+    Each is the fraction of energy beyond the best approximation by one image times one factor per plane.  None if the
+    fully sampled centre is too small.
     """
     cut = tuple(
         slice(n // 2 - min(n, _CENTRE) // 2, n // 2 + (min(n, _CENTRE) + 1) // 2) for n in planes.shape[1:]
@@ -162,8 +162,8 @@ def _differences(planes: NDArray[Any]) -> tuple[float, float] | None:
     centre = np.asarray(planes[(slice(None), *cut)])
     largest = np.abs(centre).max(initial=0.0)
     if not (np.isfinite(largest) and largest > 0):
-        return None  # which is said elsewhere
-    centre = centre[(centre != 0).any((1, 2))]  # without dead coils and empty slices
+        return None  # reported elsewhere
+    centre = centre[(centre != 0).any((1, 2))]  # without defective coils and empty slices
     if len(centre) < 2:
         return None
     box = full_centre((centre != 0).all(0))
@@ -181,6 +181,6 @@ def _differences(planes: NDArray[Any]) -> tuple[float, float] | None:
 
 
 def _left(matrices: NDArray[Any]) -> float:
-    """Return the part of the energy of `matrices` beyond their first singular values."""
+    """Return the fraction of the energy of `matrices` beyond their first singular values."""
     energy = np.square(np.linalg.svd(matrices, compute_uv=False))
     return float(1 - energy[:, 0].sum() / energy.sum())

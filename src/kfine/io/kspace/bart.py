@@ -1,4 +1,4 @@
-"""BART's pairs of files in: NAME.hdr, a text with the dimensions, and NAME.cfl, complex numbers, first axis fastest."""
+"""BART input: pairs of NAME.hdr (text with the dimensions) and NAME.cfl (complex numbers, first axis fastest)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ import numpy as np
 
 from kfine.errors import InputError
 from kfine.io.checks import digest_of
-from kfine.io.kspace.partitions import slices_of
-from kfine.io.kspace.scan import RawScan
+from kfine.io.kspace.scan import RawScan, slices_of
 from kfine.text import clean_text, human_size
 
-# Of BART's 16 dimensions (its src/misc/mri.h), those that an image here has an axis for.
+# The supported ones of BART's 16 dimensions (its src/misc/mri.h).
 _READ, _PHASE, _PARTITION, _COIL, _TIME, _SLICE = 0, 1, 2, 3, 10, 13
 _DIMENSIONS = 16
 _ACROSS = (
     "cut the scan into slices across the readout with bart fft -u -i 1 IN IMAGES and bart slice 0 NUMBER IMAGES OUT, "
-    "and give OUT"
+    "and restore OUT"
 )
 _LONGEST = 1 << 16  # bytes of a header
 
 
 def is_bart(path: Path, start: bytes) -> bool:
-    """Return whether `path` is one file of such a pair; .cfl has no signature of its own.
+    """Return whether `path` is a file of such a pair; .cfl has no signature.
 
     start: its first bytes.
     """
@@ -37,22 +36,20 @@ def is_bart(path: Path, start: bytes) -> bool:
 def bart_scan(path: Path) -> RawScan:
     """Return the k-space in `path`, either file of the pair.
 
-    Rows are the readout and columns the phases; where the readout has one sample (one slice across the readout of a
-    3-D scan), rows are the phases and columns the partitions.  The pair holds no geometry, so voxels are taken as 1 mm.
+    Rows are the readout and columns the phase encoding.  If the readout has one sample (a slice across the readout of a
+    3-D scan), rows are the phase encoding and columns the partitions.  The pair has no geometry: voxels of 1 mm.
 
     Warns:
-        UserWarning: that there is no voxel size.
+        UserWarning: the voxel size is unknown.
 
     Raises:
-        InputError: a missing half, a header that does not match its data, or axes that no image here has.
+        InputError: a missing half, a header that does not match its data, or unsupported dimensions.
     """
     name = clean_text(path.name)
     header, data = path.with_suffix(".hdr"), path.with_suffix(".cfl")
     for half in (header, data):
         if not half.is_file():
-            raise InputError(
-                f"{name}: expected {clean_text(half.name)} beside it, got no such file; copy both"
-            )
+            raise InputError(f"{name}: expected {clean_text(half.name)} beside it, found none; copy both")
     shape = _dimensions(header)
     expected, found = 8 * math.prod(shape), data.stat().st_size
     if expected != found:
@@ -71,15 +68,15 @@ def bart_scan(path: Path) -> RawScan:
     across = shape[_READ] == 1 < min(shape[_PHASE], shape[_PARTITION])
     plane = (_READ, _PHASE, _PARTITION) if across else (_PARTITION, _READ, _PHASE)
     axes = (_TIME, _SLICE, plane[0], _COIL, *plane[1:])
-    kept = stored.transpose(*axes, *(axis for axis in range(_DIMENSIONS) if axis not in axes))
-    kspace = kept.reshape(kept.shape[: len(axes)])
+    ordered = stored.transpose(*axes, *(axis for axis in range(_DIMENSIONS) if axis not in axes))
+    kspace = ordered.reshape(ordered.shape[: len(axes)])
     scan = RawScan.of_array(slices_of(kspace, name=name, advice=_ACROSS), name, digest_of(data))
-    warnings.warn(f"{name}: BART holds no voxel size: taken as 1 mm", UserWarning, stacklevel=2)
+    warnings.warn(f"{name}: BART stores no voxel size: 1 mm is assumed", UserWarning, stacklevel=2)
     return scan
 
 
 def _dimensions(header: Path) -> tuple[int, ...]:
-    """Return the 16 dimensions, absent ones 1."""
+    """Return the 16 dimensions; missing ones are 1."""
     name = clean_text(header.name)
     with header.open("rb") as file:
         text = file.read(_LONGEST)

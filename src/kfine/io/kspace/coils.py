@@ -1,4 +1,4 @@
-"""Coil combination: sensitivities from the centre of k-space, and the samples that coils determine."""
+"""Coil combination: sensitivities from the centre of k-space, and the samples determined by the coils."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kfine.operators.coils import CoilScan
 from kfine.operators.fourier import fft2c, ifft2c
 from kfine.operators.kspace import KSpaceCrop
 
-ITERATIONS = 12  # of conjugate gradients: more bring noise before they bring detail
+ITERATIONS = 12  # of conjugate gradients: more add noise before they add detail
 SMALLEST_CENTRE = 8
 _PASSES = 10
-_SMOOTHED = 32  # a part of the field of view over which sensitivities are taken as constant
+_SMOOTHED = 32  # sensitivities are taken as constant over 1 / 32 of the field of view
 _PROBES, _POOLED = 4, 9
 _DETERMINED = 0.5
 
@@ -27,14 +27,14 @@ _DETERMINED = 0.5
 def sensitivities_of(kspace: CoilPlane, sampled: Mask, *, name: str) -> Tensor:
     """Return the coils' sensitivities (coil, row, column), sum_c |S_c|^2 = 1, from the fully sampled centre.
 
-    The maps S and the image m that best give S_c m = (image of coil c), both smooth over a small neighbourhood,
-    turn by turn (Inati, Hansen and Kellman, ISMRM 2014, 4407).  They have the phase that makes their sum real: the
-    phase left to the image is smooth where the image's own is.
+    Alternating estimates of maps S and image m with S_c m = (image of coil c), with S constant over a small
+    neighbourhood (Inati, Hansen and Kellman, ISMRM 2014, 4407).  The phase of the maps makes their sum real, which
+    preserves a smooth phase of the image.
 
     Args:
         kspace: (coil, row, column).
         sampled: (row, column).
-        name: of the file, for the error.
+        name: name of the file for the error.
 
     Raises:
         InputError: no fully sampled centre.
@@ -43,7 +43,7 @@ def sensitivities_of(kspace: CoilPlane, sampled: Mask, *, name: str) -> Tensor:
     found = tuple(side.stop - side.start for side in box)
     if any(n < min(SMALLEST_CENTRE, whole) for n, whole in zip(found, sampled.shape, strict=True)):
         raise InputError(
-            f"{name}: expected a fully sampled centre of {SMALLEST_CENTRE}x{SMALLEST_CENTRE} samples to tell the "
+            f"{name}: expected a fully sampled centre of {SMALLEST_CENTRE}x{SMALLEST_CENTRE} samples for the "
             f"coils' sensitivities, got {found[0]}x{found[1]}; combine the coils by combine='rss'"
         )
     centre = np.zeros_like(kspace)
@@ -57,7 +57,7 @@ def sensitivities_of(kspace: CoilPlane, sampled: Mask, *, name: str) -> Tensor:
     for _ in range(_PASSES):
         maps = _smooth(images * combined.conj(), width)
         norm = maps.abs().square().sum(0).sqrt()
-        # Nothing from any coil: all of them alike, so that the maps keep unit length.
+        # No signal in any coil: equal sensitivities, so that the maps have unit length.
         maps = torch.where(norm > 0, maps / norm.clamp_min(1e-30), len(maps) ** -0.5)
         combined = (maps.conj() * images).sum(0)
         phase = _weighted((maps * combined.abs()).sum((-2, -1)), maps).sgn()
@@ -67,7 +67,7 @@ def sensitivities_of(kspace: CoilPlane, sampled: Mask, *, name: str) -> Tensor:
 
 
 def coil_scan(maps: Tensor, sampled: Mask) -> CoilScan:
-    """Return what the coils measure of an image of the block's own matrix."""
+    """Return the multi-coil measurement of an image of the matrix of `sampled`."""
     rows, columns = sampled.shape
     matrix = (rows, columns)
     crop = KSpaceCrop(matrix, matrix, real=False, sampled=torch.from_numpy(sampled))
@@ -75,11 +75,11 @@ def coil_scan(maps: Tensor, sampled: Mask) -> CoilScan:
 
 
 def determined(scan: CoilScan) -> Mask:
-    """Return which of the image's k-space (row, column) the coils determine: at least half of it, between samples.
+    """Return the k-space samples (row, column) of the image that the coils determine by at least a half.
 
-    The part that is determined is the diagonal of F A^+ A F.H, estimated with random phases (Hutchinson 1990) and
-    averaged over neighbours.  With one coil it is 1 at samples and 0 elsewhere; several coils also tell what lies
-    between samples that are not too far apart.  What they tell beyond all samples is mostly noise, and left out.
+    The determined fraction is the diagonal of F A^+ A F.H, estimated with random phases (Hutchinson 1990) and averaged
+    over neighbours.  With one coil it is 1 at samples and 0 elsewhere; several coils also determine k-space between
+    samples that are close enough.  Outside the convex hull of the samples it is mostly noise and is excluded.
     """
     generator = torch.Generator().manual_seed(0)
     part = torch.zeros(scan.domain)
@@ -94,9 +94,9 @@ def determined(scan: CoilScan) -> Mask:
 
 
 def noise_gain(scan: CoilScan, covered: Mask) -> float:
-    """Return the noise in the combined k-space, where it is `covered`, over that in each coil's samples.
+    """Return the ratio of the noise in the combined k-space, where `covered`, to that in the samples of each coil.
 
-    By a pseudo replica (Robson et al., Magn Reson Med 2008): noise alone goes the way of the data.
+    Pseudo-replica method (Robson et al., Magn Reson Med 2008): noise alone is reconstructed like the data.
     """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(scan.range, generator=generator, dtype=torch.complex64)
@@ -105,9 +105,9 @@ def noise_gain(scan: CoilScan, covered: Mask) -> float:
 
 
 def whitened(kspace: CoilPlane, noise: CoilPlane | None) -> CoilPlane:
-    """Return k-space (..., coil, row, column) whose coils have independent noise of equal power, given `noise` alone.
+    """Return k-space (..., coil, row, column) with independent noise of equal power in all coils, from noise samples.
 
-    The power is the mean of the coils'.  Unchanged without noise, or with too little of it to tell.
+    The power is the mean over coils.  The k-space is unchanged without noise samples or with too few of them.
     """
     if noise is None or noise.shape[1] < 2 * len(noise):
         return kspace
@@ -121,10 +121,12 @@ def whitened(kspace: CoilPlane, noise: CoilPlane | None) -> CoilPlane:
 
 
 def noise_level(kspace: CoilPlane, sampled: Mask) -> float:
-    """Return the standard deviation of the noise in each part of a sample (coil, row, column), at most.
+    """Return an upper estimate of the standard deviation of the noise in each component of a sample.
 
-    Of the outermost twentieth of the samples, farthest from the origin, where there is least signal: |k|^2 is
-    exponential there, with median ln(2) times its mean 2 sigma^2.  What signal there is makes the estimate too high.
+    From the twentieth of the samples farthest from the origin, where the signal is weakest: |k|^2 of noise has an
+    exponential distribution with median ln(2) times its mean 2 sigma^2.  Remaining signal makes the estimate too high.
+
+    kspace: (coil, row, column).
     """
     rows, columns = (np.abs(np.arange(n) - n // 2) / max(1, n // 2) for n in sampled.shape)
     distance = np.hypot(rows[:, None], columns[None, :])

@@ -1,4 +1,4 @@
-"""fastMRI's HDF5 in: k-space of all slices in one dataset, and ISMRMRD's XML header (Zbontar et al., 2018)."""
+"""fastMRI's HDF5 input: k-space of all slices in one dataset, and ISMRMRD's XML header (Zbontar et al., 2018)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from kfine.io.kspace.scan import CoilPlane, RawScan
 def fastmri_scan(file: Any, name: str, digest: str) -> RawScan:
     """Return the scan in an open file: `kspace` (slice, row, column) or (slice, coil, row, column), centred.
 
-    Rows are the readout.  The header gives voxel sizes and readout oversampling; it has no orientation, so that slice,
-    row and column are taken along right, anterior and superior, with a warning.
+    Rows are the readout.  Voxel sizes and readout oversampling come from the header.  It has no orientation: slice, row
+    and column are taken along right, anterior and superior, with a warning.
 
     Raises:
-        InputError: `kspace` of other axes, not complex, or kept in other files; a damaged header.
+        InputError: `kspace` of other axes, not complex, or in other files; a damaged header.
         ResourceError: a slice larger than the machine's memory.
     """
     kspace = dataset_of(file, "kspace", name)
@@ -37,7 +37,7 @@ def fastmri_scan(file: Any, name: str, digest: str) -> RawScan:
     if "ismrmrd_header" in list(file):
         header = read_raw_header(text_of(file, "ismrmrd_header", name), name=name)
     else:
-        warnings.warn(f"{name}: no header, no voxel size: taken as 1 mm", UserWarning, stacklevel=2)
+        warnings.warn(f"{name}: no header and no voxel size: 1 mm is assumed", UserWarning, stacklevel=2)
 
     def plane(frame: int, index: int) -> CoilPlane:
         with hdf5_errors(name):
@@ -55,7 +55,7 @@ def fastmri_scan(file: Any, name: str, digest: str) -> RawScan:
 def _geometry(
     header: RawHeader, rows: int, columns: int, *, name: str
 ) -> tuple[tuple[int, int], tuple[float, float, float]]:
-    """Return the (rows, columns) over the asked field of view, and the sizes of a voxel (slice, row, column) in mm."""
+    """Return the (rows, columns) over the reconstructed field of view, and voxel sizes (slice, row, column) in mm."""
     warnings.warn(
         f"{name}: no orientation: slices, rows and columns taken along right, anterior and superior",
         UserWarning,
@@ -63,12 +63,12 @@ def _geometry(
     )
     if header.matrix[:2] != (rows, columns):
         warnings.warn(
-            f"{name}: the header says {header.matrix[0]}x{header.matrix[1]} samples, the data have {rows}x{columns}: "
+            f"{name}: the header has {header.matrix[0]}x{header.matrix[1]} samples, the data have {rows}x{columns}: "
             "readout oversampling is unknown and stays",
             UserWarning,
             stacklevel=3,
         )
     known = header.matrix[0] == rows
     x, y, z = header.fov
-    kept = header.recon_readout_samples if known else rows
-    return (kept, columns), (z / header.matrix[2], x / rows, y / columns)
+    readout = header.recon_readout_samples if known else rows
+    return (readout, columns), (z / header.matrix[2], x / rows, y / columns)

@@ -1,16 +1,23 @@
-"""HDF5 input: fastMRI and ISMRMRD (MRD) files; links to other files are never followed."""
+"""HDF5 input: fastMRI and ISMRMRD (MRD) files, without following links to other files.
+
+A child process with limited memory and time reads the headers first: libhdf5 allocates the sizes stated in the file
+while it has the interpreter's lock, so that a forged length could take all memory, and no signal could end the process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import kfine
 from kfine.errors import InputError, ResourceError
 from kfine.io.checks import digest_of
 from kfine.io.kspace.fastmri import fastmri_scan
-from kfine.io.kspace.hdf5_child import check_in_child
 from kfine.io.kspace.hdf5_datasets import has_own, hdf5_errors
 from kfine.io.kspace.ismrmrd import ismrmrd_scan
 from kfine.io.kspace.scan import RawScan
@@ -19,10 +26,10 @@ from kfine.text import clean_text
 
 @contextmanager
 def hdf5_scan(path: Path) -> Iterator[RawScan]:
-    """Give the scan in `path`; its planes are read while the context lasts.
+    """Yield the scan in `path`; its planes are read within the context.
 
     Raises:
-        InputError: neither format, damaged, or kept in other files.
+        InputError: neither format, damaged, or with data in other files.
         ResourceError: h5py is not installed.
     """
     name = clean_text(path.name)
@@ -41,15 +48,15 @@ def hdf5_scan(path: Path) -> Iterator[RawScan]:
 
 
 def scan_of(file: Any, name: str, digest: str) -> RawScan:
-    """Return the scan in an open file; `name` is for messages.
+    """Return the scan in an open file.
 
     Raises:
-        InputError: neither format, damaged, or kept in other files.
+        InputError: neither format, damaged, or with data in other files.
     """
     with hdf5_errors(name):
         if "kspace" in list(file):
             return fastmri_scan(file, name, digest)
-        # ISMRMRD's group is called "dataset" unless its writer says otherwise.
+        # The default name of ISMRMRD's group is "dataset".
         groups = [
             key for key in sorted(file, key=lambda key: key != "dataset")[:16] if has_own(file, key, "group")
         ]
@@ -60,3 +67,70 @@ def scan_of(file: Any, name: str, digest: str) -> RawScan:
         f"{name}: expected fastMRI's dataset 'kspace' or ISMRMRD's 'dataset/data' and 'dataset/xml', got neither; "
         "convert the raw data with ismrmrd's tools"
     )
+
+
+_MEMORY, _TIMES = 1 << 29, 4  # bytes besides those of the interpreter, and multiples of the size of the file
+_SECONDS, _PACE = 60.0, 2e6  # s, and bytes a second
+_DAMAGED = 4  # exit status of the child for a damaged file
+
+
+def check_in_child(path: Path, *, name: str) -> None:
+    """Raise `InputError` if the headers in `path` cannot be read within limits of memory and time.
+
+    Other errors are reported by the reader.
+    """
+    if not sys.executable:
+        return
+    size = path.stat().st_size
+    code = (
+        "from kfine.io.kspace import hdf5; "
+        f"hdf5.read_within({size}, lambda file: hdf5.scan_of(file, 'file', ''))"
+    )
+    package = str(Path(kfine.__file__).parents[1])
+    paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, os.path.abspath(path)],
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            timeout=_SECONDS + size / _PACE, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"{name}: damaged: its headers take too long to read; write the file again"
+        ) from None
+    except OSError:
+        return  # no child process possible: the file is read without this check
+    if done.returncode == _DAMAGED or done.returncode < 0:
+        raise InputError(
+            f"{name}: damaged: its headers cannot be read in the memory of a file of its size; write the file "
+            "again"
+        )
+
+
+def read_within(size: int, reader: Callable[[Any], object]) -> None:
+    """Read the headers of the file in the last argument with `reader`; exit with `_DAMAGED` if memory runs out."""
+    import warnings
+
+    import h5py
+
+    warnings.simplefilter("ignore")
+    with suppress(ImportError, OSError, ValueError):  # Windows has no such limits
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limit = used + _MEMORY + _TIMES * size
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    status = 0
+    try:
+        with h5py.File(sys.argv[-1], "r") as file:
+            reader(file)
+    except MemoryError:
+        status = _DAMAGED
+    except InputError as error:
+        chain = error.__cause__ or error.__context__
+        out = isinstance(chain, MemoryError) or "alloc" in str(chain).lower()
+        status = _DAMAGED if out else 0
+    except OSError as error:
+        status = _DAMAGED if "alloc" in str(error).lower() else 0
+    os._exit(status)

@@ -1,4 +1,4 @@
-"""Datasets of HDF5 files, without following links to elsewhere."""
+"""Datasets of HDF5 files, without following links to other files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kfine.errors import InputError, KfineError
 from kfine.io.kspace.mrd_header import LONGEST
 from kfine.text import human_size
 
-_MOST_EXPANDED, _SMALL = 1032, 1 << 26  # times (deflate), and bytes: what goes further was never written
+_MOST_EXPANDED, _SMALL = 1032, 1 << 26  # ratio of deflate, and bytes: larger datasets are truncated
 
 
 @contextmanager
 def hdf5_errors(name: str) -> Iterator[None]:
-    """Turn what h5py raises over a damaged file into `InputError`."""
+    """Turn errors of h5py about a damaged file into `InputError`."""
     try:
         yield
     except KfineError:
@@ -28,9 +28,9 @@ def hdf5_errors(name: str) -> Iterator[None]:
 
 
 def has_own(group: Any, key: str, kind: str) -> bool:
-    """Return whether `group` itself holds `key`, which is then a "group" or "dataset", and not a link to elsewhere.
+    """Return whether `key` is a member of `group` of this kind ("group" or "dataset"), not a link to elsewhere.
 
-    Links are looked at, not followed: h5py's `in` would open the file that an external one names.
+    Links are inspected, not followed: h5py's `in` would open the file of an external link.
     """
     import h5py
 
@@ -40,10 +40,10 @@ def has_own(group: Any, key: str, kind: str) -> bool:
 
 
 def dataset_of(group: Any, key: str, name: str) -> Any:
-    """Return the dataset `key` of `group`, whose data are in this file.
+    """Return the dataset `key` of `group`, with its data in this file.
 
     Raises:
-        InputError: a link, no dataset, or one whose data are in other files.
+        InputError: a link, not a dataset, or one with data in other files.
     """
     if not has_own(group, key, "dataset"):
         raise InputError(
@@ -57,17 +57,17 @@ def dataset_of(group: Any, key: str, name: str) -> Any:
     stored, promised = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
     if promised > _MOST_EXPANDED * stored + _SMALL:
         raise InputError(
-            f"{name}: truncated: {key!r} promises {human_size(promised)}, the file holds {human_size(stored)}; copy "
+            f"{name}: truncated: {key!r} promises {human_size(promised)}, the file has {human_size(stored)}; copy "
             "it again"
         )
     return dataset
 
 
 def text_of(group: Any, key: str, name: str) -> bytes:
-    """Return the text in the dataset `key` of `group`; `name` is the file's, for messages.
+    """Return the text in the dataset `key` of `group`; `name` is that of the file for messages.
 
     Raises:
-        InputError: no dataset of one string in this file, or a longer one than any header.
+        InputError: not a dataset of one string in this file, or longer than any header.
     """
     dataset = dataset_of(group, key, name)
     if dataset.size != 1 or dataset.dtype.kind not in "OS" or dataset.dtype.itemsize > LONGEST:

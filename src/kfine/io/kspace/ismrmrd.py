@@ -15,11 +15,10 @@ from kfine.geometry import LPS_TO_RAS, Affine
 from kfine.io.checks import check_memory
 from kfine.io.kspace.hdf5_datasets import dataset_of, text_of
 from kfine.io.kspace.mrd_header import RawHeader, read_raw_header
-from kfine.io.kspace.partitions import slices_of
-from kfine.io.kspace.scan import RawScan
+from kfine.io.kspace.scan import RawScan, slices_of
 from kfine.text import clean_text
 
-# Flags are counted from 1 in ismrmrd.h.
+# ismrmrd.h counts flags from 1.
 _NOISE, _CALIBRATION, _REVERSED = (1 << bit - 1 for bit in (19, 20, 22))
 # Navigator, phase correction, HP feedback, dummy scan, RT feedback, surface coil correction, phase stabilization's
 # reference, phase stabilization.
@@ -35,12 +34,12 @@ _INDEX = (_LINE, _PARTITION, "contrast", "set", "phase", "repetition", "slice")
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the imaging readouts go.
+    """Positions of the imaging readouts in k-space.
 
     Attributes:
-        numbers: of the readouts in the file.
-        frame, slice, partition, row: of each.
-        shape: (frame, slice, partition, coil, row, column) of all of them.
+        numbers: indices of the readouts in the file.
+        frame, slice, partition, row: position of each readout.
+        shape: (frame, slice, partition, coil, row, column) of the k-space.
     """
 
     numbers: NDArray[np.int64]
@@ -54,12 +53,12 @@ class _Places:
 def ismrmrd_scan(group: Any, name: str, digest: str) -> RawScan:
     """Return the scan in an open group with the datasets `xml` and `data`; rows are phase encoding, columns readout.
 
-    Averages are averaged; heart phases or repetitions are frames; noise scans tell the coils' noise; navigators, phase
-    corrections and the like are left out.
+    Averages are averaged; heart phases or repetitions are frames; noise scans give the covariance of the coils;
+    navigators, phase corrections and similar readouts are skipped.
 
     Raises:
-        InputError: not Cartesian, several contrasts or sets, lines outside the matrix, truncated readouts, or data kept
-            in other files.
+        InputError: not Cartesian, several contrasts or sets, lines outside the matrix, truncated readouts, or data in
+            other files.
         ResourceError: larger than the machine's memory.
     """
     header = read_raw_header(text_of(group, "xml", name), name=name)
@@ -103,13 +102,13 @@ def _heads(data: Any, name: str) -> NDArray[Any]:
 
 
 def _places(heads: NDArray[Any], numbers: NDArray[np.int64], header: RawHeader, name: str) -> _Places:
-    """Return where the readouts `numbers` go; lines for calibration alone fill only what else would be empty."""
+    """Return the positions of the readouts `numbers`; pure calibration lines are used only where no other line is."""
     chosen = heads[numbers]
     index = {key: chosen["idx"][key].astype(np.int64) for key in _INDEX}
     for key in ("contrast", "set"):
         if np.ptp(index[key]):
             raise InputError(
-                f"{name}: expected one {key}, got {len(np.unique(index[key]))}; write a file of its own for each"
+                f"{name}: expected one {key}, got {len(np.unique(index[key]))}; write a separate file for each"
             )
     if np.ptp(index["phase"]) and np.ptp(index["repetition"]):
         raise InputError(
@@ -124,7 +123,7 @@ def _places(heads: NDArray[Any], numbers: NDArray[np.int64], header: RawHeader, 
         if where[-1].min() < 0 or where[-1].max() >= count:
             raise InputError(
                 f"{name}: expected lines within the header's matrix of {count}, got numbers up to {index[key].max()} "
-                "with its centre elsewhere: header and data do not belong together; convert the raw data again"
+                "with another centre: header and data do not match; convert the raw data again"
             )
     frames, slices = (
         np.unique(values, return_inverse=True)[1]
@@ -140,12 +139,12 @@ def _places(heads: NDArray[Any], numbers: NDArray[np.int64], header: RawHeader, 
     )
     slots = np.ravel_multi_index((frames, slices, where[1], where[0]), (*shape[:3], shape[4]))
     extra = (chosen["flags"] & _CALIBRATION) != 0
-    kept = ~(extra & np.isin(slots, slots[~extra]))
-    return _Places(numbers[kept], frames[kept], slices[kept], where[1][kept], where[0][kept], shape)
+    used = ~(extra & np.isin(slots, slots[~extra]))
+    return _Places(numbers[used], frames[used], slices[used], where[1][used], where[0][used], shape)
 
 
 def _gathered(data: Any, heads: NDArray[Any], places: _Places, name: str) -> NDArray[np.complex64]:
-    """Return the k-space in the shape of `places`; of readouts for one place, the mean."""
+    """Return the k-space in the shape of `places`, with the mean of readouts at the same position."""
     check_memory(3 * 8 * int(np.prod(places.shape, dtype=object)), name=name)
     kspace = np.zeros(places.shape, np.complex64)
     counts = np.zeros((*places.shape[:3], places.shape[4]), np.int64)
@@ -160,7 +159,7 @@ def _gathered(data: Any, heads: NDArray[Any], places: _Places, name: str) -> NDA
 
 
 def _readouts(data: Any, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the samples of the readouts `numbers`, increasing, some at a time."""
+    """Yield index and samples of the readouts `numbers` in increasing order, read in blocks."""
     wanted = set(numbers.tolist())
     samples = data.fields("data")
     for start in (np.unique(numbers // _AT_ONCE) * _AT_ONCE).tolist():
@@ -172,7 +171,7 @@ def _readouts(data: Any, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDAr
 def _line(
     head: NDArray[Any], samples: NDArray[np.float32], coils: int, columns: int, *, name: str
 ) -> tuple[NDArray[np.complex64], int]:
-    """Return a readout (coil, sample) without what is to be discarded, and the column of its first sample."""
+    """Return a readout (coil, sample) without discarded samples, and the column of its first sample."""
     n = int(head["number_of_samples"])
     if samples.size != 2 * coils * n:
         raise InputError(
@@ -182,19 +181,19 @@ def _line(
     line = np.ascontiguousarray(samples, np.float32).view(np.complex64).reshape(coils, n)
     before, after = int(head["discard_pre"]), int(head["discard_post"])
     line = line[:, before : n - after]
-    # A centre of 0 is one that nobody set.
+    # A centre of 0 is the default of writers that do not set it.
     centre = int(head["center_sample"]) - before if head["center_sample"] else columns // 2
     if int(head["flags"]) & _REVERSED:
         line = line[:, ::-1]
-        # Some writers note the centre as the readout was sampled, others as it is once mirrored.  Of a full line of
-        # even length only one of the two lies within the matrix.
+        # Some writers count the centre in the order of sampling, others in that of the mirrored line.  For a full line
+        # of even length only one of the two lies within the matrix.
         if (centre, line.shape[1]) != (columns // 2, columns):
             centre = line.shape[1] - 1 - centre
     start = columns // 2 - centre
     if start < 0 or start + line.shape[1] > columns or not line.shape[1]:
         raise InputError(
             f"{name}: expected readouts within the header's {columns} samples, got {line.shape[1]} about sample "
-            f"{centre}: header and data do not belong together; convert the raw data again"
+            f"{centre}: header and data do not match; convert the raw data again"
         )
     return line, start
 
@@ -202,7 +201,7 @@ def _line(
 def _noise(
     data: Any, heads: NDArray[Any], numbers: NDArray[np.int64], coils: int
 ) -> NDArray[np.complex64] | None:
-    """Return the noise (coil, sample) of at most some readouts; None without, or with other coils."""
+    """Return noise samples (coil, sample) from some readouts; None without noise readouts of as many coils."""
     numbers = numbers[heads["active_channels"][numbers] == coils][:_AT_ONCE]
     found = [
         np.ascontiguousarray(samples, np.float32).view(np.complex64).reshape(coils, -1)
@@ -221,17 +220,17 @@ def placed(
 ) -> tuple[Affine, NDArray[np.int64] | None]:
     """Return the affine of (slice, row, column) without readout oversampling, and the order of the slices in space.
 
-    Positions are those of the centres of slices or of the slab, in the patient's coordinates as in DICOM (LPS).  A
-    header's field of view across the plane is the thickness of a slice, or of the slab.
+    Positions in the file are those of the centres of slices, or of the slab, in the patient coordinates of DICOM (LPS).
+    The field of view across the plane is the thickness of a slice, or of the slab.
 
     Args:
-        heads: of the first readout of each slice; of the slab in 3-D.
+        heads: heads of the first readout of each slice, or of the slab in 3-D.
         header: matrices and fields of view.
-        slices: how many the image has.
-        name: of the file, for warnings.
+        slices: number of slices of the image.
+        name: name of the file for warnings.
 
     Returns:
-        The affine, and the order, None where slices stay as they are.
+        The affine, and the order (None if slices are in order).
 
     Warns:
         UserWarning: no orientation, or slices that are not evenly spaced.
@@ -253,20 +252,20 @@ def placed(
         corner = positions[order[0]]
     affine = np.eye(4)
     affine[:3, :3] = (axes * LPS_TO_RAS).T * steps
-    # The position is that of the voxel at index n // 2 in plane, and across it in 3-D.
+    # The position is that of the voxel at index n // 2 in plane, and in 3-D also across it.
     middle = np.array([slices // 2 if len(heads) == 1 else 0, rows // 2, header.recon_readout_samples // 2])
     affine[:3, 3] = corner * LPS_TO_RAS - affine[:3, :3] @ middle
     return affine, order
 
 
 def _order(along: NDArray[np.float64], *, thickness: float, name: str) -> tuple[NDArray[np.int64], float]:
-    """Return the order of slices at the places `along` their normal, mm, and their spacing."""
+    """Return the order of slices from their positions `along` the normal (mm), and their spacing."""
     order = np.argsort(along, kind="stable")
     gaps = np.diff(along[order])
     spacing = float(np.median(gaps))
     if not np.isfinite(gaps).all() or spacing <= 0 or np.abs(gaps - spacing).max() > _EVEN * spacing:
         warnings.warn(
-            f"{name}: slices are not evenly spaced: their order in the file and their thickness are taken",
+            f"{name}: slices are not evenly spaced: their order in the file and their thickness are used",
             UserWarning,
             stacklevel=3,
         )

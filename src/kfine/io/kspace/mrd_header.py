@@ -1,4 +1,4 @@
-"""The XML header of ISMRMRD, which fastMRI's files carry too: matrices, fields of view, centre and trajectory.
+"""XML header of ISMRMRD, also in fastMRI's files: matrices, fields of view, centre and trajectory.
 
 Schema: ismrmrd.xsd, version 1 (Inati et al., Magn Reson Med 2017).
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from kfine.errors import InputError, ResourceError
 
-LONGEST = 1 << 22  # bytes; real headers have some ten thousand
+LONGEST = 1 << 22  # bytes; real headers have about ten thousand
 _AXES = ("x", "y", "z")
 _MOST = 1 << 16  # samples along an axis
 
@@ -21,14 +21,14 @@ Sizes = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class RawHeader:
-    """What the reader needs of a header; axes are (readout, phase, partition).
+    """The fields of a header that the reader needs; axes are (readout, phase, partition).
 
     Attributes:
-        matrix: samples.
-        fov: mm that they cover; along the third axis of a plane, its thickness.
-        recon_fov: mm, of the image that the scanner shows.
-        centres: which line and which partition is the origin; None where it is not said.
-        trajectory: "cartesian", or another.
+        matrix: numbers of samples.
+        fov: encoded field of view, mm; for a plane, the third is its thickness.
+        recon_fov: reconstructed field of view, mm.
+        centres: line and partition of the origin; None if unknown.
+        trajectory: "cartesian" or another.
     """
 
     matrix: Counts
@@ -39,16 +39,16 @@ class RawHeader:
 
     @property
     def recon_readout_samples(self) -> int:
-        """Samples of the readout without oversampling: those over the field of view that is asked for."""
-        kept = round(self.matrix[0] * self.recon_fov[0] / self.fov[0])
-        return kept if 0 < kept < self.matrix[0] else self.matrix[0]
+        """Samples of the readout over the reconstructed field of view, without oversampling."""
+        samples = round(self.matrix[0] * self.recon_fov[0] / self.fov[0])
+        return samples if 0 < samples < self.matrix[0] else self.matrix[0]
 
 
 def read_raw_header(text: bytes | str, *, name: str) -> RawHeader:
-    """Return what `text` says of its first encoding.  Nothing of the patient is looked at.
+    """Return the header in `text` for its first encoding.  Patient data are not read.
 
     Raises:
-        InputError: too long, with a document type (entities could make it endless), not XML, or without the fields.
+        InputError: too long, with a document type (whose entities could expand without limit), not XML, or incomplete.
         ResourceError: no safe parser is installed.
     """
     parse, refusals = _parser()
@@ -58,7 +58,7 @@ def read_raw_header(text: bytes | str, *, name: str) -> RawHeader:
     try:
         root = parse(data)
     except refusals as error:
-        kind = "declares a document type or entities" if isinstance(error, ValueError) else "is no XML"
+        kind = "declares a document type or entities" if isinstance(error, ValueError) else "is not XML"
         raise InputError(
             f"{name}: expected ISMRMRD's XML header, got one that {kind}: damaged or forged; convert the raw data again"
         ) from None
@@ -77,7 +77,7 @@ def read_raw_header(text: bytes | str, *, name: str) -> RawHeader:
 
 
 def _parser() -> tuple[Any, tuple[type[Exception], ...]]:
-    """Return a parser that refuses document types, and what it raises; a `ValueError` is such a refusal."""
+    """Return a parser that refuses document types, and its exceptions; `ValueError` means a refused document type."""
     try:
         from defusedxml.common import DefusedXmlException
         from defusedxml.ElementTree import ParseError, fromstring
@@ -131,7 +131,7 @@ def _sizes(space: Any, name: str) -> Sizes:
 
 
 def _centre(limits: Any, tag: str) -> int | None:
-    """Return which line is the origin; None where that is not a number."""
+    """Return the number of the line at the origin; None if it is not a number."""
     centre = None if limits is None else limits.find(f"{{*}}{tag}/{{*}}center")
     text = "" if centre is None else (centre.text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None

@@ -1,4 +1,4 @@
-"""Complex k-space in `.npy` files: centred (index n // 2 is the origin), orthonormal."""
+"""Complex k-space in `.npy` files: centred (origin at index n // 2), orthonormal."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from kfine.text import clean_text
 def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENSITIVITIES) -> Image:
     """Return the image of the k-space in `path`, shape (row, column), (slice, row, column) or 4-D.
 
-    A 4-D array is (frame, slice, row, column); besides these, one axis may hold the coils.  The file holds no
-    geometry, so voxels are taken as 1 mm, with a warning.
+    A 4-D array is (frame, slice, row, column); one more axis may be that of the coils.  The file has no geometry:
+    voxels of 1 mm, with a warning.
 
     Args:
         path: a .npy file.
-        coil_axis: which axis of the array holds the coils, counted from 0 or, negative, from the end; None: one coil.
-        combine: how coils are combined, see `kfine.io.kspace.reconstruct.image_of_scan`.
+        coil_axis: axis of the coils, counted from 0 or, negative, from the end; None: one coil.
+        combine: method of coil combination, see `kfine.io.kspace.reconstruct.image_of_scan`.
 
     Warns:
-        UserWarning: that there is no voxel size; what was found of coverage and coils.
+        UserWarning: the voxel size is unknown; coverage and coils of the scan.
 
     Raises:
-        UsageError: no such axis, or no such way to combine coils.
+        UsageError: no such axis or method.
         ResourceError: larger than the machine's memory.
-        InputError: not complex, pickled, truncated, not finite or zero throughout, coils on another axis than the one
-            named, or as `image_of_scan` says.
+        InputError: not complex, pickled, truncated, not finite, all zero, coils on another axis than `coil_axis`, or
+            see `image_of_scan`.
     """
     check_combine(combine)
     name = clean_text(path.name)
@@ -51,16 +51,16 @@ def read_kspace(path: Path, *, coil_axis: int | None = None, combine: str = SENS
     scan = RawScan.of_array(ordered, name, digest_of(path))
     image = image_of_scan(scan, combine=combine)
     several = coil_axis is None and kspace.ndim > 2
-    axes = "; its other axes are slices and frames, coils would be named by coil_axis" if several else ""
-    warnings.warn(f"{name}: .npy holds no voxel size: taken as 1 mm{axes}", UserWarning, stacklevel=2)
+    axes = "; other axes are taken as slices and frames, for coils use coil_axis" if several else ""
+    warnings.warn(f"{name}: .npy stores no voxel size: 1 mm is assumed{axes}", UserWarning, stacklevel=2)
     return image
 
 
 def write_kspace(image: Image, file: BinaryIO) -> None:
-    """Write the k-space of a complex `image` to `file`, leading axes of length 1 left out; 0 where it is not covered.
+    """Write the k-space of a complex `image` to `file` without leading axes of length 1; 0 where it is not covered.
 
     Warns:
-        UserWarning: an affine, or times, that the format cannot hold.
+        UserWarning: an affine or times, which the format cannot store.
 
     Raises:
         UsageError: a real image.
@@ -70,30 +70,30 @@ def write_kspace(image: Image, file: BinaryIO) -> None:
     from kfine.operators.fourier import fft2c
 
     if not image.measured:
-        raise UsageError(".npy holds measured k-space and this image is real: write it as .nii.gz")
+        raise UsageError(".npy stores measured k-space and this image is real: write it as .nii.gz")
     if not np.array_equal(image.affine, np.eye(4)):
-        warnings.warn(".npy holds no geometry: the affine is not written", UserWarning, stacklevel=2)
+        warnings.warn(".npy stores no geometry: the affine is not written", UserWarning, stacklevel=2)
     if image.frames > 1 and image.frame_times is not None:
         warnings.warn(
-            ".npy holds no times: frame times and period are not written", UserWarning, stacklevel=2
+            ".npy stores no times: frame times and period are not written", UserWarning, stacklevel=2
         )
     kspace = np.stack([fft2c(torch.from_numpy(frame.copy())).numpy() for frame in image.voxels])
     if image.coverage is not None:
-        kspace *= image.coverage  # exactly 0, as a reader finds it
+        kspace *= image.coverage  # exactly 0, by which a reader detects the coverage
     while kspace.ndim > 2 and kspace.shape[0] == 1:
         kspace = kspace[0]
     np.save(file, kspace.astype("<c8", copy=False), allow_pickle=False)
 
 
 def _open_array(path: Path, name: str) -> NDArray[Any]:
-    """Return the array as a memory map, which refuses a header that promises more than the file holds."""
+    """Return the array as a memory map, which refuses a header that promises more than the file contains."""
     try:
         with np.errstate(over="ignore"):
             return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except Exception:  # numpy evaluates the header as a Python literal: damage to it surfaces as anything
+    except Exception:  # numpy evaluates the header as a Python literal: damage can raise any exception
         raise InputError(
             f"{name}: expected a whole .npy file of complex numbers, got one that is truncated, damaged or "
-            "holds Python objects; write it again with numpy.save"
+            "contains Python objects; write it again with numpy.save"
         ) from None
 
 

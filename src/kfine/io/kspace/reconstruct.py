@@ -31,20 +31,20 @@ from kfine.operators.coils import CoilScan
 from kfine.operators.fourier import fft2c, ifft2c
 
 _IN_COMMON = 0.9
-# Copies of a slice in every coil that combining holds at once.
+# Number of copies of all coils of a slice in memory during combination.
 _COPIES = 6
 
 
 @dataclass(frozen=True)
 class _Slice:
-    """The combined planes of one slice, and what is known of them.
+    """The combined planes of one slice, and their properties.
 
     Attributes:
         planes: (frame, row, column).
-        sampled: of each frame, which of its k-space was sampled.
-        covered: of each frame, which of its k-space is known.
-        noise: standard deviation in each part of a sample of the combined k-space.
-        sums: |y - A x|^2 and |y|^2 over all coils' samples.
+        sampled: mask of the sampled k-space of each frame.
+        covered: mask of the known k-space of each frame.
+        noise: standard deviation in each component of a sample of the combined k-space.
+        sums: |y - A x|^2 and |y|^2 over the samples of all coils.
     """
 
     planes: Tensor
@@ -55,18 +55,18 @@ class _Slice:
 
 
 def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
-    """Return the image of a scan, over the field of view that is asked for, at the matrix of its measured block.
+    """Return the image of a scan over the reconstructed field of view, at the matrix of its measured block.
 
-    With "sensitivities" it is complex, its k-space is what was measured, and its coverage says where; coils are
-    combined by their sensitivities.  With "rss", the root of the sum of the coils' squares, it is real.
+    With "sensitivities" coils are combined by their sensitivities; the image is complex, its k-space is the measured
+    one, and its coverage marks the known samples.  With "rss" (root of the sum of squares) the image is real.
 
     Warns:
-        UserWarning: what was found.
+        UserWarning: a summary of block, coils and noise.
 
     Raises:
-        UsageError: another way to combine coils.
+        UsageError: another method of coil combination.
         InputError: not finite, nothing measured, coils on another axis, origin not in the middle, no fully sampled
-            centre for several coils, or planes that were sampled too differently.
+            centre for several coils, or planes with too different sampling.
         ResourceError: larger than the machine's memory.
     """
     check_combine(combine)
@@ -85,7 +85,7 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
         voxels = np.stack([_covered(planes, coverage) for planes in voxels])
     facts = _facts(scan, slices, coverage, combine=combine)
     if scan.coils > 1 or coverage.shape != scan.matrix or not coverage.all():
-        warnings.warn(_said(scan, facts), UserWarning, stacklevel=4)
+        warnings.warn(_summary(scan, facts), UserWarning, stacklevel=4)
     return Image(
         voxels,
         affine=resized_affine(
@@ -97,7 +97,7 @@ def image_of_scan(scan: RawScan, *, combine: str = SENSITIVITIES) -> Image:
 
 
 def _block(scan: RawScan) -> tuple[int, int]:
-    """Return the measured block, over the asked field of view; every plane is looked at and checked."""
+    """Return the measured block over the reconstructed field of view, after checks of every plane."""
     sampled = np.zeros(scan.matrix, bool)
     power = np.zeros(scan.matrix)
     stacks = tuple(np.zeros(n) for n in (scan.frames, scan.slices, scan.coils))
@@ -118,14 +118,14 @@ def _block(scan: RawScan) -> tuple[int, int]:
     known = Reduction(scan.matrix, scan.recon_matrix, scan.recon_matrix).sampled(sampled)
     if not known.any():
         raise InputError(
-            f"{scan.name}: expected samples beside each other, got single ones, of which nothing is left without the "
-            "readout oversampling; check that this is the right file"
+            f"{scan.name}: expected adjacent samples, got isolated ones, none of which remains without readout "
+            "oversampling; check that this is the right file"
         )
     return measured_block(known)
 
 
 def _read(scan: RawScan, index: int, reduction: Reduction) -> tuple[NDArray[np.complex64], list[Mask]]:
-    """Return the k-space of a slice (frame, coil, row, column), reduced, and which samples each frame has."""
+    """Return the reduced k-space of a slice (frame, coil, row, column), and the mask of samples of each frame."""
     planes, masks = [], []
     for frame in range(scan.frames):
         plane = checked_plane(scan, frame, index)
@@ -145,11 +145,11 @@ def _combined(kspace: NDArray[np.complex64], masks: list[Mask], *, name: str, co
         images = ifft2c(y)
         planes = images.abs().square().sum(1).sqrt() if combine == RSS else images[:, 0]
         return _Slice(planes, masks, masks, noise, (0.0, size))
-    # One set of sensitivities for all frames: they do not move, and the mean over time has the least noise.
+    # One set of sensitivities for all frames: coils do not move, and the mean over time has the least noise.
     times = np.sum(masks, axis=0)
     maps = sensitivities_of(kspace.sum(0) / np.maximum(times, 1, dtype=np.float32), times > 0, name=name)
     drawn, wrong = [], 0.0
-    # Of these coils alone: those of another slice determine something else.
+    # Per slice: the coils of another slice determine other samples.
     known: dict[bytes, tuple[Mask, float]] = {}
     for samples, mask in zip(y, masks, strict=True):
         operator = coil_scan(maps, mask)
@@ -163,7 +163,7 @@ def _combined(kspace: NDArray[np.complex64], masks: list[Mask], *, name: str, co
 
 
 def _known(operator: CoilScan, mask: Mask) -> tuple[Mask, float]:
-    """Return what is known of the combined k-space, and by how much its noise is more than a coil's."""
+    """Return the mask of the known combined k-space, and the ratio of its noise to that of a coil."""
     if mask.all():
         return mask, 1.0
     covered = determined(operator)
@@ -171,32 +171,32 @@ def _known(operator: CoilScan, mask: Mask) -> tuple[Mask, float]:
 
 
 def _in_common(slices: list[_Slice], name: str) -> Mask:
-    """Return what is known of every plane; refuse planes that were sampled too differently.
+    """Return the samples known in every plane; refuse planes with too different sampling.
 
-    Unless they are known alike all the same: coils tell of frames that are sampled in turn what each lacks.
+    Either sampled or known samples must agree: coils determine the missing samples of frames with alternating patterns.
     """
     sampled = [mask for part in slices for mask in part.sampled]
     covered = [mask for part in slices for mask in part.covered]
     if max(_alike(sampled), _alike(covered)) < _IN_COMMON:
         raise InputError(
             f"{name}: expected planes sampled alike, got only {100 * _alike(covered):.0f} % of the "
-            "samples in all of them; restore frames or slices that were sampled alike from a file of their own"
+            "samples in all of them; restore frames or slices with equal sampling from a separate file"
         )
     return np.logical_and.reduce(covered)  # type: ignore[no-any-return]
 
 
 def _alike(masks: list[Mask]) -> float:
-    """Return which part of what is in one of `masks` is in all of them."""
+    """Return the ratio of the intersection of `masks` to their union."""
     return float(np.logical_and.reduce(masks).sum() / max(1, np.logical_or.reduce(masks).sum()))
 
 
 def _covered(planes: NDArray[Any], coverage: Mask) -> NDArray[Any]:
-    """Return planes without what is not known of their k-space."""
+    """Return planes with their unknown k-space set to 0."""
     return ifft2c(fft2c(torch.from_numpy(planes)) * torch.from_numpy(coverage)).numpy()  # type: ignore[no-any-return]
 
 
 def _facts(scan: RawScan, slices: list[_Slice], coverage: Mask, *, combine: str) -> dict[str, Any]:
-    """Return what the provenance says of how raw k-space became an image."""
+    """Return the entries of the provenance about the reconstruction from raw k-space."""
     facts = {
         "coils": scan.coils,
         "combined_by": combine if scan.coils > 1 or combine == RSS else None,
@@ -213,8 +213,8 @@ def _facts(scan: RawScan, slices: list[_Slice], coverage: Mask, *, combine: str)
     return facts
 
 
-def _said(scan: RawScan, facts: dict[str, Any]) -> str:
-    """Return in one line what was found in the file."""
+def _summary(scan: RawScan, facts: dict[str, Any]) -> str:
+    """Return a summary of block, coils and noise in one line."""
     coils = f", {scan.coils} coils combined by {facts['combined_by']}" if facts["combined_by"] else ""
     cut = f", readout oversampling removed from {scan.matrix[0]}x{scan.matrix[1]}"
     part = facts["part_sampled"]

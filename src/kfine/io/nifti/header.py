@@ -1,4 +1,4 @@
-"""NIfTI header, checked before memory is allocated for its size."""
+"""NIfTI header, checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _MAX_OFFSET = 1 << 28  # extensions lie between header and voxels; real ones sta
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, metre, millimetre, micrometre
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units & 56
 
-DISAGREE = "sform and qform place the voxels differently: the sform is taken"
-_LONGEST = 60.0  # s between frames: what is more, without a unit, are milliseconds
-_SAME_PLACE = 0.1  # of the smallest voxel size: corners that are nearer lie in one place
+DISAGREE = "sform and qform place the voxels differently: the sform is used"
+_LONGEST = 60.0  # s between frames: larger values without a unit are milliseconds
+_SAME_PLACE = 0.1  # of the smallest voxel size: nearer corners coincide
 
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What the reader needs of a header.
+    """The fields of a header that the reader needs.
 
     Attributes:
-        raw: nibabel's header; its free-text fields may name a patient, nothing of them leaves the reader.
+        raw: nibabel's header; its free-text fields may name a patient and never leave the reader.
         shape: (i, j, k, t), absent axes 1.
         time_axis: whether the file has the axis t.
         dtype: of one voxel on disk, byte order included.
-        size: bytes of the header itself, in the file with the voxels.
+        size: bytes of the header in the file with the voxels.
         offset: position of the first voxel in the (decompressed) file.
         slope, intercept: voxel = slope * stored + intercept.
         affine: 4x4, (i, j, k, 1) to RAS+ mm.
-        period: seconds after which the frames begin again, where kfine noted it in `descrip`.
+        period: seconds after which the frames begin again, from kfine's note in `descrip`; None without one.
     """
 
     raw: Any
@@ -59,22 +59,22 @@ class NiftiHeader:
 
     @property
     def space_code(self) -> int:
-        """Which space the affine leads to; where the header does not say, the scanner's (1)."""
+        """Code of the space of the affine; that of the scanner (1) if the header has none."""
         return int(self.raw["sform_code"]) or int(self.raw["qform_code"]) or 1
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What had to be decided because the header contradicts itself."""
+        """Remarks on contradictions of the header."""
         return (DISAGREE,) if _disagree(self.raw) else ()
 
     @property
     def promised(self) -> int:
-        """Bytes that the file must hold."""
+        """Bytes that the file must have."""
         return self.offset + self.voxels * self.dtype.itemsize
 
 
 def is_nifti(start: bytes) -> bool:
-    """Return whether `start`, the first bytes of a file, carry the mark of NIfTI, of one file or of a pair."""
+    """Return whether `start`, the first bytes of a file, have the signature of NIfTI, of one file or a pair."""
     return _magic(start) in (*_SIZES, *_PAIRS)
 
 
@@ -84,12 +84,12 @@ def is_pair(start: bytes) -> bool:
 
 
 def read_header(file: BinaryIO, name: str, *, pair: bool = False) -> NiftiHeader:
-    """Return the header at the start of `file`, which is left right behind it.
+    """Return the header at the start of `file`, which is positioned at its end.
 
-    pair: whether it is the .hdr of a pair, whose voxels are in another file.
+    pair: whether it is the .hdr of a pair, with the voxels in another file.
 
     Raises:
-        InputError: not a NIfTI header, or one that no real image can have.
+        InputError: not a NIfTI header, or an impossible one.
     """
     import nibabel
     from nibabel.spatialimages import HeaderDataError
@@ -138,36 +138,36 @@ def read_header(file: BinaryIO, name: str, *, pair: bool = False) -> NiftiHeader
 
 
 def frame_timing(header: NiftiHeader, name: str) -> tuple[tuple[float, ...] | None, float | None]:
-    """Return the seconds of each frame from pixdim[4] and toffset, and the period if it is longer than these span.
+    """Return the times of the frames in seconds from pixdim[4] and toffset, and the period if it exceeds their span.
 
-    Times are None, with a warning, if the header does not give them.
+    Times are None, with a warning, if the header has none.
     """
     if not header.time_axis:
         return None, None
     units = int(header.raw["xyzt_units"]) & 56
     unit = _SECONDS.get(units)
     step, first = float(header.raw["pixdim"][4]), float(header.raw["toffset"])
-    if (
-        unit is None and np.isfinite(step) and step > 0 and step != 1
-    ):  # 1 stands in headers that nobody filled in
+    if unit is None and np.isfinite(step) and step > 0 and step != 1:  # 1 is the default of headers
         unit, called = (1.0, "seconds") if step <= _LONGEST else (1e-3, "milliseconds")
-        warnings.warn(f"{name}: pixdim[4] {step:g} has no unit: taken as {called}", UserWarning, stacklevel=2)
+        warnings.warn(
+            f"{name}: pixdim[4] {step:g} has no unit: {called} are assumed", UserWarning, stacklevel=2
+        )
     if unit is None or not np.isfinite(step) or step <= 0:
         warnings.warn(
-            f"{name}: frames without times: pixdim[4] and its unit do not give a duration",
+            f"{name}: frames without times: pixdim[4] and its unit are not a duration",
             UserWarning,
             stacklevel=2,
         )
         return None, None
     first = first if np.isfinite(first) else 0.0
     times = tuple((first + step * frame) * unit for frame in range(header.shape[3]))
-    # other programs keep descrip when they join or retime frames: then the note is no longer true
+    # other programs copy descrip when they join or retime frames, and the note may be wrong
     cyclic = header.period is not None and header.period > times[-1] - times[0]
     return times, header.period if cyclic else None
 
 
 def period_note(period: float) -> str:
-    """Return how `descrip` says that the frames begin again after `period` seconds; NIfTI has no field for it."""
+    """Return the note of the period (s) for `descrip`; NIfTI has no field for it."""
     return f"; period {period:.9g} s"
 
 
@@ -182,22 +182,22 @@ def _magic(start: bytes) -> bytes:
 
 
 def _shape(raw: Any, name: str) -> tuple[tuple[int, int, int, int], bool]:
-    # The raw field, not nibabel's get_data_shape: that gives a negative dimension another meaning.
+    # The raw field: nibabel's get_data_shape gives negative dimensions another meaning.
     dims = [int(n) for n in raw["dim"]]
     count = dims[0]
     if not 1 <= count <= 7:
         raise InputError(
-            f"{name}: expected 1 to 7 dimensions, the header says {count}; repair or convert the file"
+            f"{name}: expected 1 to 7 dimensions, the header has {count}; repair or convert the file"
         )
     shape = dims[1 : count + 1]
     text = " x ".join(map(str, shape))
     if min(shape) <= 0:
         raise InputError(
-            f"{name}: expected positive dimensions, the header says {text}; repair or convert the file"
+            f"{name}: expected positive dimensions, the header has {text}; repair or convert the file"
         )
     if any(n != 1 for n in shape[4:]):
         raise InputError(
-            f"{name}: expected at most (i, j, k, time), the header says {text}; "
+            f"{name}: expected at most (i, j, k, time), the header has {text}; "
             "split the further axes into files"
         )
     i, j, k, t = (*shape[:4], 1, 1, 1)[:4]
@@ -223,13 +223,13 @@ def _dtype(raw: Any, name: str) -> np.dtype[Any]:
 
 
 def _disagree(raw: Any) -> bool:
-    """Return whether sform and qform are both given and a corner of the image lies apart by more than rounding."""
+    """Return whether sform and qform are both set and place a corner differently by more than rounding."""
     if not (raw["sform_code"] and raw["qform_code"]):
         return False
     try:
         sform, qform = raw.get_sform(), raw.get_qform()
     except (ValueError, ArithmeticError, np.linalg.LinAlgError):
-        return True  # a qform that means nothing
+        return True  # an invalid qform
     last = np.maximum(1, np.asarray(raw["dim"][1:4], dtype=np.float64))
     corners = np.array([[*(last * corner), 1] for corner in np.ndindex(2, 2, 2)]).T
     apart = float(np.abs((sform - qform)[:3] @ corners).max())
@@ -238,17 +238,15 @@ def _disagree(raw: Any) -> bool:
 
 
 def _affine(raw: Any, shape: tuple[int, ...], name: str) -> Affine:
-    # nibabel's repairs (sign of pixdim, qfac) are kept, its log lines on the user's terminal are not.
+    # nibabel repairs the header (sign of pixdim, qfac); its log lines are silenced.
     silent = logging.getLogger("kfine.io.nibabel")
     silent.disabled = True
     from nibabel.spatialimages import HeaderDataError
 
     sizes = np.asarray(raw["pixdim"][1:4], dtype=np.float64)
     known = np.isfinite(sizes) & (sizes != 0)
-    if not raw["sform_code"] and not all(known | (np.array(shape[:3]) == 1)):  # nibabel would invent 1 mm
-        raise InputError(
-            f"{name}: the header gives no voxel size (pixdim {sizes}); repair its pixdim or sform"
-        )
+    if not raw["sform_code"] and not all(known | (np.array(shape[:3]) == 1)):  # nibabel would assume 1 mm
+        raise InputError(f"{name}: the header has no voxel size (pixdim {sizes}); repair its pixdim or sform")
     try:
         raw.check_fix(logger=silent, error_level=50)
         affine = raw.get_best_affine()
@@ -258,7 +256,7 @@ def _affine(raw: Any, shape: tuple[int, ...], name: str) -> Affine:
         ) from None
     if not raw["sform_code"] and not raw["qform_code"]:
         warnings.warn(
-            f"{name}: the header gives no orientation (sform and qform codes are 0): voxel sizes only",
+            f"{name}: the header has no orientation (sform and qform codes are 0): only voxel sizes are used",
             UserWarning,
             stacklevel=2,
         )

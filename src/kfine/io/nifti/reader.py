@@ -1,4 +1,4 @@
-"""NIfTI (.nii, .hdr with .img) and FreeSurfer's MGH in, packed or not, streamed: memory holds the voxels once."""
+"""Reader of NIfTI (.nii, .hdr with .img) and similar formats, compressed or not, with one copy of the voxels."""
 
 from __future__ import annotations
 
@@ -16,39 +16,36 @@ from kfine.errors import InputError, UsageError
 from kfine.geometry import Affine, through_plane_axis, voxel_sizes
 from kfine.image import Image, Source
 from kfine.io.checks import AIR, REFUSE, check_memory, check_voxels, without_nan
+from kfine.io.nifti.companions import digest_of_files, halves_of, is_named_phase, is_restored
 from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader, frame_timing, read_header
-from kfine.io.nifti.itk import is_itk, read_itk
-from kfine.io.nifti.marker import is_named_phase, is_restored
-from kfine.io.nifti.mgh import is_mgh, read_mgh_header
-from kfine.io.nifti.pairs import digest_of_files, halves_of
+from kfine.io.nifti.other_formats import is_itk, is_mgh, read_itk, read_mgh_header
 from kfine.text import clean_text, human_size
 
 _CHUNK = 1 << 20  # voxels converted at a time
 _SMALL = 1 << 28  # bytes
-_MAX_RATIO = 1032  # deflate cannot do better
-_MAX_RATIO_LARGE = 100  # images reach 20; what expands further, and to more than _SMALL, is a bomb
-_SLACK = 1 << 16  # padding behind the voxels that is let pass
+_MAX_RATIO = 1032  # the limit of deflate
+_MAX_RATIO_LARGE = 100  # images reach 20; beyond this, and larger than _SMALL, is a decompression bomb
+_SLACK = 1 << 16  # bytes: the largest accepted padding after the voxels
 
 
-PLANES = ("sagittal", "coronal", "axial")  # across x, y, z of the world
+PLANES = ("sagittal", "coronal", "axial")  # normal to x, y, z of the world
 
 
 def read_nifti(path: Path, *, plane: tuple[int, int] | str | None = None, nan: str = AIR) -> Image:
     """Return the image in `path`, a .nii or .nii.gz file, either file of a pair (.hdr, .img), a .mgh or .mgz file.
 
-    The axis that the header notes as the slice axis (dim_info) is through plane; without a note the one of
-    length 1, if there is one, else the odd one out of the three spacings.  Of the other two, the one that
-    comes first in the file is the column.  `plane` is one of `PLANES`, or the file's (row, column) axes, each 0, 1
-    or 2.
+    The through-plane axis is the slice axis of the header (dim_info), else an axis of length 1, else the one with the
+    spacing that differs from the other two.  Of the other axes, the first in the file is the column.  `plane` is one of
+    `PLANES`, or the file's (row, column) axes, each 0, 1 or 2.
 
-    Frame times (s) are evenly spaced: pixdim[4] from toffset on.  The format has no field for the period of a
-    cine: it is read from files that kfine wrote, which note it in `descrip`, and None for others.
+    Frame times (s) are evenly spaced: pixdim[4] from toffset on.  The format has no field for the period of a cine: it
+    is read from kfine's note in `descrip`, and None without one.
 
-    nan: "air" to take NaN outside the field of view as 0, or "refuse".
+    nan: "air" replaces NaN outside the field of view by 0; "refuse" raises.
 
     Raises:
         UsageError: `plane` is not two different axes.
-        InputError: damaged, truncated, promising more than the file can hold, not finite, singular, constant.
+        InputError: damaged, truncated, promising more than the file can contain, not finite, singular, constant.
         ResourceError: larger than the machine's memory.
         OSError: the system cannot read it.
     """
@@ -79,7 +76,7 @@ def read_nifti(path: Path, *, plane: tuple[int, int] | str | None = None, nan: s
 
 
 def _stored(path: Path, name: str) -> tuple[NiftiHeader, NDArray[Any]]:
-    """Return the header and the scaled voxels of a file, of a pair of .hdr and .img, or of a FreeSurfer file."""
+    """Return the header and the scaled voxels of a file or a pair of files."""
     with path.open("rb") as file:
         start = file.read(540)
     if is_mgh(path, start):
@@ -109,7 +106,7 @@ def _stored(path: Path, name: str) -> tuple[NiftiHeader, NDArray[Any]]:
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[tuple[BinaryIO, bool]]:
-    """Yield the decompressed stream and whether it was compressed; damage becomes one clear line."""
+    """Yield the decompressed stream and whether it was compressed; damage raises `InputError`."""
     with path.open("rb") as raw:
         compressed = raw.read(2) == GZIP_MAGIC
         raw.seek(0)
@@ -127,12 +124,12 @@ def _opened(path: Path, name: str) -> Iterator[tuple[BinaryIO, bool]]:
 
 
 def _check_promise(header: NiftiHeader, name: str, *, size: int, compressed: bool) -> None:
-    """Refuse a header that promises more than the file can hold, before anything is allocated."""
+    """Refuse a header that promises more than the file can contain, before allocation."""
     ratio = _MAX_RATIO if header.promised <= _SMALL else _MAX_RATIO_LARGE
     if header.promised > (size * ratio if compressed else size):
         raise InputError(
             f"{name}: truncated or damaged: the header promises {human_size(header.promised)}, "
-            f"{human_size(size)} on disk cannot hold that; copy the file again"
+            f"{human_size(size)} on disk are too small for that; copy the file again"
         )
     item = 8 if header.dtype.kind == "c" else 4
     check_memory(header.voxels * item, name=name)
@@ -150,17 +147,17 @@ def _read_voxels(file: BinaryIO, header: NiftiHeader, name: str) -> NDArray[Any]
         # a float64 beyond float32 becomes Inf here and is refused by check_voxels
         with np.errstate(over="ignore", invalid="ignore"):
             voxels[first : first + count] = part * header.slope + header.intercept if scaled else part
-    # reading on to the end also lets gzip verify its checksum
+    # reading to the end makes gzip verify its checksum
     if len(file.read(_SLACK + 1)) > _SLACK:
         raise InputError(
-            f"{name}: the file goes on after the {human_size(header.promised)} that its header promises: "
+            f"{name}: the file continues after the {human_size(header.promised)} that its header promises: "
             "header and voxels do not belong together; write the file again"
         )
     return voxels.reshape(header.shape, order="F")
 
 
 def _read_exactly(file: BinaryIO, count: int, name: str) -> bytes | bytearray:
-    """Return `count` bytes; memory follows what the file really holds, not what it promises."""
+    """Return `count` bytes; memory grows with the content of the file, not with the promised size."""
     data = bytearray()
     while len(data) < count:
         part = file.read(min(count - len(data), 1 << 24))
@@ -171,7 +168,7 @@ def _read_exactly(file: BinaryIO, count: int, name: str) -> bytes | bytearray:
 
 
 def _axes(header: NiftiHeader, plane: tuple[int, int] | str | None) -> tuple[int, int, int]:
-    """Return which file axis is (through plane, row, column)."""
+    """Return the file axes (through plane, row, column)."""
     if isinstance(plane, str):
         through = _across(header.affine, plane)
         column, row = (axis for axis in range(3) if axis != through)
@@ -194,7 +191,7 @@ def _axes(header: NiftiHeader, plane: tuple[int, int] | str | None) -> tuple[int
 
 
 def _across(affine: Affine, plane: str) -> int:
-    """Return the file axis that lies across an anatomical plane, as nearly as any does."""
+    """Return the file axis nearest to the normal of an anatomical plane."""
     if plane not in PLANES:
         raise UsageError(f"plane {plane!r}: expected {', '.join(PLANES)}, or two axes of the file")
     directions = np.abs(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)

@@ -1,4 +1,4 @@
-"""NIfTI-1 out: float32 or complex64, the same bytes for the same image."""
+"""NIfTI-1 output: float32 or complex64, with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from kfine.io.nifti.header import period_note
 
 _OFFSET = 352  # header, and four zero bytes: no extensions
 _MILLIMETRES_SECONDS = 2 | 8
-_LEVEL = 4  # MR noise does not compress: higher levels take several times as long for 1-2 % of the size
+_LEVEL = 4  # higher levels take several times as long for 1-2 % of the size, since noise does not compress
 _UNEVEN = 1e-3  # s: scanners round trigger times to whole milliseconds
 _ORTHOGONAL = 1e-4  # DICOM positions are rounded; the qform stays within 0.05 mm over a field of view
 
 
 def write_nifti(image: Image, file: BinaryIO, *, compressed: bool, description: str | None = None) -> None:
-    """Write `image` to `file` in the axis order of the file it came from.
+    """Write `image` to `file` in the axis order of its source file.
 
-    The period of a cine goes into the header's `descrip`, behind `description`, which is cut to make room.  The
-    format has no place for coverage.
+    The period of a cine is written to the header's `descrip`, after `description`, which is shortened if necessary.
 
     Warns:
-        UserWarning: coverage, or uneven frame times, are lost.
+        UserWarning: coverage or uneven frame times are lost.
 
     Raises:
-        UsageError: an axis longer than NIfTI-1 can hold.
+        UsageError: an axis too long for NIfTI-1.
     """
     if max(image.voxels.shape) > 32767:
         raise UsageError(
@@ -39,7 +38,7 @@ def write_nifti(image: Image, file: BinaryIO, *, compressed: bool, description: 
         )
     if image.coverage is not None:
         warnings.warn(
-            "NIfTI holds no coverage: what was not measured of the k-space is read back as measured zeros; .npy keeps "
+            "NIfTI stores no coverage: k-space that was not measured will be read as measured zeros; .npy preserves "
             "the difference",
             UserWarning,
             stacklevel=2,
@@ -61,11 +60,11 @@ def _header(image: Image, description: str | None) -> Any:
     header = nibabel.Nifti1Header(endianness="<")
     header.set_data_dtype(np.complex64 if image.measured else np.float32)
     header.set_data_shape(shape if image.frames == 1 else (*shape, image.frames))
-    # a coarse plane can have larger voxels than its slices are apart: say which axis they lie along
+    # pixels may be larger than the slice spacing, so the slice axis is written
     header.set_dim_info(slice=image.source.axis_order.index(0))
     code = image.source.space_code
     header.set_sform(affine, code=code)
-    # a quaternion holds no shear: then the qform says so (code 0) and the sform alone counts
+    # a quaternion cannot represent shear: qform code 0 then leaves the sform alone
     header.set_qform(affine, code=0 if _sheared(affine) else code)
     header["xyzt_units"] = _MILLIMETRES_SECONDS
     header["vox_offset"] = _OFFSET
@@ -86,13 +85,15 @@ def _sheared(affine: Affine) -> bool:
 def _set_times(header: Any, times: tuple[float, ...] | None) -> None:
     if times is None:
         header["pixdim"][4] = 0
-        header["xyzt_units"] = _MILLIMETRES_SECONDS & 7  # no unit of time: the duration is unknown, not 0
+        header["xyzt_units"] = _MILLIMETRES_SECONDS & 7  # no unit of time: an unknown duration, not 0
         return
     step = (times[-1] - times[0]) / (len(times) - 1)
     even = times[0] + step * np.arange(len(times))
     if not np.allclose(times, even, rtol=0, atol=_UNEVEN):
         warnings.warn(
-            "NIfTI holds evenly spaced frames only: their mean duration is written", UserWarning, stacklevel=2
+            "NIfTI stores only evenly spaced frames: their mean duration is written",
+            UserWarning,
+            stacklevel=2,
         )
     header["pixdim"][4], header["toffset"] = step, times[0]
 
@@ -100,7 +101,7 @@ def _set_times(header: Any, times: tuple[float, ...] | None) -> None:
 def _write_parts(image: Image, file: BinaryIO, header: bytes) -> None:
     file.write(header)
     i, j, k = (1 + axis for axis in image.source.axis_order)
-    ordered = image.voxels.transpose(0, k, j, i)  # row-major here is the file's column-major
+    ordered = image.voxels.transpose(0, k, j, i)  # row-major here, column-major in the file
     little = ordered.dtype.newbyteorder("<")
     for frame in ordered:
         for plane in frame:

@@ -1,7 +1,7 @@
 """Attributes that a derived image inherits from the header of its source.
 
-A list of what stays true at another matrix and at other times, not of what does not: scanners' private tags repeat
-geometry and patient data, and what nobody thought of must not be repeated.
+The list names attributes that remain valid at another matrix and at other times.  All others are dropped: private tags
+of scanners repeat geometry and patient data.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ IMAGE_AND_ACQUISITION = (
     "ImageComments",
 )  # fmt: skip
 
-_KEPT = (*PATIENT_AND_STUDY, *SERIES_AND_EQUIPMENT, *IMAGE_AND_ACQUISITION)
+_INHERITED = (*PATIENT_AND_STUDY, *SERIES_AND_EQUIPMENT, *IMAGE_AND_ACQUISITION)
 
-# What the standard wants to be there, empty where it is not known (type 2).
+# Attributes of type 2, which must be present and may be empty.
 EMPTY_IF_UNKNOWN = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 
-# Where an enhanced image keeps what a classic one has at the top level.
+# Functional groups of an enhanced image for attributes that a classic one has at the top level.
 _MACROS = {
     "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
@@ -80,39 +80,38 @@ _MACROS = {
 }
 
 
-def kept_header(header: Any, plane: Plane) -> Any:
-    """Return a new data set with what a derived image keeps of `header`, flat as in a classic MR image.
+def inherited_header(header: Any, plane: Plane) -> Any:
+    """Return a new data set with the inherited attributes of `header`, flat as in a classic MR image.
 
     Args:
-        header: the full data set of the plane's file, pixels left out.
-        plane: which of its frames.
+        header: the full data set of the plane's file, without pixels.
+        plane: one of its frames.
 
     Raises:
-        Exception: of almost any kind, over damaged values: call it within `pydicom_errors`.
+        Exception: almost any exception for damaged values; call within `pydicom_errors`.
     """
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
-    kept = Dataset()
-    for keyword in _KEPT:
+    inherited = Dataset()
+    for keyword in _INHERITED:
         if not _is_empty(header.get(keyword)):
-            # As it is: values that break the rules are the scanner's, and identify.
-            # A copy, since pydicom sets values in place.
+            # Values that violate the standard stay, as they identify.  A copy, since pydicom sets values in place.
             element = copy(header[keyword])
             for item in element.value if element.VR == "SQ" else ():
-                list(item.iterall())  # decodes what lies in it: bytes may run the other way round
-            kept.add(element)
+                list(item.iterall())  # decodes its elements, whose byte order may differ
+            inherited.add(element)
     for keyword, (sequence, name) in _MACROS.items():
         value = group_value(header, plane.index, (sequence, name))
-        if keyword not in kept and not _is_empty(value):
-            setattr(kept, keyword, _as_classic(keyword, value))
-    if "FrameOfReferenceUID" not in kept:
-        kept.FrameOfReferenceUID = generate_uid(
+        if keyword not in inherited and not _is_empty(value):
+            setattr(inherited, keyword, _as_classic(keyword, value))
+    if "FrameOfReferenceUID" not in inherited:
+        inherited.FrameOfReferenceUID = generate_uid(
             entropy_srcs=[str(header.SeriesInstanceUID), "frame of reference"]
         )
-    if float(kept.get("InversionTime") or 0) == 0 and "InversionTime" in kept:
-        del kept.InversionTime  # some scanners write 0 where nothing is inverted
-    return kept
+    if float(inherited.get("InversionTime") or 0) == 0 and "InversionTime" in inherited:
+        del inherited.InversionTime  # some scanners write 0 for scans without inversion
+    return inherited
 
 
 def _is_empty(value: Any) -> bool:

@@ -19,20 +19,20 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Derivation:
-    """What made a series.
+    """Processing that produced a series.
 
     Attributes:
-        made_by: the provenance of a restoration (`kfine.restore`); {} where there is none.
-        content: a digest of the voxels.
+        made_by: provenance of a restoration (`kfine.restore`), or {}.
+        content: digest of the voxels.
     """
 
     made_by: Mapping[str, Any]
     content: str
 
     def uid(self, *parts: object) -> str:
-        """Return the identifier of `parts`: the same for the same input, model, options, seed, software and voxels.
+        """Return the identifier of `parts`: a function of input, model, options, seed, software and voxels.
 
-        Names of files do not count: a copy of the input gives the same series.
+        It does not depend on file names: a copy of the input gives the same series.
         """
         from pydicom.uid import generate_uid
 
@@ -43,28 +43,28 @@ class Derivation:
 
     @property
     def description(self) -> str:
-        """Return one ASCII line that says what was done."""
+        """Return a description of the processing in one ASCII line."""
         made_by = self.made_by
-        said = [f"kfine {__version__} super-resolution"]
+        facts = [f"kfine {__version__} super-resolution"]
         if "method" in made_by:
             names = [str(made_by[key]) for key in ("method", "time_method") if key in made_by]
-            said.append(f"method {', '.join(names)}")
+            facts.append(f"method {', '.join(names)}")
         if made_by.get("model"):
             model = made_by["model"]
-            said.append(f"model {model.get('name')} (SHA-256 {str(model.get('sha256'))[:12]})")
+            facts.append(f"model {model.get('name')} (SHA-256 {str(model.get('sha256'))[:12]})")
         if "matrix" in made_by:
-            said.append(
+            facts.append(
                 "matrix {} to {}".format(*("x".join(map(str, m)) for m in made_by["matrix"].values()))
             )
         if "frames" in made_by and made_by["frames"]["restored"] > 1:
-            said.append("frames {measured} to {restored}".format(**made_by["frames"]))
+            facts.append("frames {measured} to {restored}".format(**made_by["frames"]))
         if self.samples > 1:
-            said.append(f"mean of {self.samples} samples")
+            facts.append(f"mean of {self.samples} samples")
         if "seed" in made_by:
-            said.append(f"seed {made_by['seed']}")
+            facts.append(f"seed {made_by['seed']}")
         if "kspace" in made_by:
-            said.append(f"k-space {made_by['kspace']}")
-        return _fitting("; ".join([*said, "research software, not a medical device"]), "ST")
+            facts.append(f"k-space {made_by['kspace']}")
+        return _fitting("; ".join([*facts, "research software, not a medical device"]), "ST")
 
     @property
     def samples(self) -> int:
@@ -96,9 +96,9 @@ class Derivation:
 
 
 def references(planes: Iterable[Plane], *, plain: bool = False) -> list[Any]:
-    """Return `planes` as items of SourceImageSequence; frames of one file make one item.
+    """Return `planes` as items of SourceImageSequence; frames of one file are one item.
 
-    `plain` leaves out what for, as sequences that list what others refer to have it.
+    plain: without purpose and frame numbers, for sequences that list referenced images.
     """
     from highdicom.sr import CodedConcept
     from pydicom.sr.codedict import codes
@@ -144,7 +144,7 @@ def series_number(source: int | None, *, which: int) -> int:
 
 
 def suffixed(description: str, suffix: str) -> str:
-    """Return a series description with `suffix`, cut to what DICOM holds.
+    """Return a series description with `suffix`, cut to DICOM's length.
 
     >>> suffixed("sax cine", "kfine std")
     'sax cine kfine std'

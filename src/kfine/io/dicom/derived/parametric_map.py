@@ -1,4 +1,4 @@
-"""The uncertainty of a derived image: Parametric Maps in the same frame of reference."""
+"""Uncertainty of a derived image: Parametric Maps in the same frame of reference."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 from kfine._version import __version__
 from kfine.io.dicom.derived.attributes import EMPTY_IF_UNKNOWN
 from kfine.io.dicom.derived.derivation import item_of, put
-from kfine.io.dicom.derived.rescale import SHOWN
-from kfine.io.dicom.derived.series import Derived, content_time, decimal_strings, joins_study
+from kfine.io.dicom.derived.series import SHOWN, Derived, content_time, decimal_strings, join_study
 from kfine.io.dicom.header import MR
 
 _MANUFACTURER = "The kfine developers"
 _SCANNER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "StationName")
 
 
-# By what a map shows: content label, description, and whether its quantity is a standard deviation.
+# Content label and description of each kind of map.
 _CONTENT = {
     "std": ("STD", "Standard deviation of the error"),
     "lower": ("LOWER", "Lower end of the interval"),
@@ -26,21 +25,21 @@ _CONTENT = {
 
 
 def parametric_map(derived: Derived, *, what: str = "std") -> Any:
-    """Return a data set with `derived.image`, 32-bit floats: the standard deviation of every plane.
+    """Return a data set with `derived.image` as 32-bit floats.
 
-    what: "std", or "lower" or "upper" of an interval.
+    what: kind of map: "std" (standard deviation), or "lower" or "upper" (end of an interval).
 
-    highdicom makes it; frames in time are channels to it, labelled with their times.  What it draws by chance or from
-    the clock is replaced by what follows from the work, so that the same work gives the same bytes.
+    highdicom creates it, with the frames as channels labelled by their times.  Its random identifiers and current times
+    are replaced by deterministic ones, for reproducible bytes.
     """
     from highdicom import pm
 
-    kept, image = derived.origin.header(0, 0), derived.image
+    inherited, image = derived.origin.header(0, 0), derived.image
     named = derived.series_names(what)
     label, description = _CONTENT[what]
     largest = float(image.voxels.max()) or 1.0
     dataset = pm.ParametricMap(
-        source_images=[_source(derived, kept)],
+        source_images=[_source(derived, inherited)],
         pixel_array=np.ascontiguousarray(image.voxels.transpose(1, 2, 3, 0)),
         series_instance_uid=named["SeriesInstanceUID"],
         series_number=named["SeriesNumber"],
@@ -59,19 +58,19 @@ def parametric_map(derived: Derived, *, what: str = "std") -> Any:
         content_label=label,
         content_description=description,
         series_description=named["SeriesDescription"],
-        **_placed(derived, kept),
+        **_placed(derived, inherited),
     )
-    _settle(dataset, derived, kept, what=what)
+    _settle(dataset, derived, inherited, what=what)
     return dataset
 
 
-def _placed(derived: Derived, kept: Any) -> dict[str, Any]:
+def _placed(derived: Derived, inherited: Any) -> dict[str, Any]:
     """Return the geometry as highdicom's arguments."""
     import highdicom
     from highdicom.enum import CoordinateSystemNames
 
     patient, geometry = CoordinateSystemNames.PATIENT, derived.geometry
-    thickness = kept.get("SliceThickness")
+    thickness = inherited.get("SliceThickness")
     return {
         "pixel_measures": highdicom.PixelMeasuresSequence(
             pixel_spacing=geometry.spacing,
@@ -88,24 +87,24 @@ def _placed(derived: Derived, kept: Any) -> dict[str, Any]:
     }
 
 
-def _source(derived: Derived, kept: Any) -> Any:
-    """Return as much of a source image as highdicom asks for; patient and study come later, unchecked."""
+def _source(derived: Derived, inherited: Any) -> Any:
+    """Return the attributes of a source image that highdicom requires; patient and study are copied later."""
     from pydicom.dataset import Dataset
 
     plane, source = derived.origin.nearest(0, 0), Dataset()
     source.SOPClassUID, source.SOPInstanceUID = MR, plane.uid
-    source.StudyInstanceUID, source.SeriesInstanceUID = kept.StudyInstanceUID, plane.file.series_uid
-    source.FrameOfReferenceUID = kept.FrameOfReferenceUID
+    source.StudyInstanceUID, source.SeriesInstanceUID = inherited.StudyInstanceUID, plane.file.series_uid
+    source.FrameOfReferenceUID = inherited.FrameOfReferenceUID
     source.Rows, source.Columns = plane.file.matrix
     source.ImageOrientationPatient, source.ImagePositionPatient = (
         list(plane.orientation),
         list(plane.position),
     )
     source.PixelSpacing = list(plane.spacing)
-    source.SliceThickness = kept.get("SliceThickness")
+    source.SliceThickness = inherited.get("SliceThickness")
     for keyword in _SCANNER:
-        if keyword in kept:
-            source.add(kept[keyword])
+        if keyword in inherited:
+            source.add(inherited[keyword])
     put(source, **dict.fromkeys(EMPTY_IF_UNKNOWN))
     return source
 
@@ -141,23 +140,23 @@ def _window(voxels: Any) -> Any:
     return VOILUTTransformation(window_center=width / 2, window_width=width)
 
 
-def _settle(dataset: Any, derived: Derived, kept: Any, *, what: str) -> None:
-    """Put in the patient, the references and the times of frames; take out chance and clock."""
-    joins_study(dataset, kept, scanner=False)
-    dataset.ContentDate, dataset.ContentTime = content_time(kept)
+def _settle(dataset: Any, derived: Derived, inherited: Any, *, what: str) -> None:
+    """Add patient, references and frame times; remove random identifiers and current times."""
+    join_study(dataset, inherited, scanner=False)
+    dataset.ContentDate, dataset.ContentTime = content_time(inherited)
     for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
         delattr(dataset, keyword)
     for item in dataset.ContributingEquipmentSequence:
         if "ContributionDateTime" in item:
             del item.ContributionDateTime
-    derived.say_equipment(dataset)
+    derived.write_equipment(dataset)
     dataset.SourceImageSequence = derived.all_references()
     dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = derived.all_references()
     _dimensions(dataset, derived, what)
 
 
 def _dimensions(dataset: Any, derived: Derived, what: str) -> None:
-    """Let each frame say its time and its sources; add time to what tells frames apart."""
+    """Add time and sources to each frame, and time to the dimensions that distinguish frames."""
     from pydicom.datadict import tag_for_keyword
 
     uid, image = derived.derivation.uid(what, "dimensions"), derived.image

@@ -1,4 +1,4 @@
-"""A derived image with the content of its DICOM files: geometry, times and attributes."""
+"""Derived image with the content of its DICOM files: geometry, times, attributes and pixels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kfine.errors import InputError
 from kfine.geometry import LPS_TO_RAS
 from kfine.image import Image
 from kfine.io.dicom.derived.attributes import EMPTY_IF_UNKNOWN, PATIENT_AND_STUDY, SERIES_AND_EQUIPMENT
 from kfine.io.dicom.derived.derivation import Derivation, references, series_number, suffixed
-from kfine.io.dicom.derived.rescale import Rescale
 from kfine.io.dicom.derived.source import Origin
 from kfine.io.dicom.header import one_text, optional_number
 from kfine.io.dicom.reader import DicomSeries
@@ -25,13 +25,13 @@ from kfine.text import clean_text
 
 @dataclass(frozen=True)
 class PlaneGeometry:
-    """Where the planes of an image lie, in DICOM's LPS+ millimetres.
+    """Positions of the planes of an image in DICOM's LPS+ millimetres.
 
     Attributes:
         orientation: unit vectors along a row (column index grows), then along a column (row index grows).
-        spacing: between rows, between columns.
-        positions: (slice, 3), the centre of each slice's first voxel.
-        between: of the slices' centres, along their normal.
+        spacing: distance between rows, and between columns.
+        positions: (slice, 3), the centre of the first voxel of each slice.
+        between: distance of slice centres along the normal.
     """
 
     orientation: NDArray[np.float64]
@@ -41,7 +41,7 @@ class PlaneGeometry:
 
     @classmethod
     def of(cls, image: Image) -> PlaneGeometry:
-        """Return the geometry of `image`: exactly that of its affine."""
+        """Return the geometry of `image`, exactly that of its affine."""
         axes, sizes = image.affine[:3, :3] * LPS_TO_RAS[:, None], image.voxel_sizes
         along_row, along_column = axes[:, 2] / sizes[2], axes[:, 1] / sizes[1]
         positions = image.affine[:3, 3] * LPS_TO_RAS + np.arange(image.slices)[:, None] * axes[:, 0]
@@ -50,7 +50,7 @@ class PlaneGeometry:
 
 
 def decimal_strings(values: NDArray[np.float64] | tuple[float, ...]) -> list[str]:
-    """Return DICOM decimal strings, of at most 16 characters each, as near to `values` as these can be.
+    """Return the DICOM decimal strings (at most 16 characters) nearest to `values`.
 
     >>> decimal_strings((1 / 3, -12.0))
     ['0.33333333333333', '-12.0']
@@ -65,7 +65,7 @@ _DIGITS = 3  # of a millisecond
 
 @dataclass(frozen=True)
 class HeartTimes:
-    """Milliseconds after the R wave of each (frame, slice), and each slice's nominal heart beat; None: not known."""
+    """Milliseconds after the R wave of each (frame, slice), and nominal heart beat of each slice; None if unknown."""
 
     trigger: NDArray[np.float64] | None
     beat: tuple[float | None, ...]
@@ -74,10 +74,10 @@ class HeartTimes:
 def heart_times(image: Image, origin: Origin) -> HeartTimes:
     """Return the trigger times of the derived `image`.
 
-    Slices breath-held one after another have clocks of their own (`kfine.io.dicom.timing`): a frame that was measured
-    keeps the trigger time of its slice, one in between gets the interpolated one.  Where the source's trigger times
-    were not believed, those of the image are the same for all slices; where it has none, none are written, also where
-    the image was given times since: they are nobody's trigger times.
+    Slices from different breath-holds have different trigger times (`kfine.io.dicom.timing`): a measured frame has the
+    trigger time of its slice, an interpolated frame the interpolated time.  If the trigger times of the source were
+    implausible, those of the image are used for all slices.  Without times in the source none are written, even if the
+    image has got times since, which are not trigger times.
     """
     slices = origin.slices
     beats = tuple(origin.stack.planes[0][s].nominal_interval for s in slices)
@@ -100,9 +100,9 @@ def heart_times(image: Image, origin: Origin) -> HeartTimes:
 
 
 def _clocks(origin: Origin, times: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return the milliseconds of each measured (frame, slice): the files' own where the reader believed them.
+    """Return the times in ms of each measured (frame, slice): the trigger times if the reader used them.
 
-    times: seconds of the measured frames, as the reader has them.
+    times: seconds of the measured frames from the reader.
     """
     common = 1000 * np.array(times)[:, None] * np.ones(len(origin.stack.planes[0]))
     triggers = [[plane.trigger_time for plane in row] for row in origin.stack.planes]
@@ -113,7 +113,7 @@ def _clocks(origin: Origin, times: tuple[float, ...]) -> NDArray[np.float64]:
 
 
 def numbered_by_volume(stack: Stack) -> bool:
-    """Return whether the instance numbers of a series go on within a volume more often than within a slice."""
+    """Return whether instance numbers follow each other within a volume more often than within a slice."""
     numbered = []
     for f, s in np.ndindex(len(stack.planes), len(stack.planes[0])):
         plane = stack.planes[f][s]
@@ -125,20 +125,20 @@ def numbered_by_volume(stack: Stack) -> bool:
 
 
 _WHICH = {"std": 2, "lower": 3, "upper": 4}  # number of a derived series; that of images is 1
-_NO_DATE, _NO_TIME = "19000101", "000000"  # where the standard wants one and the source has none
+_NO_DATE, _NO_TIME = "19000101", "000000"  # if the standard requires one and the source has none
 
 
 @dataclass(frozen=True)
 class Derived:
-    """An image and where it comes from.
+    """A derived image and its origin.
 
     Attributes:
-        image: real.
-        origin: the series that it comes from.
-        geometry: of its planes.
-        heart: when they were.
-        derivation: what made it.
-        by_volume: whether instance numbers go volume by volume, as the source's, and not slice by slice.
+        image: real image.
+        origin: the source series.
+        geometry: positions of its planes.
+        heart: trigger times.
+        derivation: description of the processing.
+        by_volume: whether instance numbers increase volume by volume, as in the source, or slice by slice.
     """
 
     image: Image
@@ -150,7 +150,7 @@ class Derived:
 
     @classmethod
     def of(cls, image: Image, source: DicomSeries, *, made_by: Mapping[str, Any]) -> Derived:
-        """Return `image` as made from `source`; `made_by` is its provenance.
+        """Return `image` as derived from `source`; `made_by` is its provenance.
 
         Raises:
             UsageError: it does not lie on slices of `source`.
@@ -168,12 +168,12 @@ class Derived:
 
     @property
     def resampled(self) -> bool:
-        """Whether the matrix or the slices are others than the source's."""
+        """Whether matrix or slices differ from the source."""
         return self.origin.finer or self.image.matrix != self.origin.nearest(0, 0).file.matrix
 
     @property
     def burnt_in(self) -> bool:
-        """Whether an image of the source says that text is burnt into its pixels: the restored ones show it too."""
+        """Whether an image of the source has text burnt into its pixels, which the restored image shows too."""
         files = {plane.file.path: plane.file for planes in self.origin.stack.planes for plane in planes}
         return any(
             one_text(file.header.get("BurnedInAnnotation")).strip() == "YES" for file in files.values()
@@ -184,7 +184,7 @@ class Derived:
         return Rescale.of(self.image.voxels)
 
     def instance(self, frame: int, slice_: int) -> int:
-        """Return the instance number of a plane, in the order of the source: some programs stack images by it."""
+        """Return the instance number of a plane in the order of the source, by which some programs stack images."""
         if self.by_volume:
             return 1 + frame * self.image.slices + slice_
         return 1 + slice_ * self.image.frames + frame
@@ -211,31 +211,31 @@ class Derived:
         }
 
     def derivation_of(self, frame: int, slice_: int) -> dict[str, Any]:
-        """Return what was done and from which images by keyword: of a classic image, or of a frame of another."""
+        """Return description, codes and sources of a plane by keyword, for a classic image or a frame of another."""
         return {
             "DerivationDescription": self.derivation.description,
             "DerivationCodeSequence": self.derivation.codes(resampled=self.resampled),
             "SourceImageSequence": references(self.origin.sources(frame, slice_)),
         }
 
-    def say_equipment(self, dataset: Any) -> None:
-        """Write into `dataset` this software, behind what made the source, and whether text is burnt in."""
+    def write_equipment(self, dataset: Any) -> None:
+        """Write into `dataset` this software, after the equipment of the source, and whether text is burnt in."""
         former = list(dataset.get("ContributingEquipmentSequence") or [])
         dataset.ContributingEquipmentSequence = [*former, self.derivation.equipment()]
         dataset.BurnedInAnnotation = "YES" if self.burnt_in else "NO"
 
     def all_references(self) -> list[Any]:
-        """Return every source image once, in the order of the slices, for sequences that list them."""
+        """Return every source image once, in the order of slices."""
         places = ((f, s) for s in range(self.image.slices) for f in range(self.image.frames))
         return references((plane for place in places for plane in self.origin.sources(*place)), plain=True)
 
-    def pixel_measures(self, kept: Any) -> dict[str, Any]:
-        """Return PixelSpacing, SliceThickness and, where slices have one, SpacingBetweenSlices."""
+    def pixel_measures(self, inherited: Any) -> dict[str, Any]:
+        """Return PixelSpacing, SliceThickness and, with several slices, SpacingBetweenSlices."""
         measures = {
             "PixelSpacing": decimal_strings(self.geometry.spacing),
             "SliceThickness": decimal_strings((self.geometry.between,))[0]
             if self.origin.finer
-            else kept.get("SliceThickness"),
+            else inherited.get("SliceThickness"),
         }
         if (
             len(self.origin.stack.planes[0]) > 1
@@ -245,33 +245,98 @@ class Derived:
         return measures
 
 
-def joins_study(dataset: Any, kept: Any, *, scanner: bool = True) -> None:
-    """Write into `dataset` the patient and study of `kept`, as they are, and if `scanner` its series and equipment."""
+def join_study(dataset: Any, inherited: Any, *, scanner: bool = True) -> None:
+    """Copy patient and study of `inherited` into `dataset`, and if `scanner` its series and equipment."""
     series = SERIES_AND_EQUIPMENT if scanner else ("FrameOfReferenceUID", "BodyPartExamined", "Laterality")
     for keyword in (*PATIENT_AND_STUDY, *series):
-        if keyword in kept:
-            dataset.add(kept[keyword])
+        if keyword in inherited:
+            dataset.add(inherited[keyword])
     empty = [
         *EMPTY_IF_UNKNOWN,
         "PositionReferenceIndicator",
         *(("PatientPosition", "Manufacturer") if scanner else ()),
     ]
-    if "BodyPartExamined" not in kept:
-        empty.append("Laterality")  # of a part of the body that is not paired it must not be there
+    if "BodyPartExamined" not in inherited:
+        empty.append("Laterality")  # must be absent for a part of the body that is not paired
     for keyword in empty:
         if keyword not in dataset:
             setattr(dataset, keyword, None)
 
 
-def content_time(kept: Any) -> tuple[str, str]:
-    """Return a valid date and time for the content: the source's, so that the same work gives the same bytes."""
+def content_time(inherited: Any) -> tuple[str, str]:
+    """Return a valid date and time of the content: those of the source, for reproducible bytes."""
     from pydicom.valuerep import DA, TM
 
     for which in ("Content", "Acquisition", "Series", "Study"):
         try:
-            date, time = (DA(kept.get(f"{which}Date")), TM(kept.get(f"{which}Time") or _NO_TIME))
+            date, time = (DA(inherited.get(f"{which}Date")), TM(inherited.get(f"{which}Time") or _NO_TIME))
         except (ValueError, TypeError):
             continue
         if date is not None:
             return str(date), str(time)
     return _NO_DATE, _NO_TIME
+
+
+SHOWN = 99.8  # percent of the voxels that the window does not clip
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """Scaling to 16-bit pixels for a whole series: voxel = slope * pixel, within half a slope.
+
+    The intercept is 0, so that the many viewers that ignore the scaling of MR images still show correct ratios and
+    black air.
+
+    Attributes:
+        slope: value of the decimal string in the file.
+        signed: whether pixels are signed (the image has negative voxels).
+        window: (centre, width) of the display window in units of voxels.
+    """
+
+    slope: float
+    signed: bool
+    window: tuple[float, float]
+
+    @classmethod
+    def of(cls, voxels: NDArray[Any]) -> Rescale:
+        """Return the scaling that uses the whole range of 16 bits for real `voxels` of any shape.
+
+        Raises:
+            InputError: voxels are not finite.
+        """
+        low, high = float(voxels.min()), float(voxels.max())
+        if not np.isfinite([low, high]).all():
+            raise InputError("DICOM output: expected finite voxels, got NaN or Inf; write a .nii.gz file")
+        signed = low < 0
+        slope = _at_least(max(high / 32767, -low / 32768) if signed else high / 65535)
+        shown = float(np.percentile(voxels, SHOWN))
+        bottom = min(low, 0.0)
+        width = max(shown - bottom, slope)
+        return cls(slope, signed, (bottom + width / 2, width))
+
+    def pixels(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """Return the 16-bit little-endian pixels of `plane` (row, column)."""
+        kind = "<i2" if self.signed else "<u2"
+        limits = np.iinfo(kind)
+        stored = np.rint(np.asarray(plane, np.float64) / self.slope)
+        return stored.clip(limits.min, limits.max).astype(kind)
+
+    def describe(self, dataset: Any, *, rescale: Any, window: Any) -> None:
+        """Write the pixel format, the scaling and the window into the data sets `dataset`, `rescale` and `window`."""
+        from pydicom.valuerep import DSfloat
+
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+        dataset.PixelRepresentation = int(self.signed)
+        rescale.RescaleIntercept, rescale.RescaleType = 0, "US"
+        rescale.RescaleSlope = DSfloat(self.slope, auto_format=True)
+        centre, width = (DSfloat(float(f"{value:.6g}"), auto_format=True) for value in self.window)
+        window.WindowCenter, window.WindowWidth = centre, width
+
+
+def _at_least(slope: float) -> float:
+    """Return the smallest number not below `slope` that a decimal string of 16 characters represents."""
+    if slope < 1e-35:
+        return 1.0  # all voxels are 0
+    rounded = float(f"{slope:.9e}")
+    return rounded if rounded >= slope else float(f"{slope * (1 + 2e-9):.9e}")

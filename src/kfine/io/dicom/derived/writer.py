@@ -1,4 +1,4 @@
-"""DICOM out: a derived MR series, or its uncertainty, into the study of the series that it comes from."""
+"""DICOM output: derived MR series and their uncertainty, in the study of the source series."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kfine.io.dicom.images import Series
 from kfine.io.dicom.reader import DicomSeries
 
 _IMPLEMENTATION = "KFINE"
-_WHAT = "its header, to be carried on,"
+_WHAT = "its header, which the output inherits,"
 
 
 def write_dicom(
@@ -34,35 +34,34 @@ def write_dicom(
     enhanced: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write `image` to the new `folder` as a derived MR series in the study of `source`; whole or not at all.
+    """Write `image` to the new `folder` as a derived MR series in the study of `source`, completely or not at all.
 
-    Geometry and times are those of `image` (no times where the source has none), intensities round to 16 bits of its
-    range.  Patient, study, frame of
-    reference and scanner are those of the source; what was done, with what and from which images is noted.  The same
-    image and provenance give the same bytes.
+    Geometry and times are those of `image` (no times if the source has none); intensities are rounded to 16 bits.
+    Patient, study, frame of reference and scanner are those of the source.  Processing, software and source images are
+    recorded.  The same image and provenance give the same bytes.
 
     Args:
-        image: what `read(source)` returns, restored: the same field of view, any matrix and frames, all slices or
-            some.  The magnitude of a complex one is written.
-        folder: to make; with one classic MR image for each plane.
+        image: restored from `read(source)`: the same field of view, any matrix and frames, all or some slices.  The
+            magnitude of a complex image is written.
+        folder: new folder, with one classic MR image for each plane.
         source: the DICOM file or folder that was read.
         series: as in `read`.
-        std: the standard deviation of each voxel: a Parametric Map beside `folder`, named FOLDER_std.dcm.
-        made_by: the provenance of a `kfine.Restoration`.
+        std: standard deviation of each voxel, written as a Parametric Map beside `folder`, named FOLDER_std.dcm.
+        made_by: provenance of a `kfine.Restoration`.
         enhanced: write one Enhanced MR image instead.
-        overwrite: replace a folder that such a call has made.
+        overwrite: replace a folder from an earlier call.
 
     Raises:
-        UsageError: `image` was not read from DICOM, or lies elsewhere than `source`; the folder or the map cannot go
-            there.
-        InputError: the source cannot be read, has changed since or names no study; voxels that are not finite.
+        UsageError: `image` was not read from DICOM or does not lie in `source`; the folder or the map cannot be
+            written there.
+        InputError: the source cannot be read, has changed or names no study; voxels are not finite.
         ResourceError: highdicom is missing (extra `dicom`), or the disk is full or read-only.
     """
     folder = Path(folder)
     check_writer()
     found = series_behind(image, Path(source), series=series)
     record = made_by or {}
-    with ExitStack() as stack:  # both are written before either is moved
+    with ExitStack() as stack:  # both are written before either is moved into place
         if std is not None:
             beside = folder.with_name(f"{folder.name}_std.dcm")
             write_map(
@@ -76,7 +75,7 @@ def write_dicom(
 
 
 def check_writer() -> None:
-    """Raise `ResourceError` if the packages that DICOM output needs are not installed."""
+    """Raise `ResourceError` if a package that DICOM output needs is not installed."""
     try:
         import highdicom  # noqa: F401
     except ImportError:
@@ -110,8 +109,7 @@ def write_map(
 
 
 def _images(derived: Derived, source: DicomSeries, *, enhanced: bool) -> Iterator[bytes]:
-    from kfine.io.dicom.derived.classic import classic_images
-    from kfine.io.dicom.derived.enhanced import enhanced_image
+    from kfine.io.dicom.derived.mr_images import classic_images, enhanced_image
 
     with pydicom_errors(source.name, _WHAT):
         for dataset in [enhanced_image(derived)] if enhanced else classic_images(derived):

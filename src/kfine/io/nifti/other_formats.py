@@ -1,12 +1,14 @@
-"""MetaImage (.mha) and NRRD (.nrrd), as ITK's programs write them: their headers in the terms of NIfTI.
+"""Headers of MetaImage (.mha), NRRD (.nrrd) and FreeSurfer's MGH as NIfTI headers.
 
-The NIfTI reader takes the voxels in.  Headers whose voxels lie in another file are refused.
+The NIfTI reader reads the voxels.  MetaImage and NRRD headers with voxels in another file are refused.
 """
 
 from __future__ import annotations
 
+import gzip
 import re
 import zlib
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.geometry import LPS_TO_RAS, check_affine
-from kfine.io.nifti.header import NiftiHeader
+from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader
 
 _LONGEST = 1 << 16  # bytes of a header
 _META = {
@@ -40,10 +42,10 @@ def is_itk(start: bytes) -> bool:
 
 
 def read_itk(file: BinaryIO, name: str) -> tuple[NiftiHeader, BinaryIO]:
-    """Return the header at the start of `file`, and the stream of the voxels behind it.
+    """Return the header at the start of `file`, and the stream of the voxels after it.
 
     Raises:
-        InputError: not such a header, one that no real image can have, or voxels in another file.
+        InputError: not such a header, an impossible one, or voxels in another file.
     """
     start = file.read(_LONGEST)
     try:
@@ -107,7 +109,7 @@ def _meta(
     ]
     packed = fields.get("CompressedData", "False").lower() == "true"
     dtype = np.dtype((">" if large else "<") + _META[fields["ElementType"]])
-    steps = matrix.T * np.array(sizes)  # the file has one axis after the other
+    steps = matrix.T * np.array(sizes)  # the file lists the axes one by one
     return (
         shape,
         dtype,
@@ -167,7 +169,7 @@ def _vector(text: str) -> list[float]:
 
 
 def _affine(steps: NDArray[np.float64], origin: list[float], count: int) -> NDArray[np.float64]:
-    """Return the affine of steps (world, axis); axes that are not there go on along their own."""
+    """Return the affine of steps (world, axis); missing axes are those of the identity."""
     affine = np.eye(4)
     affine[:count, :count] = steps[:count, :count]
     affine[:count, 3] = origin[:count]
@@ -184,7 +186,7 @@ def _stream(file: BinaryIO, offset: int, packing: str) -> BinaryIO:
 
 
 class _Inflated:
-    """The bytes of a zlib stream, as many as are asked for at a time."""
+    """Decompressed zlib stream, in parts of the requested size."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._inflate = file, zlib.decompressobj()
@@ -203,5 +205,63 @@ class _Inflated:
 
 def _elsewhere(name: str) -> InputError:
     return InputError(
-        f"{name}: expected voxels behind the header, got one that names another file; convert the two to NIfTI"
+        f"{name}: expected voxels after the header, got a header that names another file; convert both to NIfTI"
+    )
+
+
+SIZE = 284  # bytes of an MGH header with its unused fields
+_TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
+_START = np.array([1], ">i4").tobytes()  # the version
+
+
+def is_mgh(path: Path, start: bytes) -> bool:
+    """Return whether a file that begins with `start` is MGH, compressed or not; False if damaged."""
+    if start.startswith(GZIP_MAGIC):
+        try:
+            with gzip.open(path) as file:
+                start = file.read(SIZE)
+        except (OSError, EOFError, zlib.error):
+            return False
+    if len(start) < SIZE or not start.startswith(_START):
+        return False
+    numbers = np.frombuffer(start[:28], ">i4")
+    return int(numbers[5]) in _TYPES and bool((numbers[1:5] > 0).all())
+
+
+def read_mgh_header(file: BinaryIO, name: str) -> NiftiHeader:
+    """Return the header at the start of `file`, which is positioned at its end.
+
+    Raises:
+        InputError: not such a header, or an impossible one.
+    """
+    import nibabel
+    from nibabel.freesurfer.mghformat import MGHHeader, footer_dtype, header_dtype
+
+    start = file.read(SIZE)
+    numbers = np.frombuffer(start[:28].ljust(28, b"\0"), ">i4")
+    if len(start) < SIZE or int(numbers[5]) not in _TYPES or (numbers[1:5] <= 0).any():
+        raise InputError(
+            f"{name}: expected a FreeSurfer MGH header, got something else; convert it with mri_convert"
+        )
+    i, j, k, t = (int(n) for n in numbers[1:5])
+    raw = nibabel.Nifti1Header()
+    raw["sform_code"] = 1
+    used = start[: header_dtype.itemsize] + bytes(footer_dtype.itemsize)
+    try:
+        affine = MGHHeader(used, check=False).get_affine()
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+        raise InputError(
+            f"{name}: the header's orientation cannot be read; write it again with mri_convert"
+        ) from None
+    return NiftiHeader(
+        raw=raw,
+        shape=(i, j, k, t),
+        time_axis=t > 1,
+        dtype=np.dtype(_TYPES[int(numbers[5])]),
+        size=SIZE,
+        offset=SIZE,
+        slope=1.0,
+        intercept=0.0,
+        affine=check_affine(np.array(affine, dtype=np.float64), where=name),
+        period=None,
     )
