@@ -15,7 +15,7 @@ from kfine.batches.cluster import Where, threads_each
 from kfine.batches.stamps import digest_of_json
 from kfine.cli import run
 from kfine.errors import ResourceError, UsageError
-from kfine.files.locks import held
+from kfine.files.locks import locked
 from kfine.files.staging import claim_of
 from kfine.image import Image
 from tests.conftest import phantom
@@ -109,7 +109,7 @@ def test_a_killed_worker_costs_nothing_but_time(scans, tmp_path, scheduler, caps
     with (
         distributed.Client(address, set_as_default=False) as client,
         ThreadPoolExecutor(1) as aside,
-        held(claim_of(tmp_path / "two", digest_of_json("c.nii"))) as mine,
+        locked(claim_of(tmp_path / "two", digest_of_json("c.nii"))) as mine,
     ):
         assert mine
         batch = aside.submit(kfine.batch, scans, tmp_path / "two", dask=address, **PLAIN)
@@ -147,7 +147,7 @@ def test_an_image_that_kills_workers_fails_alone(scans, tmp_path, monkeypatch):
 def test_without_a_scheduler_it_ends(scans, tmp_path, scheduler):
     address, _, (first, *_) = scheduler
     (tmp_path / "out").mkdir()
-    with ThreadPoolExecutor(1) as aside, held(claim_of(tmp_path / "out", digest_of_json("c.nii"))):
+    with ThreadPoolExecutor(1) as aside, locked(claim_of(tmp_path / "out", digest_of_json("c.nii"))):
         batch = aside.submit(kfine.batch, scans, tmp_path / "out", dask=address, **PLAIN)
         until(lambda: len(list((tmp_path / "out").rglob("*_kfine.json"))) == 3)
         first.kill()

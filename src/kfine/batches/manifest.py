@@ -24,7 +24,7 @@ from kfine._version import __version__
 from kfine.batches.cases import Case, Search
 from kfine.batches.worker import FAILED, RESTORED, Outcome
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
-from kfine.files.locks import held
+from kfine.files.locks import locked
 from kfine.files.staging import staged
 from kfine.io.dicom.privacy import Discretion
 from kfine.restoration.progress import duration
@@ -73,7 +73,7 @@ class Manifest:
             try:
                 self.outcomes.mkdir(parents=True, exist_ok=True)
                 self.folder.chmod(0o700)
-                with held(self.folder / "cases.lock"):
+                with locked(self.folder / "cases.lock"):
                     if not self.cases.is_file():
                         self._write(find(), top, asked)
             except OSError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfine.errors import ResourceError, UsageError
-from kfine.files.locks import held
+from kfine.files.locks import locked
 from kfine.serve.store import Store
 
 _TOKEN, _LOCK = "token", "lock"
@@ -80,7 +80,7 @@ def session(images: Path | None) -> Iterator[Session]:
             f"{images}: expected a folder of images, got something else; leave it out for uploads"
         )
     home = _home(images)
-    with held(home / _LOCK, wait=False) as ours:
+    with locked(home / _LOCK, wait=False) as ours:
         if not ours:
             raise UsageError(
                 f"{images or 'the page'}: another kfine serve has it open; use that one, or end it first"
