@@ -15,6 +15,7 @@ import uuid
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -167,7 +168,7 @@ class Cluster:
             done: set[Any] = distributed.wait(futures, timeout=_PAUSE, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             return set()
-        except (OSError, distributed.client.FutureCancelledError) as error:
+        except (OSError, CancelledError) as error:
             raise self._lost() from error
         return done
 
@@ -182,7 +183,7 @@ class Cluster:
                 f"its worker ended, {_ATTEMPTS} times in all, probably for lack of memory; give workers more"
             )
             return Outcome(case.label, FAILED, why, exit_code=ResourceError.exit_code)
-        except (OSError, distributed.client.FutureCancelledError) as error:
+        except (OSError, CancelledError) as error:
             raise self._lost() from error
         return outcome
 
