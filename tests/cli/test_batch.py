@@ -25,6 +25,9 @@ def test_each_image_is_restored_as_restore_does(batch, command, scans, tiny_mode
     assert record.pop("stamp")["outputs"].keys() == {"b_kfine.nii.gz", "b_kfine_std.nii.gz"}
     single = json.loads((scans / "b_x2_kfine.json").read_text())
     assert single.pop("wall_time_s") > 0  # a batch has it in its report: its records are the same every time
+    assert single.pop("outputs").keys() == {f"b_x2{name}" for name in names[:2]}  # a batch's are in its stamp
+    for name in ("asked", "dicom"):  # for kfine replay
+        single.pop(name)
     assert record == single
 
 
@@ -51,13 +54,13 @@ def test_what_is_finished_stays_and_what_is_not_is_made_anew(batch, scans, tmp_p
     done = batch(*call, "--overwrite")
     assert (done.code, done.lines) == (0, ["2 images: 1 restored, 1 finished before"])
     assert {name for name, content in tree(out).items() if content != first[name]} == {
-        "b_kfine.nii.gz", "b_kfine.json",
+        "b_kfine.nii.gz", "b_kfine_std.nii.gz", "b_kfine.json",
     }  # fmt: skip
     said = json.loads(report.read_text())
     assert (said["complete"], said["counts"]) == (True, {"restored": 1, "finished before": 1, "all": 2})
     assert [case["files"] for case in said["cases"]] == [
-        ["b_kfine.nii.gz", "b_kfine.json"],
-        ["deep/a_kfine.nii.gz", "deep/a_kfine.json"],
+        ["b_kfine.nii.gz", "b_kfine_std.nii.gz", "b_kfine.json"],
+        ["deep/a_kfine.nii.gz", "deep/a_kfine_std.nii.gz", "deep/a_kfine.json"],
     ]
 
 
@@ -131,7 +134,7 @@ def test_dicom_series_join_their_study(batch, command, tmp_path):
     assert batch(tmp_path / "in", tmp_path / "out", *call).code == 0
     assert command("restore", tmp_path / "in" / "two", "-o", tmp_path / "two_kfine", *call).code == 0
     results = tree(tmp_path / "out")
-    assert len(results) == 6
+    assert len(results) == 8  # of each series two slices, a map and a record
     for image in (tmp_path / "two_kfine").iterdir():
         assert results[f"two_kfine/{image.name}"] == image.read_bytes()
     (tmp_path / "out" / "two_kfine" / "IM00002.dcm").unlink()
@@ -156,7 +159,7 @@ def test_an_interruption_writes_the_report(batch, scans, tmp_path, monkeypatch):
     assert done.code == 130
     said = json.loads((tmp_path / "run.json").read_text())
     assert (said["complete"], [case["case"] for case in said["cases"]]) == (False, ["b.nii"])
-    assert sorted(tree(tmp_path / "out")) == ["b_kfine.json", "b_kfine.nii.gz"]
+    assert sorted(tree(tmp_path / "out")) == ["b_kfine.json", "b_kfine.nii.gz", "b_kfine_std.nii.gz"]
 
 
 def test_slices_are_kept_until_the_image_is_finished(batch, scans, tiny_model_folder, tmp_path, monkeypatch):
