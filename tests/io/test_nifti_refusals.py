@@ -119,13 +119,13 @@ def test_bomb_that_keeps_its_promise(tmp_path: Path) -> None:
 def test_stream_that_goes_on(tmp_path: Path) -> None:
     content = stored() + bytes(200_000)
     tracemalloc.start()
-    refuse(tmp_path, "goes on", content, packed=True)
+    refuse(tmp_path, "continues after", content, packed=True)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**24
     refuse_plain = tmp_path / "plain"
     refuse_plain.mkdir()
-    refuse(refuse_plain, "goes on", content)
+    refuse(refuse_plain, "continues after", content)
 
 
 @pytest.mark.parametrize(
