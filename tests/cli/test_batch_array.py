@@ -88,7 +88,11 @@ def test_the_script_measures_an_image_and_does_all(batch, scans, tmp_path):
     call = [folder, tmp_path / "o ut", *SIMPLE, "--manifest", tmp_path / "run"]
     done = batch(*call, "--print-sbatch", "--num-parts", 2)
     assert done.code == 0
-    assert sorted(tree(tmp_path / "o ut")) == ["largest_kfine.json", "largest_kfine.nii.gz"]
+    assert sorted(tree(tmp_path / "o ut")) == [
+        "largest_kfine.json",
+        "largest_kfine.nii.gz",
+        "largest_kfine_std.nii.gz",
+    ]
     text = done.out
     assert text.startswith("#!/bin/bash\n")
     assert "#SBATCH --array=0-1\n" in text

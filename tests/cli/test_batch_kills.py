@@ -183,7 +183,8 @@ def killed(source, out, *more, always=""):
 @pytest.mark.parametrize("more", [[], ["--overwrite"]], ids=["new", "replacing"])
 def test_killed_at_any_call_it_ends_the_same(scans, tmp_path, more):
     files = killed(scans, tmp_path / "out", *more)
-    assert files == ["a_kfine.json", "a_kfine.nii.gz", "deep/b_kfine.json", "deep/b_kfine.nii.gz"]
+    ends = ("_kfine.json", "_kfine.nii.gz", "_kfine_std.nii.gz")
+    assert files == [stem + end for stem in ("a", "deep/b") for end in ends]
 
 
 def test_killed_while_a_folder_of_dicom_is_replaced(tmp_path):
@@ -191,7 +192,9 @@ def test_killed_while_a_folder_of_dicom_is_replaced(tmp_path):
     pytest.importorskip("highdicom", reason="DICOM output needs the extra dicom")
     series(tmp_path / "in" / "scan", slices=2, StudyInstanceUID="1.2.3")
     files = killed(tmp_path / "in", tmp_path / "out", "--overwrite", always="--dicom classic")
-    assert files == ["scan_kfine.json", "scan_kfine/IM00001.dcm", "scan_kfine/IM00002.dcm"]
+    assert files == [
+        "scan_kfine.json", "scan_kfine/IM00001.dcm", "scan_kfine/IM00002.dcm", "scan_kfine_std.dcm"
+    ]  # fmt: skip
 
 
 def test_several_processes_at_one_output(scans, tmp_path):
@@ -214,4 +217,4 @@ def test_restore_killed_writing_enhanced_dicom(tmp_path):
     said = forking(RESTORES, tmp_path / "in", tmp_path / "out", "--dicom enhanced --method zero-filling", 3)
     assert said["wrong"] == []
     assert (said["last"], said["kills"] > 4) == (0, True), said["kills"]
-    assert said["files"] == ["o.json", "o/IM00001.dcm"]
+    assert said["files"] == ["o.json", "o/IM00001.dcm", "o_std.dcm"]

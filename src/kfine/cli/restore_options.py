@@ -216,7 +216,7 @@ PARAMETERS: dict[str, Any] = {
             metavar="PART",
             rich_help_panel=TRUST,
             help="Also write OUT_lower and OUT_upper, between which the true value lies in this part of the voxels, "
-            "such as 0.9, on average over the subjects of the calibration.",
+            "such as 0.9, on average over the subjects of the calibration; neither if left out.",
         ),
     ],
     "calibration": Annotated[
