@@ -70,8 +70,8 @@ MaxTime = Annotated[
         "--max-time",
         metavar="[D-]H:MM:SS",
         rich_help_panel=MACHINE,
-        help="Write a checkpoint and end before this time is over, as a job's time limit asks; --resume goes on; no limit if "
-        "left out.",
+        help="Write a checkpoint and end before this time is over, as a job's time limit asks; --resume goes on; no "
+        "limit if left out.",
     ),
 ]
 
