@@ -5,9 +5,11 @@ true resolution; a direction that is true to about 1 mm counts as the slice dire
 coarser.  PSNR (dB) is pooled over the whole volume and, "body", over the body; SSIM is the mean over planes through the
 slices.  Everything is without negative values.  Methods: cubic spline on the aligned grid; zero filling; the correction
 filter (Abu Hussein et al., CVPR 2020), which takes the profile out of the slices, then the spline; and `kfine.restore`.
-"covered" is the part of the body's voxels in the 90 % interval of the standard deviation that it states.
+"covered" is the part of the body's voxels in the 90 % interval of the standard deviation, with a factor fitted to the
+other volumes; --write puts the factor of all volumes, "slices" of the table of uncertainty, into the config.json of
+--model FOLDER.
 
-python benchmarks/slices.py --data DATA [--only T1 "3-D scan"] [--model FOLDER] [--json FILE]
+python benchmarks/slices.py --data DATA [--only T1 "3-D scan"] [--model FOLDER [--write]] [--json FILE]
 """
 
 from __future__ import annotations
@@ -30,10 +32,13 @@ from kfine.acquisition.slices import slice_plan
 from kfine.evaluation.comparison import compare
 from kfine.image import Image
 from kfine.methods.slices import continued, slice_operator
+from kfine.models.calibration import Calibration
+from kfine.models.checkpoint import load_model
 from kfine.training.config import CoreDataConfig, CoreTrainingConfig, read_training_config
 from kfine.training.data.core_patches import true_volume
 
 GREY = 1000.0  # scanner units of full intensity
+QUANTILES = np.arange(1, 1000) / 1000
 NORMAL_90 = 1.6449  # standard deviations to both sides that hold 90 % of a normal distribution
 
 
@@ -110,10 +115,19 @@ def main() -> None:
             if options.only and not all(part in f"{truth.title}, {scan.title}" for part in options.only):
                 continue
             found = [scores(image, scan, options) for image in truths(truth, config.data, options)]
-            rows.append({"truth": truth.title, "scan": scan.title, "volumes": found})
-            print(line(truth, scan, found), flush=True)
+            rows.append({"truth": truth, "scan": scan, "volumes": found})
+    factor = cover(rows)
+    for row in rows:
+        print(line(row["truth"], row["scan"], row["volumes"]))
+    print(f"# factor of the standard deviation: {factor:.4g}")
+    if options.write:
+        path = Path(options.model) / "config.json"
+        text = json.loads(path.read_text())
+        text["uncertainty"]["slices"] = round(factor, 4)
+        path.write_text(json.dumps(text, indent=2) + "\n")
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
+        titled = [{**row, "truth": row["truth"].title, "scan": row["scan"].title} for row in rows]
+        options.json.write_text(json.dumps({"machine": machine(), "rows": titled}, indent=2) + "\n")
 
 
 def truths(truth: Truth, config: CoreDataConfig, options: argparse.Namespace):
@@ -154,9 +168,37 @@ def scores(truth: Image, scan: Scan, options) -> dict:
     row = {"seconds": seconds, "methods": found}
     if restored.std is not None:
         body = truth.voxels > 0.1 * GREY
-        inside = np.abs(restored.mean.voxels - truth.voxels)[body] <= NORMAL_90 * restored.std.voxels[body]
-        row["covered"] = float(inside.mean())
+        needed = np.abs(restored.mean.voxels - truth.voxels)[body] / (NORMAL_90 * restored.std.voxels[body])
+        # Factors of the standard deviation that 0.1, 0.2, ... 99.9 % of the voxels need.
+        row["needed"] = (slices_factor(options.model) * np.quantile(needed, QUANTILES)).tolist()
     return row
+
+
+def slices_factor(model: str | None) -> float:
+    """Return the factor that the model has now."""
+    table = Calibration.of("", load_model(model or "core").config)
+    return 1.0 if table is None else table.slices
+
+
+def cover(rows: list[dict]) -> float:
+    """Give each volume its coverage by the factor of the others, as "covered"; return the factor of all.
+
+    A volume needs the geometric mean of what its scans need at 90 %, volumes the geometric mean of those.
+    """
+    volumes: dict[tuple[str, int], list[dict]] = {}
+    for row in rows:
+        for number, scores in enumerate(row["volumes"]):
+            if "needed" in scores:
+                volumes.setdefault((row["truth"].title, number), []).append(scores)
+    at_90 = QUANTILES.searchsorted(0.9)
+    logs = {key: np.mean([np.log(each["needed"][at_90]) for each in own]) for key, own in volumes.items()}
+    for key, own in volumes.items():
+        others = [value for other, value in logs.items() if other != key]
+        for scores in own:
+            scores["covered"] = float(
+                np.searchsorted(scores["needed"], np.exp(np.mean(others or [0]))) / 1000
+            )
+    return float(np.exp(np.mean(list(logs.values()))))
 
 
 def spline(low: Image, scale: float) -> Image:
@@ -219,8 +261,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model")
     parser.add_argument("--volumes", type=int, default=4, help="of a source, at most")
     parser.add_argument("--only", nargs="+", help="parts of the titles of rows, all of them")
+    parser.add_argument("--write", action="store_true", help="the factor into the config of --model")
     parser.add_argument("--json", type=Path)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.write and (not options.model or options.only):
+        parser.error("--write needs --model FOLDER, and all rows")
+    return options
 
 
 if __name__ == "__main__":

@@ -74,7 +74,9 @@ def main() -> None:
             _draw(options.figure, table, rows, errors)
         if options.write and "model" in how:
             path = Path(options.model) / "config.json"
-            text = json.loads(path.read_text()) | {"uncertainty": table.model_dump(mode="json")}
+            text = json.loads(path.read_text())
+            factor = text.get("uncertainty", {}).get("slices", 1.0)  # of benchmarks/slices.py
+            text["uncertainty"] = table.model_dump(mode="json") | {"slices": factor}
             path.write_text(json.dumps(text, indent=2) + "\n")
         elif options.write:
             tables = json.loads(BASELINES.read_text()) if BASELINES.exists() else {}

@@ -26,7 +26,7 @@ def test_each_image_is_restored_as_restore_does(batch, command, scans, tiny_mode
     single = json.loads((scans / "b_x2_kfine.json").read_text())
     assert single.pop("wall_time_s") > 0  # a batch has it in its report: its records are the same every time
     assert single.pop("outputs").keys() == {f"b_x2{name}" for name in names[:2]}  # a batch's are in its stamp
-    for name in ("asked", "dicom"):  # for kfine replay
+    for name in ("call", "dicom"):  # for kfine replay
         single.pop(name)
     assert record == single
 

@@ -27,7 +27,7 @@ def test_mean_std_and_record_are_those_of_the_library(command, low, tiny_model_f
     record = json.loads((tmp_path / "out.json").read_text())
     assert 0 < record.pop("wall_time_s") < 600
     assert record.pop("outputs")
-    assert record.pop("asked").keys() == {"options", "reading"}
+    assert record.pop("call").keys() == {"options", "reading"}
     record.pop("dicom")
     assert record == json.loads(json.dumps(expected.provenance.as_dict()))
     assert record["input"]["name"] == "low.nii.gz"
@@ -54,7 +54,7 @@ def test_options_reach_the_library(command, low, tiny_model_folder, tmp_path, we
     )  # fmt: skip
     assert 0 < record.pop("wall_time_s") < 600
     assert record.pop("outputs")
-    assert record.pop("asked").keys() == {"options", "reading"}
+    assert record.pop("call").keys() == {"options", "reading"}
     record.pop("dicom")
     assert record == json.loads(json.dumps(expected.provenance.as_dict()))
     assert kfine.read(tmp_path / "o.nii").voxels.shape == (1, 2, 32, 24)

@@ -37,7 +37,7 @@ def test_frames_and_timing_reach_the_file(command, cine_file, tiny_cine_folder, 
     record = json.loads((tmp_path / "out.json").read_text())
     assert 0 < record.pop("wall_time_s") < 600
     assert record.pop("outputs")
-    assert record.pop("asked").keys() == {"options", "reading"}
+    assert record.pop("call").keys() == {"options", "reading"}
     record.pop("dicom")
     assert record == json.loads(json.dumps(expected.provenance.as_dict()))
     assert done.lines[0].startswith(

@@ -47,7 +47,7 @@ def test_mean_and_std_are_those_of_the_library(command, scan, tiny_model_folder,
     record = json.loads((tmp_path / "out.json").read_text())
     assert 0 < record.pop("wall_time_s") < 600
     assert record.pop("outputs")
-    assert record.pop("asked").keys() == {"options", "reading"}
+    assert record.pop("call").keys() == {"options", "reading"}
     record.pop("dicom")
     assert record == json.loads(json.dumps(expected.provenance.as_dict()))
     said = done.out + (tmp_path / "out.json").read_text() + " ".join(files())

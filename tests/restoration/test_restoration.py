@@ -312,7 +312,7 @@ def test_the_wall_time_is_no_part_of_the_provenance(image, tiny_model):
     assert first.provenance == second.provenance
     assert 0 < first.seconds < 600
     assert first.record == first.provenance.as_dict() | {
-        "asked": first.asked,
+        "call": first.call,
         "wall_time_s": round(first.seconds, 3),
     }
 

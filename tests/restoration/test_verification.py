@@ -54,7 +54,7 @@ def test_the_same_bytes_again(out, tmp_path, capsys):
 
 def test_another_result_is_noticed(out, capsys):
     record = json.loads(out.with_name("out.json").read_text())
-    record["asked"]["options"]["confidence"] = 0.9
+    record["call"]["options"]["confidence"] = 0.9
     out.with_name("out.json").write_text(json.dumps(record))
     assert run(["replay", str(out)]) == 7
     said = capsys.readouterr().out
@@ -84,6 +84,6 @@ def test_a_start_from_pure_noise_is_recorded_and_done_again(out, tiny_model_fold
     call = ["restore", out.with_name("low.nii.gz"), "-o", out.with_name("b.nii.gz"), "--scale", 2]
     call += ["--model", tiny_model_folder, "--steps", 2, "--samples", 1, "--start", "inf", "--slices", "0:1"]
     assert run([str(word) for word in call]) == 0, capsys.readouterr().err
-    assert json.loads(out.with_name("b.json").read_text())["asked"]["options"]["start"] == "inf"
+    assert json.loads(out.with_name("b.json").read_text())["call"]["options"]["start"] == "inf"
     again = ["replay", str(out.with_name("b.nii.gz")), "--model", str(tiny_model_folder)]
     assert run(again) == 0, capsys.readouterr()

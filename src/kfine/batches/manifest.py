@@ -53,7 +53,7 @@ class Manifest:
         return self.folder / "outcomes"
 
     def search(
-        self, top: Path, *, asked: Mapping[str, Any], find: Callable[[], Search], part: tuple[int, int]
+        self, top: Path, *, options: Mapping[str, Any], find: Callable[[], Search], part: tuple[int, int]
     ) -> Search:
         """Return this part of the images; found and listed where no manifest is there yet.
 
@@ -61,7 +61,7 @@ class Manifest:
 
         Args:
             top: the input folder.
-            asked: what the search depends on, JSON-ready.
+            options: what the search depends on, JSON-ready.
             find: looks for the images.
             part: (number, count) of the part.
 
@@ -75,19 +75,19 @@ class Manifest:
                 self.folder.chmod(0o700)
                 with locked(self.folder / "cases.lock"):
                     if not self.cases.is_file():
-                        self._write(find(), top, asked)
+                        self._write(find(), top, options)
             except OSError as error:
                 raise ResourceError(
                     f"{display_name(self.folder)}: no manifest can be written there ({error.strerror})"
                 ) from None
-        return self._read(top, asked, part)
+        return self._read(top, options, part)
 
-    def _write(self, search: Search, top: Path, asked: Mapping[str, Any]) -> None:
+    def _write(self, search: Search, top: Path, options: Mapping[str, Any]) -> None:
         counts = [len(search.cases), len(search.failures), len(search.left_out)]
         header = {
             "manifest": _KIND,
             "kfine": __version__,
-            "asked": dict(asked),
+            "options": dict(options),
             "counts": counts,
             "bytes": [sum(_size(path) for path in case.paths) for case in search.cases],
             "names": search.discretion.as_dict(),
@@ -115,9 +115,9 @@ class Manifest:
             "the images listed anew"
         )
 
-    def _read(self, top: Path, asked: Mapping[str, Any], part: tuple[int, int]) -> Search:
+    def _read(self, top: Path, options: Mapping[str, Any], part: tuple[int, int]) -> Search:
         header, name = self.header(), display_name(self.folder)
-        if header["asked"] != dict(asked):
+        if header["options"] != dict(options):
             raise UsageError(
                 f"manifest {name}: lists the images for other options or another kind of folder; choose another "
                 "manifest, or remove it"

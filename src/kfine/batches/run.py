@@ -320,7 +320,7 @@ def _search(
 
     if manifest is None:
         return _part_of(find(), part)
-    asked = {
+    sought = {
         "only": list(only),
         "force": force,
         "bids": bids,
@@ -328,7 +328,7 @@ def _search(
             scale=options.scale, matrix=options.matrix, slices=options.slice_label
         ),
     }
-    return manifest.search(folder, asked=asked, find=find, part=part)
+    return manifest.search(folder, options=sought, find=find, part=part)
 
 
 def _found(

@@ -10,7 +10,14 @@ from torch import Tensor
 from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
 from kfine.methods.base import Draws
-from kfine.methods.core import TURNS, CoreOptions, Shown, lowered, scan_shown
+from kfine.methods.core import (
+    CoreOptions,
+    Shown,
+    Symmetry,
+    lowered,
+    mean_over_symmetries,
+    scan_shown,
+)
 from kfine.methods.optical_flow import Warped, warped
 from kfine.methods.time_interpolation import interpolated, linear
 from kfine.networks.cine_core import CineCoreNet
@@ -47,13 +54,7 @@ class CineCoreMethod:
     @property
     def options(self) -> dict[str, Any]:
         """The settings, JSON-ready."""
-        settings = self.settings
-        return {
-            "symmetries": settings.symmetries,
-            "strength": settings.strength,
-            "denoise": settings.denoise,
-            **({} if settings.noise is None else {"noise": settings.noise / 2}),
-        }
+        return self.settings.recorded
 
     def evaluations(self, scan: Scan) -> int:
         """Return those of a slice: all its frames together, one for each symmetry."""
@@ -88,16 +89,13 @@ class CineCoreMethod:
         blend, apart = moved.blend + AIR, moved.after - moved.before
         part = moved.part.float()[None].to(self.device)
         run = lowered(lambda *seen: self.network(*seen, cyclic=cyclic), self.device, self.precision)
-        answers = []
-        for number in range(self.settings.symmetries):
-            turn, mirrored = number % TURNS, number >= TURNS
+        units = torch.tensor([unit]).to(self.device)
 
-            def seen(x: Tensor, turn: int = turn, mirrored: bool = mirrored) -> Tensor:
-                return torch.rot90(x.flip(-1) if mirrored else x, turn, (-2, -1))[None].to(self.device)
-
-            known = (facts.turned() if turn % 2 else facts).tensor()[None].to(self.device)
-            units = torch.tensor([unit]).to(self.device)
-            answer = torch.rot90(run(seen(blend), seen(apart), part, units, known)[0], -turn, (-2, -1))
-            answers.append((answer.flip(-1) if mirrored else answer).cpu())
+        def estimate(symmetry: Symmetry) -> Tensor:
+            seen = (symmetry.image(x)[None].to(self.device) for x in (blend, apart))
+            known = symmetry.facts(facts).tensor()[None].to(self.device)
+            answer = run(*seen, part, units, known)[0].cpu()
             draws.on_step(1)
-        return torch.stack(answers).mean(0)
+            return answer
+
+        return mean_over_symmetries(estimate, self.settings.symmetries)

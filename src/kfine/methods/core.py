@@ -54,6 +54,53 @@ class CoreOptions:
     gaussian: tuple[float, float] = (0.0, 0.0)
     box: tuple[float, float] = (0.0, 0.0)
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings as a result's record has them, JSON-ready; noise relative to full intensity."""
+        return {
+            "symmetries": self.symmetries,
+            "strength": self.strength,
+            "denoise": self.denoise,
+            **({} if self.noise is None else {"noise": self.noise / 2}),
+        }
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """One of the eight symmetries of the square: an image mirrored or not, then turned by quarters.
+
+    Attributes:
+        turn: quarter turns.
+        mirrored: whether the image is mirrored before.
+    """
+
+    turn: int
+    mirrored: bool
+
+    def image(self, x: Tensor) -> Tensor:
+        """Return `x` (..., row, column), changed."""
+        return torch.rot90(x.flip(-1) if self.mirrored else x, self.turn, (-2, -1))
+
+    def back(self, x: Tensor) -> Tensor:
+        """Return `x` (..., row, column), which was changed, as it was."""
+        x = torch.rot90(x, -self.turn, (-2, -1))
+        return x.flip(-1) if self.mirrored else x
+
+    def facts(self, known: Facts) -> Facts:
+        """Return what is known of the changed image."""
+        return known.turned() if self.turn % 2 else known
+
+
+def mean_over_symmetries(estimate: Callable[[Symmetry], Tensor], count: int) -> Tensor:
+    """Return the mean (..., row, column) of what `estimate` makes of an image under the first `count` symmetries.
+
+    Args:
+        estimate: its answer is that for the changed image; it is changed back here.
+        count: 1, 4 or 8, see `CoreOptions`.
+    """
+    symmetries = [Symmetry(number % TURNS, number >= TURNS) for number in range(count)]
+    return torch.stack([each.back(estimate(each)) for each in symmetries]).mean(0)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -141,15 +188,12 @@ def core_mean(
     run = lowered(network, device, precision)
     image = torch.stack([each.image for each in shown]).to(device)
     unit = torch.tensor([each.unit for each in shown]).to(device)
-    answers = []
-    for number in range(symmetries):
-        turn, mirrored = number % TURNS, number >= TURNS
-        facts = [each.facts.turned() if turn % 2 else each.facts for each in shown]
-        known = torch.stack([fact.tensor() for fact in facts]).to(device)
-        seen = torch.rot90(image.flip(-1) if mirrored else image, turn, (-2, -1))
-        answer = torch.rot90(_estimate(network, run, seen, unit, known), -turn, (-2, -1))
-        answers.append(answer.flip(-1) if mirrored else answer)
-    return torch.stack(answers).mean(0).cpu()
+
+    def estimate(symmetry: Symmetry) -> Tensor:
+        known = torch.stack([symmetry.facts(each.facts).tensor() for each in shown]).to(device)
+        return _estimate(network, run, symmetry.image(image), unit, known)
+
+    return mean_over_symmetries(estimate, symmetries).cpu()
 
 
 def _estimate(network: Estimator, run: Estimator, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
@@ -272,13 +316,7 @@ class CoreMethod:
     @property
     def options(self) -> dict[str, Any]:
         """The settings, JSON-ready."""
-        settings = self.settings
-        return {
-            "symmetries": settings.symmetries,
-            "strength": settings.strength,
-            "denoise": settings.denoise,
-            **({} if settings.noise is None else {"noise": settings.noise / 2}),
-        }
+        return self.settings.recorded
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:

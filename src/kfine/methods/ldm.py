@@ -187,9 +187,7 @@ class StillLDMMethod:
     @property
     def options(self) -> dict[str, Any]:
         """The sampling settings and those of the mean image, JSON-ready."""
-        own = {"symmetries": self.core.symmetries, "denoise": self.core.denoise}
-        noise = {} if self.core.noise is None else {"noise": self.core.noise / 2}
-        return asdict(self.settings) | own | noise
+        return self.core.recorded | asdict(self.settings)
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:

@@ -43,12 +43,7 @@ class SharpMethod:
     @property
     def options(self) -> dict[str, Any]:
         """The settings, JSON-ready."""
-        return {
-            "symmetries": self.settings.symmetries,
-            "strength": self.settings.strength,
-            "denoise": self.settings.denoise,
-            **({} if self.settings.noise is None else {"noise": self.settings.noise / 2}),
-        }
+        return self.settings.recorded
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:

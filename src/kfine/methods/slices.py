@@ -147,7 +147,7 @@ class SliceMethod:
                 sharp = (
                     slice_operator(plan, points, real=crop.real).sharpened(planes[numbers] - offset) + offset
                 )
-                constant = self.calibration.constant(measured_parts(crop))
+                constant = self.calibration.slices * self.calibration.constant(measured_parts(crop))
                 weights = self.calibration.weights
                 std = constant * torch.stack(
                     [error_scale(crop, y, weights) for y in measurement_of(sharp, crop)]

@@ -67,6 +67,7 @@ class Calibration(BaseModel):
         guaranteed: the greatest confidence whose quantiles are those of conformal risk control, for subjects drawn as
             these were (`kfine.evaluation.conformal`); 0: none.
         coverage: of 90 % intervals at each measured part, in the same order.
+        slices: factor on the standard deviation of finer slices (`kfine.methods.slices`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,6 +82,7 @@ class Calibration(BaseModel):
     scans: str = ""
     guaranteed: Annotated[float, Field(ge=0, lt=1)] = 0.0
     coverage: tuple[Coverage, ...] = ()
+    slices: Level = 1.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -92,7 +92,7 @@ class Options:
         return replace(self, **numbers, matrix=matrix, voxel=voxel, seed=int(self.seed))
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def changed(self) -> dict[str, Any]:
         """The options that differ from their defaults, JSON-ready; models and files by their names."""
         changed = {}
         for option in fields(self):

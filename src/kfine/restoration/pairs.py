@@ -121,8 +121,9 @@ def calibrate(
 ) -> CalibrationFile:
     """Return the calibration of a method's error on `pairs`.
 
-    The weights of the local scale are the packaged ones; constants and quantiles are fitted, see
-    `kfine.evaluation.conformal`.  Grey values of a pair are matched by one factor, by least squares over the body.
+    The weights of the local scale and the factor of finer slices are the packaged ones; constants and quantiles are
+    fitted, see `kfine.evaluation.conformal`.  Grey values of a pair are matched by one factor, by least squares over
+    the body.
 
     Args:
         pairs: of at least one subject.
@@ -152,6 +153,8 @@ def calibrate(
         errors.append(_errors(pair.subject, low, high, estimate, weights))
         on_pair(number, len(pairs))
     table = fitted(errors, weights=weights, scans=f"{len(pairs)} pairs of the user")
+    if own:
+        table = table.model_copy(update={"slices": own.slices})
     identity = None if loaded is None else loaded.digests
     facts = {"pairs": len(pairs), "slices_a_pair": slices, "made_coarser_by": scale}
     return CalibrationFile(table, method, identity, facts)

@@ -65,7 +65,7 @@ def restore_case(
     watch = Watch(watcher.step, watcher.group, watcher.method)
     result = restore.restore_planned(acquisition, options, slices=slices, parts=parts, watch=watch)
     if reading:
-        result = replace(result, asked=result.asked | {"reading": dict(reading)})
+        result = replace(result, call=result.call | {"reading": dict(reading)})
     return result, write_restoration(result, files, overwrite=overwrite, series=series, sidecars=sidecars)
 
 

@@ -189,7 +189,7 @@ def restore_planned(
 ) -> Restoration:
     """Return the restoration that is planned; see `restore` for arguments and errors."""
     began = time.perf_counter()
-    asked = {"options": options.normal().asked, "reading": {}}
+    call = {"options": options.normal().changed, "reading": {}}
     options = replace(options, noise=_noise_of(acquisition) if options.noise == "data" else options.noise)
     through = None
     if acquisition.slices is not None:
@@ -222,7 +222,7 @@ def restore_planned(
     if options.confidence is not None:
         lower, upper = result.interval(options.confidence)
         result = replace(result, lower=lower, upper=upper)
-    return replace(result, seconds=time.perf_counter() - began, acquisition=acquisition, asked=asked)
+    return replace(result, seconds=time.perf_counter() - began, acquisition=acquisition, call=call)
 
 
 def _stated(statement: Statement | None, options: Options) -> dict[str, Any] | None:

@@ -85,7 +85,7 @@ class Restoration:
         seconds: wall time of the work.
         lower, upper: the interval of the confidence that was asked for, voxel by voxel (`interval`); None: none was.
         statement: what is stated of the error; None where that is not calibrated.
-        asked: the options of the call that differ from their defaults, and how the input was read, JSON-ready: what
+        call: the options of the call that differ from their defaults, and how the input was read, JSON-ready: what
             `kfine replay` does again.
         acquisition: the plan: input image, measured block, times; needed for figures and DICOM.
         path: the file or folder that `kfine.restore` read it from, None where it got an image or an array.
@@ -102,7 +102,7 @@ class Restoration:
     lower: Image | None = field(default=None, repr=False)
     upper: Image | None = field(default=None, repr=False)
     statement: Statement | None = field(default=None, repr=False)
-    asked: dict[str, Any] = field(default_factory=dict, repr=False)
+    call: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def interval(self, confidence: float) -> tuple[Image, Image]:
         """Return images (lower, upper) between which the true grey value lies in the part `confidence` of the voxels.
@@ -131,7 +131,7 @@ class Restoration:
     @property
     def record(self) -> dict[str, Any]:
         """The provenance, the call and the wall time: what stands beside the result as JSON, but for output digests."""
-        return self.provenance.as_dict() | {"asked": self.asked, "wall_time_s": round(self.seconds, 3)}
+        return self.provenance.as_dict() | {"call": self.call, "wall_time_s": round(self.seconds, 3)}
 
     def show(self) -> Shown:
         """Return a view for a notebook: before, after and uncertainty with a slider, profile and playback.

@@ -149,8 +149,8 @@ def _input_finding(record: Record, source: Path | None) -> Finding:
 
 
 def _read(record: Record, place: Path) -> Reading:
-    asked = record.content.get("asked")
-    how = dict(asked.get("reading", {})) if isinstance(asked, dict) else {}
+    call = record.content.get("call")
+    how = dict(call.get("reading", {})) if isinstance(call, dict) else {}
     if isinstance(how.get("plane"), list):
         how["plane"] = tuple(how["plane"])
     return read_input(place, **how)
@@ -191,10 +191,10 @@ def replay(
     from kfine.restoration.restore import plan_of, restore_planned
 
     record = Record.of(path)
-    asked = record.content.get("asked")
-    if not isinstance(asked, dict):
+    call = record.content.get("call")
+    if not isinstance(call, dict):
         raise InputError(
-            f"{record.path.name}: says not what was asked for; kfine restore writes such records"
+            f"{record.path.name}: expected the options of the call, found none; kfine restore writes such records"
         )
     place = source or record.input_beside()
     if place is None:
@@ -202,7 +202,7 @@ def replay(
     found = _read(record, place)
     if found.image.source.digest != record.provenance["input"].get("sha256"):
         raise InputError(f"{place.name}: expected the input of the record, got other content")
-    options = _options(record, asked, model, calibration)
+    options = _options(record, call, model, calibration)
     slices = record.provenance.get("slices")
     result = restore_planned(
         plan_of(found.image, options),
@@ -233,12 +233,10 @@ def _compared(record: Record, name: str, made: Mapping[str, Path]) -> Finding:
     return Finding(f"output {name}", MISSING if digest is None else DIFFERS, why)
 
 
-def _options(
-    record: Record, asked: Mapping[str, Any], model: str | None, calibration: Path | None
-) -> Options:
+def _options(record: Record, call: Mapping[str, Any], model: str | None, calibration: Path | None) -> Options:
     """Return the options of a record, its model checked."""
     known = {field.name for field in fields(Options)}
-    given = {name: value for name, value in dict(asked.get("options", {})).items() if name in known}
+    given = {name: value for name, value in dict(call.get("options", {})).items() if name in known}
     for name in ("matrix", "voxel"):
         if isinstance(given.get(name), list):
             given[name] = tuple(given[name])

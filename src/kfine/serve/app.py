@@ -22,7 +22,7 @@ from kfine.errors import KfineError, UsageError
 from kfine.files.names import stem_of
 from kfine.serve import inspection
 from kfine.serve.inspectors import Inspectors
-from kfine.serve.request import Request as Asked
+from kfine.serve.request import RestoreRequest
 from kfine.serve.security import Door, Guard, let_in
 from kfine.serve.session import Session, new_key
 from kfine.serve.store import CANCELLED, DONE, QUEUED, RUNNING
@@ -159,15 +159,15 @@ class Workbench:
         """Return what kfine sees in a scan, or the series or images to choose from."""
         scan = self._scan(request, READY)
         reading = await _json(request)
-        asked = Asked.of({"scale": 2, **reading})
-        answer = await self._inspect(inspection.describe, scan["path"], asked.reading)
+        restoration = RestoreRequest.of({"scale": 2, **reading})
+        answer = await self._inspect(inspection.describe, scan["path"], restoration.reading)
         return JSONResponse(_check(answer))
 
     async def forecast(self, request: Request) -> Response:
         """Return what a restoration will make of a scan, and the estimated time."""
         scan = self._scan(request, READY)
         values = await _json(request)
-        Asked.of(values)
+        RestoreRequest.of(values)
         timed = request.query_params.get("timed") == "1"
         return JSONResponse(_check(await self._inspect(inspection.forecast, scan["path"], values, timed)))
 
@@ -188,11 +188,11 @@ class Workbench:
         scan = self._known("scan", str(values.pop("scan", "")))
         if scan["state"] != READY:
             raise HTTPException(409, "the scan is not complete; send it again")
-        asked = Asked.of(values)
+        restoration = RestoreRequest.of(values)
         if len(self.store.all("job")) >= _MOST_JOBS:
             raise HTTPException(429, f"at most {_MOST_JOBS} restorations at a time; remove some")
         key = new_key()
-        label = asked.options.label.strip("_").replace("_", " ")
+        label = restoration.options.label.strip("_").replace("_", " ")
         self.store.add_job(key, scan=scan["id"], name=scan["name"], request=values, label=label)
         return JSONResponse({"id": key})
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from kfine.errors import collected_notes, verdict
 from kfine.restoration.options import BASELINES
-from kfine.serve.request import Request
+from kfine.serve.request import RestoreRequest
 from kfine.serve.uploads import Limits, only_image, unpack
 from kfine.text import printable
 
@@ -134,7 +134,7 @@ def _forecast(path: Path, values: dict[str, Any], timed: bool) -> Answer:
     from kfine.restoration.checks import check_original, check_room, ready
     from kfine.restoration.restore import plan_of, resolved_of
 
-    request = Request.of(values)
+    request = RestoreRequest.of(values)
     image = read(path, **request.reading)
     check_original(image, force=request.force)
     ready(request.options, dicom=None)

@@ -81,7 +81,7 @@ _READING: dict[str, Callable[[str, Any], Any]] = {
 
 
 @dataclass(frozen=True)
-class Request:
+class RestoreRequest:
     """What is restored, and how.
 
     Attributes:
@@ -95,13 +95,13 @@ class Request:
     force: bool = False
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Request:
+    def of(cls, values: Mapping[str, Any]) -> RestoreRequest:
         """Return what JSON from the page asks for; a value of None or "" counts as left out.
 
         Raises:
             UsageError: an unknown name, or a value out of range.
 
-        >>> Request.of({"scale": 2, "slices": "isotropic"}).options.label
+        >>> RestoreRequest.of({"scale": 2, "slices": "isotropic"}).options.label
         '_x2_isotropic'
         """
         left = {name: value for name, value in values.items() if value is not None and value != ""}

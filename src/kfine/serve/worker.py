@@ -17,7 +17,7 @@ from kfine.files.locks import locked
 from kfine.restoration.outputs import RestorationFiles, write_restoration
 from kfine.restoration.pipeline import restore_case
 from kfine.restoration.progress import Forecast
-from kfine.serve.request import Request
+from kfine.serve.request import RestoreRequest
 from kfine.serve.session import Session
 from kfine.serve.store import CANCELLED, DONE, FAILED, QUEUED
 
@@ -136,7 +136,7 @@ def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) ->
     scan = session.store.get("scan", job["scan"])
     if scan is None:
         raise KfineError("the scan is gone; choose it again")
-    request, folder = Request.of(job["request"]), session.job(job["id"])
+    request, folder = RestoreRequest.of(job["request"]), session.job(job["id"])
     folder.mkdir(mode=0o700, exist_ok=True)
     began = time.perf_counter()
     progress.check()

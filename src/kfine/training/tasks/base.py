@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from kfine.training.config import RunConfig
+from kfine.training.config import BaseOptimiserConfig, RunConfig
+from kfine.training.muon import filters_of
 
 Objectives = Mapping[str, Callable[..., Any]]
 
@@ -29,6 +30,24 @@ class Group:
     parameters: list[nn.Parameter]
     rate: float
     orthogonal: bool = False
+
+
+def groups_of(
+    parts: Iterable[nn.Module], options: BaseOptimiserConfig, *, ends: Iterable[nn.Module]
+) -> tuple[Group, ...]:
+    """Return the groups of the parameters of `parts`: with Muon, their filters are a group of their own.
+
+    Args:
+        parts: modules that share no parameters.
+        options: kind and rate of the optimiser.
+        ends: first and last layers, whose weights are no filters of features.
+    """
+    parts, rate, filters = list(parts), options.learning_rate, list[nn.Parameter]()
+    if options.kind == "muon":
+        filters = [each for part in parts for each in filters_of(part, without=ends)]
+    chosen = {id(each) for each in filters}
+    rest = Group([each for part in parts for each in part.parameters() if id(each) not in chosen], rate)
+    return (rest, Group(filters, rate, orthogonal=True)) if filters else (rest,)
 
 
 @dataclass(frozen=True)

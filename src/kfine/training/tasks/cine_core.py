@@ -21,10 +21,9 @@ from kfine.networks.core import CoreNet
 from kfine.training.config import CineCoreReportConfig, CineCoreTrainingConfig
 from kfine.training.data.cine_patches import CineCoreDataset, Clip, mean_description
 from kfine.training.data.core_patches import Volumes, load_volumes, scanned_magnitudes
-from kfine.training.muon import filters_of
-from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
+from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.core import FLOOR
-from kfine.training.tasks.scans import planes_of, ranges_of_planes, start_from
+from kfine.training.tasks.scans import planes_of, run_description, start_from
 from kfine.training.validation import write_sheet
 
 
@@ -98,16 +97,10 @@ class CineCoreTask:
 
     def learners(self) -> dict[str, Learner]:
         """Return the one learner."""
-        network, rate = self.network, self.config.optimiser.learning_rate
-        filters: list[nn.Parameter] = []
-        if self.config.optimiser.kind == "muon":
-            filters = filters_of(network, without=[network.unet.stem, network.unet.head])
-        chosen = {id(p) for p in filters}
-        groups = [Group([p for p in network.parameters() if id(p) not in chosen], rate)]
-        if filters:
-            groups.append(Group(filters, rate, orthogonal=True))
+        network = self.network
+        groups = groups_of([network], self.config.optimiser, ends=[network.unet.stem, network.unet.head])
         objective = CineCoreObjective(network, changes=self.config.changes)
-        return {"network": Learner(network, objective, tuple(groups))}
+        return {"network": Learner(network, objective, groups)}
 
     def fixed(self) -> dict[str, nn.Module]:
         """Return nothing: the losses depend on the network alone."""
@@ -160,15 +153,7 @@ class CineCoreTask:
 
     def description(self) -> dict[str, Any]:
         """Return how the model was made."""
-        learned = self.config.model_dump(mode="json", exclude={"network", "method", "report"})
-        return {
-            "method": self.config.method,
-            "network": self.config.network.model_dump(mode="json"),
-            "ranges": ranges_of_planes(self.volumes, self.config.data).model_dump(
-                mode="json", exclude_none=True
-            ),
-            "training": learned,
-        }
+        return run_description(self.config, self.volumes, self.config.network.model_dump(mode="json"))
 
     def _restored(self, network: nn.Module, case: CineCase, device: torch.device) -> Tensor:
         clip = case.clip

@@ -13,9 +13,8 @@ from kfine.networks.core import CoreNet
 from kfine.networks.srresnet import SRResNet
 from kfine.training.config import CoreTrainingConfig
 from kfine.training.data.core_patches import Sample
-from kfine.training.muon import filters_of
 from kfine.training.stage_config import SRResNetTrainingConfig
-from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
+from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, start_from
 
 FLOOR = 4e-6  # mean squared error, model units; 60 dB: what is missing below it is noise
@@ -63,15 +62,8 @@ class CoreTask(ScanTask[CoreTrainingConfig | SRResNetTrainingConfig]):
 
     def learners(self) -> dict[str, Learner]:
         """Return the one learner."""
-        network, rate = self.network, self.config.optimiser.learning_rate
-        filters: list[nn.Parameter] = []
-        if self.config.optimiser.kind == "muon":
-            filters = filters_of(network, without=self._ends())
-        chosen = {id(p) for p in filters}
-        groups = [Group([p for p in network.parameters() if id(p) not in chosen], rate)]
-        if filters:
-            groups.append(Group(filters, rate, orthogonal=True))
-        return {"network": Learner(network, CoreObjective(network), tuple(groups))}
+        groups = groups_of([self.network], self.config.optimiser, ends=self._ends())
+        return {"network": Learner(self.network, CoreObjective(self.network), groups)}
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the convolutional network."""

@@ -132,15 +132,7 @@ class ScanTask(ABC, Generic[Config]):
 
     def described(self, network: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """Return config.json's words on a run: the network's arguments, how it was trained, and `more`."""
-        left_out = {"network", "method", "report", "core"}
-        ranges = ranges_of_planes(self.volumes, self.config.data)
-        return {
-            "method": self.config.method,
-            "network": dict(network),
-            "ranges": ranges.model_dump(mode="json", exclude_none=True),
-            "training": self.config.model_dump(mode="json", exclude=left_out),
-            **more,
-        }
+        return run_description(self.config, self.volumes, network) | more
 
     def _restored(self, network: nn.Module, number: int, device: torch.device) -> dict[str, Tensor]:
         network.to(device)
@@ -149,6 +141,17 @@ class ScanTask(ABC, Generic[Config]):
             sample = Sample(*(part[None].to(device) for part in self.cases[number].sample))
             made = self.restored(network, sample, number)
         return {name: x.float().cpu() for name, x in made.items()}
+
+
+def run_description(config: ScansRunConfig, volumes: Volumes, network: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what config.json records of a run: method, the network's arguments, ranges, how it was trained."""
+    left_out = {"network", "method", "report", "core"}
+    return {
+        "method": config.method,
+        "network": dict(network),
+        "ranges": ranges_of_planes(volumes, config.data).model_dump(mode="json", exclude_none=True),
+        "training": config.model_dump(mode="json", exclude=left_out),
+    }
 
 
 def core_model(name: str) -> Model:

@@ -14,8 +14,7 @@ from kfine.networks.sharp import NOISES, SharpNet
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.losses.sharp import SharpObjective
-from kfine.training.muon import filters_of
-from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
+from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, core_model, reference, start_from
 
 
@@ -50,18 +49,13 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
 
     def learners(self) -> dict[str, Learner]:
         """Return the one learner: all but the core network."""
-        options, network = self.config.optimiser, self.network
-        filters: list[nn.Parameter] = []
-        if options.kind == "muon":
-            filters = filters_of(network.unet, without=[network.unet.stem, network.unet.head])
-        chosen = {id(p) for p in filters}
-        parts = (network.unet, network.embedding)
-        rest = [p for part in parts for p in part.parameters() if id(p) not in chosen]
-        groups = [Group(rest, options.learning_rate)]
-        objective = SharpObjective(network, energy=self.config.energy)
-        if filters:
-            groups.append(Group(filters, options.learning_rate, orthogonal=True))
-        return {"network": Learner(network, objective, tuple(groups))}
+        network = self.network
+        groups = groups_of(
+            [network.unet, network.embedding],
+            self.config.optimiser,
+            ends=[network.unet.stem, network.unet.head],
+        )
+        return {"network": Learner(network, SharpObjective(network, energy=self.config.energy), groups)}
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the U-Nets."""

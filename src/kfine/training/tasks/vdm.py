@@ -17,8 +17,7 @@ from kfine.networks.vdm import VDM
 from kfine.training.config import VDMTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.losses.vdm import Objective
-from kfine.training.muon import filters_of
-from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
+from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, core_model, planes_of, reference, start_from
 
 STEPS, START, LAST = 6, 2.0, 0.1  # of the validation's samples; noise levels in spreads (`VDM.spread`)
@@ -48,23 +47,14 @@ class VDMTask(ScanTask[VDMTrainingConfig]):
     def learners(self) -> dict[str, Learner]:
         """Return the one learner: U-Net and noise schedule, each at its own rate."""
         options, network = self.config.optimiser, self.network
-        filters: list[nn.Parameter] = []
-        if options.kind == "muon":
-            filters = filters_of(network.unet, without=[network.unet.stem, network.unet.head])
-        chosen = {id(p) for p in filters}
-        rest = [
-            p for part in (network.unet, network.embedding) for p in part.parameters() if id(p) not in chosen
-        ]
-        groups = [
-            Group(rest, options.learning_rate),
-            Group(list(network.gamma.parameters()), options.gamma_learning_rate),
-        ]
-        if filters:
-            groups.append(Group(filters, options.learning_rate, orthogonal=True))
+        groups = groups_of(
+            [network.unet, network.embedding], options, ends=[network.unet.stem, network.unet.head]
+        )
+        schedule = Group(list(network.gamma.parameters()), options.gamma_learning_rate)
         objective = Objective(
             network, centre=options.weight_centre, mean=options.level_mean, std=options.level_std
         )
-        return {"network": Learner(network, objective, tuple(groups))}
+        return {"network": Learner(network, objective, (*groups, schedule))}
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the U-Nets."""
