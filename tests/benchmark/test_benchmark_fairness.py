@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from kfine.benchmark import benchmark
+from kfine.benchmark.cases import metered
 from kfine.benchmark.competitors import chosen
 from kfine.benchmark.degradations import DEGRADATIONS
-from kfine.benchmark.meter import metered
-from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.report.tables import poster
 from kfine.benchmark.results import BASELINE, SAMPLED, SINGLE, Record, Results, wins
+from kfine.benchmark.writing import markdown, poster_rows
 from kfine.errors import InputError, ResourceError, UsageError
 from tests.benchmark.conftest import Offset
 

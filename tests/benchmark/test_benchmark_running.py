@@ -13,12 +13,11 @@ import pytest
 
 import kfine
 from kfine.benchmark import Outcome, benchmark
-from kfine.benchmark.cases import _file_name, volume_seed
+from kfine.benchmark.cases import _file_name, metered, volume_seed
 from kfine.benchmark.competitors import available, chosen, code_of, seen_in_training
-from kfine.benchmark.meter import metered
-from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.report.page import _settings
 from kfine.benchmark.results import BASELINE, SAMPLED, wins
+from kfine.benchmark.writing import markdown, poster_rows
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.metrics import psnr
 from tests.benchmark.conftest import Offset

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from kfine.benchmark.statistics import MISSES, over_patients, paired
+from kfine.benchmark.results import MISSES, over_patients, paired
 
 
 def test_the_intervals_of_two_patients_by_hand():

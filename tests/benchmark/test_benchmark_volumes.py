@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import kfine
-from kfine.benchmark.truths import find_truths
-from kfine.benchmark.volumes import volumes_below
+from kfine.benchmark.truths import find_truths, volumes_below
 from kfine.errors import InputError
 from kfine.image import Image
 from tests.conftest import phantom, scanned

@@ -1,13 +1,17 @@
-"""Cases: one competitor on one volume under one degradation, computed once and recognised by content."""
+"""Cases: one competitor on one volume under one degradation, computed once and identified by content; their cost."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import math
+import platform
 import re
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -15,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from kfine._version import __version__
 from kfine.benchmark.competitors import Competitor, Outcome, code_of
 from kfine.benchmark.degradations import Degradation, degraded
-from kfine.benchmark.meter import machine, metered
 from kfine.benchmark.scoring import METRICS, as_array, score
 from kfine.benchmark.truths import Truth
 from kfine.errors import InputError, ResourceError
@@ -29,6 +34,81 @@ from kfine.evaluation.perceptual import Distance
 from kfine.image import Image, magnitude
 from kfine.restoration.resume import ResumeStore
 from kfine.restoration.streaming import Arrays
+
+_PROCESS = Path("/proc/self")
+_MIB = 2**20
+
+
+@dataclass
+class Cost:
+    """What a block of code took.
+
+    Attributes:
+        seconds: wall clock.
+        memory: greatest resident memory during the block above that at its start, MiB; likewise of a GPU's own
+            allocator where one is at work.  nan where the system does not tell (other than Linux).
+    """
+
+    seconds: float = math.nan
+    memory: float = math.nan
+
+
+@contextmanager
+def metered() -> Iterator[Cost]:
+    """Yield the cost of the block, filled in when it ends."""
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+    before = _forget_peak()
+    cost, began = Cost(), time.perf_counter()
+    yield cost
+    if on_gpu:
+        torch.cuda.synchronize()
+    cost.seconds = time.perf_counter() - began
+    cost.memory = max(_resident("VmHWM") - before, 0.0)
+    if on_gpu and torch.cuda.max_memory_allocated() > held:
+        cost.memory = (torch.cuda.max_memory_allocated() - held) / _MIB
+
+
+def _forget_peak() -> float:
+    """Let the kernel measure the greatest resident memory anew, and return the present one in MiB, or nan.
+
+    What earlier work freed goes back to the system first: taken from there, it would not be counted.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    try:
+        (_PROCESS / "clear_refs").write_text("5")  # proc(5): resets VmHWM
+    except OSError:
+        return math.nan
+    return _resident("VmRSS")
+
+
+def _resident(field: str) -> float:
+    try:
+        lines = (_PROCESS / "status").read_text().splitlines()
+    except OSError:
+        return math.nan
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), math.nan)
+
+
+def machine() -> str:
+    """Return the versions, the threads and the processor."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"kfine {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{platform.machine()}, {_processor()}{gpu}"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
 
 SAMPLE = ", one sample"
 _LONGEST = 120  # bytes of a name of ours; file systems take 255

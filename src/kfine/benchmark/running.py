@@ -16,16 +16,13 @@ import torch
 from kfine._version import __version__
 from kfine.acquisition.grid import Matrix
 from kfine.benchmark import degradations as known
-from kfine.benchmark import poster
-from kfine.benchmark.cases import Case, make_case
+from kfine.benchmark.cases import Case, machine, make_case
 from kfine.benchmark.competitors import Competitor, Packaged, chosen, seen_in_training
-from kfine.benchmark.meter import machine
 from kfine.benchmark.report.page import page
 from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual
-from kfine.benchmark.truths import Truth, find_truths
-from kfine.benchmark.volumes import volumes_below
-from kfine.benchmark.writing import results_csv, results_json
+from kfine.benchmark.truths import Truth, find_truths, volumes_below
+from kfine.benchmark.writing import document, results_csv, results_json
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.evaluation.perceptual import Distance
 from kfine.files.atomic import atomic_file
@@ -114,7 +111,7 @@ def write(results: Results, output: Path) -> None:
     made = {
         CSV: results_csv(results),
         JSON: results_json(results),
-        POSTER: poster.document(results),
+        POSTER: document(results),
         REPORT: page(results),
     }
     for name, text in made.items():

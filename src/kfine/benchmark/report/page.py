@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from kfine.benchmark.report import pictures, plots, tables, words
+from kfine.benchmark.report import plots, tables
 from kfine.benchmark.report.blocks import Block, Facts, Heading, Items, Paragraph, Picture, render
 from kfine.benchmark.report.tables import counted
-from kfine.benchmark.results import Results, wins
+from kfine.benchmark.results import LEVEL, MISSES, RESAMPLES, Results, wins
 from kfine.benchmark.scoring import BY_KEY, METRICS
-from kfine.benchmark.statistics import MISSES
 
 _MANY = 10  # patients from which on an interval tells of others
 _SECTIONS = {
@@ -25,6 +24,83 @@ _SECTIONS = {
     "sharpness": "Sharpness, as on the poster",
     "fixed": "What was held fixed",
 }
+_NO_COMPARISON = "Nothing to compare: no method has results of the same patients as a simpler one."
+_NOWHERE = (
+    "In none of {compared} did a method do visibly better on average than one that does more, in the image metrics and "
+    "the distances of sharpness."
+)
+_ONE = " One patient: no intervals, nothing is known of others."
+_FEW = " With {patients} an interval says how much these differ, not what others will show."
+_TOO_FEW = (
+    " The bootstrap intervals in tables and plots are too narrow for {patients}: of normal values they miss the true "
+    "mean in about {missed} % of cases, not in 5 %. Whether a difference leaves out 0 is decided by the paired t "
+    "interval, which for two methods chosen beforehand misses in 5 % of such cases however few the patients are."
+)
+_DEFEATS = (
+    "In {count} of {compared} a simpler method is better on average than one that does more; in {sure} of them the "
+    "95 % t interval of the difference leaves out 0."
+)
+_DEFEATS_ONE = "In {count} of {compared} a simpler method is better than one that does more."
+_NO_RESULT = "No method came to a result; see what is missing, below."
+_GAINS = (
+    "{title} inside the body: difference to the best method without training, within patients, mean and "
+    f"{100 * LEVEL:.0f} % bootstrap interval. Right of the line is better. Hollow: one sample in the place of the "
+    "mean. Nearest neighbour and bilinear are not drawn."
+)
+_WHO = (
+    "The pictures show patient {subject}, slice {number}: of the patients the one in the middle by PSNR, of its slices "
+    "the one in the middle; neither was chosen by eye."
+)
+_PICTURE = (
+    "{title}: image, the outlined detail enlarged, absolute error; every voxel as the rectangle that it is. PSNR and "
+    "SSIM of this slice inside the body."
+)
+_SPREAD = " Below the truth: standard deviation of {method}."
+_CORRELATION = (
+    "Fourier ring correlation with the truth, mean over patients: 1 where the detail is the truth's, 0 where it has "
+    "nothing to do with it. Vertical lines: the border of what was measured, in each direction. Dashed level: 0.5, "
+    "where “resolved” in the tables is read off, slice by slice. Nearest neighbour and bilinear are not drawn."
+)
+_RING_ERROR = (
+    "Error of each ring of k-space over the truth's own energy there. Dashed level: 1 is what leaving the ring empty "
+    "costs; above it, what a method adds does more harm than good. Random detail as strong as the truth's lies at 1.41."
+)
+_CALIBRATION = (
+    "Voxels inside the body sorted by the standard deviation that a method gives them, against the error of its mean "
+    "image: root mean squares of each bin, % of the data range. On the line the uncertainty is right; above it, too "
+    "small. Spread / error: the ratio over all voxels."
+)
+_FOOT = (
+    "Made by kfine benchmark; every figure stands in results.csv and results.json beside this page. Research software, "
+    "not a medical device."
+)
+_FIXED = (
+    (
+        "Truth",
+        "slices spread evenly over the middle 80 % of those with tissue, frame 0 of a cine",
+    ),
+    (
+        "Measurement",
+        "the centre of k-space (a real image's Fourier transform stands in for it), or antialiased bicubic shrinking "
+        "on the same grid; no method is told which, nor how much noise there is",
+    ),
+    (
+        "Methods",
+        "their own settings, none tuned here; the slices of a volume are restored together",
+    ),
+    (
+        "Statistics",
+        f"mean over a patient's slices, then over patients; intervals: percentile bootstrap over patients, {RESAMPLES} "
+        "draws; whether a difference leaves out 0: paired t interval (Student 1908), exact where differences are "
+        "normal; best baseline: the best mean of those without training that have results of all patients, chosen for "
+        "each metric and degradation",
+    ),
+    (
+        "Cost",
+        "wall clock of the restoration, median over volumes; memory it took above what was taken before, the most of "
+        "all volumes",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +135,7 @@ def page(results: Results) -> str:
         style=files("kfine.benchmark.report").joinpath("style.css").read_text("utf-8"),
         extent=_extent(results),
         sections=[section for section in sections if section.blocks],
-        foot=words.FOOT,
+        foot=_FOOT,
     )
 
 
@@ -81,14 +157,14 @@ def _short(results: Results) -> list[Block]:
 def _defeats(results: Results) -> Iterator[Block]:
     found, compared = wins(results)
     if not compared:
-        yield Paragraph(words.NO_COMPARISON, "lead")
+        yield Paragraph(_NO_COMPARISON, "lead")
         return
     patients = len(results.subjects)
     comparisons = counted(compared, "comparison")
     if not found:
-        yield Paragraph(words.NOWHERE.format(compared=comparisons) + _chance(patients), "lead")
+        yield Paragraph(_NOWHERE.format(compared=comparisons) + _chance(patients), "lead")
         return
-    text = words.DEFEATS if patients > 1 else words.DEFEATS_ONE
+    text = _DEFEATS if patients > 1 else _DEFEATS_ONE
     sure = sum(win.gain.excludes_zero for win in found)
     lead = text.format(count=len(found), compared=comparisons, sure=sure)
     yield Paragraph(lead + _chance(patients), "lead")
@@ -98,11 +174,11 @@ def _defeats(results: Results) -> Iterator[Block]:
 def _chance(patients: int) -> str:
     """Return what so few patients tell of others."""
     if patients < 2:
-        return words.ONE
+        return _ONE
     shown = counted(patients, "patient")
-    few = words.FEW.format(patients=shown) if patients < _MANY else ""
+    few = _FEW.format(patients=shown) if patients < _MANY else ""
     missed = MISSES.get(patients)
-    return few if missed is None else few + words.TOO_FEW.format(patients=shown, missed=f"{100 * missed:.0f}")
+    return few if missed is None else few + _TOO_FEW.format(patients=shown, missed=f"{100 * missed:.0f}")
 
 
 def _gains(results: Results) -> Iterator[Block]:
@@ -114,35 +190,35 @@ def _gains(results: Results) -> Iterator[Block]:
             plots.gains(results, metric),
             form="svg",
             alt=f"{title}: difference of each method to the best baseline",
-            caption=words.GAINS.format(title=title),
+            caption=_GAINS.format(title=title),
         )
 
 
 def _degradations(results: Results) -> Iterator[Block]:
-    truth = pictures.median_truth(results)
-    who = words.WHO.format(subject=truth.subject, number=truth.numbers[truth.middle])
+    truth = plots.median_truth(results)
+    who = _WHO.format(subject=truth.subject, number=truth.numbers[truth.middle])
     yield Paragraph(who, "soft")
     for degradation in results.degradations:
         yield Heading(degradation.title)
         if not results.there(degradation.name):
-            yield Paragraph(words.NO_RESULT)
+            yield Paragraph(_NO_RESULT)
             continue
         yield tables.scores(results, degradation)
-        drawn = pictures.picture(results, degradation, truth)
+        drawn = plots.picture(results, degradation, truth)
         if drawn is not None:
             yield Picture(
                 drawn.png,
                 form="png",
                 alt=f"{degradation.title}: images, detail and errors of patient {truth.subject}",
-                caption=words.PICTURE.format(title=degradation.title)
-                + (words.SPREAD.format(method=drawn.spread_of) if drawn.spread_of else ""),
+                caption=_PICTURE.format(title=degradation.title)
+                + (_SPREAD.format(method=drawn.spread_of) if drawn.spread_of else ""),
             )
 
 
 def _frequencies(results: Results) -> list[Block]:
     drawn = plots.correlations(results), plots.ring_errors(results)
     alts = "Fourier ring correlation of each method", "Error of each method in each ring of k-space"
-    captions = words.CORRELATION, words.RING_ERROR
+    captions = _CORRELATION, _RING_ERROR
     return [
         Picture(picture, form="svg", alt=alt, caption=caption)
         for picture, alt, caption in zip(drawn, alts, captions, strict=True)
@@ -153,13 +229,13 @@ def _uncertainty(results: Results) -> list[Block]:
     drawn = plots.calibrations(results)
     if drawn is None:
         return []
-    return [Picture(drawn, form="svg", alt="Error against standard deviation", caption=words.CALIBRATION)]
+    return [Picture(drawn, form="svg", alt="Error against standard deviation", caption=_CALIBRATION)]
 
 
 def _fixed(results: Results) -> list[Block]:
     about = results.about
     pairs = [
-        *words.FIXED,
+        *_FIXED,
         ("Matrix", about["matrix"] if isinstance(about["matrix"], str) else _times(about["matrix"])),
         ("Seed", f"{about['seed']}; each volume has its own, made of it and the voxels"),
         ("Software", ", ".join(f"{name} {version}" for name, version in about["software"].items())),
