@@ -13,7 +13,7 @@ import pytest
 import kfine
 from kfine.batches import cluster
 from kfine.batches.cluster import Where, threads_each
-from kfine.batches.stamps import digest_of_json
+from kfine.batches.worker import digest_of_json
 from kfine.cli import run
 from kfine.errors import ResourceError, UsageError
 from kfine.files.locks import locked

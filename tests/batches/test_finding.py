@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import kfine
-from kfine.batches.cases import matches
-from kfine.batches.finding import find_cases
+from kfine.batches.finding import find_cases, matches
 from kfine.files.walk import files_below
 from tests.io.dicom_files import classic, pixels, save, series
 from tests.io.raw_files import write_bart

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kfine.batches.stamps import State, input_digest, output_digest, stamped, state_of, text_digest
+from kfine.batches.worker import State, input_digest, output_digest, stamped, state_of, text_digest
 
 
 @pytest.fixture

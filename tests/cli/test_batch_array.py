@@ -12,8 +12,8 @@ import pytest
 import typer
 
 import kfine
+from kfine.batches.cluster import Measured, parts_of, script
 from kfine.batches.manifest import Manifest, Status
-from kfine.batches.sbatch import Measured, parts_of, script
 from kfine.cli.app import app
 from kfine.cli.restore_options import arguments_of, options_of
 from kfine.image import Image

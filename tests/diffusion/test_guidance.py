@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from kfine.diffusion.guidance import consistent, measured_state, noise_aware
-from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import ancestral, dpm_solver_2m, uniform_in_gamma
+from kfine.diffusion.samplers import SeededNoise, ancestral, dpm_solver_2m, uniform_in_gamma
 from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
 from kfine.operators.kspace import KSpaceCrop
 

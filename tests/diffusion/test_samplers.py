@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import (
     SAMPLERS,
+    SeededNoise,
     ancestral,
     ddim,
     dpm_solver_2m,

@@ -9,7 +9,7 @@ import torch
 import kfine
 from kfine.errors import UsageError
 from kfine.models.checkpoint import load_model, save_model
-from kfine.networks.cine_core import CineCoreNet
+from kfine.networks.core import CineCoreNet
 from tests.training.cines import cine
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from kfine.errors import InputError
-from kfine.methods.guide import guide
-from kfine.methods.optical_flow import flow_interpolated
+from kfine.methods.regression import guide
+from kfine.methods.time_interpolation import flow_interpolated
 from kfine.operators.kspace import KSpaceCrop
 from tests.conftest import phantom
 

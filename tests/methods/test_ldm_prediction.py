@@ -8,7 +8,7 @@ import torch
 from kfine.acquisition.scan import Scan
 from kfine.acquisition.timing import Timing
 from kfine.intensity import AIR
-from kfine.methods.ldm_prediction import Projection
+from kfine.methods.regression import Projection
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from tests.conftest import phantom
 

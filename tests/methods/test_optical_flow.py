@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from kfine.errors import InputError
-from kfine.methods.optical_flow import flow_interpolated
-from kfine.methods.time_interpolation import interpolated, linear
+from kfine.methods.time_interpolation import flow_interpolated, interpolated, linear
 
 TIMES = [0.0, 0.1, 0.2]
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import kfine
-from kfine.methods import tiles
-from kfine.methods.tiles import in_tiles
+from kfine.methods.core import in_tiles
 from kfine.models.checkpoint import load_model
 from kfine.networks.core import FACTS
 from tests.conftest import phantom
@@ -62,7 +61,7 @@ def test_restoration_takes_tiles_for_large_planes(monkeypatch):
         "kfine.methods.core.in_tiles",
         lambda estimate, image, **where: (
             seen.append(image.shape),
-            tiles.in_tiles(estimate, image, **where | {"side": SIDE}),
+            in_tiles(estimate, image, **where | {"side": SIDE}),
         )[1],
     )
     tiled = kfine.restore(scan, scale=2, effort="fast", precision="float32").mean.voxels

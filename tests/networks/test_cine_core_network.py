@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from kfine.networks.cine_core import CineCoreNet, cine_network, start_from_core
-from kfine.networks.core import FACTS, CoreNet, Facts, of_slice
+from kfine.networks.core import FACTS, CineCoreNet, CoreNet, Facts, cine_network, of_slice, start_from_core
 
 SIZE = {"widths": (8, 16), "blocks": 2}
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kfine.networks.quantiser import DECAY, VectorQuantiser, codebook_use
+from kfine.networks.vqgan import DECAY, VectorQuantiser, codebook_use
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_each_vector_is_put_on_its_nearest_code(quantiser):
 def test_many_vectors_are_compared_in_parts(quantiser, monkeypatch):
     flat = torch.randn(50, 3)
     whole = quantiser.nearest(flat)
-    monkeypatch.setattr("kfine.networks.quantiser.ROWS", 7)
+    monkeypatch.setattr("kfine.networks.vqgan.ROWS", 7)
     assert torch.equal(quantiser.nearest(flat), whole)
 
 

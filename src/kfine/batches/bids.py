@@ -17,7 +17,7 @@ import numpy as np
 
 from kfine._version import __version__
 from kfine.acquisition.grid import show
-from kfine.batches.cases import RESULT, Case, Search, matches
+from kfine.batches.finding import RESULT, Case, Search, matches
 from kfine.errors import InputError, UsageError
 from kfine.files.side_files import read_json
 from kfine.files.walk import files_below

@@ -7,14 +7,18 @@ stamped as in a batch without Dask, so that both may work at one output.  Worker
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
+import resource
+import shlex
+import sys
 import threading
 import time
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from kfine._version import __version__
-from kfine.batches.cases import Case
-from kfine.batches.worker import FAILED, Outcome, Plan, Worker
+from kfine.batches.finding import Case
+from kfine.batches.worker import FAILED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import ResourceError, UsageError
 from kfine.restoration.progress import Progress, Silent
 
@@ -44,6 +48,12 @@ _PAUSE = 1.0  # s between looks at the workers
 _ANSWER = 30.0  # s that a scheduler may take to answer
 _START = 120.0  # s that workers which need no queue may take to start
 _ATTEMPTS = 3  # of a case whose workers end
+_HOUR = 3600.0
+_PART = _HOUR  # s of work a part, unless the number of parts is set
+_BEGIN, _SLACK = 120.0, 1.5  # s to start, and factor for slower machines
+_ROOM = 1.3  # factor of the measured memory
+_ROUND = 300  # s
+_GIB = 2**30
 _NEED = 3 * 2**30  # bytes a worker of this machine should have
 _JOBS = 8  # at most, where no number is given
 
@@ -348,3 +358,98 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Cost of one image, restored on this machine.
+
+    Attributes:
+        seconds: duration, with the start of the network.
+        size: bytes of the image's files.
+        memory: peak memory of this process, bytes.
+        threads: threads in use.
+    """
+
+    seconds: float
+    size: int
+    memory: int
+    threads: int
+
+
+def measure(sizes: Sequence[int], restore: Callable[[tuple[int, int]], Sequence[Outcome]]) -> Measured:
+    """Return the cost of the largest unfinished image, which is restored for it.
+
+    Args:
+        sizes: bytes of the files of each image.
+        restore: restores one part (number, count) of the images and returns the outcomes.
+
+    Raises:
+        UsageError: no image can be restored.
+    """
+    import torch
+
+    for index in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        outcome = next((one for one in restore((index, len(sizes))) if one.status == RESTORED), None)
+        if outcome is not None:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            peak *= 1 if sys.platform == "darwin" else 1024
+            return Measured(outcome.seconds, sizes[index], peak, torch.get_num_threads())
+    raise UsageError(
+        "expected an image left to restore and measure: all are finished or fail, see status=True"
+    )
+
+
+def parts_of(sizes: Sequence[int], measured: Measured) -> int:
+    """Return the number of parts of about an hour each, for images of these `sizes`."""
+    return max(1, min(len(sizes), math.ceil(_seconds(sum(sizes), measured) / _PART)))
+
+
+def script(
+    command: Sequence[str],
+    *,
+    sizes: Sequence[int],
+    measured: Measured,
+    parts: int,
+    image: str | None = None,
+    binds: Sequence[Path] = (),
+) -> str:
+    """Return the script of an array of `parts` jobs.
+
+    Args:
+        command: the command of the whole batch, its program first.
+        sizes: bytes of the files of each image.
+        measured: cost of the largest image.
+        parts: number of jobs.
+        image: Apptainer image that the command runs in; None for this environment.
+        binds: folders that the command needs.
+
+    The time limit has a margin of 50 % for slower machines, the memory limit one of 30 %.
+    """
+    fullest = max(sum(sizes[number::parts]) for number in range(parts))
+    seconds = _BEGIN + _SLACK * _seconds(fullest, measured)
+    minutes = math.ceil(seconds / _ROUND) * _ROUND // 60
+    memory = math.ceil(_ROOM * measured.memory / _GIB)
+    inside = ["apptainer", "exec"]
+    for folder in dict.fromkeys(binds):
+        inside += ["--bind", str(folder)]
+    whole = [*([*inside, image] if image else []), *command, "--num-parts", str(parts)]
+    hours = _seconds(sum(sizes), measured) / _HOUR
+    return f"""#!/bin/bash
+# kfine {__version__}: {len(sizes)} images in {parts} jobs.
+# Measured where this was written, on {measured.threads} cores: {measured.seconds:.0f} s and \
+{measured.memory / _GIB:.1f} GiB for the largest image;
+# {hours:.1f} hours for all of them, by the sizes of their files.  Adapt it to your machines.
+# The same script again goes on where it ended: after a time limit or a failed node.
+#SBATCH --job-name=kfine
+#SBATCH --array=0-{parts - 1}
+#SBATCH --cpus-per-task={measured.threads}
+#SBATCH --mem={memory}G
+#SBATCH --time={minutes // 60:02}:{minutes % 60:02}:00
+export OMP_NUM_THREADS="${{SLURM_CPUS_PER_TASK:-{measured.threads}}}"
+exec {shlex.join(whole)} --part-id "$SLURM_ARRAY_TASK_ID"
+"""
+
+
+def _seconds(size: int, measured: Measured) -> float:
+    return measured.seconds * size / max(1, measured.size)

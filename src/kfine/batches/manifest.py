@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kfine._version import __version__
-from kfine.batches.cases import Case, Search
+from kfine.batches.finding import Case, Search
 from kfine.batches.worker import FAILED, RESTORED, Outcome
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.files.locks import locked

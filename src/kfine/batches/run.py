@@ -20,9 +20,8 @@ from kfine.batches.bids import (
     is_dataset,
     resolution_label,
 )
-from kfine.batches.cases import Case, Search
 from kfine.batches.cluster import Where, anchored, check_dask, cluster_at
-from kfine.batches.finding import find_cases
+from kfine.batches.finding import Case, Search, find_cases
 from kfine.batches.manifest import Manifest
 from kfine.batches.worker import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import InputError, UsageError

@@ -30,7 +30,7 @@ from kfine.benchmark.truths import Truth
 from kfine.errors import InputError, ResourceError
 from kfine.evaluation.calibration import calibration
 from kfine.evaluation.comparison import check_same_grid
-from kfine.evaluation.perceptual import Distance
+from kfine.evaluation.metrics import Distance
 from kfine.image import Image, magnitude
 from kfine.restoration.resume import ResumeStore
 from kfine.restoration.streaming import Arrays

@@ -24,7 +24,7 @@ from kfine.benchmark.scoring import perceptual
 from kfine.benchmark.truths import Truth, find_truths, volumes_below
 from kfine.benchmark.writing import document, results_csv, results_json
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
-from kfine.evaluation.perceptual import Distance
+from kfine.evaluation.metrics import Distance
 from kfine.files.atomic import atomic_file
 
 CSV, JSON, POSTER, REPORT, CASES = "results.csv", "results.json", "poster.md", "report.html", "cases"

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from kfine.benchmark.truths import Truth
 from kfine.errors import ResourceError
-from kfine.evaluation.metrics import ms_ssim, nrmse, psnr, ssim
-from kfine.evaluation.perceptual import Distance, lpips_distance
+from kfine.evaluation.metrics import Distance, lpips_distance, ms_ssim, nrmse, psnr, ssim
 from kfine.evaluation.rings import Rings, fourier_rings, resolved
 from kfine.evaluation.sharpness import eight_bit, fine_detail, sharpness
 

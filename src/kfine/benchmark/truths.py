@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from kfine.acquisition.grid import Matrix, show
 from kfine.acquisition.zero_fill import measured_block
 from kfine.batches.bids import find_bids_cases, is_dataset
-from kfine.batches.cases import Case
-from kfine.batches.finding import find_cases
+from kfine.batches.finding import Case, find_cases
 from kfine.degradation.kspace import degrade
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.comparison import range_of

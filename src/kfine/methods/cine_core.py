@@ -18,10 +18,8 @@ from kfine.methods.core import (
     mean_over_symmetries,
     scan_shown,
 )
-from kfine.methods.optical_flow import Warped, warped
-from kfine.methods.time_interpolation import interpolated, linear
-from kfine.networks.cine_core import CineCoreNet
-from kfine.networks.core import of_slice
+from kfine.methods.time_interpolation import Warped, interpolated, linear, warped
+from kfine.networks.core import CineCoreNet, of_slice
 
 
 class CineCoreMethod:

@@ -1,8 +1,8 @@
-"""Method core: the core network's estimate of each plane, consistent with complex k-space; and baselines like it."""
+"""Method core: the core network's estimate of each plane, consistent with complex k-space; baselines like it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from kfine.degradation.scanner import central_kspace, displayed_image, phase_factor
 from kfine.methods.base import Draws
-from kfine.methods.tiles import in_tiles
 from kfine.networks.core import (
     Condition,
     CoreNet,
@@ -23,6 +22,48 @@ from kfine.networks.core import (
 )
 from kfine.operators.fourier import fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
+
+SIDE = 1024  # pixels; of a plane above its square, a tile has at most this side
+
+
+def in_tiles(
+    estimate: Callable[[Tensor], Tensor], image: Tensor, *, reach: int, stride: int, side: int = SIDE
+) -> Tensor:
+    """Return `estimate(image)`, made tile by tile where the plane is larger than `side` x `side` pixels.
+
+    Args:
+        estimate: takes (batch, row, column) and returns that shape.
+        image: (batch, row, column).
+        reach: how many pixels away a pixel still counts for the estimate of another.
+        stride: of the network's grid; tiles begin and end on it.
+        side: greatest side of a tile, without what is shown around it; a multiple of `stride`.
+    """
+    rows, columns = image.shape[-2:]
+    if rows * columns <= side * side:
+        return estimate(image)
+    result = torch.empty_like(image)
+    for top, bottom in _intervals(rows, side):
+        for left, right in _intervals(columns, side):
+            first_row, last_row = _widened(top, bottom, rows, reach, stride)
+            first_column, last_column = _widened(left, right, columns, reach, stride)
+            tile = estimate(image[..., first_row:last_row, first_column:last_column])
+            inside = tile[
+                ..., top - first_row : bottom - first_row, left - first_column : right - first_column
+            ]
+            result[..., top:bottom, left:right] = inside
+    return result
+
+
+def _intervals(size: int, side: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, size, side):
+        yield first, min(first + side, size)
+
+
+def _widened(first: int, last: int, size: int, reach: int, stride: int) -> tuple[int, int]:
+    """Return the interval with its surroundings, on the network's grid or at the plane's end."""
+    around = -(-reach // stride) * stride
+    return max(0, first - around), min(size, -(-(last + around) // stride) * stride)
+
 
 MOST_NOISE = 3.0  # units of detail; the network knows no more
 # One evaluation for each symmetry of the square: the answers to the turned and mirrored image, turned back, are

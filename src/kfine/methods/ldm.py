@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
-from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise, uniform_in_gamma
+from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise, SeededNoise, uniform_in_gamma
 from kfine.methods.base import Draws
 from kfine.methods.core import CoreOptions, conditions, consistent, lowered, scan_shown
-from kfine.methods.ldm_prediction import Projection, predict
+from kfine.methods.regression import Projection, predict
 from kfine.networks.core import Condition
 from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.operators.kspace import KSpaceCrop

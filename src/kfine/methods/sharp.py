@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kfine.diffusion.noise import SeededNoise
+from kfine.diffusion.samplers import SeededNoise
 from kfine.methods.base import Draws
 from kfine.methods.core import CoreOptions, conditions, consistent, lowered, scan_shown
-from kfine.networks.sharp import NOISES, SharpNet
+from kfine.networks.core import NOISES, SharpNet
 from kfine.operators.kspace import KSpaceCrop
 
 

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from kfine.diffusion.guidance import consistent, measured_state, noise_aware
-from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS, Denoiser, learned, uniform_in_gamma
+from kfine.diffusion.samplers import SAMPLERS, Denoiser, SeededNoise, learned, uniform_in_gamma
 from kfine.methods.base import Draws
 from kfine.methods.core import CoreOptions, Shown, conditions, lowered, scan_shown
 from kfine.networks.core import Condition

@@ -1,10 +1,13 @@
-"""The core network: one U-Net that estimates the high-resolution plane from any scan of it."""
+"""The core network, and the networks that start from its weights: of cines, and of sharp images.
+
+One U-Net estimates the high-resolution plane from any scan of it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, final
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -259,3 +262,159 @@ def noise_level(low: Tensor) -> float:
 def _local_mean(planes: Tensor) -> Tensor:
     """Return the mean of each pixel's surroundings in `planes` (batch, 1, row, column), within the image."""
     return F.avg_pool2d(planes, _SURROUNDINGS, 1, _SURROUNDINGS // 2, count_include_pad=False)
+
+
+IN_TIME = (
+    2  # channels that single images do not have: how far the neighbours are apart, and the part of the way
+)
+
+
+@final
+class CineCoreNet(nn.Module):
+    """E[x | scan] of every frame of a slice: the frames' blend in time, plus detail in units of the scan's own detail.
+
+    As `kfine.networks.core.CoreNet`, whose weights it starts from (`start_from_core`).  A frame between measured ones
+    is shown as the blend of its two neighbours, moved along the motion to its time.  The last residual block of each
+    stage takes a step along time, over the frames restored, between its convolutions: through all of them a frame sees
+    six others on either side.
+
+    Args:
+        widths: channels a level of the U-Net, which starts at half resolution.
+        blocks: residual blocks a level, on the way down and again on the way up.
+    """
+
+    def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.unet = SpaceTimeUNet(
+            inputs=2 + CHANNELS + IN_TIME,
+            outputs=1,
+            widths=widths,
+            blocks=blocks,
+            levels=False,
+            described=True,
+            time_blocks=1,
+            norm=no_norm,
+        )
+        self.embedding = Description()
+
+    def forward(
+        self, blend: Tensor, apart: Tensor, part: Tensor, unit: Tensor, facts: Tensor, *, cyclic: bool
+    ) -> Tensor:
+        """Return the estimate (batch, frame, row, column) in model units.
+
+        Args:
+            blend: (batch, frame, row, column), zero-filled, in model units: a measured frame, or the blend of the two
+                around.
+            apart: of the same shape, the difference of the two, 0 at a measured frame.
+            part: (batch, frame), how far a frame is on the way from the measured one before to the one after, in
+                [0, 1).
+            unit: (batch,), of a whole slice, see `kfine.networks.core.detail_unit`.
+            facts: (batch, FACTS), of a whole slice, see `kfine.networks.core.Facts.tensor`.
+            cyclic: whether the frame after the last one is the first one.
+        """
+        clips, frames = blend.shape[:2]
+        planes = core_channels(
+            blend.flatten(0, 1), unit.repeat_interleave(frames), facts.repeat_interleave(frames, 0)
+        )
+        between = (4 * part * (1 - part))[..., None, None].expand_as(blend)
+        in_time = torch.stack([apart / (4 * unit[:, None, None, None]), between], dim=1)
+        shown = torch.cat([planes.unflatten(0, (clips, frames)).transpose(1, 2), in_time], dim=1)
+        output = self.unet(shown, cyclic=cyclic, description=self.embedding(facts))
+        return blend + unit[:, None, None, None] * output[:, 0].float()
+
+
+@torch.no_grad()
+def start_from_core(network: CineCoreNet, core: Mapping[str, Tensor]) -> None:
+    """Give `network` the weights `core` of a core network: its estimate of each frame's blend is then the core's.
+
+    Raises:
+        RuntimeError: a core network of other widths or blocks.
+    """
+    weights = dict(core)
+    stem = "unet.stem.weight"
+    own = torch.zeros_like(network.unet.stem.weight)
+    own[:, : weights[stem].shape[1]] = weights[stem]
+    steps = {
+        name: torch.zeros_like(value) for name, value in network.state_dict().items() if "between" in name
+    }
+    network.load_state_dict(weights | steps | {stem: own})
+
+
+def cine_network(core: CoreNet, arguments: Mapping[str, Any]) -> CineCoreNet:
+    """Return `core`, a network that was built with `arguments`, as one of cines, in evaluation mode."""
+    network = CineCoreNet(**arguments)
+    start_from_core(network, core.state_dict())
+    return network.eval()
+
+
+NOISES = 2  # images of white noise that detail is made from
+
+
+@final
+class SharpNet(nn.Module):
+    """Make a sharp image of a scan in one evaluation: x = c + unit G(scan, c, noise).
+
+    c is the core network's estimate of E[x | scan], and G a U-Net that starts from the core network's weights and sees
+    two images of white noise beside it.  It is trained for the truth's energy of detail at the least squared error
+    (`kfine.training.losses.sharp`).  An image drawn from p(x | scan) has twice the mean image's squared error; the
+    image of least error among those that look like true ones has less (Freirich, Michaeli and Meir, NeurIPS 2021).
+
+    Args:
+        core: arguments of the core network, which is frozen.
+        widths: channels a level of the U-Net, which starts at half resolution.
+        blocks: residual blocks a level, on the way down and again on the way up.
+    """
+
+    def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.unet = SpaceTimeUNet(
+            inputs=2 + CHANNELS + 1 + NOISES,
+            outputs=1,
+            widths=widths,
+            blocks=blocks,
+            levels=False,
+            described=True,
+            time=False,
+            norm=no_norm,
+        )
+        self.embedding = Description()
+        self.core = CoreNet(**core).requires_grad_(False)
+
+    @torch.no_grad()
+    def start_from_core(self) -> None:
+        """Take the core network's weights over, and add nothing to the mean at first.
+
+        Raises:
+            RuntimeError: the core network has other widths or blocks.
+        """
+        weights = {name: value.clone() for name, value in self.core.state_dict().items()}
+        stem = "unet.stem.weight"
+        own = torch.zeros_like(self.unet.stem.weight)
+        known = weights[stem].shape[1]
+        own[:, :known] = weights[stem]
+        own[:, known:].normal_(std=0.1)
+        self.load_state_dict(
+            weights | {stem: own} | {f"core.{name}": value for name, value in self.core.state_dict().items()}
+        )
+        zeroed(self.unet.head[-1])  # type: ignore[type-var]
+
+    @torch.no_grad()
+    def mean(self, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
+        """Return the core network's estimate, see `CoreNet.forward`."""
+        return self.core(image, unit, facts)
+
+    def forward(self, image: Tensor, unit: Tensor, facts: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
+        """Return the sharp image of each plane (batch, row, column) in model units.
+
+        Args:
+            image: (batch, row, column), zero-filled, in model units.
+            unit: (batch,), see `kfine.networks.core.detail_unit`.
+            facts: (batch, FACTS), see `kfine.networks.core.Facts.tensor`.
+            mean: (batch, row, column), the core network's estimate.
+            noise: (batch, NOISES, row, column), standard normal.
+        """
+        scale = unit[:, None, None]
+        apart = ((image - mean) / scale)[:, None]
+        shown = torch.cat([core_channels(image, unit, facts), apart, noise], dim=1)
+        output = self.unet(shown[:, :, None], cyclic=False, description=self.embedding(facts))
+        return mean + scale * output[:, 0, 0].float()

@@ -12,9 +12,8 @@ from torch.nn import functional as F
 
 from kfine.networks.blocks import MAGNIFIED, blind_to_brightness, pad_to_multiple
 from kfine.networks.core import Condition, CoreNet, Description
-from kfine.networks.quantiser import Quantised
 from kfine.networks.space_time import SpaceTimeUNet
-from kfine.networks.vqgan import VQGAN
+from kfine.networks.vqgan import VQGAN, Quantised
 
 
 class ResidualLDM(nn.Module, ABC):

@@ -21,11 +21,10 @@ from kfine._version import __version__
 from kfine.errors import KfineError, UsageError
 from kfine.files.names import stem_of
 from kfine.serve import inspection
-from kfine.serve.inspectors import Inspectors
+from kfine.serve.inspection import Inspectors
 from kfine.serve.request import RestoreRequest
 from kfine.serve.security import Door, Guard, let_in
-from kfine.serve.session import Session, new_key
-from kfine.serve.store import CANCELLED, DONE, QUEUED, RUNNING
+from kfine.serve.session import CANCELLED, DONE, QUEUED, RUNNING, Session, new_key
 from kfine.serve.uploads import Limits, place_of, receive
 from kfine.text import clean_text
 

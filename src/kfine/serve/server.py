@@ -120,7 +120,7 @@ async def _serve(
     import uvicorn
 
     from kfine.serve.app import application
-    from kfine.serve.inspectors import Inspectors
+    from kfine.serve.inspection import Inspectors
     from kfine.serve.security import LOOPBACK, Door
 
     hosts = (*LOOPBACK, address.host) if address.outside else LOOPBACK

@@ -19,10 +19,10 @@ from kfine.image import Image
 from kfine.intensity import AIR
 from kfine.methods.base import Draws
 from kfine.methods.ldm import CineLDMMethod, LDMOptions
-from kfine.methods.ldm_prediction import Projection, predict
+from kfine.methods.regression import Projection, predict
 from kfine.models.checkpoint import replace_bytes
 from kfine.networks.ldm import CineLDM
-from kfine.networks.quantiser import codebook_use
+from kfine.networks.vqgan import codebook_use
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.data.degradation import measured_matrix
 from kfine.training.data.volumes import SliceRef, Volumes
