@@ -122,10 +122,10 @@ def picky(folder, tmp_path_factory):
 def test_a_degradation_that_defeats_everybody_does_not_lose_the_report(picky):
     found, output = picky
     report = (output / "report.html").read_text("utf-8")
-    assert report.count("No method came to a result; see what is missing, below.") == 1
-    assert "No method came to a result." in (output / "poster.md").read_text("utf-8")
+    assert report.count("No method gave a result; the reasons are listed below.") == 1
+    assert "No method gave a result." in (output / "poster.md").read_text("utf-8")
     assert poster_rows(found, "kspace-x4") == []
-    assert "Nothing to compare" in report  # baselines alone
+    assert "No comparison" in report  # baselines alone
 
 
 def test_who_fails_on_a_patient_is_named_so_and_held_against_its_own(picky):
@@ -179,9 +179,9 @@ def test_one_method_without_memory_does_not_lose_the_others_and_notes_are_kept(f
             found = benchmark(folder, tmp_path / "out", methods=methods, **call)
         assert [failure.reason for failure in found.failures] == ["not enough memory"] * 2
         assert found.records[0].notes == ("outside what it was trained on",)
-        told = json.loads((tmp_path / "out" / "results.json").read_text())
-        assert told["volumes"][0]["notes"] == ["outside what it was trained on"]
-        curve = told["summary"]["kspace-x2"]["methods"]["warns"]["calibration"]
+        results = json.loads((tmp_path / "out" / "results.json").read_text())
+        assert results["volumes"][0]["notes"] == ["outside what it was trained on"]
+        curve = results["summary"]["kspace-x2"]["methods"]["warns"]["calibration"]
         assert len(curve["error_of_range"]) == len(curve["standard_deviation_of_range"]) > 0
         report = (tmp_path / "out" / "report.html").read_text("utf-8")
         assert "warns, kspace-x2: outside what it was trained on (2 volumes)" in report
@@ -222,4 +222,4 @@ def test_one_patient_tells_of_nobody_else(folder, tmp_path):
     report = (tmp_path / "out" / "report.html").read_text("utf-8")
     lead = re.search(r'<p class="lead">(.*?)</p>', report)[1]
     assert re.match(r"In \d+ of \d+ comparisons a simpler method is better than one that does more\.", lead)
-    assert lead.endswith("One patient: no intervals, nothing is known of others.")
+    assert lead.endswith("One patient: no intervals; the result says nothing about other patients.")

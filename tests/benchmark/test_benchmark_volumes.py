@@ -1,4 +1,4 @@
-"""Which images below a folder are truths: a scanner's own, each told to a patient; what is left out is said."""
+"""Reference images below a folder: images of a scanner, assigned to patients; notes about images left out."""
 
 import json
 
@@ -89,8 +89,8 @@ def test_what_a_scanner_filled_up_with_zeros_is_no_truth(tmp_path):
     assert truth.image.matrix[0] == 128
     assert 80 <= truth.image.matrix[1] < 112  # nothing but the spectrum says where it ends
     assert truth.note.startswith("p/a/1: the scanner filled up ")
-    (told,) = find_truths(found, subjects=None, slices=1, matrix=(128, 128))
-    assert (told.image.matrix, told.note) == ((128, 128), "")
+    (truth,) = find_truths(found, subjects=None, slices=1, matrix=(128, 128))
+    assert (truth.image.matrix, truth.note) == ((128, 128), "")
 
 
 def test_a_block_that_the_header_names_and_the_spectrum_bears_out_is_the_truth(tmp_path):

@@ -1,4 +1,4 @@
-"""Lesions: what is put in is found again, what fades is told, and what is made up is counted."""
+"""Lesions: contrast of inserted discs, of fading ones too, and number of false structures."""
 
 import json
 

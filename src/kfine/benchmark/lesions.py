@@ -1,4 +1,4 @@
-"""Lesions: how much contrast of small lesions methods preserve, and how many false structures they add; its files.
+"""Lesions: contrast of small lesions that methods preserve, and false structures that they add.
 
 Small discs of known contrast and size are inserted into the reference before it is degraded, brighter and darker than
 their surroundings.  Real small bright structures of the reference are measured as they are.  The difference of the
@@ -34,11 +34,11 @@ Mask = NDArray[np.bool_]
 
 DIAMETERS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # voxels of the reference
 CONTRASTS = (0.3, -0.3)  # of the surroundings' grey value
-INTERPOLATION = "zero-filling"  # shows what the coarse scan still has
-_APART = 18  # voxels between the middles of two discs
-_DEPTH = 7  # voxels between a disc's middle and the edge of the body
-_EVEN = 0.5  # part of the body, the most even one, that discs are put into
-_RING = (1.0, 3.0)  # voxels beyond a disc's edge: its surroundings
+INTERPOLATION = "zero-filling"  # the contrast that the coarse scan still has
+_APART = 18  # voxels between the centres of two discs
+_DEPTH = 7  # voxels between the centre of a disc and the edge of the body
+_EVEN = 0.5  # fraction of the body, the most homogeneous one, that gets discs
+_RING = (1.0, 3.0)  # voxels beyond the edge of a disc: its surroundings
 _FALSE = 0.5  # of the contrast of discs: an error of this contrast is a false structure
 _SPOT = 2.5  # standard deviations above its surroundings: a real bright structure
 _SPOT_VOXELS = (4, 80)
@@ -46,7 +46,7 @@ _SPOT_VOXELS = (4, 80)
 
 @dataclass(frozen=True)
 class Disc:
-    """A lesion that was put in: its middle, its diameter in voxels and its contrast in grey values."""
+    """An inserted lesion: centre, diameter in voxels and contrast in grey values."""
 
     row: int
     column: int
@@ -55,16 +55,16 @@ class Disc:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a method keeps of one lesion.
+class LesionContrast:
+    """Contrast of one lesion in a restored image.
 
     Attributes:
-        subject, degradation, method: of whom, by what.
-        diameter: voxels; of a real structure that of a disc of its area.
-        contrast: of its surroundings' grey value, signed; of a real structure as the reference has it.
-        kept: part of the contrast in the restored image.
-        shown: part of it that the coarse scan still shows: that in the zero-filled image.
-        real: whether it is a structure of the reference.
+        subject, degradation, method: names of the case.
+        diameter: voxels; for a real structure that of a disc of the same area.
+        contrast: relative to the grey value of the surroundings, signed; for a real structure that of the reference.
+        kept: fraction of the contrast in the restored image.
+        shown: fraction of the contrast in the zero-filled image, which is that of the coarse scan.
+        real: whether the lesion is a real structure of the reference.
     """
 
     subject: str
@@ -78,8 +78,8 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class MadeUp:
-    """Structures that a method makes up: errors that look like a disc of `diameter`, in 1000 voxels of the body."""
+class FalseStructures:
+    """Number of false structures: errors like a disc of `diameter`, in the `voxels` of the body."""
 
     subject: str
     degradation: str
@@ -91,10 +91,10 @@ class MadeUp:
 
 @dataclass(frozen=True)
 class Lesions:
-    """All that was measured."""
+    """All measurements."""
 
-    kept: tuple[Kept, ...]
-    false: tuple[MadeUp, ...]
+    kept: tuple[LesionContrast, ...]
+    false: tuple[FalseStructures, ...]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row a lesion, JSON-ready."""
@@ -145,17 +145,17 @@ def measure(
     seed: int = 0,
     on_case: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> Lesions:
-    """Return what each method keeps of lesions and makes up.
+    """Return the contrast of lesions that each method preserves, and the false structures that it adds.
 
     Args:
         truths: references.
-        degradations: how they are made coarse.
-        competitors: methods; `INTERPOLATION` is measured besides, for what the scan shows.
-        seed: of places and noise.
-        on_case: called with (done, total, what is next).
+        degradations: degradations of the references.
+        competitors: methods; `INTERPOLATION` is measured as well, for the contrast of the coarse scan.
+        seed: seed of positions and noise.
+        on_case: called with (done, total, name of the next case).
     """
-    kept: list[Kept] = []
-    false: list[MadeUp] = []
+    kept: list[LesionContrast] = []
+    false: list[FalseStructures] = []
     done, total = 0, len(truths) * len(degradations) * len(competitors)
     base = _zero_filled()
     for truth in truths:
@@ -181,10 +181,10 @@ def measure(
 
 
 def inserted(image: Image, body: Mask, *, seed: int) -> tuple[list[list[Disc]], Image]:
-    """Return the discs put into each slice of frame 0 of a real `image`, and the image with them.
+    """Return the discs of each slice of frame 0 of a real `image`, and the image with the discs inserted.
 
-    They lie in the more even half of the body, apart from each other and from its edge; diameters and contrasts take
-    turns.  body: (slice, row, column).
+    The discs lie in the more homogeneous half of the body, apart from each other and from its edge; diameters and
+    contrasts alternate.  body: (slice, row, column).
     """
     voxels = image.voxels.astype(np.float64).copy()
     found: list[list[Disc]] = []
@@ -212,15 +212,16 @@ def inserted(image: Image, body: Mask, *, seed: int) -> tuple[list[list[Disc]], 
 
 
 def shape_of(matrix: tuple[int, ...], disc: Disc) -> Array:
-    """Return the disc (row, column), 1 inside, its edge one voxel wide."""
+    """Return the disc (row, column): 1 inside, 0 outside, with an edge one voxel wide."""
     r, c = np.ogrid[: matrix[0], : matrix[1]]
     return np.asarray(np.clip(disc.diameter / 2 + 0.5 - np.hypot(r - disc.row, c - disc.column), 0, 1))
 
 
 def real_spots(plane: NDArray[Any], body: Mask) -> list[Mask]:
-    """Return the small bright structures of a plane (row, column), away from the edge of the body.
+    """Return the masks of the small bright structures of a plane (row, column), away from the edge of the body.
 
-    They are at least 2.5 standard deviations of the surroundings (12 voxels wide) above their mean, 4 to 80 voxels.
+    A structure has 4 to 80 voxels that lie at least 2.5 standard deviations above the mean of the surroundings, which
+    are 12 voxels wide.
     """
     values = plane.astype(np.float64)
     inside = ndimage.distance_transform_edt(np.pad(body, 1))[1:-1, 1:-1] >= _DEPTH
@@ -249,24 +250,24 @@ def _surroundings(plane: Array) -> tuple[Array, Array]:
 
 
 def _discs_kept(
-    label: tuple[str, str, str], discs: list[list[Disc]], change: Array, shown: Array
-) -> list[Kept]:
+    label: tuple[str, str, str], discs: list[list[Disc]], change: Array, zero_filled: Array
+) -> list[LesionContrast]:
     """Return the contrast of each disc in `change` (slice, row, column), by least squares with its shape."""
     found = []
     for index, here in enumerate(discs):
         for disc in here:
             shape = shape_of(change.shape[1:], disc)
             power = disc.contrast * float((shape**2).sum())
-            kept, low = (float((part[index] * shape).sum()) / power for part in (change, shown))
+            kept, low = (float((part[index] * shape).sum()) / power for part in (change, zero_filled))
             sign = float(np.sign(disc.contrast)) * abs(CONTRASTS[0])
-            found.append(Kept(*label, disc.diameter, sign, kept, low, real=False))
+            found.append(LesionContrast(*label, disc.diameter, sign, kept, low, real=False))
     return found
 
 
 def _spots_kept(
     label: tuple[str, str, str], spots: list[list[Mask]], truth: NDArray[Any], restored: Array, zero: Array
-) -> list[Kept]:
-    """Return the contrast of each real structure to the ring around it, as a part of the reference's."""
+) -> list[LesionContrast]:
+    """Return the contrast of each real structure to the ring around it, as a fraction of that in the reference."""
     found = []
     for index, here in enumerate(spots):
         for mask in here:
@@ -279,12 +280,14 @@ def _spots_kept(
             around = float(truth[index][ring].mean())
             if own > 0 and around > 0:
                 size = 2 * float(np.sqrt(mask.sum() / np.pi))
-                found.append(Kept(*label, size, own / around, kept / own, low / own, real=True))
+                found.append(LesionContrast(*label, size, own / around, kept / own, low / own, real=True))
     return found
 
 
-def _false(label: tuple[str, str, str], error: Array, truth: NDArray[Any], body: Mask) -> list[MadeUp]:
-    """Return how many errors look like discs: local extremes of the contrast of disc to ring."""
+def _false(
+    label: tuple[str, str, str], error: Array, truth: NDArray[Any], body: Mask
+) -> list[FalseStructures]:
+    """Return the numbers of errors that look like discs: local extrema of the contrast of disc to ring."""
     found = []
     for size in DIAMETERS:
         reach = int(np.ceil(size / 2 + _RING[1])) + 1
@@ -299,7 +302,7 @@ def _false(label: tuple[str, str, str], error: Array, truth: NDArray[Any], body:
             level = _FALSE * abs(CONTRASTS[0]) * ndimage.gaussian_filter(reference.astype(np.float64), 3)
             peak = contrast == ndimage.maximum_filter(contrast, size=max(3, round(size)))
             count += int((peak & (contrast > level) & inside).sum())
-        found.append(MadeUp(*label, size, count, int(body.sum())))
+        found.append(FalseStructures(*label, size, count, int(body.sum())))
     return found
 
 
@@ -307,14 +310,14 @@ LESIONS_CSV, LESIONS_JSON, LESIONS_PLOT = FILES = ("lesions.csv", "lesions.json"
 
 
 def check_free(output: Path, *, overwrite: bool) -> None:
-    """Raise `UsageError` where such files are there already, unless they may be replaced."""
+    """Raise `UsageError` if such files exist and must not be replaced."""
     for name in FILES:
         if (output / name).exists() and not overwrite:
             raise UsageError(f"{output / name}: exists already; choose another folder or add overwrite=True")
 
 
 def write(lesions: Lesions, output: Path, *, about: dict[str, Any]) -> None:
-    """Write the three files, each whole or not at all."""
+    """Write the three files, each atomically."""
     rows = lesions.rows()
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
@@ -334,7 +337,7 @@ def write(lesions: Lesions, output: Path, *, about: dict[str, Any]) -> None:
 
 
 def plot(lesions: Lesions) -> Figure:
-    """Return retained contrast and false structures against the diameter of lesions, one row a degradation."""
+    """Return a figure of preserved contrast and false structures against lesion diameter, one row a degradation."""
     summary = [row for row in lesions.summary() if not row["real"]]
     degradations = list(dict.fromkeys(row["degradation"] for row in summary))
     figure = Figure(figsize=(9, 3.2 * len(degradations)), layout="constrained")

@@ -42,11 +42,11 @@ class Volume:
     """One image below the folder.
 
     Attributes:
-        subject: the patient: the first folder's name, or the file's up to "_" or ".".
-        name: where it lies below the folder; of several DICOM series of a folder with the series' number.
-        paths: its file, or those of a DICOM series.
-        dicom: whether it is a DICOM series.
-        part: which image of that series, see `kfine.read`; None for the only one.
+        subject: the patient: the name of the first folder, or that of the file up to "_" or ".".
+        name: path below the folder; for several DICOM series of a folder with the number of the series.
+        paths: the file, or the files of a DICOM series.
+        dicom: whether the image is a DICOM series.
+        part: the image of that series, see `kfine.read`; None for the only one.
     """
 
     subject: str
@@ -66,7 +66,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Found:
-    """The volumes below a folder, and lines that say what is not among them and what their names may hide."""
+    """The volumes below a folder, and notes about images that are left out and about ambiguous names."""
 
     volumes: tuple[Volume, ...]
     notes: tuple[str, ...]
@@ -78,14 +78,14 @@ class Found:
 
 
 def volumes_below(folder: Path, *, leave: Path) -> Found:
-    """Return the NIfTI files and DICOM series below `folder` that a scanner may have made.
+    """Return the NIfTI files and DICOM series below `folder` that may come from a scanner.
 
-    As `kfine batch` finds them: of a BIDS dataset the images in `anat`; no hidden files, no derived DICOM, nothing that
-    kfine restored; and nothing in a folder `derivatives`.
+    The search is that of `kfine batch`: in a BIDS dataset the images in `anat`; no hidden files, no derived DICOM, no
+    results of kfine.  Folders `derivatives` are left out as well.
 
     Args:
         folder: the folder.
-        leave: a folder that is not looked into.
+        leave: a folder that is not searched.
 
     Raises:
         InputError: no folder, or no volume in it.
@@ -114,7 +114,7 @@ def volumes_below(folder: Path, *, leave: Path) -> Found:
 
 
 def _unwanted(case: Case, folder: Path) -> str | None:
-    """Return why an image is no truth, None if it may be one."""
+    """Return the reason why an image cannot be a truth, None if it can."""
     if _DERIVATIVES in case.paths[0].relative_to(folder).parts[:-1]:
         return f"in a folder {_DERIVATIVES}"
     return None if case.dicom or kind_of(case.paths[0]) == "nifti" else "raw k-space"
@@ -129,7 +129,7 @@ def _volume(case: Case, folder: Path) -> Volume:
 
 
 def _legible(name: str) -> str:
-    """Return a file's name as UTF-8 can hold it: of other bytes, as old disks have them, their numbers."""
+    """Return a file name as valid UTF-8; bytes of other encodings are escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -143,7 +143,7 @@ def _left_out(left: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _as_one(volumes: Sequence[Volume], folder: Path) -> Iterator[str]:
-    """Yield a line for each patient made of several files: the names alone say that they belong together."""
+    """Yield a note for each patient with several files that only their names connect."""
     stems: dict[str, set[str]] = defaultdict(set)
     for volume in volumes:
         if volume.paths[0].parent == folder and len(volume.paths) == 1:
@@ -157,7 +157,7 @@ def _as_one(volumes: Sequence[Volume], folder: Path) -> Iterator[str]:
 
 
 def _as_one_dicom(volumes: Sequence[Volume]) -> Iterator[str]:
-    """Yield a line for each folder whose DICOM series say that they are of several patients, without saying whom."""
+    """Yield a note, without names, for each folder with DICOM series of several patients."""
     series: dict[str, list[Volume]] = defaultdict(list)
     for volume in volumes:
         if volume.dicom:
@@ -180,12 +180,12 @@ class Truth:
     """Some slices of one volume.
 
     Attributes:
-        subject: the patient, by the first folder's or the file's name.
-        name: the volume's path below the folder (`kfine.benchmark.truths`).
-        image: the slices, of frame 0; complex where the k-space was measured.
-        numbers: which slices of the volume they are, counted from 0.
-        file_digest: SHA-256 of the volume's file.
-        note: what a reader of the figures must know of it, or "".
+        subject: the patient, see `Volume`.
+        name: path of the volume below the folder, see `Volume`.
+        image: the slices of frame 0; complex if the k-space was measured.
+        numbers: numbers of the slices in the volume, from 0.
+        file_digest: SHA-256 of the file of the volume.
+        note: a remark for readers of the figures, or "".
     """
 
     subject: str
@@ -202,7 +202,7 @@ class Truth:
 
     @cached_property
     def body(self) -> Mask:
-        """Where the body is (slice, row, column): Otsu's foreground of these slices together."""
+        """Mask of the body (slice, row, column): Otsu's foreground of all slices together."""
         return foreground(self.image)[0]
 
     @cached_property
@@ -230,18 +230,18 @@ class Truth:
 def find_truths(
     found: Found, *, subjects: Sequence[str] | None, slices: int, matrix: Matrix | None
 ) -> list[Truth]:
-    """Return `slices` slices of each volume of the named subjects, or of all.
+    """Return `slices` slices of each volume of the named subjects, or of all subjects.
 
     Args:
-        found: the volumes there are.
-        subjects: whom to take; None takes all.
-        slices: of each volume, see `spread_slices`.
-        matrix: bring the truth to this (rows, columns) first, by cropping its k-space; None leaves it, but for what a
-            scanner has filled up with zeros: its truth is what was measured.
+        found: the volumes.
+        subjects: names of subjects; None for all.
+        slices: number of slices of each volume, see `spread_slices`.
+        matrix: (rows, columns) to which the truth is cropped in k-space first; None: as stored, or the measured block
+            if the scanner filled the matrix up with zeros.
 
     Raises:
-        UsageError: fewer than one slice asked for.
-        InputError: a subject that is not there, a volume without tissue, or one smaller than `matrix`.
+        UsageError: fewer than one slice.
+        InputError: a missing subject, a volume without tissue, or one smaller than `matrix`.
     """
     if slices < 1:
         raise UsageError(f"slices {slices}: expected at least 1")
@@ -253,9 +253,9 @@ def find_truths(
 
 
 def spread_slices(volume: Image, count: int) -> list[int]:
-    """Return the numbers of `count` slices, evenly over the middle 80 % of those with tissue in frame 0.
+    """Return the numbers of `count` slices, spread evenly over the middle 80 % of those with tissue in frame 0.
 
-    A single one is the middle one.
+    A single slice is the middle one.
 
     Raises:
         InputError: no slice has tissue in 3 % of its pixels.
@@ -272,7 +272,7 @@ def spread_slices(volume: Image, count: int) -> list[int]:
 
 
 def take(volume: Image, numbers: Sequence[int], *, matrix: Matrix | None = None) -> Image:
-    """Return these slices of frame 0, at `matrix` if given; their distance is no longer the volume's."""
+    """Return these slices of frame 0, cropped in k-space to `matrix` unless None; their spacing is not the volume's."""
     source = replace(volume.source, acquired_matrix=None)
     part = Image(volume.voxels[:1, list(numbers)], volume.affine, source=source)
     return part if matrix in (None, part.matrix) else degrade(part, matrix=matrix)
@@ -292,15 +292,15 @@ def _truth(volume: Volume, *, slices: int, matrix: Matrix | None) -> Truth:
 
 
 def _filling(name: str, image: Image, block: Matrix) -> str:
-    """Return what is to be said of the zeros that a scanner has filled in, or may have."""
-    stored, told = show(image.matrix), image.source.acquired_matrix
+    """Return a note about zeros that the scanner filled in, or may have filled in; "" for none."""
+    stored, acquired = show(image.matrix), image.source.acquired_matrix
     if block != image.matrix:
         return (
             f"{name}: the scanner filled up {show(block)} to {stored} with zeros; {show(block)} is the truth"
         )
-    if told is not None and told != image.matrix:
+    if acquired is not None and acquired != image.matrix:
         return (
-            f"{name}: its header says that {show(told)} of {stored} was measured, its spectrum does not show it; "
-            f"{stored} is the truth (matrix=({told[0]}, {told[1]}) takes the other)"
+            f"{name}: its header states that {show(acquired)} of {stored} was measured, its spectrum does not confirm "
+            f"it; {stored} is the truth (matrix=({acquired[0]}, {acquired[1]}) takes the other)"
         )
     return ""

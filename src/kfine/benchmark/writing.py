@@ -1,6 +1,6 @@
-"""Result files for other programs and papers: CSV with a row a slice, JSON, and the poster's table in Markdown.
+"""Result files: CSV with one row a slice, JSON, and the table of the poster in Markdown.
 
-The poster is Kouhana, Jafaritadi, Chinn and Levin, Super-resolution using a unified latent diffusion model for medical
+The poster: Kouhana, Jafaritadi, Chinn and Levin, Super-resolution using a unified latent diffusion model for medical
 imaging.  Rows: low resolution, bicubic, SRGAN, LDM and reference.  Columns: Laplacian variance and FFT sharpness.
 """
 
@@ -19,7 +19,7 @@ from kfine.benchmark.scoring import METRICS
 from kfine.evaluation.rings import frequencies
 from kfine.text import json_ready
 
-LOW = "nearest"  # the low resolution as it is, each pixel as large as it was: sharpness needs the truth's matrix
+LOW = "nearest"  # the unchanged low resolution at the matrix of the truth, which sharpness needs
 SHARPNESS = ("laplacian", "fft")
 COLUMNS = (*SHARPNESS, "psnr", "ms_ssim", "nrmse")
 REFERENCE = "reference"
@@ -31,9 +31,9 @@ _HOW = (
 
 @dataclass(frozen=True)
 class Row:
-    """One row: means over patients of each of `COLUMNS`; nan where there is none.
+    """One row of the poster's table: means over patients of each of `COLUMNS`; nan if there is none.
 
-    truth: the reference's sharpness, by column, over the same patients.
+    truth: the sharpness of the reference, by column, over the same patients.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Row:
 
 
 def poster_rows(results: Results, degradation: str) -> list[Row]:
-    """Return the rows under one degradation: low resolution, every other method, reference.
+    """Return the rows under one degradation: low resolution, all other methods, reference.
 
-    PSNR, MS-SSIM and NRMSE are taken inside the body, see `kfine.benchmark.scoring.METRICS`.
+    PSNR, MS-SSIM and NRMSE are those inside the body, see `kfine.benchmark.scoring.METRICS`.
     """
     there = results.there(degradation)
     rows = []
@@ -60,7 +60,7 @@ def poster_rows(results: Results, degradation: str) -> list[Row]:
 
 
 def _of_truth(results: Results, degradation: str, key: str) -> float:
-    """Return the mean over all patients of whom any method has a result."""
+    """Return the mean over all patients for whom any method has a result."""
     values: dict[str, float] = {}
     for method in results.there(degradation):
         values |= results.patients(degradation, method, key)
@@ -68,10 +68,10 @@ def _of_truth(results: Results, degradation: str, key: str) -> float:
 
 
 def markdown(results: Results, degradation: str) -> str:
-    """Return the table for a README or a model card; beside each sharpness stands its distance to the reference's."""
+    """Return the table for a README or a model card; each sharpness has its distance to the reference beside it."""
     rows = poster_rows(results, degradation)
     if not rows:
-        return "No method came to a result.\n"
+        return "No method gave a result.\n"
     lines = [
         "| | Laplacian variance | FFT | PSNR dB | MS-SSIM | NRMSE |",
         "| --- |" + " --- |" * len(COLUMNS),
@@ -95,7 +95,7 @@ def markdown(results: Results, degradation: str) -> str:
 
 
 def document(results: Results) -> str:
-    """Return the tables under all degradations as one Markdown file, ready to be cut from."""
+    """Return the tables under all degradations as one Markdown file."""
     about = results.about
     count = len(results.subjects)
     patients = "1 patient" if count == 1 else f"{count} patients"
@@ -109,7 +109,7 @@ _LAST = ("seconds_a_slice", "memory_mib")
 
 
 def results_csv(results: Results) -> str:
-    """Return a table with one row a slice, variant and case; undefined values are empty, infinite ones "inf"."""
+    """Return a table with one row for each slice, variant and case; undefined values are empty, infinite ones "inf"."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*_FIRST, *(metric.key for metric in METRICS), *_LAST])
@@ -127,7 +127,7 @@ def results_csv(results: Results) -> str:
 
 
 def results_json(results: Results) -> str:
-    """Return strict JSON: what was held fixed, means over patients with intervals, differences, every volume, wins."""
+    """Return strict JSON: fixed settings, means over patients with intervals, differences, all volumes, wins."""
     beaten, compared = wins(results)
     found = {
         "about": results.about,

@@ -1,4 +1,4 @@
-"""Blocks that the report is made of: values for its template, which escapes all texts."""
+"""Blocks of the report: values of its template, which escapes all texts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: its text and a smaller one below.
+    """One cell of a table: a text, and a smaller one below.
 
     Attributes:
-        best: printed bold; faint: printed grey; word: no number, so at the left.
+        best: bold; faint: grey; word: not a number, left-aligned.
     """
 
     text: str
@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph of plain words; `style` is its class."""
+    """A paragraph of plain text; `style` is its class."""
 
     kind: ClassVar[str] = "paragraph"
     text: str
@@ -73,7 +73,7 @@ class Facts:
 class Table:
     """A table: one head, and groups of rows with a rule between them.
 
-    The first cell of a row names it; the others are numbers, but for words.
+    The first cell of a row is its name; the others are numbers, except cells of words.
     """
 
     kind: ClassVar[str] = "table"
@@ -84,7 +84,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page, with its caption; `form` is "svg" or "png"."""
+    """An embedded picture with its caption; `form` is "svg" or "png"."""
 
     kind: ClassVar[str] = "picture"
     content: bytes

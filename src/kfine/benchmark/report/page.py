@@ -1,4 +1,4 @@
-"""Report page, from the header to the fixed settings."""
+"""Page of the report, from the header to the fixed settings, and its texts."""
 
 from __future__ import annotations
 
@@ -14,91 +14,91 @@ from kfine.benchmark.report.tables import counted
 from kfine.benchmark.results import LEVEL, MISSES, RESAMPLES, Results, wins
 from kfine.benchmark.scoring import BY_KEY, METRICS
 
-_MANY = 10  # patients from which on an interval tells of others
+_MANY = 10  # patients that an interval needs to say something about other patients
 _SECTIONS = {
     "short": "Where a simpler method is better",
     "gains": "Gains over the best baseline",
     "degradations": "Degradation by degradation",
     "frequencies": "Which detail is real",
-    "uncertainty": "Does the uncertainty tell the error?",
+    "uncertainty": "Uncertainty against error",
     "sharpness": "Sharpness, as on the poster",
-    "fixed": "What was held fixed",
+    "fixed": "Fixed settings",
 }
-_NO_COMPARISON = "Nothing to compare: no method has results of the same patients as a simpler one."
+_NO_COMPARISON = "No comparison: no method has results for the same patients as a simpler one."
 _NOWHERE = (
-    "In none of {compared} did a method do visibly better on average than one that does more, in the image metrics and "
-    "the distances of sharpness."
+    "In none of {compared} is a simpler method visibly better on average than one that does more, in the image metrics "
+    "and the distances of sharpness."
 )
-_ONE = " One patient: no intervals, nothing is known of others."
-_FEW = " With {patients} an interval says how much these differ, not what others will show."
+_ONE = " One patient: no intervals; the result says nothing about other patients."
+_FEW = " With {patients} an interval describes how much these differ; it does not predict other patients."
 _TOO_FEW = (
-    " The bootstrap intervals in tables and plots are too narrow for {patients}: of normal values they miss the true "
-    "mean in about {missed} % of cases, not in 5 %. Whether a difference leaves out 0 is decided by the paired t "
-    "interval, which for two methods chosen beforehand misses in 5 % of such cases however few the patients are."
+    " The bootstrap intervals in tables and plots are too narrow for {patients}: with normal values they miss the true "
+    "mean in about {missed} % of cases instead of 5 %. The paired t interval decides whether a difference excludes 0; "
+    "for two methods chosen beforehand it misses in 5 % of such cases, for any number of patients."
 )
 _DEFEATS = (
     "In {count} of {compared} a simpler method is better on average than one that does more; in {sure} of them the "
-    "95 % t interval of the difference leaves out 0."
+    "95 % t interval of the difference excludes 0."
 )
 _DEFEATS_ONE = "In {count} of {compared} a simpler method is better than one that does more."
-_NO_RESULT = "No method came to a result; see what is missing, below."
+_NO_RESULT = "No method gave a result; the reasons are listed below."
 _GAINS = (
     "{title} inside the body: difference to the best method without training, within patients, mean and "
-    f"{100 * LEVEL:.0f} % bootstrap interval. Right of the line is better. Hollow: one sample in the place of the "
-    "mean. Nearest neighbour and bilinear are not drawn."
+    f"{100 * LEVEL:.0f} % bootstrap interval. Right of the line is better. Hollow: one sample instead of the mean. "
+    "Nearest neighbour and bilinear are not drawn."
 )
 _WHO = (
-    "The pictures show patient {subject}, slice {number}: of the patients the one in the middle by PSNR, of its slices "
-    "the one in the middle; neither was chosen by eye."
+    "The pictures show patient {subject}, slice {number}: the patient with the median PSNR, and the middle slice; "
+    "neither was chosen by eye."
 )
 _PICTURE = (
-    "{title}: image, the outlined detail enlarged, absolute error; every voxel as the rectangle that it is. PSNR and "
-    "SSIM of this slice inside the body."
+    "{title}: image, enlarged outlined detail, absolute error; voxels are drawn as rectangles, without interpolation. "
+    "PSNR and SSIM of this slice inside the body."
 )
 _SPREAD = " Below the truth: standard deviation of {method}."
 _CORRELATION = (
-    "Fourier ring correlation with the truth, mean over patients: 1 where the detail is the truth's, 0 where it has "
-    "nothing to do with it. Vertical lines: the border of what was measured, in each direction. Dashed level: 0.5, "
-    "where “resolved” in the tables is read off, slice by slice. Nearest neighbour and bilinear are not drawn."
+    "Fourier ring correlation with the truth, mean over patients: 1 for the detail of the truth, 0 for unrelated "
+    "detail. Vertical lines: the edges of the measured k-space in each direction. Dashed level: 0.5, the threshold of "
+    "“resolved” in the tables, slice by slice. Nearest neighbour and bilinear are not drawn."
 )
 _RING_ERROR = (
-    "Error of each ring of k-space over the truth's own energy there. Dashed level: 1 is what leaving the ring empty "
-    "costs; above it, what a method adds does more harm than good. Random detail as strong as the truth's lies at 1.41."
+    "Error of each ring of k-space over the energy of the truth there. Dashed level: 1 is the error of an empty ring; "
+    "above it, the added detail does more harm than good. Random detail as strong as that of the truth is at 1.41."
 )
 _CALIBRATION = (
-    "Voxels inside the body sorted by the standard deviation that a method gives them, against the error of its mean "
-    "image: root mean squares of each bin, % of the data range. On the line the uncertainty is right; above it, too "
-    "small. Spread / error: the ratio over all voxels."
+    "Error of the mean image against the standard deviation stated by a method, for voxels inside the body binned by "
+    "the standard deviation: root mean squares of each bin, % of the data range. On the line the uncertainty is right; "
+    "above it, too small. Spread / error: the ratio over all voxels."
 )
 _FOOT = (
-    "Made by kfine benchmark; every figure stands in results.csv and results.json beside this page. Research software, "
+    "Made by kfine benchmark; all figures are in results.csv and results.json beside this page. Research software, "
     "not a medical device."
 )
 _FIXED = (
     (
         "Truth",
-        "slices spread evenly over the middle 80 % of those with tissue, frame 0 of a cine",
+        "slices spread evenly over the middle 80 % of the slices with tissue, frame 0 of a cine",
     ),
     (
         "Measurement",
-        "the centre of k-space (a real image's Fourier transform stands in for it), or antialiased bicubic shrinking "
-        "on the same grid; no method is told which, nor how much noise there is",
+        "the centre of k-space (for a real image, of its Fourier transform), or antialiased bicubic shrinking on the "
+        "same grid; methods get neither the name of the degradation nor the noise level",
     ),
     (
         "Methods",
-        "their own settings, none tuned here; the slices of a volume are restored together",
+        "default settings, none tuned here; the slices of a volume are restored together",
     ),
     (
         "Statistics",
         f"mean over a patient's slices, then over patients; intervals: percentile bootstrap over patients, {RESAMPLES} "
-        "draws; whether a difference leaves out 0: paired t interval (Student 1908), exact where differences are "
-        "normal; best baseline: the best mean of those without training that have results of all patients, chosen for "
-        "each metric and degradation",
+        "draws; whether a difference excludes 0: paired t interval (Student 1908), exact for normal differences; best "
+        "baseline: the best mean of the methods without training that have results of all patients, chosen for each "
+        "metric and degradation",
     ),
     (
         "Cost",
-        "wall clock of the restoration, median over volumes; memory it took above what was taken before, the most of "
-        "all volumes",
+        "wall-clock time of the restoration, median over volumes; additional peak memory of the restoration, maximum "
+        "over volumes",
     ),
 )
 
@@ -112,12 +112,12 @@ class Section:
 
     @property
     def title(self) -> str:
-        """Its heading."""
+        """Heading."""
         return _SECTIONS[self.key]
 
 
 def page(results: Results) -> str:
-    """Return the report as one HTML page that loads nothing."""
+    """Return the report as one self-contained HTML page."""
     sections = [
         Section("short", _short(results)),
         Section("gains", [*_gains(results)]),
@@ -172,7 +172,7 @@ def _defeats(results: Results) -> Iterator[Block]:
 
 
 def _chance(patients: int) -> str:
-    """Return what so few patients tell of others."""
+    """Return a remark on what so few patients say about others, or ""."""
     if patients < 2:
         return _ONE
     shown = counted(patients, "patient")
@@ -244,27 +244,27 @@ def _fixed(results: Results) -> list[Block]:
     ]
     metrics = Facts([(metric.title, metric.meaning) for metric in METRICS])
     failed = [f"{f.method}, {f.degradation}, {f.subject}: {f.reason}" for f in results.failures]
-    said = Counter(
+    notes = Counter(
         f"{record.label}, {record.case.degradation.name}: {note}"
         for record in results.records
         for note in record.notes
     )
-    noted = [f"{note} ({counted(times, 'volume')})" for note, times in said.items()]
+    noted = [f"{note} ({counted(times, 'volume')})" for note, times in notes.items()]
     lines = [*results.notes, *failed, *noted]
     missing: list[Block] = [Heading("What is missing or not known"), Items(lines)] if lines else []
     return [Facts(pairs), Heading("Metrics"), metrics, *missing]
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    shown = dict(settings)
-    if isinstance(shown.get("model"), dict) and {"name", "sha256"} <= shown["model"].keys():
-        shown["model"] = f"{shown['model']['name']}, SHA-256 {shown['model']['sha256'][:12]}…"
-    if isinstance(shown.get("sampling"), dict):
-        sampling = shown.pop("sampling")
-        shown |= {
+    listed = dict(settings)
+    if isinstance(listed.get("model"), dict) and {"name", "sha256"} <= listed["model"].keys():
+        listed["model"] = f"{listed['model']['name']}, SHA-256 {listed['model']['sha256'][:12]}…"
+    if isinstance(listed.get("sampling"), dict):
+        sampling = listed.pop("sampling")
+        listed |= {
             key.replace("_", " "): value for key, value in sampling.items() if not isinstance(value, list)
         }
-    return ", ".join(f"{key} {value}" for key, value in shown.items() if value is not None) or "none"
+    return ", ".join(f"{key} {value}" for key, value in listed.items() if value is not None) or "none"
 
 
 def _volume(volume: dict[str, Any]) -> str:

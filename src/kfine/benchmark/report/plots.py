@@ -44,7 +44,7 @@ from kfine.viz.sheet import (
 from kfine.viz.view import make_scene
 
 INK, SOFT, RULE = "#1b1f23", "#5f6872", "#c9ced3"
-# Greys need no training, blues do not sample, warm colours do.
+# Grey: without training; blue: networks without sampling; warm colours: many samples.
 _COLOURS = {
     BASELINE: ("#3d444b", "#7b838b", "#a9b0b7", "#cdd2d7"),
     SINGLE: ("#1f5fa8", "#3aa0c9", "#14365f", "#6c8ebf"),
@@ -52,9 +52,9 @@ _COLOURS = {
 }
 _ACROSS, _WIDTH, _HEIGHT, _LEGEND = 3, 3.3, 2.45, 0.24
 _THICKNESS = {BASELINE: 1.2, SINGLE: 2.4, SAMPLED: 1.1}  # curves that coincide must not hide each other
-_SPAN = 300  # of an axis of the calibration: smaller spreads are nothing
+_SPAN = 300  # ratio of the ends of an axis of the calibration
 _ROUND = [a * 10.0**b for b in range(-3, 2) for a in (1, 2, 5)]
-# Their curves would only hide those of better interpolation.
+# Their curves would only cover those of better interpolation.
 _HIDDEN = ("nearest", "bilinear")
 
 Panel = Callable[[Axes, Degradation], None]
@@ -62,14 +62,14 @@ Panel = Callable[[Axes, Degradation], None]
 
 @dataclass(frozen=True)
 class Look:
-    """How a method's marks look."""
+    """Colour and line style of a method."""
 
     colour: str
     dash: Literal["-", "--", ":"]
 
 
 def looks(results: Results) -> dict[str, Look]:
-    """Return one look a method: a sample is its method's colour, dashed."""
+    """Return the look of each method; a sample has the colour of its method, dashed."""
     found: dict[str, Look] = {}
     used = dict.fromkeys(_COLOURS, 0)
     for method in results.methods:
@@ -83,16 +83,16 @@ def looks(results: Results) -> dict[str, Look]:
     return found
 
 
-def shown(results: Results) -> list[str]:
-    """Return the methods whose curves are drawn."""
+def drawn_methods(results: Results) -> list[str]:
+    """Return the methods with curves."""
     wanted = [method for method in results.methods if method not in _HIDDEN]
     return wanted or results.methods
 
 
 def gains(results: Results, metric: str) -> bytes:
-    """Return by how much each method is better than the best baseline, with intervals: right of 0 is better."""
+    """Return a plot of the gain of each method over the best baseline, with intervals: right of 0 is better."""
     style, unit = looks(results), BY_KEY[metric].unit
-    methods = shown(results)[::-1]
+    methods = drawn_methods(results)[::-1]
 
     def panel(axes: Axes, degradation: Degradation) -> None:
         best = results.best(degradation.name, metric, results.baselines)
@@ -117,17 +117,17 @@ def gains(results: Results, metric: str) -> bytes:
 
 
 def correlations(results: Results) -> bytes:
-    """Return the Fourier ring correlation of each method."""
+    """Return a plot of the Fourier ring correlation of each method."""
     return _rings(results, 0, "Fourier ring correlation", top=1.03, level=HALF)
 
 
 def ring_errors(results: Results) -> bytes:
-    """Return the relative error in each ring of k-space."""
+    """Return a plot of the relative error in each ring of k-space."""
     return _rings(results, 1, "relative error of the ring", top=1.6, level=1.0)
 
 
 def calibrations(results: Results) -> bytes | None:
-    """Return the error against the standard deviation, in bins of voxels; None where no method has a spread."""
+    """Return a plot of error against standard deviation, in bins of voxels; None if no method states one."""
     style = looks(results)
     methods = [
         m for m in results.methods if any(results.calibration(d.name, m) for d in results.degradations)
@@ -176,7 +176,7 @@ def calibrations(results: Results) -> bytes | None:
 
 
 def _rings(results: Results, row: int, label: str, *, top: float, level: float) -> bytes:
-    style, methods, places = looks(results), shown(results), frequencies()
+    style, methods, places = looks(results), drawn_methods(results), frequencies()
 
     def panel(axes: Axes, degradation: Degradation) -> None:
         for border in sorted({1 / s for s in degradation.scale if s > 1}):
@@ -211,11 +211,11 @@ def _sheet(
     height: float = _HEIGHT,
     left: float = 0.0,
 ) -> bytes:
-    """Return a sheet of panels, three side by side, titles above, one legend below.
+    """Return a sheet of panels, three a row, with titles above and one legend below.
 
-    left: inches for long names at the left, where the panels of a row share them.
+    left: inches for long names at the left, which the panels of a row share.
     """
-    with rc_context({"text.parse_math": False}):  # names are text, whatever dollars they have
+    with rc_context({"text.parse_math": False}):  # dollars in names are plain text
         return svg_of(_drawn(degradations, panel, legend, share_y=share_y, height=height, left=left))
 
 
@@ -271,9 +271,9 @@ _PAPER = {LIGHT: "#1b1f23", FAINT: "#5f6872"}
 
 
 def median_truth(results: Results) -> Truth:
-    """Return the volume that pictures show, not chosen by eye: of the patient with the median PSNR by the best method.
+    """Return the volume of the pictures: that of the patient with the median PSNR of the best method.
 
-    Under the first degradation; of an even number of patients the lower of the two in the middle.
+    The first degradation counts; for an even number of patients, the lower of the two middle ones.
     """
     first = results.degradations[0].name
     best = results.best(first, "psnr", results.methods) or results.records[0].label
@@ -283,12 +283,12 @@ def median_truth(results: Results) -> Truth:
     return next(record.case.truth for record in results.records if record.case.truth.subject == who)
 
 
-def methods_shown(results: Results, degradation: str) -> list[str]:
-    """Return up to five methods: the best baseline in PSNR, then those that do most; in the order of the tables."""
+def pictured_methods(results: Results, degradation: str) -> list[str]:
+    """Return up to five methods: the best baseline in PSNR, and the highest tiers; in the order of the tables."""
     there = results.there(degradation)
     best = results.best(degradation, "psnr", results.baselines)
     learnt = [method for method in there if results.tier(method) != BASELINE]
-    # Means before their samples, and of each kind the last ones: those that do most.
+    # Means before their samples, higher tiers before lower ones.
     ranked = sorted(learnt, key=lambda method: (method.endswith(SAMPLE), -results.tier(method)))
     room = _MOST - (best is not None)
     taken = {*ranked[:room], best}
@@ -299,16 +299,16 @@ def methods_shown(results: Results, degradation: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture, and the method whose standard deviation it shows, if any."""
+    """A picture, and the method whose standard deviation it shows, or None."""
 
     png: bytes
     spread_of: str | None
 
 
 def picture(results: Results, degradation: Degradation, truth: Truth) -> Drawn | None:
-    """Return a picture of the truth's middle slice; None where no method restored it under this degradation."""
+    """Return a picture of the middle slice of the truth; None if no method restored it under this degradation."""
     records = {record.label: record for record in results.records if _shows(record, degradation, truth)}
-    names = [name for name in methods_shown(results, degradation.name) if name in records]
+    names = [name for name in pictured_methods(results, degradation.name) if name in records]
     if not names:
         return None
     index, affine = truth.middle, truth.image.affine
@@ -355,7 +355,7 @@ def _caption(record: Record, index: int) -> str:
 
 
 def _on_paper(figure: Figure) -> Figure:
-    """Return the figure with white around its panels and dark words; what is written on images stays light."""
+    """Return the figure with a white background and dark texts around the panels; texts on images stay light."""
     figure.set_facecolor("white")
     for words in figure.texts:
         words.set_color(_PAPER.get(str(words.get_color()), str(words.get_color())))

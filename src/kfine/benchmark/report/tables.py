@@ -1,4 +1,4 @@
-"""Tables of the report: better simpler methods, every metric under each degradation, the poster's sharpness."""
+"""Tables of the report: wins of simpler methods, all metrics under each degradation, sharpness as on the poster."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _COLUMNS = (
 )  # fmt: skip
 _NOTHING = "–"
 _DEFEATS_TABLE = (
-    "By how much the best of the simpler methods, named below, is better than the one at the left: without training "
-    "before a network without sampling before many samples. Differences of less than half of the last digit are not "
-    "listed. Bold: the 95 % paired t interval of the difference within patients leaves out 0; each is tested "
-    "alone, and the best of the simpler methods was chosen on the same patients, so more than 5 of 100 do by chance. "
-    "One sample is not made to win image metrics, a mean not to be sharp; both are listed. Nearest neighbour does not "
+    "Gain of the best simpler method, named below, over the method at the left. Methods without training are simpler "
+    "than networks without sampling, and these simpler than many samples. Differences of less than half of the last "
+    "digit are not listed. Bold: the 95 % paired t interval of the difference within patients excludes 0; each is "
+    "tested alone, and the best simpler method was chosen on the same patients, so more than 5 of 100 do by chance. "
+    "One sample is not meant to win image metrics, a mean not to be sharp; both are listed. Nearest neighbour does not "
     "compete in sharpness: the edges of its pixels would win."
 )
 _SCORES = (
-    "Means over {patients}; a method with results of fewer says so, and cannot be the best. Below them the 95 % "
-    "bootstrap interval over patients. Image metrics inside the body. "
-    "Sharpness: distance to the truth's own value. Bold: the best mean of a column. Gain: within patients. Groups: "
-    "without training; a network without sampling; many samples, of which the mean and one are scored."
+    "Means over {patients}; a method with fewer results is marked and cannot be the best. Below: the 95 % bootstrap "
+    "interval over patients. Image metrics inside the body. Sharpness: distance to the value of the truth. Bold: the "
+    "best mean of a column. Gain: within patients. Groups: without training; a network without sampling; many samples, "
+    "of which the mean and one are scored."
 )
 _POSTER = (
-    "{title}. Means over patients, below them the distance to the reference's value. Sharpness at 8 bits as on the "
-    "poster of Kouhana et al.: closest to the reference is best, higher is not. Low resolution: nearest neighbour at "
-    "the reference's matrix. PSNR, MS-SSIM and NRMSE inside the body."
+    "{title}. Means over patients; below: the distance to the value of the reference. Sharpness at 8 bits as on the "
+    "poster of Kouhana et al.: closest to the reference is best, higher is not better. Low resolution: nearest "
+    "neighbour at the matrix of the reference. PSNR, MS-SSIM and NRMSE inside the body."
 )
 
 
 def defeats(results: Results, found: Sequence[Win]) -> Table:
-    """Return the table of simpler methods that are better: a row a method and degradation, a column a metric."""
+    """Return the table of the wins of simpler methods: a row a method and degradation, a column a metric."""
     metrics = [BY_KEY[key] for key in COMPARED if any(win.metric == key for win in found)]
     heads = [
         Cell("behind"),
@@ -64,7 +64,7 @@ def _defeat(win: Win | None, metric: Metric) -> Cell:
 
 
 def scores(results: Results, degradation: Degradation) -> Table:
-    """Return the table of one degradation: methods below each other, by how much they do."""
+    """Return the table of one degradation: methods in rows, grouped by tier."""
     name = degradation.name
     there = results.there(name)
     metrics = [BY_KEY[key] for key in _COLUMNS]
@@ -103,7 +103,7 @@ def scores(results: Results, degradation: Degradation) -> Table:
 
 
 def poster(results: Results, degradation: Degradation) -> Table:
-    """Return the poster's table under one degradation."""
+    """Return the table of the poster under one degradation."""
     rows = poster_rows(results, degradation.name)
     heads = [Cell(""), *(Cell(BY_KEY[key].title, BY_KEY[key].unit) for key in COLUMNS)]
     body = []
@@ -129,13 +129,13 @@ def _apart(key: str, value: float, own: float) -> str:
 
 
 def _best(results: Results, degradation: str, metric: Metric, methods: Sequence[str]) -> set[str]:
-    """Return the methods whose mean, as printed, is the best of several."""
+    """Return the methods whose printed mean is the best of several."""
     winner = results.best(degradation, metric.key, methods)
     if winner is None or len(methods) < 2:
         return set()
     means = results.complete(degradation, metric.key, methods)
     printed = {method: _plain(mean, metric.digits) for method, mean in means.items()}
-    return {method for method, shown in printed.items() if shown == printed[winner]}
+    return {method for method, text in printed.items() if text == printed[winner]}
 
 
 def _estimate(estimate: Estimate, metric: Metric, *, best: bool) -> Cell:
