@@ -61,6 +61,33 @@ def test_nifti_as_the_command_line(low, tiny_model_folder, tmp_path):
     assert record == json.loads(json.dumps(result.record))
 
 
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_nrrd_and_metaimage_as_the_command_line(low, tiny_model_folder, tmp_path, suffix):
+    command, library = both(tmp_path)
+    call = ["restore", low, "-o", command / f"out.{suffix}", "--scale", 2, "--model", tiny_model_folder]
+    assert run([*map(str, call)]) == 0
+    result = kfine.restore(low, scale=2, model=tiny_model_folder)
+    written = result.save(library / f"out.{suffix}")
+    assert {path.name for path in written} == {f"out.{suffix}", f"out_std.{suffix}", "out.json"}
+    assert tree(library) == tree(command)
+    assert run(["verify", str(command / f"out.{suffix}")]) == 0
+    for name, image in (("out", result.mean), ("out_std", result.std)):
+        back = kfine.read(command / f"{name}.{suffix}")
+        assert back.source.derived
+        np.testing.assert_array_equal(back.voxels, image.voxels)
+        np.testing.assert_allclose(back.affine, image.affine, atol=1e-12)
+    assert run(["restore", str(command / f"out.{suffix}"), "--scale", "2"]) == 4
+
+
+def test_intervals_beside_nrrd(low, tmp_path):
+    result = kfine.restore(low, scale=2, method="zero-filling", confidence=0.9)
+    result.save(tmp_path / "out.NRRD")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "low.nii.gz", "out.NRRD", "out_std.NRRD", "out_lower.NRRD", "out_upper.NRRD", "out.json",
+    }  # fmt: skip
+    np.testing.assert_array_equal(kfine.read(tmp_path / "out_upper.NRRD").voxels, result.upper.voxels)
+
+
 @pytest.mark.parametrize("kind", [None, "classic", "enhanced"])
 def test_dicom_as_the_command_line(scan, tmp_path, kind):
     command, library = both(tmp_path)
@@ -115,7 +142,7 @@ def test_a_former_std_goes_with_what_replaces_it(low, tiny_model_folder, tmp_pat
 @pytest.mark.parametrize(
     ("place", "options", "message"),
     [
-        ("out.txt", {}, "ends in .nii or .nii.gz"),
+        ("out.txt", {}, "ends in .nii, .nii.gz, .nrrd or .mha"),
         ("none/out.nii", {}, "its folder does not exist"),
         ("out.nii", {"figure": "f.txt"}, "figure f.txt"),
         ("out.nii", {"dicom": "classic"}, "DICOM goes to a folder"),
