@@ -11,7 +11,7 @@ from kfine.batches.bids import (
     find_bids_cases,
     is_dataset,
     resolution_label,
-    said_to_be_stripped,
+    stated_skull_stripped,
 )
 from kfine.errors import InputError, UsageError
 
@@ -134,4 +134,4 @@ def test_descriptions(dataset):
 def test_what_is_said_of_the_skull(tmp_path, content, said):
     if content is not None:
         (tmp_path / "sub-01_T1w.json").write_text(content)
-    assert said_to_be_stripped(tmp_path / "sub-01_T1w.nii.gz") is said
+    assert stated_skull_stripped(tmp_path / "sub-01_T1w.nii.gz") is said

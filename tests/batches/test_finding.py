@@ -57,7 +57,7 @@ def test_what_should_be_an_image_and_is_none_fails(tmp_path):
     said = {label: str(error) for label, error in search.failures}
     assert sorted(said) == ["cut.nii.gz", "fetched_later.nii.gz", "text.dcm"]
     assert "empty" in said["cut.nii.gz"]
-    assert "leads nowhere" in said["fetched_later.nii.gz"]
+    assert "broken link" in said["fetched_later.nii.gz"]
 
 
 def test_both_files_of_bart_are_one_image_and_foreign_hdf5_is_none(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kfine._version import __version__
-from kfine.batches.bids import BidsName, bids_sidecar, resolution_label, said_to_be_stripped
+from kfine.batches.bids import BidsName, bids_sidecar, resolution_label, stated_skull_stripped
 from kfine.batches.finding import Case
 from kfine.errors import InputError, UsageError, collected_notes, verdict
 from kfine.files.digests import digest_of, digest_of_json, output_digest
@@ -40,26 +40,26 @@ _STAMP = "stamp"
 
 
 class State(Enum):
-    """What there is where the results of a case belong."""
+    """State of the output files of a case."""
 
-    FREE = "nothing"
-    FINISHED = "the results of this case, whole"
-    DAMAGED = "results of this case that are not whole, or a record that cannot be read"
-    FOREIGN = "something else"
+    FREE = "no files"
+    FINISHED = "complete results of this case"
+    DAMAGED = "incomplete results of this case, or an unreadable record"
+    FOREIGN = "other files"
 
 
 def text_digest(text: str) -> str:
-    """Return the `output_digest` of a file that holds `text`."""
+    """Return the `output_digest` of a file with the content `text`."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def input_digest(paths: Sequence[Path]) -> str:
-    """Return one SHA-256 of the bytes of all `paths`, whatever their names."""
+    """Return one SHA-256 of the bytes of all `paths`, independent of their names."""
     return digest_of_json(sorted(digest_of(path) for path in paths))
 
 
 def model_digest(model: Model | None) -> str:
-    """Return one SHA-256 of a model's weights and settings; of None, those of all that "auto" may choose from."""
+    """Return one SHA-256 of the weights and settings of a model; for None, of all models that "auto" may choose."""
     if model is not None:
         return digest_of_json([model.digests, model.config])
     return digest_of_json([digest_of(PACKAGED / name / "config.json") for name in packaged_models()])
@@ -69,17 +69,17 @@ def stamped(content: dict[str, Any], *, key: str, files: Mapping[str, str | None
     """Return a record with a stamp.
 
     Args:
-        content: JSON-ready, what the record says.
-        key: digest of everything that decides the results.
+        content: content of the record, JSON-ready.
+        key: digest of everything that determines the results.
         files: `output_digest` of each file or folder beside the record, by its name.
     """
     return content | {_STAMP: {"key": key, "outputs": dict(files), "record": digest_of_json(content)}}
 
 
 def state_of(record: Path, *, key: str, outputs: Sequence[Path]) -> State:
-    """Return what is at `record` and at `outputs` beside it, where the results of the case `key` belong.
+    """Return the state of the files `record` and `outputs` of the case `key`.
 
-    outputs: all that there may be; which of them there must be is in the record.
+    outputs: all possible files; the record lists the required ones.
     """
     try:
         written = read_small(record)
@@ -109,18 +109,17 @@ RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same for every case.
+    """Settings of all cases.
 
     Attributes:
-        out: the output folder, which exists.
-        options: what is done with each image; its model is loaded.
+        out: the existing output folder.
+        options: options of the restorations, with the loaded model.
         dicom: kind of DICOM image that is written for DICOM series, None for NIfTI.
         bids: whether the output is a BIDS derivative.
-        overwrite: whether results made otherwise, and files that are no results, are replaced.
-        resume: whether finished slices of a case are kept until it is finished.
-        discretion: what stands for the names of patients.
-        coil_axis, combine, nan: how raw k-space and NIfTI files are read, see `kfine.read`; other images are read
-            without.
+        overwrite: whether results of other options, and other files, are replaced.
+        resume: whether finished slices of a case are stored until the case is finished.
+        discretion: stand-ins for the names of patients.
+        coil_axis, combine, nan: options of `kfine.read` for raw k-space and NIfTI files; not used for other images.
         force: whether derived images, phase images and results of kfine are restored too.
     """
 
@@ -137,7 +136,7 @@ class Plan:
     nan: str = AIR
 
     def files(self, case: Case) -> RestorationFiles:
-        """Return where the files of `case` go."""
+        """Return the paths of the output files of `case`."""
         folder = self.out / case.place.parent
         if self.bids:
             parts, res = BidsName.of(case.place.name), self.resolution
@@ -155,31 +154,31 @@ class Plan:
 
     @property
     def resolution(self) -> str | None:
-        """The label of BIDS's entity `res`."""
+        """Label of the BIDS entity `res`."""
         options = self.options
         return resolution_label(scale=options.scale, matrix=options.matrix, slices=options.slice_label)
 
     def reading(self, case: Case) -> dict[str, Any]:
-        """Return the options of `kfine.read` that are given and go with the format of `case`."""
+        """Return the options of `kfine.read` that are set and apply to the format of `case`."""
         strict = None if self.nan == AIR else self.nan
-        given = {"coil_axis": self.coil_axis, "combine": self.combine, "nan": strict}
+        options = {"coil_axis": self.coil_axis, "combine": self.combine, "nan": strict}
         kinds = {"coil_axis": NPY, "combine": RAW, "nan": NIFTI}
-        asked = {name: value for name, value in given.items() if value is not None}
-        if case.dicom or not asked:
+        present = {name: value for name, value in options.items() if value is not None}
+        if case.dicom or not present:
             return {}
         kind = kind_of(case.paths[0])
-        return {name: value for name, value in asked.items() if kind in kinds[name]}
+        return {name: value for name, value in present.items() if kind in kinds[name]}
 
     def key(self, case: Case) -> str:
-        """Return the digest of everything that decides the results of `case`."""
-        # What came later counts where it is given: results of earlier versions stay finished.
-        asked = {
+        """Return the digest of everything that determines the results of `case`."""
+        # Options of later versions count only if they are set: results of earlier versions stay finished.
+        options = {
             name: value
             for name, value in vars(self.options).items()
             if name != "model" and not (name in LATER_OPTIONS and not value)
         }
         if self.options.calibration is not None:
-            asked["calibration"] = digest_of(Path(self.options.calibration))
+            options["calibration"] = digest_of(Path(self.options.calibration))
         model = self.options.model
         return digest_of_json(
             {
@@ -187,24 +186,28 @@ class Plan:
                 "case": case.label,
                 "input": input_digest(case.paths),
                 "model": model_digest(model if isinstance(model, Model) else None),
-                "asked": {name: repr(value) for name, value in (asked | self.reading(case)).items()},
-                "output": [self.bids, self.dicom, said_to_be_stripped(case.paths[0]) if self.bids else None],
+                "asked": {name: repr(value) for name, value in (options | self.reading(case)).items()},
+                "output": [
+                    self.bids,
+                    self.dicom,
+                    stated_skull_stripped(case.paths[0]) if self.bids else None,
+                ],
             }
         )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes:
-        case: its label.
+        case: label of the case.
         status: RESTORED, FINISHED or FAILED.
-        seconds: how long it took.
-        said: what was done, or what went wrong.
-        files: below the output folder.
-        notes: kfine's warnings.
-        exit_code: what `kfine restore` would have returned.
+        said: summary of the restoration, or the error message.
+        seconds: duration.
+        files: paths below the output folder.
+        notes: warnings of kfine.
+        exit_code: exit code of `kfine restore` for the case.
     """
 
     case: str
@@ -217,23 +220,22 @@ class Outcome:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """The same, JSON-ready."""
+        """The outcome, JSON-ready."""
         return asdict(self) | {"seconds": round(self.seconds, 3)}
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Does cases, one after another; `bar` shows how far one is."""
+    """Restores cases one after another; `bar` shows the progress of the current one."""
 
     plan: Plan
     bar: Progress
 
     def outcome(self, case: Case, *, wait: bool) -> Outcome | None:
-        """Return what becomes of `case`; None if another process is at it and we do not `wait`.
+        """Restore `case` and return its outcome; None if another process has claimed it and `wait` is not set.
 
-        Only what ends the whole batch is raised.
+        Only errors that end the whole batch are raised.
         """
-
         began, clean = time.perf_counter(), self.plan.discretion.clean
         notes: list[str] = []
         try:
@@ -241,10 +243,10 @@ class Worker:
                 done = self._done(case, wait=wait)
         except Exception as error:
             code, message = verdict(error)
-            if code == 1:  # its text may hold anything
+            if code == 1:  # the text of an unexpected error may contain names of patients
                 message = f"unexpected {type(error).__name__}, a fault of kfine: please report it"
-            said = literal(clean(message)).removeprefix(f"{printable(case.paths[0].name)}: ")
-            done = Outcome(case.label, FAILED, said, exit_code=code)
+            text = literal(clean(message)).removeprefix(f"{printable(case.paths[0].name)}: ")
+            done = Outcome(case.label, FAILED, text, exit_code=code)
         return done and replace(
             done, seconds=time.perf_counter() - began, notes=[clean(note) for note in notes]
         )
@@ -260,10 +262,10 @@ class Worker:
             state = state_of(files.record, key=key, outputs=[files.mean, *files.of_std, *files.of_interval])
             if state is State.FINISHED:
                 shutil.rmtree(files.parts, ignore_errors=True)
-                return Outcome(case.label, FINISHED, "nothing to do", files=self._there(files))
+                return Outcome(case.label, FINISHED, "nothing to do", files=self._existing(files))
             if state is State.FOREIGN and not plan.overwrite:
                 raise UsageError(
-                    "its results are there, made from other input, with other options or by other means; add "
+                    "its results exist already, made from other input, with other options or by another program; add "
                     "overwrite=True or choose another folder"
                 )
             with no_more_open_than(case.paths), made_folder(files.mean.parent):
@@ -273,9 +275,9 @@ class Worker:
                     bar=self.bar, sidecars=_sidecars(case, plan, files, key=key),
                 )  # fmt: skip
             shutil.rmtree(files.parts, ignore_errors=True)
-            return Outcome(case.label, RESTORED, summary(result), files=self._there(files))
+            return Outcome(case.label, RESTORED, summary(result), files=self._existing(files))
 
-    def _there(self, files: RestorationFiles) -> list[str]:
+    def _existing(self, files: RestorationFiles) -> list[str]:
         return [path.relative_to(self.plan.out).as_posix() for path in files.all if path.exists()]
 
 
@@ -294,7 +296,7 @@ def _read(case: Case, plan: Plan) -> Reading:
 def _files_of(case: Case) -> list[DicomFile]:
     found = [file for path in case.paths if (file := read_file(path)) is not None]
     if len(found) < len(case.paths):
-        raise InputError(f"{case.place.name}: files have changed since they were looked at; run it again")
+        raise InputError(f"{case.place.name}: files have changed since the search; run it again")
     return found
 
 
@@ -302,11 +304,11 @@ def _sidecars(case: Case, plan: Plan, files: RestorationFiles, *, key: str) -> S
     def content(result: Restored, places: Mapping[Path, Path]) -> dict[Path, Any]:
         sidecars = (files.record, files.std_record)
         digests = {path.name: output_digest(place) for path, place in places.items() if path not in sidecars}
-        said = {}
+        contents = {}
         if files.std_record in places and files.std_record is not None:
-            said[files.std_record] = bids_sidecar(result, case, of_std=True)
-            digests[files.std_record.name] = text_digest(json_text(said[files.std_record]))
+            contents[files.std_record] = bids_sidecar(result, case, of_std=True)
+            digests[files.std_record.name] = text_digest(json_text(contents[files.std_record]))
         record = bids_sidecar(result, case) if plan.bids else result.provenance.as_dict()
-        return said | {files.record: stamped(record, key=key, files=digests)}
+        return contents | {files.record: stamped(record, key=key, files=digests)}
 
     return content

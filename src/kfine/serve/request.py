@@ -1,4 +1,4 @@
-"""A restoration as the page asks for it: JSON to options of the library."""
+"""Requests of the page: restorations as JSON, converted to options of the library."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-# What the page may send: of the options, and of how the scan is read.
+# Keys that the page may send: options of restorations, and of reading.
 _OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "scale": _number(1, _MOST_SCALE),
     "frames_scale": _whole(1, _MOST_FRAMES),
@@ -82,10 +82,10 @@ _READING: dict[str, Callable[[str, Any], Any]] = {
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """What is restored, and how.
+    """One requested restoration.
 
     Attributes:
-        options: of the restoration.
+        options: options of the restoration.
         reading: keywords of `kfine.io.reading.read_input`.
         force: whether derived images are restored too.
     """
@@ -96,7 +96,7 @@ class RestoreRequest:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RestoreRequest:
-        """Return what JSON from the page asks for; a value of None or "" counts as left out.
+        """Return the request of JSON from the page; values of None or "" count as missing.
 
         Raises:
             UsageError: an unknown name, or a value out of range.

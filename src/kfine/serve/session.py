@@ -24,7 +24,7 @@ from kfine.files.locks import locked
 
 NAME = "queue.sqlite3"
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
-MOST_TRIES = 2  # of a restoration whose process ends without a word
+MOST_TRIES = 2  # attempts at a restoration whose process is killed
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS clock (revision INTEGER NOT NULL);
@@ -52,16 +52,16 @@ _COLUMNS = {
 class Store:
     """Scans and restorations of a session.
 
-    Every change takes the next revision, so that a reader can ask for what changed since the last one.
+    Each change has its own revision number, so that a reader can query the changes since a revision.
 
     Attributes:
-        folder: where the SQLite file lies.
+        folder: folder of the SQLite file.
     """
 
     folder: Path
 
     def create(self) -> None:
-        """Make the tables where they are not there, and keep the file from other users."""
+        """Create missing tables; the file is closed to other users."""
         path = self.folder / NAME
         path.touch(mode=0o600)
         with closing(self._open()) as base:
@@ -69,7 +69,7 @@ class Store:
             base.executescript(_SCHEMA)
 
     def add_scan(self, key: str, *, name: str, path: Path, state: str, size: int = 0) -> None:
-        """Add a scan; one that is there stays."""
+        """Add a scan, unless it exists."""
         with self._changing() as (base, revision):
             base.execute(
                 "INSERT OR IGNORE INTO scan (id, name, path, state, bytes, created, revision) VALUES (?,?,?,?,?,?,?)",
@@ -77,7 +77,7 @@ class Store:
             )
 
     def add_job(self, key: str, *, scan: str, name: str, request: dict[str, Any], label: str) -> None:
-        """Put a restoration at the end of the queue."""
+        """Append a restoration to the queue."""
         with self._changing() as (base, revision):
             base.execute(
                 "INSERT INTO job (id, scan, name, request, label, state, created, revision) VALUES (?,?,?,?,?,?,?,?)",
@@ -99,17 +99,17 @@ class Store:
             base.execute(f"DELETE FROM {table} WHERE id=?", (key,))
 
     def get(self, table: str, key: str) -> dict[str, Any] | None:
-        """Return one row, None where there is none."""
+        """Return one row, None if it does not exist."""
         found = self._rows(f"SELECT * FROM {table} WHERE id=?", (key,)) if table in _COLUMNS else []
         return found[0] if found else None
 
     def all(self, table: str) -> list[dict[str, Any]]:
-        """Return every row, the oldest first."""
+        """Return all rows, the oldest first."""
         assert table in _COLUMNS
         return self._rows(f"SELECT * FROM {table} ORDER BY created, rowid")
 
     def since(self, revision: int) -> tuple[int, list[dict[str, Any]], list[str]]:
-        """Return the latest revision, the restorations that changed after `revision`, and the keys of all."""
+        """Return the latest revision, the restorations changed after `revision`, and the keys of all restorations."""
         latest = int(self._rows("SELECT revision FROM clock")[0]["revision"])
         if latest == revision:
             return revision, [], []
@@ -117,7 +117,7 @@ class Store:
         return latest, changed, [row["id"] for row in self._rows("SELECT id FROM job")]
 
     def take(self) -> dict[str, Any] | None:
-        """Return the first restoration of the queue, which is running from now on; None where there is none."""
+        """Mark the first restoration of the queue as running and return it; None if the queue is empty."""
         with self._changing() as (base, revision):
             row = base.execute(
                 "SELECT id FROM job WHERE state=? ORDER BY created, rowid LIMIT 1", (QUEUED,)
@@ -132,20 +132,18 @@ class Store:
         return self.get("job", row["id"])
 
     def requeue(self) -> None:
-        """Put what a killed worker left back into the queue; what killed it `MOST_TRIES` times has failed."""
+        """Put the restorations of a killed worker back into the queue; after `MOST_TRIES` attempts they have failed."""
         for job in self._rows("SELECT * FROM job WHERE state=?", (RUNNING,)):
             if job["cancel"]:
                 self.update("job", job["id"], state=CANCELLED, ended=time.time())
             elif job["tries"] >= MOST_TRIES:
-                error = (
-                    "the process ended twice without a word; most likely memory ran out: restore fewer voxels"
-                )
+                error = "the process was killed twice, probably for lack of memory: restore fewer voxels"
                 self.update("job", job["id"], state=FAILED, error=error, ended=time.time())
             else:
                 self.update("job", job["id"], state=QUEUED, text="")
 
     def unfinished(self) -> int:
-        """Return how many restorations wait or run."""
+        """Return the number of restorations that wait or run."""
         return int(
             self._rows("SELECT COUNT(*) AS n FROM job WHERE state IN (?, ?)", (QUEUED, RUNNING))[0]["n"]
         )
@@ -175,16 +173,16 @@ class Store:
 
 
 _TOKEN, _LOCK = "token", "lock"
-HOME = "KFINE_SERVE_HOME"  # environment: where private folders are made
+HOME = "KFINE_SERVE_HOME"  # environment variable: parent of private folders
 
 
 @dataclass(frozen=True)
 class Session:
-    """Where a session keeps its files.
+    """Files of a session.
 
     Attributes:
         home: the private folder, which only its user may enter.
-        images: the folder whose images the page offers, None for uploads alone.
+        images: the folder with the images on the page, None for uploads alone.
     """
 
     home: Path
@@ -197,7 +195,7 @@ class Session:
 
     @property
     def token(self) -> str:
-        """The secret of the address: made once a session, so that an open page survives a restart."""
+        """Secret token of the address: created once a session, so that an open page survives a restart."""
         path = self.home / _TOKEN
         if not path.exists():
             handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
@@ -215,7 +213,7 @@ class Session:
 
 
 def new_key() -> str:
-    """Return a name for a scan or a restoration that nobody can guess.
+    """Return an unguessable name for a scan or a restoration.
 
     >>> len(new_key())
     22
@@ -225,13 +223,13 @@ def new_key() -> str:
 
 @contextmanager
 def session(images: Path | None) -> Iterator[Session]:
-    """Yield the session of a folder: that of an earlier run that did not end, or a new one.
+    """Yield the session of a folder: the unfinished session of an earlier run, or a new one.
 
-    At the end its files are removed, unless a restoration is unfinished: the next run of the same folder goes on.
+    The files are removed at the end, unless a restoration is unfinished: the next run of the same folder continues it.
 
     Raises:
         UsageError: `images` is no folder, or is served by another process.
-        ResourceError: the private folder cannot be made.
+        ResourceError: the private folder cannot be created.
     """
     if images is not None and not images.is_dir():
         raise UsageError(
@@ -241,7 +239,7 @@ def session(images: Path | None) -> Iterator[Session]:
     with locked(home / _LOCK, wait=False) as ours:
         if not ours:
             raise UsageError(
-                f"{images or 'the page'}: another kfine serve has it open; use that one, or end it first"
+                f"{images or 'the page'}: another kfine serve uses it; use that one, or end it first"
             )
         found = Session(home, None if images is None else images.resolve())
         for name in ("scans", "jobs"):
@@ -255,7 +253,7 @@ def session(images: Path | None) -> Iterator[Session]:
 
 
 def _home(images: Path | None) -> Path:
-    """Return the private folder of `images`, made if needed: below KFINE_SERVE_HOME or the system's /tmp."""
+    """Return the private folder of `images`, created if needed, below KFINE_SERVE_HOME or the system's /tmp."""
     what = "uploads" if images is None else os.fspath(images.resolve())
     user = os.getuid() if hasattr(os, "getuid") else 0
     base = os.environ.get(HOME) or tempfile.gettempdir()
@@ -264,9 +262,9 @@ def _home(images: Path | None) -> Path:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = home.lstat()
     except OSError as error:
-        raise ResourceError(f"{home}: cannot be made ({error.strerror})") from None
-    # In /tmp somebody else may have been faster.
+        raise ResourceError(f"{home}: cannot be created ({error.strerror})") from None
+    # In /tmp another user may have created the folder first.
     foreign = hasattr(os, "getuid") and (about.st_uid != user or about.st_mode & 0o077)
     if home.is_symlink() or foreign:
-        raise ResourceError(f"{home}: expected a folder of our own that nobody else may enter; remove it")
+        raise ResourceError(f"{home}: expected a folder of this user that nobody else may enter; remove it")
     return home

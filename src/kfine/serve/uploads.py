@@ -1,4 +1,4 @@
-"""Uploads: bounded streams to numbered files, and bounded unpacking of archives."""
+"""Uploads: bounded streams to numbered files, bounded unpacking of archives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kfine.text import clean_text, human_size
 
 _CHUNK = 1 << 20
 _ENCRYPTED = 0x1
-# Endings that readers go by; any other file is named by its number alone.
+# Suffixes that readers need; other files are named by their number alone.
 _SUFFIXES = (
     ".nii.gz", ".nii", ".hdr", ".img", ".cfl", ".npy", ".h5", ".hdf5", ".mgz", ".mgh", ".mha", ".nrrd", ".dcm.gz",
     ".dcm", ".zip",
@@ -22,13 +22,13 @@ _SUFFIXES = (
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of what is taken in.
+    """Limits of uploads.
 
     Attributes:
-        upload: bytes of one scan as it is sent.
-        unpacked: bytes of an archive's files.
-        files: how many of them.
-        ratio: unpacked bytes for each packed one, above a megabyte.
+        upload: bytes of one upload.
+        unpacked: bytes of the files of an archive.
+        files: number of files.
+        ratio: unpacked bytes for each packed byte, for archives that unpack to more than a megabyte.
     """
 
     upload: int = 4 << 30
@@ -38,7 +38,7 @@ class Limits:
 
 
 def suffix_of(name: str) -> str:
-    """Return the known suffix of a file's name, "" for none.
+    """Return the known suffix of a file name, "" for none.
 
     >>> suffix_of("Doe^John.NII.GZ"), suffix_of("IM0001"), suffix_of("x.sh")
     ('.nii.gz', '', '')
@@ -48,12 +48,12 @@ def suffix_of(name: str) -> str:
 
 
 def place_of(folder: Path, name: str, known: dict[str, str]) -> Path:
-    """Return where an uploaded file goes: a number and its suffix; files of one stem (.hdr and .img) share theirs.
+    """Return the path of an uploaded file: a number and its suffix; files of one stem (.hdr, .img) share the number.
 
     Args:
-        folder: of the scan.
-        name: as the browser sends it; nothing of it but its suffix reaches the disk.
-        known: stems so far and their numbers; added to.
+        folder: folder of the scan.
+        name: name from the browser, of which only the suffix is used on the disk.
+        known: earlier stems and their numbers; the new one is added.
     """
     stem = stem_of(Path(name.replace("\\", "/")))
     number = known.setdefault(stem, f"{len(known):06}")
@@ -66,10 +66,10 @@ def place_of(folder: Path, name: str, known: dict[str, str]) -> Path:
 
 
 async def receive(chunks: AsyncIterator[bytes], place: Path, *, room: int) -> int:
-    """Write a stream to a file and return its bytes.
+    """Write a stream to a file and return the number of bytes.
 
     Raises:
-        ResourceError: more than `room` bytes, or the disk is full; the file is gone.
+        ResourceError: more than `room` bytes, or a full disk; the file is removed.
     """
     size = 0
     try:
@@ -90,18 +90,18 @@ async def receive(chunks: AsyncIterator[bytes], place: Path, *, room: int) -> in
 
 
 def unpack(archive: Path, folder: Path, limits: Limits) -> None:
-    """Write the files of a ZIP archive to `folder` under numbers; their names, and so their paths, are not used.
+    """Write the files of a ZIP archive to `folder`, named by numbers; their names and paths are not used.
 
     Raises:
         InputError: no ZIP archive, a damaged or an encrypted one.
-        ResourceError: it holds more files or bytes than `limits` allow, whatever its headers say.
+        ResourceError: more files or bytes than `limits` allow, independent of the sizes in the headers.
     """
     try:
         with zipfile.ZipFile(archive) as packed:
             members = [member for member in packed.infolist() if not member.is_dir()]
             if len(members) > limits.files:
                 raise ResourceError(
-                    f"the archive holds {len(members)} files; expected at most {limits.files}"
+                    f"the archive contains {len(members)} files; expected at most {limits.files}"
                 )
             if any(member.flag_bits & _ENCRYPTED for member in members):
                 raise InputError("the archive is encrypted; send one without a password")
@@ -111,7 +111,7 @@ def unpack(archive: Path, folder: Path, limits: Limits) -> None:
                 place = place_of(folder, f"{len(known)}{suffix_of(member.filename)}", known)
                 room -= _unpack_one(packed, member, place, room)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-        raise InputError(f"the archive cannot be unpacked ({clean_text(error)}); make it again") from None
+        raise InputError(f"the archive cannot be unpacked ({clean_text(error)}); create it again") from None
 
 
 def _unpack_one(packed: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path, room: int) -> int:
@@ -126,14 +126,14 @@ def _unpack_one(packed: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path, r
 
 
 def only_image(folder: Path) -> Path:
-    """Return what a scan's folder is to be read as: its only file, the header of a pair, or the folder of DICOM files.
+    """Return the image in the folder of a scan: the only file, the data file of a pair, or the folder of DICOM files.
 
     Raises:
-        InputError: it holds nothing.
+        InputError: the folder is empty.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     if not files:
-        raise InputError("the upload holds no file; choose an image")
+        raise InputError("the upload contains no file; choose an image")
     if len(files) == 1:
         return files[0]
     pair = {path.suffix for path in files}

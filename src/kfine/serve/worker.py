@@ -34,11 +34,11 @@ PAGE, KSPACE = "page.html", "kspace.png"
 
 
 def write_views(result: Restoration, folder: Path) -> dict[str, Any]:
-    """Write what the viewer loads to `folder`, and return a description of it, JSON-ready.
+    """Write the files of the viewer to `folder`, and return their description, JSON-ready.
 
     Args:
-        result: holds its input.
-        folder: an existing one.
+        result: a restoration with its input.
+        folder: an existing folder.
     """
     low = result.low
     assert low is not None
@@ -81,7 +81,7 @@ def write_compact(image: Image, path: Path) -> None:
 
 
 def _shown_plane(image: Image, *, through: bool) -> str:
-    """Return the plane that is shown first: that of the slices, or one through them where they were restored."""
+    """Return the initial plane: that of the slices, or one through the slices if their direction was restored."""
     plane = plane_name(image.affine)
     return plane if not through else "sagittal" if plane == "coronal" else "coronal"
 
@@ -106,7 +106,7 @@ def _rounded(sizes: tuple[float, ...]) -> list[float]:
 
 RESULT, DICOM, FIGURE = "result.nii.gz", "result-dicom.zip", "figure.png"
 _LOCK = "worker-lock"
-_PAUSE, _EVERY = 0.2, 0.25  # s: between looks at the queue, and between notes of progress
+_PAUSE, _EVERY = 0.2, 0.25  # s between checks of the queue, and between updates of the progress
 
 
 class Cancelled(BaseException):
@@ -114,32 +114,32 @@ class Cancelled(BaseException):
 
 
 class Stopped(BaseException):
-    """The server ended; the restoration waits for the next one."""
+    """The server has ended; the restoration waits for the next server."""
 
 
 class QueueProgress:
-    """A `kfine.restoration.progress.Progress` that is shown through the queue.
+    """A `kfine.restoration.progress.Progress` that writes to the queue.
 
     Args:
-        session: of the restoration.
-        key: its name.
-        stopping: says whether the server ended.
+        session: session of the restoration.
+        key: name of the restoration.
+        stopping: returns whether the server has ended.
     """
 
     def __init__(self, session: Session, key: str, stopping: Callable[[], bool]) -> None:
         self._store, self._key, self._stopping = session.store, key, stopping
-        self._text, self._noted = "reading", 0.0
+        self._text, self._updated = "reading", 0.0
         self.forecast = Forecast()
 
     def __call__(self, done: int, total: int) -> None:
-        """Note that `done` of `total` evaluations are done; raise where the work is to end."""
+        """Report that `done` of `total` evaluations are done; raise if the work must end."""
         if done == 0:
             self.forecast = Forecast()
         self.forecast(done, total)
         self.check()
         now = time.monotonic()
-        if now - self._noted > _EVERY or done == total:
-            self._noted = now
+        if now - self._updated > _EVERY or done == total:
+            self._updated = now
             self._store.update(
                 "job",
                 self._key,
@@ -151,7 +151,7 @@ class QueueProgress:
             )
 
     def check(self) -> None:
-        """Raise `Stopped` or `Cancelled` where the work is to end."""
+        """Raise `Stopped` or `Cancelled` if the work must end."""
         if self._stopping():
             raise Stopped
         job = self._store.get("job", self._key)
@@ -164,19 +164,19 @@ class QueueProgress:
         self._store.update("job", self._key, text=text)
 
     def group(self, text: str) -> None:
-        """Show `text` from now on, where a group of slices begins."""
+        """Show `text` from now on, at the start of a group of slices."""
         self.forecast.group()
         self.check()
         self._text = text
 
     def say(self, line: str) -> None:
-        """Leave out what the page shows by itself: how long it takes."""
+        """Ignore messages about durations, which the page shows by itself."""
 
 
 def work(session: Session, stopping: Callable[[], bool], *, until_empty: bool = False) -> None:
-    """Restore what waits in the queue, until `stopping`.
+    """Run the restorations of the queue until `stopping`.
 
-    until_empty: whether to return where nothing waits.
+    until_empty: whether to return when the queue is empty.
     """
     store = session.store
     store.requeue()
@@ -191,7 +191,7 @@ def work(session: Session, stopping: Callable[[], bool], *, until_empty: bool = 
 
 
 def _restore(session: Session, job: dict[str, Any], stopping: Callable[[], bool]) -> None:
-    """Restore one, and note how it ended."""
+    """Run one restoration, and write its outcome to the queue."""
     store, key = session.store, job["id"]
     values: dict[str, Any]
     try:
@@ -212,12 +212,12 @@ def _restore(session: Session, job: dict[str, Any], stopping: Callable[[], bool]
 
 
 def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) -> dict[str, Any]:
-    """Restore, write files, and return what the page needs to show them."""
+    """Restore, write the files, and return their description for the page."""
     from kfine.io.reading import read_input
 
     scan = session.store.get("scan", job["scan"])
     if scan is None:
-        raise KfineError("the scan is gone; choose it again")
+        raise KfineError("the scan was removed; choose it again")
     request, folder = RestoreRequest.of(job["request"]), session.job(job["id"])
     folder.mkdir(mode=0o700, exist_ok=True)
     began = time.perf_counter()
@@ -254,7 +254,7 @@ def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) ->
 
 
 def _write_dicom(found: Any, result: Any, folder: Path) -> str | None:
-    """Write the result as DICOM in the source's study, zipped; return why not, None where it is done."""
+    """Write the result as zipped DICOM in the study of the source; return None, or the error message."""
     from kfine.restoration.checks import study_of
 
     try:
@@ -280,11 +280,11 @@ def main() -> None:
     def watch() -> None:
         sys.stdin.buffer.read()
         stop.set()
-        time.sleep(20)  # long enough for a slice; what is finished stays and the next worker goes on
+        time.sleep(20)  # enough for a slice; finished slices stay, and the next worker continues
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
-    with locked(home / _LOCK):  # the worker of a killed server may still be ending
+    with locked(home / _LOCK):  # the worker of a killed server may still run
         work(Session(home, None), stop.is_set)
 
 
