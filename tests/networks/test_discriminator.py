@@ -39,7 +39,7 @@ def test_what_the_decoder_saw_counts_where_it_is_shown():
     x, seen = torch.randn(2, 1, 1, 32, 32)
     net = PatchDiscriminator(widths=(4, 8), sees=True).eval()
     assert not torch.allclose(net(x, seen), net(x, seen + 1))
-    with pytest.raises(ValueError, match="built to see"):
+    with pytest.raises(ValueError, match="conditioning image"):
         net(x)
     assert torch.equal((blind := PatchDiscriminator(widths=(4, 8)).eval())(x), blind(x, seen))
 

@@ -1,4 +1,4 @@
-"""Method sharp: one sharp image of a plane around the core network's estimate, consistent as that is."""
+"""Method sharp: one sharp image of a plane around the estimate of the core network, as consistent as that."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kfine.diffusion.samplers import SeededNoise
 from kfine.methods.base import Draws
-from kfine.methods.core import CoreOptions, conditions, consistent, lowered, scan_shown
+from kfine.methods.core import CoreOptions, conditions, consistent, scan_input, with_precision
 from kfine.networks.core import NOISES, SharpNet
 from kfine.operators.kspace import KSpaceCrop
 
@@ -19,9 +19,9 @@ class SharpMethod:
 
     Args:
         network: in evaluation mode, on `device`.
-        options: how the mean image is made, and whether noise is removed.
+        options: settings of the mean image, and whether noise is removed.
         signed: whether real images have values of both signs, see `kfine.methods.core.CoreMethod`.
-        device: where the network runs.
+        device: device of the network.
         precision: autocast type of the network; everything else stays float32.
     """
 
@@ -42,22 +42,22 @@ class SharpMethod:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The settings, JSON-ready."""
+        """Settings, JSON-ready."""
         return self.settings.recorded
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
         """Return the sharp image for each measurement, see `PlaneMethod.restore`."""
-        shown = [scan_shown(operator, plane, self.settings, signed=self.signed) for plane in y]
+        inputs = [scan_input(operator, plane, self.settings, signed=self.signed) for plane in y]
         condition = conditions(
             self.network.core,
-            shown,
+            inputs,
             at_once=draws.at_once,
             symmetries=self.settings.symmetries,
             device=self.device,
             precision=self.precision,
         )
-        run = lowered(self.network, self.device, self.precision)
+        run = with_precision(self.network, self.device, self.precision)
         strength = 0.0 if self.settings.denoise else self.settings.strength
         names, drawn = draws.seeds(1), []
         for first in range(0, len(y), draws.at_once):
@@ -67,7 +67,7 @@ class SharpMethod:
             planes = run(part.image, part.unit, part.facts, part.mean, noise).cpu()
             draws.on_step(len(index))
             drawn += [
-                consistent(operator, y[i], shown[i].phase, x, signed=self.signed, strength=strength)
+                consistent(operator, y[i], inputs[i].phase, x, signed=self.signed, strength=strength)
                 for i, x in zip(index, planes, strict=True)
             ]
         return torch.stack(drawn).reshape(len(y), -1, *operator.high)

@@ -37,13 +37,13 @@ def interpolated(
 
     Args:
         frames: (frame, ...), real or complex floating point.
-        times: of each frame, seconds, increasing, over less than a period.
-        at: the times to interpolate to, seconds; with a period any times, of whichever heart beat.
+        times: time of each frame, seconds, increasing, over less than a period.
+        at: output times, seconds; with a period, any times of any heart beat.
         period: seconds after which the frames begin again, or None.
         weights: `nearest`, `linear`, `cubic` or `band_limited`.
 
     Returns:
-        (len(at), ...), of the type of `frames`; a frame at its own time is kept, to rounding.
+        (len(at), ...), of the type of `frames`; a frame at its own time is unchanged, to rounding.
 
     Raises:
         InputError: times that do not fit the frames or the period, or that `weights` cannot use.
@@ -55,7 +55,7 @@ def interpolated(
 
 
 def nearest(times: Sequence[float], at: Sequence[float], period: float | None) -> Array:
-    """Return weights (at, times): 1 for the nearest frame; half-way times go to the later one."""
+    """Return weights (at, times): 1 for the nearest frame; half-way times belong to the later one."""
     before, after, part = neighbours(times, at, period)
     weights = np.zeros((len(at), len(times)))
     weights[np.arange(len(at)), np.where(part < _HALF_WAY, before, after)] = 1
@@ -63,7 +63,7 @@ def nearest(times: Sequence[float], at: Sequence[float], period: float | None) -
 
 
 def linear(times: Sequence[float], at: Sequence[float], period: float | None) -> Array:
-    """Return weights (at, times): the frames before and after, the nearer the heavier."""
+    """Return weights (at, times) of linear interpolation between the frames before and after."""
     before, after, part = neighbours(times, at, period)
     weights = np.zeros((len(at), len(times)))
     np.add.at(weights, (np.arange(len(at)), before), 1 - part)
@@ -83,7 +83,7 @@ def cubic(times: Sequence[float], at: Sequence[float], period: float | None) -> 
         return np.ones((len(at), 1))
     frames = np.eye(len(times))[
         np.arange(len(knots)) % len(times)
-    ]  # on a circle the last knot is the first frame
+    ]  # with a period the last knot is the first frame
     return CubicSpline(knots, frames, bc_type="natural" if period is None else "periodic")(places)
 
 
@@ -91,9 +91,9 @@ def band_limited(times: Sequence[float], at: Sequence[float], period: float | No
     """Return weights (at, times) of the trigonometric polynomial of least degree through evenly spaced frames.
 
     That is zero filling along the frequencies of time.  The periodic sinc of n frames is
-    D(u) = (1 + 2 cos 2 pi u + 2 cos 4 pi u + ...) / n with the last term, n / 2, halved where n is even (Schanze,
-    Sinc interpolation of discrete periodic signals, IEEE Trans. Signal Process. 43, 1502, 1995).  Times that are only
-    nearly even, by rounding, are met exactly all the same: W = D(at - times) D(times - times)^-1.
+    D(u) = (1 + 2 cos 2 pi u + 2 cos 4 pi u + ...) / n with the last term, n / 2, halved for even n (Schanze, Sinc
+    interpolation of discrete periodic signals, IEEE Trans. Signal Process. 43, 1502, 1995).  The weights
+    W = D(at - times) D(times - times)^-1 are exact at the frames, also for times that are uneven by rounding.
 
     Raises:
         InputError: no period, or a step between frames that differs by more than 10 % from period / n.
@@ -142,7 +142,7 @@ def neighbours(
 def _line(times: Sequence[float], at: Sequence[float], period: float | None) -> tuple[Array, Array]:
     """Return the frames' times and the times asked for, counted from the first frame and within them.
 
-    With a period the frames' times end with the first frame of the next cycle, at `period`.
+    With a period, the times of the frames end with the first frame of the next cycle, at `period`.
     """
     knots, places = np.asarray(times, np.float64), np.asarray(at, np.float64)
     if not (
@@ -167,7 +167,7 @@ def _periodic_sinc(turns: Array, count: int) -> Array:
 Plane = NDArray[Any]
 Flow = NDArray[np.floating]
 
-_AT_A_FRAME = 1e-6  # parts of the way to the next frame
+_AT_A_FRAME = 1e-6  # fraction of the way to the next frame
 _SMALLEST = 64  # pixels along each side: OpenCV's search reads beyond smaller pictures
 _GREYS = 255.0
 
@@ -177,8 +177,8 @@ class Warped:
     """The two frames around each time, moved to that time.
 
     Attributes:
-        before, after: (time, ..., row, column), of the type of the frames; both are the frame itself at its own time.
-        part: (time,) float64, how far each time is on the way from the one to the other; 0 at a frame's own time.
+        before, after: (time, ..., row, column), of the type of the frames; at the time of a frame both are that frame.
+        part: (time,) float64, fraction of the way from the one to the other; 0 at the time of a frame.
     """
 
     before: Tensor
@@ -187,7 +187,7 @@ class Warped:
 
     @property
     def blend(self) -> Tensor:
-        """The two, the nearer the heavier."""
+        """Linear blend of the two frames."""
         t = self.part.to(self.before).reshape(-1, *[1] * (self.before.ndim - 1))
         return (1 - t) * self.before + t * self.after
 
@@ -197,7 +197,7 @@ def flow_interpolated(
 ) -> Tensor:
     """Return the frames at other times, moved along the optical flow between their two neighbours, and blended.
 
-    With the parts of `warped`, I_t = (1 - t) g(I_0, F_t0) + t g(I_1, F_t1).
+    In the notation of `warped`, I_t = (1 - t) g(I_0, F_t0) + t g(I_1, F_t1).
     """
     return warped(frames, times, at, period=period).blend
 
@@ -205,19 +205,19 @@ def flow_interpolated(
 def warped(frames: Tensor, times: Sequence[float], at: Sequence[float], *, period: float | None) -> Warped:
     """Return the frames before and after each time, moved along the optical flow to that time.
 
-    With I_0 and I_1 the frames before and after, t the part of the way between them, F_01 and F_10 the flows from
-    each to the other and g(I, F)(x) = I(x + F(x)), they are g(I_0, F_t0) and g(I_1, F_t1) with
+    With the frames before and after I_0 and I_1, the fraction of the way t, the flows between them F_01 and F_10, and
+    g(I, F)(x) = I(x + F(x)), they are g(I_0, F_t0) and g(I_1, F_t1) with
 
         F_t0 = t (t F_10 - (1 - t) F_01),   F_t1 = (1 - t) ((1 - t) F_01 - t F_10)
 
-    (Jiang et al., Super SloMo, CVPR 2018, eqs. 4 and 1, without its networks and its occlusion weights).  A time
-    needs two flow fields, estimated once for all times between the same two frames, on the CPU.
+    (Jiang et al., Super SloMo, CVPR 2018, eqs. 4 and 1, without its networks and its occlusion weights).  The two flow
+    fields are estimated once for all times between the same two frames, on the CPU.
 
     Args:
         frames: (frame, ..., row, column), real with air at 0, or complex; the flow of complex frames is that of
             their magnitudes.
-        times: of each frame, seconds, increasing, over less than a period.
-        at: the times to interpolate to, seconds.
+        times: time of each frame, seconds, increasing, over less than a period.
+        at: output times, seconds.
         period: seconds after which the frames begin again; None takes the first or last frame outside them.
 
     Raises:
@@ -295,7 +295,7 @@ def _moved(image: Plane, flow: Flow) -> Plane:
 
 
 class TimeMethod(Protocol):
-    """A way to frames (frame, ..., row, column) at other times; a frame at its own time is kept."""
+    """Interpolation of frames (frame, ..., row, column) to other times; a frame at its own time is unchanged."""
 
     def __call__(
         self, frames: Tensor, times: Sequence[float], at: Sequence[float], *, period: float | None
@@ -312,17 +312,17 @@ BEST_TIME_METHOD = "optical-flow"
 
 
 def check_time_method(name: str, timing: Timing) -> None:
-    """Raise `InputError` if the time method cannot use these times: before the work, which may take hours."""
+    """Raise `InputError` if the time method cannot use these times, before hours of work."""
     if timing.changed and name in WEIGHTS:
         WEIGHTS[name](timing.times, timing.at, timing.period)
 
 
 @dataclass(frozen=True)
 class FrameByFrame:
-    """Restore each measured frame by `plane`, and the frames at other times from those by interpolation in time.
+    """Restore each measured frame by `plane`, and interpolate the results to other times.
 
     Attributes:
-        plane: the method in space; each of its samples is interpolated on its own.
+        plane: the method in space; each of its samples is interpolated separately.
         time_method: a name of `TIME_METHODS`.
     """
 
@@ -331,7 +331,7 @@ class FrameByFrame:
 
     @property
     def name(self) -> str:
-        """That of the method in space."""
+        """Name of the method in space."""
         return self.plane.name
 
     @property
@@ -341,24 +341,24 @@ class FrameByFrame:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The settings of the method in space."""
+        """Settings of the method in space."""
         return self.plane.options
 
     def evaluations(self, scan: Scan) -> int:
-        """Return those of every measured frame."""
+        """Return the evaluations of all measured frames."""
         return len(scan.timing.times) * self.plane.samples * self.plane.evaluations
 
     def restore(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
         """Return samples of each slice, see `Method.restore`."""
         slices, frames = y.shape[:2]
-        # Each plane's noise is named by its frame as well.
+        # The frame is part of the noise seed of a plane.
         named = draws.named([(seed, frame, slice) for seed, slice in draws.names for frame in range(frames)])
         planes = self.plane.restore(scan.crop, y.flatten(0, 1), named)
         measured = planes.unflatten(0, (slices, frames)).transpose(1, 2)
         timing = scan.timing
         if not timing.changed:
             return measured
-        air = 1.0 if scan.crop.real else 0.0  # what model units say of air is -1, of complex ones 0
+        air = 1.0 if scan.crop.real else 0.0  # air is -1 in model units, 0 in complex images
         in_time = (measured + air).movedim(2, 0)
         restored = TIME_METHODS[self.time_method](in_time, timing.times, timing.at, period=timing.period)
         return restored.movedim(0, 2) - air

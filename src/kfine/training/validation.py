@@ -128,7 +128,7 @@ class LDMValidation:
         }
         codes = None
         if network.autoencoder is not None:
-            seen, x = predicted.held[None], case.x[None].to(device)
+            seen, x = predicted.projected[None], case.x[None].to(device)
             images["codes"] = project.of_magnitudes(network.decode(network.encode(x, seen), seen)[0])
             z = network.autoencoder.encode(x[0][:, None], seen[0][:, None])
             decoded = network.autoencoder.decode(z, seen[0][:, None])[:, 0].float()
