@@ -21,11 +21,11 @@ from torch import Tensor
 
 
 class SeededNoise:
-    """Standard normal noise from one generator an image, so that a draw does not depend on the batch.
+    """Standard normal noise with one generator for each image, so that a draw does not depend on the batch.
 
     Args:
-        seeds: for each image of the batch, the integers that name it (seed, slice, sample ...).
-        pairs: whether the last integer counts samples in pairs: 2k + 1 draws the noise of 2k, its sign changed.
+        seeds: for each image of the batch, the integers that identify it (seed, slice, sample ...).
+        pairs: whether the last integer counts samples in pairs: 2k + 1 gets the noise of 2k with the opposite sign.
     """
 
     def __init__(self, seeds: Sequence[Sequence[int]], *, pairs: bool = False) -> None:
@@ -47,9 +47,9 @@ class SeededNoise:
 def spread(samples: Tensor) -> Tensor:
     """Return the standard deviation over axis 1 of `samples` (plane, sample, ...), at least two, drawn in pairs.
 
-    Var = E[Var within pairs] + Var[pair means]: n - 1 of all samples would count a pair's two opposite samples as
-    independent and come out too large.  The second part is small and needs two pairs; with one pair it is left
-    out.  A last sample without its partner is left out.
+    Var = E[Var within pairs] + Var[pair means].  The usual estimate would count the two opposite samples of a pair as
+    independent and be too large.  The second term is small and needs two pairs; with one pair it is ignored.  A last
+    sample without its partner is ignored.
     """
     first, second = samples[:, 0 : samples.shape[1] // 2 * 2 : 2], samples[:, 1::2]
     within = ((first - second).abs() / 2).square().mean(1)
@@ -86,7 +86,7 @@ def uniform_in_gamma(first: float, last: float, steps: int) -> Tensor:
 def learned(gamma: Callable[[Tensor], Tensor], steps: int) -> Tensor:
     """Return the sigmas of the learned schedule at `steps` even times from t = 1 down to t = 1 / steps."""
     t = torch.linspace(1, 1 / steps, steps)
-    # A gamma network holds a thousand numbers for each time.
+    # A gamma network needs a thousand numbers for each time.
     return sigma_of(torch.cat([gamma(part) for part in t.split(_TIMES_AT_ONCE)]))
 
 
@@ -98,7 +98,7 @@ def sigma_of(gamma: Tensor) -> Tensor:
 def ancestral(
     denoiser: Denoiser, start: Tensor, sigmas: Tensor, *, noise: Noise, correct: Correction | None = None
 ) -> Tensor:
-    """Sample each state from q(x_s | x_t, x): equation 7 of Kingma et al. 2021, in sigma coordinates."""
+    """Return a sample by draws of each state from q(x_s | x_t, x): equation 7 of Kingma et al. 2021, in sigma."""
     x = start
     for sigma, below in itertools.pairwise(sigmas):
         x = correct(x, sigma) if correct else x
@@ -111,7 +111,7 @@ def ancestral(
 def ddim(
     denoiser: Denoiser, start: Tensor, sigmas: Tensor, *, noise: Noise, correct: Correction | None = None
 ) -> Tensor:
-    """Follow the probability-flow equation by Euler steps (DDIM, Song et al. 2021); draws no noise of its own."""
+    """Return a sample by Euler steps of the probability-flow equation (DDIM, Song et al. 2021), without new noise."""
     x = start
     for sigma, below in itertools.pairwise(sigmas):
         x = correct(x, sigma) if correct else x
@@ -123,14 +123,14 @@ def ddim(
 def dpm_solver_2m(
     denoiser: Denoiser, start: Tensor, sigmas: Tensor, *, noise: Noise, correct: Correction | None = None
 ) -> Tensor:
-    """Follow the probability-flow equation by DPM-Solver++ 2M (Lu et al. 2022, algorithm 2); draws no noise."""
+    """Return a sample by DPM-Solver++ 2M (Lu et al. 2022, algorithm 2) of the probability-flow equation."""
     x, previous, last_step = start, None, torch.tensor(1.0)
     for sigma, below in itertools.pairwise(sigmas):
         x = correct(x, sigma) if correct else x
         denoised = denoiser(x, sigma)
         step = torch.log(sigma / below)
         ahead = denoised
-        # Equal sigmas are no step, and say nothing of a slope.
+        # Equal sigmas are no step and define no slope.
         if previous is not None and last_step.min() > 0:
             ahead = denoised + (denoised - previous) * step / (2 * last_step)
         x = (below / sigma) * x + (1 - below / sigma) * ahead

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -31,6 +31,15 @@ class Draws:
     def seeds(self, samples: int) -> list[tuple[int, ...]]:
         """Return the integers that identify each sample, item by item."""
         return [(*name, sample) for name in self.names for sample in range(samples)]
+
+    def batches(self, samples: int) -> Iterator[tuple[list[int], list[tuple[int, ...]]]]:
+        """Yield item numbers and integers of the samples of all items, at most `at_once` samples at a time."""
+        rows = [
+            (number, (*name, sample)) for number, name in enumerate(self.names) for sample in range(samples)
+        ]
+        for first in range(0, len(rows), self.at_once):
+            numbers, names = zip(*rows[first : first + self.at_once], strict=True)
+            yield list(numbers), list(names)
 
     def named(self, names: Sequence[tuple[int, ...]]) -> Draws:
         """Return the same settings for the items with these `names`."""

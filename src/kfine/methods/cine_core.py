@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
 from kfine.methods.base import Draws
 from kfine.methods.core import (
-    CoreOptions,
+    CoreBased,
     ScanInput,
     Symmetry,
     mean_over_symmetries,
@@ -22,7 +20,7 @@ from kfine.methods.time_interpolation import Warped, interpolated, linear, warpe
 from kfine.networks.core import CineCoreNet, of_slice
 
 
-class CineCoreMethod:
+class CineCoreMethod(CoreBased[CineCoreNet]):
     """Restore slices of cines with the core network of cines.
 
     Args:
@@ -36,23 +34,6 @@ class CineCoreMethod:
 
     name = "cine-core"
     samples = 1
-
-    def __init__(
-        self,
-        network: CineCoreNet,
-        options: CoreOptions,
-        *,
-        signed: bool,
-        device: torch.device,
-        precision: torch.dtype = torch.float32,
-    ) -> None:
-        self.network, self.settings, self.signed = network, options, signed
-        self.device, self.precision = device, precision
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings, JSON-ready."""
-        return self.settings.recorded
 
     def evaluations(self, scan: Scan) -> int:
         """Return the evaluations of a slice, of all its frames together: one for each symmetry."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -75,6 +75,7 @@ TURNS, SYMMETRIES = 4, 8
 
 # (images, units of detail, facts) -> estimates, see `kfine.networks.core.CoreNet.forward`.
 Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
+Network = TypeVar("Network")
 
 
 @dataclass(frozen=True)
@@ -314,7 +315,28 @@ def with_precision(
     return run
 
 
-class CoreMethod:
+class CoreBased(Generic[Network]):
+    """Abstract: network and settings of a method with the inputs of the core network, see `CoreMethod`."""
+
+    def __init__(
+        self,
+        network: Network,
+        options: CoreOptions,
+        *,
+        signed: bool,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.settings, self.signed = network, options, signed
+        self.device, self.precision = device, precision
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings, JSON-ready."""
+        return self.settings.recorded
+
+
+class CoreMethod(CoreBased[Estimator]):
     """Restore planes with the core network, or with a baseline network of the same interface.
 
     Args:
@@ -339,8 +361,8 @@ class CoreMethod:
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        self.name, self.network, self.settings, self.signed = name, network, options, signed
-        self.device, self.precision = device, precision
+        super().__init__(network, options, signed=signed, device=device, precision=precision)
+        self.name = name
 
     def with_settings(self, settings: CoreOptions) -> CoreMethod:
         """Return the method with other settings."""
@@ -357,11 +379,6 @@ class CoreMethod:
     def evaluations(self) -> int:
         """Evaluations of the network a plane."""
         return self.settings.symmetries
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings, JSON-ready."""
-        return self.settings.recorded
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:

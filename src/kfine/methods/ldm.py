@@ -203,11 +203,8 @@ class StillLDMMethod:
             precision=self.precision,
         )
         strength = 0.0 if self.core.denoise else self.settings.strength
-        rows = list(enumerate(draws.seeds(self.samples)))
         drawn = []
-        for first in range(0, len(rows), draws.at_once):
-            numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
-            index = [number // self.samples for number in numbers]
+        for index, names in draws.batches(self.samples):
             planes = self._drawn(condition.of(index, self.device), names, draws.on_step).cpu()
             drawn += [
                 consistent(operator, y[i], inputs[i].phase, x, signed=self.signed, strength=strength)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from kfine.diffusion.samplers import SeededNoise
 from kfine.methods.base import Draws
-from kfine.methods.core import CoreOptions, conditions, consistent, scan_input, with_precision
+from kfine.methods.core import CoreBased, conditions, consistent, scan_input, with_precision
 from kfine.networks.core import NOISES, SharpNet
 from kfine.operators.kspace import KSpaceCrop
 
 
-class SharpMethod:
+class SharpMethod(CoreBased[SharpNet]):
     """Restore planes with a trained `SharpNet`.
 
     Args:
@@ -27,23 +25,6 @@ class SharpMethod:
 
     name = "sharp"
     samples = evaluations = 1
-
-    def __init__(
-        self,
-        network: SharpNet,
-        options: CoreOptions,
-        *,
-        signed: bool,
-        device: torch.device,
-        precision: torch.dtype = torch.float32,
-    ) -> None:
-        self.network, self.settings, self.signed = network, options, signed
-        self.device, self.precision = device, precision
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings, JSON-ready."""
-        return self.settings.recorded
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
@@ -59,11 +40,10 @@ class SharpMethod:
         )
         run = with_precision(self.network, self.device, self.precision)
         strength = 0.0 if self.settings.denoise else self.settings.strength
-        names, drawn = draws.seeds(1), []
-        for first in range(0, len(y), draws.at_once):
-            index = range(first, min(first + draws.at_once, len(y)))
+        drawn = []
+        for index, names in draws.batches(1):
             part = condition.of(index, self.device)
-            noise = SeededNoise([names[i] for i in index])(part.mean[:, None].expand(-1, NOISES, -1, -1))
+            noise = SeededNoise(names)(part.mean[:, None].expand(-1, NOISES, -1, -1))
             planes = run(part.image, part.unit, part.facts, part.mean, noise).cpu()
             draws.on_step(len(index))
             drawn += [

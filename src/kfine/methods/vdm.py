@@ -210,11 +210,8 @@ class VDMMethod:
                 device=self.device,
                 precision=self.precision,
             )
-        rows = list(enumerate(draws.seeds(self.samples)))
         drawn = []
-        for first in range(0, len(rows), draws.at_once):
-            numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
-            index = [number // self.samples for number in numbers]
+        for index, names in draws.batches(self.samples):
             part = y[index].to(self.device)
             if condition is not None:
                 phases = [phase for i in index if (phase := inputs[i].phase) is not None]

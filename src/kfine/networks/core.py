@@ -77,6 +77,21 @@ class Description(nn.Sequential):
             return super().forward(facts.float())  # type: ignore[no-any-return]
 
 
+def _unet(inputs: int, widths: Sequence[int], blocks: int, *, time: bool = False) -> SpaceTimeUNet:
+    """Return a U-Net of one output image, with a description and, with `time`, a time step in each last block."""
+    return SpaceTimeUNet(
+        inputs=inputs,
+        outputs=1,
+        widths=widths,
+        blocks=blocks,
+        levels=False,
+        described=True,
+        time=time,
+        time_blocks=1 if time else None,
+        norm=no_norm,
+    )
+
+
 @final
 class CoreNet(nn.Module):
     """E[x | scan] of single planes: the zero-filled image plus detail, in the unit of detail of the scan.
@@ -97,16 +112,7 @@ class CoreNet(nn.Module):
 
     def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        self.unet = SpaceTimeUNet(
-            inputs=2 + CHANNELS,
-            outputs=1,
-            widths=widths,
-            blocks=blocks,
-            levels=False,
-            described=True,
-            time=False,
-            norm=no_norm,
-        )
+        self.unet = _unet(2 + CHANNELS, widths, blocks)
         self.embedding = Description()
         self.reach = self.unet.reach + _SURROUNDINGS // 2
         for block in self.unet.modules():
@@ -285,16 +291,7 @@ class CineCoreNet(nn.Module):
 
     def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        self.unet = SpaceTimeUNet(
-            inputs=2 + CHANNELS + IN_TIME,
-            outputs=1,
-            widths=widths,
-            blocks=blocks,
-            levels=False,
-            described=True,
-            time_blocks=1,
-            norm=no_norm,
-        )
+        self.unet = _unet(2 + CHANNELS + IN_TIME, widths, blocks, time=True)
         self.embedding = Description()
 
     def forward(
@@ -366,16 +363,7 @@ class SharpNet(nn.Module):
 
     def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        self.unet = SpaceTimeUNet(
-            inputs=2 + CHANNELS + 1 + NOISES,
-            outputs=1,
-            widths=widths,
-            blocks=blocks,
-            levels=False,
-            described=True,
-            time=False,
-            norm=no_norm,
-        )
+        self.unet = _unet(2 + CHANNELS + 1 + NOISES, widths, blocks)
         self.embedding = Description()
         self.core = CoreNet(**core).requires_grad_(False)
 
