@@ -172,8 +172,8 @@ def measure(
                     for low in pair
                 )
                 label = (truth.subject, degradation.name, competitor.name)
-                kept += _discs_kept(label, discs, other - one, zero[1] - zero[0])
-                kept += _spots_kept(label, spots, plain.voxels[0], one, zero[0])
+                kept += _disc_contrasts(label, discs, other - one, zero[1] - zero[0])
+                kept += _spot_contrasts(label, spots, plain.voxels[0], one, zero[0])
                 false += _false(label, one - plain.voxels[0], plain.voxels[0], truth.body)
                 done += 1
     on_case(total, total, "")
@@ -249,7 +249,7 @@ def _surroundings(plane: Array) -> tuple[Array, Array]:
     return mean, np.sqrt(np.maximum(ndimage.gaussian_filter(plane**2, 3) - mean**2, 0))
 
 
-def _discs_kept(
+def _disc_contrasts(
     label: tuple[str, str, str], discs: list[list[Disc]], change: Array, zero_filled: Array
 ) -> list[LesionContrast]:
     """Return the contrast of each disc in `change` (slice, row, column), by least squares with its shape."""
@@ -264,7 +264,7 @@ def _discs_kept(
     return found
 
 
-def _spots_kept(
+def _spot_contrasts(
     label: tuple[str, str, str], spots: list[list[Mask]], truth: NDArray[Any], restored: Array, zero: Array
 ) -> list[LesionContrast]:
     """Return the contrast of each real structure to the ring around it, as a fraction of that in the reference."""
@@ -351,7 +351,7 @@ def plot(lesions: Lesions) -> Figure:
             axes[1].plot(
                 sizes, [row["false_per_1000_voxels"] for row in own], "o-", ms=3.5, lw=1.2, label=method
             )
-        _dress(axes[0], f"{degradation}: contrast kept", "part of the lesion's contrast")
+        _dress(axes[0], f"{degradation}: preserved contrast", "fraction of the contrast of the lesion")
         axes[0].axhline(1, color="#c9ced3", lw=0.8, zorder=0)
         _dress(axes[1], f"{degradation}: false structures", "in 1000 voxels of the body")
         axes[0].legend(frameon=False, fontsize=8)

@@ -151,8 +151,8 @@ def _as_one(volumes: Sequence[Volume], folder: Path) -> Iterator[str]:
     for subject, names in sorted(stems.items()):
         if len(names) > 1:
             yield (
-                f"{', '.join(sorted(names))} count as one patient, {subject}, by what is before the first _ or . in "
-                "their names; if they are not, give each patient a folder"
+                f"{', '.join(sorted(names))} count as one patient, {subject}, by the part before the first _ or . of "
+                "their names; otherwise use one folder for each patient"
             )
 
 
@@ -165,8 +165,8 @@ def _as_one_dicom(volumes: Sequence[Volume]) -> Iterator[str]:
     for subject, theirs in sorted(series.items()):
         if len(theirs) > 1 and len({_patient(volume.paths[0]) for volume in theirs}) > 1:
             yield (
-                f"DICOM series of several patients count as one, {subject}, for they lie in one folder: give each "
-                "patient a folder"
+                f"DICOM series of several patients count as one, {subject}, because they lie in one folder: use one "
+                "folder for each patient"
             )
 
 
@@ -212,7 +212,7 @@ class Truth:
 
     @cached_property
     def white(self) -> float:
-        """The grey value that becomes 255 where 8 bits are asked for: the 99.9 % quantile of these slices."""
+        """Grey value that is 255 at 8 bits: the 99.9 % quantile of these slices."""
         return float(np.quantile(self.planes, WHITE)) or float(self.planes.max())
 
     @cached_property

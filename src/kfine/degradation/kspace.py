@@ -162,13 +162,13 @@ def degrade(
     coverage = _coverage(image, acquisition)
     result = np.empty((frames.range[0], image.slices, *(zero_fill or low)), image.voxels.dtype)
     for index in range(image.slices):
-        kept = frames(torch.from_numpy(image.voxels[:, index].copy()))
+        measured = frames(torch.from_numpy(image.voxels[:, index].copy()))
         if low == image.matrix and not altered:
-            result[:, index] = kept.numpy()  # unchanged to the bit
+            result[:, index] = measured.numpy()  # unchanged to the bit
             continue
         phase = None if linear else _phase(image.matrix, seed, first + index)
         seeds = [[seed, frame, first + index] for frame, *_ in frames.groups]
-        for place, (plane, drawn) in enumerate(zip(kept, seeds, strict=True)):
+        for place, (plane, drawn) in enumerate(zip(measured, seeds, strict=True)):
             rng = np.random.default_rng(drawn)
             result[place, index] = (
                 _linear(plane, acquisition, rng, coverage)
@@ -250,8 +250,8 @@ def _acquisition(image: Image, low: Matrix, *, average: int, noise: float) -> di
     if known is None:
         return None
     # Fewer samples with the same noise each, at the same grey values, and means of frames.
-    kept = math.sqrt(math.prod(low) / math.prod(image.matrix) / average)
-    return known | {"noise": math.hypot(known["noise"] * kept, noise)}
+    factor = math.sqrt(math.prod(low) / math.prod(image.matrix) / average)
+    return known | {"noise": math.hypot(known["noise"] * factor, noise)}
 
 
 def _coverage(image: Image, acquisition: Acquisition) -> NDArray[np.bool_] | None:

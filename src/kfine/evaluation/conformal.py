@@ -128,7 +128,7 @@ def _row(errors: Sequence[Errors], confidences: Sequence[float]) -> tuple[float,
 
 
 def _inside(errors: Sequence[Errors], constant: float) -> Array:
-    """Return the fraction of the voxels inside (subject, multiplier of `_GRID`), a mean over the images of a subject."""
+    """Return the fraction of the voxels inside (subject, multiplier of `_GRID`), averaged over images of a subject."""
     by_subject: dict[str, list[Array]] = {}
     for each in errors:
         ratio = np.sort(np.abs(each.error) / (constant * each.scale))

@@ -140,7 +140,7 @@ def neighbours(
 
 
 def _line(times: Sequence[float], at: Sequence[float], period: float | None) -> tuple[Array, Array]:
-    """Return the frames' times and the times asked for, counted from the first frame and within them.
+    """Return the times of the frames and the output times, relative to the first frame and within the frames.
 
     With a period, the times of the frames end with the first frame of the next cycle, at `period`.
     """
@@ -232,7 +232,7 @@ def warped(frames: Tensor, times: Sequence[float], at: Sequence[float], *, perio
     before, after, parts = neighbours(times, at, period)
     near = np.minimum(parts, 1 - parts) <= _AT_A_FRAME
     for plane in range(stack.shape[1]):
-        # Each plane by its own range: a result must not depend on what else is in the stack.
+        # Each plane has its own range: a result must not depend on the other planes.
         full = float(np.abs(stack[:, plane]).max()) or 1.0
         flows: dict[tuple[int, int], tuple[Flow, Flow]] = {}
         for place, way in enumerate(zip(before.tolist(), after.tolist(), strict=True)):

@@ -74,9 +74,11 @@ class SqueezeNetFeatures(nn.Module):
                 + (f", {wrong[0]} missing or of another shape" if wrong else "")
                 + "; give the folder of torchvision's squeezenet1_1 weights"
             )
-        # The classifier tells that this is the whole network; a distance has no use for it.
-        kept = {name: torch.from_numpy(np.asarray(arrays[name], np.float32)) for name in network.state_dict()}
-        network.load_state_dict(kept, strict=True)
+        # The classifier identifies the whole network; the distance does not use it.
+        features = {
+            name: torch.from_numpy(np.asarray(arrays[name], np.float32)) for name in network.state_dict()
+        }
+        network.load_state_dict(features, strict=True)
         return network
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -61,13 +61,13 @@ class Door:
             self.port == 80 and host in self.hosts
         )
 
-    def is_token(self, given: str) -> bool:
-        """Return whether `given` is the token, in constant time."""
-        return hmac.compare_digest(given.encode(), self.token.encode())
+    def is_token(self, text: str) -> bool:
+        """Return whether `text` is the token, in constant time."""
+        return hmac.compare_digest(text.encode(), self.token.encode())
 
-    def is_password(self, given: str) -> bool:
-        """Return whether `given` is the password, in constant time."""
-        return self.password is not None and hmac.compare_digest(given.encode(), self.password.encode())
+    def is_password(self, text: str) -> bool:
+        """Return whether `text` is the password, in constant time."""
+        return self.password is not None and hmac.compare_digest(text.encode(), self.password.encode())
 
 
 class Guard:
@@ -110,9 +110,9 @@ class Guard:
             return _refused("requests of other pages are refused")
         if request.method not in _SAFE and headers.get("x-kfine") != "1":
             return _refused("expected a request of kfine's own page")
-        given = request.query_params.get("token")
-        if given is not None and door.password is None and request.url.path == "/":
-            if not door.is_token(given):
+        token = request.query_params.get("token")
+        if token is not None and door.password is None and request.url.path == "/":
+            if not door.is_token(token):
                 return _refused("the token is wrong; use the address that kfine serve printed")
             answer = RedirectResponse("/", 303)
             let_in(answer, door)

@@ -175,10 +175,10 @@ def _chance(patients: int) -> str:
     """Return a remark on what so few patients say about others, or ""."""
     if patients < 2:
         return _ONE
-    shown = counted(patients, "patient")
-    few = _FEW.format(patients=shown) if patients < _MANY else ""
+    number = counted(patients, "patient")
+    few = _FEW.format(patients=number) if patients < _MANY else ""
     missed = MISSES.get(patients)
-    return few if missed is None else few + _TOO_FEW.format(patients=shown, missed=f"{100 * missed:.0f}")
+    return few if missed is None else few + _TOO_FEW.format(patients=number, missed=f"{100 * missed:.0f}")
 
 
 def _gains(results: Results) -> Iterator[Block]:
