@@ -28,7 +28,7 @@ def scans(tmp_path):
 
 
 def tree(folder):
-    """Return what the files hold, wall times left out."""
+    """Return the contents of the files without wall times."""
     return {
         p.relative_to(folder).as_posix(): re.sub(rb'"wall_time_s": [0-9.]+', b"", p.read_bytes())
         for p in folder.rglob("*")
@@ -83,7 +83,7 @@ def test_parts_make_the_whole(scans, tmp_path):
 
 
 def test_notes_are_of_their_case(scans, tiny_model_folder, tmp_path, recwarn):
-    """No warning is shown beside."""
+    """No warning is printed besides."""
     kfine.write(Image(phantom((3, 1, 16, 12)), AFFINE), scans / "frames.nii")
     recwarn.clear()
     done = kfine.batch(
@@ -127,7 +127,7 @@ def test_the_output_lies_beside_the_input(scans, tmp_path):
 
 
 def test_batch_stays_a_function_whatever_is_loaded():
-    """A package of that name would take its place."""
+    """A package of that name would replace it."""
     code = (
         "import kfine\nfirst = kfine.batch\nimport kfine.batches.run\nassert kfine.batch is first is not None"
     )

@@ -1,4 +1,4 @@
-"""A stamp knows its files by content."""
+"""Stamps identify files by content."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Only what was measured is claimed: comparisons over the same patients, chance, and methods that fail on some."""
+"""Comparisons over the same patients only, chance, and methods that fail on some patients."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ X2 = DEGRADATIONS["kspace-x2"]
 
 
 def results(kinds, psnr, *, calibrated=()):
-    """Return results of one slice a patient: `psnr` by method and patient, nothing else."""
+    """Return results of one slice a patient with `psnr` by method and patient only."""
     subjects = sorted({who for values in psnr.values() for who in values})
     records = [
         Record(
@@ -98,7 +98,7 @@ def test_an_unknown_kind_is_refused():
 
 
 class Picky(Offset):
-    """A baseline that cannot do the first patient, nor anything coarser than half."""
+    """A baseline that fails on the first patient, and at scales above 2."""
 
     kind = "baseline"
 
@@ -162,7 +162,7 @@ class Exhausting(Offset):
 
 
 class Noisy(Offset):
-    """Says something."""
+    """A method with a warning."""
 
     def restore(self, low, *, matrix, seed):
         warnings.warn("outside what it was trained on", UserWarning, stacklevel=1)
@@ -172,7 +172,7 @@ class Noisy(Offset):
 def test_one_method_without_memory_does_not_lose_the_others_and_notes_are_kept(folder, tmp_path):
     methods = [Exhausting("hungry"), Noisy("warns")]
     call = {"degradations": ["kspace-x2"], "slices": 1, "subjects": ["p1", "p2"], "overwrite": True}
-    for _ in range(2):  # the second time from what was kept
+    for _ in range(2):  # the second time from saved cases
         with contextlib.ExitStack() as stack:
             if not methods[1].calls:
                 stack.enter_context(pytest.warns(UserWarning, match="outside what it was trained on"))

@@ -107,7 +107,7 @@ def test_a_header_that_the_spectrum_does_not_bear_out_is_said(tmp_path):
         volumes_below(tmp_path, leave=tmp_path / "out"), subjects=None, slices=1, matrix=None
     )
     assert truth.image.matrix == (6, 8)
-    assert "its header says that" in truth.note
+    assert "its header states that" in truth.note
 
 
 def test_dicom_series_of_several_patients_in_one_folder_are_said(tmp_path):

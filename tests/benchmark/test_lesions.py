@@ -16,7 +16,7 @@ from tests.conftest import phantom
 
 
 class Oracle:
-    """Knows the truth, with and without discs, and adds an error of its own."""
+    """A method that returns the truth, with and without discs, plus an error."""
 
     kind = "single"
 

@@ -1,4 +1,4 @@
-"""LPIPS is the official one or none; the SqueezeNet distance sees pictures in [0, 1]."""
+"""LPIPS with its official weights only; SqueezeNet distance of pictures in [0, 1]."""
 
 import sys
 import types

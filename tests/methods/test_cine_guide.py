@@ -1,4 +1,4 @@
-"""The guide of cine networks: measured frames as they are, motion between them, and how far each time is."""
+"""The guide of cine networks: measured frames, motion between them, and fraction of the way."""
 
 import numpy as np
 import pytest

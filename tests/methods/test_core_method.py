@@ -69,7 +69,7 @@ def test_no_batch_and_no_slice_range_changes_a_voxel(model, low):
 
 
 def test_turns_bring_the_result_nearer_to_the_turned_images(model):
-    """Rows and columns change places in what is known of the scan too: measured by a half and by a third."""
+    """Rows and columns are swapped in the facts of the scan too: measured by a half and by a third."""
     low = kfine.degrade(Image(phantom((1, 1, 32, 32))), matrix=(16, 12))
     turned = Image(np.rot90(low.voxels, axes=(2, 3)).copy())
     apart = []

@@ -1,4 +1,4 @@
-"""Interpolation along the optical flow: kept frames, motion between them, and the way round the cycle."""
+"""Interpolation along the optical flow: measured frames, motion between them, and periodic time."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_kept_frames_are_kept():
 
 
 def test_a_blob_is_moved_and_not_blended():
-    """Columns 16, 24, 20: the bump is found on its way, also from the last frame round to the first."""
+    """Columns 16, 24, 20: the bump is on its way, also from the last frame to the first."""
     frames = blob([16, 24, 20])
     at, columns = [0.025, 0.05, 0.15, 0.25], [18, 20, 22, 18]
     truth = blob(columns)

@@ -1,4 +1,4 @@
-"""Tiles of large planes: the same as the whole plane, and no seam."""
+"""Tiles of large planes: the same result as for the whole plane, without seams."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def seam_gradient(error):
 
 @pytest.mark.parametrize("size", [(330, 290), (401, 128)])
 def test_tiles_are_the_whole_plane(core, size):
-    """Also where the plane is no multiple of the network's grid; with less around a tile, the test would see it."""
+    """Also for planes that are no multiple of the stride; a smaller margin would fail the test."""
     image = torch.from_numpy(phantom((1, 1, *size), 3)[0]) * 2 - 1
     whole, tiled = estimates(core, image, reach=core.reach)
     detail = float((whole - image).std())
