@@ -312,7 +312,7 @@ def test_how_a_model_samples_is_part_of_a_case(folder, tmp_path, variant):
 
 
 def test_settings_that_are_not_json_are_refused():
-    with pytest.raises(UsageError, match="offset: expected settings that JSON can hold"):
+    with pytest.raises(UsageError, match="offset: expected settings that JSON can represent"):
         chosen([Offset(by={1, 2})])
 
 

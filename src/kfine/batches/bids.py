@@ -40,6 +40,7 @@ _NO_IMAGES = {
 }  # fmt: skip
 _KINDS = {"anat", "dwi", "fmap", "func", "perf"}  # folders of images
 _NO_MAGNITUDE = ("phase", "real", "imag")
+_UNMASKED = 0.2  # fraction of the voxels: less than a box around a brain has outside of the brain
 
 
 @dataclass(frozen=True)
@@ -238,9 +239,6 @@ def check_derivative(out: Path) -> None:
         raise UsageError(
             f"{printable(out.name)}: another dataset ({DESCRIPTION} does not name kfine); choose another folder"
         )
-
-
-_UNMASKED = 0.2  # fraction of the voxels: less than a box around a brain has outside of the brain
 
 
 def bids_sidecar(result: Restored, case: Case, *, of_std: bool = False) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from kfine.io.reading import SUFFIXES, kind_of, reading_errors
 from kfine.text import clean_text, printable
 
 RESULT = "results of kfine"  # reason to leave an image out
+PHASE = "phase images"  # reason to leave an image out
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,6 @@ class Search:
 def matches(label: str, only: Sequence[str]) -> bool:
     """Return whether a label matches one of the patterns, or there are none."""
     return not only or any(fnmatchcase(label, pattern) for pattern in only)
-
-
-PHASE = "phase images"  # reason to leave an image out
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from kfine.restoration.progress import Progress
 from kfine.text import json_text, literal, printable
 
 _STAMP = "stamp"
+RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"
 
 
 class State(Enum):
@@ -102,9 +103,6 @@ def state_of(record: Path, *, key: str, outputs: Sequence[Path]) -> State:
         and all(output_digest(record.parent / name) == digest for name, digest in files.items())
     )
     return State.FINISHED if same else State.DAMAGED
-
-
-RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"
 
 
 @dataclass(frozen=True)

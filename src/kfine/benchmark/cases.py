@@ -37,79 +37,6 @@ from kfine.restoration.streaming import Arrays
 
 _PROCESS = Path("/proc/self")
 _MIB = 2**20
-
-
-@dataclass
-class Cost:
-    """Cost of a block of code.
-
-    Attributes:
-        seconds: wall clock.
-        memory: peak resident memory of the block minus that at its start, MiB; with a GPU, the same of the GPU's
-            allocator.  nan on systems other than Linux.
-    """
-
-    seconds: float = math.nan
-    memory: float = math.nan
-
-
-@contextmanager
-def metered() -> Iterator[Cost]:
-    """Yield the cost of the block, filled in when it ends."""
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-        allocated = torch.cuda.memory_allocated()
-    before = _forget_peak()
-    cost, began = Cost(), time.perf_counter()
-    yield cost
-    if on_gpu:
-        torch.cuda.synchronize()
-    cost.seconds = time.perf_counter() - began
-    cost.memory = max(_resident("VmHWM") - before, 0.0)
-    if on_gpu and torch.cuda.max_memory_allocated() > allocated:
-        cost.memory = (torch.cuda.max_memory_allocated() - allocated) / _MIB
-
-
-def _forget_peak() -> float:
-    """Reset the kernel's peak of resident memory and return the present resident memory in MiB, or nan.
-
-    Memory that earlier work has freed is returned to the system first: reused memory would not count.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    try:
-        (_PROCESS / "clear_refs").write_text("5")  # proc(5): resets VmHWM
-    except OSError:
-        return math.nan
-    return _resident("VmRSS")
-
-
-def _resident(field: str) -> float:
-    try:
-        lines = (_PROCESS / "status").read_text().splitlines()
-    except OSError:
-        return math.nan
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), math.nan)
-
-
-def machine() -> str:
-    """Return the versions, the threads and the processor."""
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (
-        f"kfine {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{platform.machine()}, {_processor()}{gpu}"
-    )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
 SAMPLE = ", one sample"
 _LONGEST = 120  # bytes of a file name; file systems allow 255
 # Parts of the package that cannot change a score: the command line, training, the layout of the report.
@@ -277,3 +204,74 @@ def _file_name(text: str) -> str:
     plain = re.sub(r"[^\w.=-]+", "_", text).strip("._")
     short = plain.encode()[:_LONGEST].decode(errors="ignore")
     return short if short == text else f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass
+class Cost:
+    """Cost of a block of code.
+
+    Attributes:
+        seconds: wall clock.
+        memory: peak resident memory of the block minus that at its start, MiB; with a GPU, the same of the GPU's
+            allocator.  nan on systems other than Linux.
+    """
+
+    seconds: float = math.nan
+    memory: float = math.nan
+
+
+@contextmanager
+def metered() -> Iterator[Cost]:
+    """Yield the cost of the block, filled in when it ends."""
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated()
+    before = _forget_peak()
+    cost, began = Cost(), time.perf_counter()
+    yield cost
+    if on_gpu:
+        torch.cuda.synchronize()
+    cost.seconds = time.perf_counter() - began
+    cost.memory = max(_resident("VmHWM") - before, 0.0)
+    if on_gpu and torch.cuda.max_memory_allocated() > allocated:
+        cost.memory = (torch.cuda.max_memory_allocated() - allocated) / _MIB
+
+
+def _forget_peak() -> float:
+    """Reset the kernel's peak of resident memory and return the present resident memory in MiB, or nan.
+
+    Memory that earlier work has freed is returned to the system first: reused memory would not count.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    try:
+        (_PROCESS / "clear_refs").write_text("5")  # proc(5): resets VmHWM
+    except OSError:
+        return math.nan
+    return _resident("VmRSS")
+
+
+def _resident(field: str) -> float:
+    try:
+        lines = (_PROCESS / "status").read_text().splitlines()
+    except OSError:
+        return math.nan
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), math.nan)
+
+
+def machine() -> str:
+    """Return the versions, the threads and the processor."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"kfine {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{platform.machine()}, {_processor()}{gpu}"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

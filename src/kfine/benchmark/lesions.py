@@ -42,6 +42,7 @@ _RING = (1.0, 3.0)  # voxels beyond the edge of a disc: its surroundings
 _FALSE = 0.5  # of the contrast of discs: an error of this contrast is a false structure
 _SPOT = 2.5  # standard deviations above its surroundings: a real bright structure
 _SPOT_VOXELS = (4, 80)
+LESIONS_CSV, LESIONS_JSON, LESIONS_PLOT = FILES = ("lesions.csv", "lesions.json", "lesions.png")
 
 
 @dataclass(frozen=True)
@@ -304,9 +305,6 @@ def _false(
             count += int((peak & (contrast > level) & inside).sum())
         found.append(FalseStructures(*label, size, count, int(body.sum())))
     return found
-
-
-LESIONS_CSV, LESIONS_JSON, LESIONS_PLOT = FILES = ("lesions.csv", "lesions.json", "lesions.png")
 
 
 def check_free(output: Path, *, overwrite: bool) -> None:

@@ -29,6 +29,11 @@ RESAMPLES = 4000
 SEED = 0
 # Fraction of 95 % percentile intervals that miss the mean of so few normal values (all resamples, 40 000 draws).
 MISSES = {2: 0.50, 3: 0.25, 4: 0.20, 5: 0.16}
+# Tiers of methods: without training, a network without sampling, many samples.
+BASELINE, SINGLE, SAMPLED = range(len(KINDS))
+SHARPNESS = ("laplacian_off", "fft_off")
+COMPARED = (*MAIN, *SHARPNESS)
+BLOCKS = "nearest"  # the edges of its pixels count as sharpness
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,6 @@ def paired(values: Mapping[str, float], others: Mapping[str, float]) -> Estimate
     """Return the mean of the differences values - others within the patients that have both."""
     both = {who: values[who] - others[who] for who in values if who in others}
     return over_patients(both)
-
-
-# Tiers of methods: without training, a network without sampling, many samples.
-BASELINE, SINGLE, SAMPLED = range(len(KINDS))
 
 
 @dataclass(frozen=True)
@@ -314,11 +315,6 @@ def _nanmean(curves: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     known = ~np.isnan(stacked)
     total = np.where(known, stacked, 0).sum(axis=0)
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
-
-
-SHARPNESS = ("laplacian_off", "fft_off")
-COMPARED = (*MAIN, *SHARPNESS)
-BLOCKS = "nearest"  # the edges of its pixels count as sharpness
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ _HOW = (
     "Means over patients; in brackets the distance to the reference's value over the same patients. Sharpness at 8 "
     "bits; PSNR, MS-SSIM and NRMSE inside the body. Low resolution: nearest neighbour at the reference's matrix."
 )
+_FIRST = ("degradation", "subject", "volume", "slice", "method")
+_LAST = ("seconds_a_slice", "memory_mib")
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,6 @@ def document(results: Results) -> str:
     who = f"{patients} of {about['folder']}, seed {about['seed']}. {about['machine']}."
     parts = [f"## {each.title}\n\n{markdown(results, each.name)}" for each in results.degradations]
     return "\n".join([f"{who} {_HOW}\n", *parts])
-
-
-_FIRST = ("degradation", "subject", "volume", "slice", "method")
-_LAST = ("seconds_a_slice", "memory_mib")
 
 
 def results_csv(results: Results) -> str:

@@ -19,6 +19,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+Correction = Callable[[Tensor, Tensor], Tensor]
+Noise = Callable[[Tensor], Tensor]
+Sampler = Callable[..., Tensor]
+_TIMES_AT_ONCE = 10_000
+
 
 class SeededNoise:
     """Standard normal noise with one generator for each image, so that a draw does not depend on the batch.
@@ -66,14 +72,6 @@ def _mixed(seed: Sequence[int]) -> int:
         state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
     return state >> 1
-
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-Correction = Callable[[Tensor, Tensor], Tensor]
-Noise = Callable[[Tensor], Tensor]
-Sampler = Callable[..., Tensor]
-
-_TIMES_AT_ONCE = 10_000
 
 
 def uniform_in_gamma(first: float, last: float, steps: int) -> Tensor:

@@ -23,6 +23,9 @@ from kfine.image import Image, magnitude
 from kfine.text import json_ready
 
 FOREGROUND = "foreground (Otsu)"
+_COLUMNS = ("PSNR dB", "pooled dB", "SSIM", "NRMSE")
+_TEMPORAL = "temporal"
+_LEAST_IS_BEST = ("NRMSE", _TEMPORAL)
 
 
 @dataclass(frozen=True)
@@ -237,11 +240,6 @@ def _times(numbers: Iterable[float]) -> str:
 
 def _place(image: Image) -> str:
     return "(" + ", ".join(f"{number:.1f}" for number in image.affine[:3, 3]) + ")"
-
-
-_COLUMNS = ("PSNR dB", "pooled dB", "SSIM", "NRMSE")
-_TEMPORAL = "temporal"
-_LEAST_IS_BEST = ("NRMSE", _TEMPORAL)
 
 
 def table(comparisons: Mapping[str, Comparison]) -> Table:

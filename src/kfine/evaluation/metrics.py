@@ -24,6 +24,15 @@ from kfine.networks.perceptual import SqueezeNetFeatures
 Mask = NDArray[np.bool_]
 
 _SIGMA, _WINDOW = 1.5, 11  # Wang et al. 2004, section III-C
+# beta_j of contrast and structure at scale j, the last one also alpha_M of luminance: Wang et al. 2003, section 3.2.
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_SIGMA, _REACH = 1.5, 5  # of the Gaussian window, pixels; 11 wide
+_K1, _K2 = 0.01, 0.03
+# From two stacks of pictures (frame, row, column) in [0, 1] to one distance per frame.
+Distance = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
+# torchvision's file names of the backbones to which the linear weights of LPIPS were fitted.
+_BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
+_AT_ONCE = 4
 
 
 def psnr(
@@ -144,12 +153,6 @@ def checked(
     return a, b
 
 
-# beta_j of contrast and structure at scale j, the last one also alpha_M of luminance: Wang et al. 2003, section 3.2.
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_SIGMA, _REACH = 1.5, 5  # of the Gaussian window, pixels; 11 wide
-_K1, _K2 = 0.01, 0.03
-
-
 def scales_of(shape: tuple[int, ...]) -> int:
     """Return how many of the five scales fit: the window of 11 pixels must lie in the slice at the coarsest one.
 
@@ -218,14 +221,6 @@ def _halved(x: NDArray[np.float64]) -> NDArray[np.float64]:
     rows, columns = x.shape
     even = np.pad(x, ((0, rows % 2), (0, columns % 2)), mode="symmetric")
     return even.reshape(-(-rows // 2), 2, -(-columns // 2), 2).mean(axis=(1, 3))
-
-
-# From two stacks of pictures (frame, row, column) in [0, 1] to one distance per frame.
-Distance = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
-
-# torchvision's file names of the backbones to which the linear weights of LPIPS were fitted.
-_BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
-_AT_ONCE = 4
 
 
 def feature_distance(weights: str | Path) -> Distance:

@@ -24,55 +24,10 @@ from kfine.operators.fourier import fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
 
 SIDE = 1024  # pixels: the greatest side of a tile; planes of at most SIDE^2 pixels are not tiled
-
-
-def in_tiles(
-    estimate: Callable[[Tensor], Tensor], image: Tensor, *, reach: int, stride: int, side: int = SIDE
-) -> Tensor:
-    """Return `estimate(image)`, computed tile by tile if the plane has more than `side` x `side` pixels.
-
-    A network of convolutions with local norms has a finite reach.  Each tile is computed with a margin of that reach,
-    of which the result is cropped: it equals that of the whole plane up to rounding, without seams.
-
-    Args:
-        estimate: function from (batch, row, column) to the same shape.
-        image: (batch, row, column).
-        reach: greatest distance in pixels over which a pixel influences another.
-        stride: stride of the network's grid, on which tiles begin and end.
-        side: greatest side of a tile without its margin; a multiple of `stride`.
-    """
-    rows, columns = image.shape[-2:]
-    if rows * columns <= side * side:
-        return estimate(image)
-    result = torch.empty_like(image)
-    for top, bottom in _intervals(rows, side):
-        for left, right in _intervals(columns, side):
-            first_row, last_row = _widened(top, bottom, rows, reach, stride)
-            first_column, last_column = _widened(left, right, columns, reach, stride)
-            tile = estimate(image[..., first_row:last_row, first_column:last_column])
-            inside = tile[
-                ..., top - first_row : bottom - first_row, left - first_column : right - first_column
-            ]
-            result[..., top:bottom, left:right] = inside
-    return result
-
-
-def _intervals(size: int, side: int) -> Iterator[tuple[int, int]]:
-    for first in range(0, size, side):
-        yield first, min(first + side, size)
-
-
-def _widened(first: int, last: int, size: int, reach: int, stride: int) -> tuple[int, int]:
-    """Return the interval with its margin, on the grid of the network or at the end of the plane."""
-    around = -(-reach // stride) * stride
-    return max(0, first - around), min(size, -(-(last + around) // stride) * stride)
-
-
 MOST_NOISE = 3.0  # units of detail, the limit of the training data
 # One evaluation for each symmetry of the square: the estimates for the turned and mirrored image are turned back and
 # averaged (Timofte, Rothe and Van Gool, Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR 2016).
 TURNS, SYMMETRIES = 4, 8
-
 # (images, units of detail, facts) -> estimates, see `kfine.networks.core.CoreNet.forward`.
 Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
 Network = TypeVar("Network")
@@ -404,3 +359,45 @@ class CoreMethod(CoreBased[Estimator]):
     def input_of(self, operator: KSpaceCrop, y: Tensor) -> ScanInput:
         """Return the input of the network for the measurement `y` (*low) of one plane."""
         return scan_input(operator, y, self.settings, signed=self.signed)
+
+
+def in_tiles(
+    estimate: Callable[[Tensor], Tensor], image: Tensor, *, reach: int, stride: int, side: int = SIDE
+) -> Tensor:
+    """Return `estimate(image)`, computed tile by tile if the plane has more than `side` x `side` pixels.
+
+    A network of convolutions with local norms has a finite reach.  Each tile is computed with a margin of that reach,
+    of which the result is cropped: it equals that of the whole plane up to rounding, without seams.
+
+    Args:
+        estimate: function from (batch, row, column) to the same shape.
+        image: (batch, row, column).
+        reach: greatest distance in pixels over which a pixel influences another.
+        stride: stride of the network's grid, on which tiles begin and end.
+        side: greatest side of a tile without its margin; a multiple of `stride`.
+    """
+    rows, columns = image.shape[-2:]
+    if rows * columns <= side * side:
+        return estimate(image)
+    result = torch.empty_like(image)
+    for top, bottom in _intervals(rows, side):
+        for left, right in _intervals(columns, side):
+            first_row, last_row = _widened(top, bottom, rows, reach, stride)
+            first_column, last_column = _widened(left, right, columns, reach, stride)
+            tile = estimate(image[..., first_row:last_row, first_column:last_column])
+            inside = tile[
+                ..., top - first_row : bottom - first_row, left - first_column : right - first_column
+            ]
+            result[..., top:bottom, left:right] = inside
+    return result
+
+
+def _intervals(size: int, side: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, size, side):
+        yield first, min(first + side, size)
+
+
+def _widened(first: int, last: int, size: int, reach: int, stride: int) -> tuple[int, int]:
+    """Return the interval with its margin, on the grid of the network or at the end of the plane."""
+    around = -(-reach // stride) * stride
+    return max(0, first - around), min(size, -(-(last + around) // stride) * stride)

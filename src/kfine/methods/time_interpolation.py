@@ -28,6 +28,12 @@ Weights = Callable[[Sequence[float], Sequence[float], float | None], Array]
 
 _HALF_WAY = 0.5 - 1e-9  # rounding must not decide which frame is the nearest one
 _UNEVEN = 0.1  # of a step between frames: trigger times are rounded to whole milliseconds
+Plane = NDArray[Any]
+Flow = NDArray[np.floating]
+_AT_A_FRAME = 1e-6  # fraction of the way to the next frame
+_SMALLEST = 64  # pixels along each side: OpenCV's search reads beyond smaller pictures
+_GREYS = 255.0
+BEST_TIME_METHOD = "optical-flow"
 
 
 def interpolated(
@@ -162,14 +168,6 @@ def _periodic_sinc(turns: Array, count: int) -> Array:
     frequency = np.arange(count // 2 + 1)
     height: Array = np.where((frequency == 0) | (2 * frequency == count), 1.0, 2.0) / count
     return np.cos(2 * np.pi * frequency * turns[..., None]) @ height
-
-
-Plane = NDArray[Any]
-Flow = NDArray[np.floating]
-
-_AT_A_FRAME = 1e-6  # fraction of the way to the next frame
-_SMALLEST = 64  # pixels along each side: OpenCV's search reads beyond smaller pictures
-_GREYS = 255.0
 
 
 @dataclass(frozen=True)
@@ -308,7 +306,6 @@ TIME_METHODS: dict[str, TimeMethod] = {
     **{name: partial(interpolated, weights=weights) for name, weights in WEIGHTS.items()},
     "optical-flow": flow_interpolated,
 }
-BEST_TIME_METHOD = "optical-flow"
 
 
 def check_time_method(name: str, timing: Timing) -> None:

@@ -27,6 +27,8 @@ SPECTRUM, HISTOGRAM = SECTORS * RINGS, 16
 FACTS = CHANNELS + SPECTRUM + HISTOGRAM
 _RADII = (0.25, 0.5, 0.7, 0.85, 1.0)  # between the rings, relative to the edges of the measured block
 _BRIGHTEST = 1.2  # of full intensity, in the histogram
+IN_TIME = 2  # channels of cines alone: the difference of the neighbours, and the fraction of the way
+NOISES = 2  # input images of white noise
 
 
 class Facts(NamedTuple):
@@ -272,9 +274,6 @@ def _local_mean(planes: Tensor) -> Tensor:
     return F.avg_pool2d(planes, _SURROUNDINGS, 1, _SURROUNDINGS // 2, count_include_pad=False)
 
 
-IN_TIME = 2  # channels of cines alone: the difference of the neighbours, and the fraction of the way
-
-
 @final
 class CineCoreNet(nn.Module):
     """E[x | scan] of all frames of a slice: the blend of frames in time plus detail, in the unit of detail of the scan.
@@ -341,9 +340,6 @@ def cine_network(core: CoreNet, arguments: Mapping[str, Any]) -> CineCoreNet:
     network = CineCoreNet(**arguments)
     start_from_core(network, core.state_dict())
     return network.eval()
-
-
-NOISES = 2  # input images of white noise
 
 
 @final

@@ -29,6 +29,7 @@ BETA = 0.25  # weight of the commitment term, section 3.2
 DECAY = 0.99  # gamma of appendix A.1
 DEAD = 0.03  # a code is dead if it is chosen less often than this fraction of its even share
 ROWS = 16384  # vectors that are compared with the codebook at a time, a bound of the memory
+_RESIDUAL_GAIN = 40.0  # gain of the filters of the residual, which has an eighth of the contrast of an image
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,6 @@ def codebook_use(codes: Tensor, *, size: int) -> CodebookUse:
     share = torch.bincount(codes.flatten(), minlength=size).double() / codes.numel()
     entropy = -torch.special.xlogy(share, share).sum()
     return CodebookUse(float((share > 0).double().mean()), float(entropy.exp()))
-
-
-_RESIDUAL_GAIN = 40.0  # gain of the filters of the residual, which has an eighth of the contrast of an image
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ _LISTED = 1000  # scans of a folder
 _THROUGH = 2  # planes through the slices: across rows and across columns
 
 Answer = dict[str, Any]
+_LIMIT = 300.0  # s
+_PROCESSES = 2  # an estimate of time must not delay later calls
 
 
 def warm() -> None:
@@ -224,10 +226,6 @@ def _found_in(top: Path, home: Path) -> Answer:
             {"path": str(path), "name": printable(name)} for path, name in list(scans.items())[:_LISTED]
         ]
     }
-
-
-_LIMIT = 300.0  # s
-_PROCESSES = 2  # an estimate of time must not delay later calls
 
 
 class Inspectors:

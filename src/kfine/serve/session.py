@@ -46,6 +46,8 @@ _COLUMNS = {
         "started", "ended",
     ),
 }  # fmt: skip
+_TOKEN, _LOCK = "token", "lock"
+HOME = "KFINE_SERVE_HOME"  # environment variable: parent of private folders
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,6 @@ class Store:
         base.row_factory = sqlite3.Row
         base.execute("PRAGMA synchronous=FULL")
         return base
-
-
-_TOKEN, _LOCK = "token", "lock"
-HOME = "KFINE_SERVE_HOME"  # environment variable: parent of private folders
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ from kfine.viz.view import plane_name
 BEFORE, AFTER, STD, DIFFERENCE = "before", "after", "std", "difference"
 VOLUMES = (BEFORE, AFTER, STD, DIFFERENCE)
 PAGE, KSPACE = "page.html", "kspace.png"
+RESULT, DICOM, FIGURE = "result.nii.gz", "result-dicom.zip", "figure.png"
+_LOCK = "worker-lock"
+_PAUSE, _EVERY = 0.2, 0.25  # s between checks of the queue, and between updates of the progress
 
 
 def write_views(result: Restoration, folder: Path) -> dict[str, Any]:
@@ -102,11 +105,6 @@ def _bright(voxels: NDArray[Any]) -> float:
 
 def _rounded(sizes: tuple[float, ...]) -> list[float]:
     return [round(size, 3) for size in sizes]
-
-
-RESULT, DICOM, FIGURE = "result.nii.gz", "result-dicom.zip", "figure.png"
-_LOCK = "worker-lock"
-_PAUSE, _EVERY = 0.2, 0.25  # s between checks of the queue, and between updates of the progress
 
 
 class Cancelled(BaseException):

@@ -58,6 +58,9 @@ _ROUND = [a * 10.0**b for b in range(-3, 2) for a in (1, 2, 5)]
 _HIDDEN = ("nearest", "bilinear")
 
 Panel = Callable[[Axes, Degradation], None]
+_MOST = 5  # methods side by side
+_DPI = 110
+_PAPER = {LIGHT: "#1b1f23", FAINT: "#5f6872"}
 
 
 @dataclass(frozen=True)
@@ -263,11 +266,6 @@ def svg_of(figure: Figure) -> bytes:
     with rc_context({"svg.hashsalt": "kfine", "svg.fonttype": "path"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
-
-
-_MOST = 5  # methods side by side
-_DPI = 110
-_PAPER = {LIGHT: "#1b1f23", FAINT: "#5f6872"}
 
 
 def median_truth(results: Results) -> Truth:
