@@ -9,9 +9,9 @@ pytest.importorskip("starlette", reason="needs the extra serve")
 from starlette.testclient import TestClient
 
 from kfine.serve.app import application
+from kfine.serve.requests import Limits
 from kfine.serve.security import Door
 from kfine.serve.session import HOME, session
-from kfine.serve.uploads import Limits
 
 ORIGIN = "http://127.0.0.1:8899"
 OURS = {"X-Kfine": "1", "Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}

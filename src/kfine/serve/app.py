@@ -22,10 +22,9 @@ from kfine.errors import KfineError, UsageError
 from kfine.files.names import stem_of
 from kfine.serve import inspection
 from kfine.serve.inspection import Inspectors
-from kfine.serve.request import RestoreRequest
+from kfine.serve.requests import Limits, RestoreRequest, place_of, receive
 from kfine.serve.security import Door, Guard, let_in
 from kfine.serve.session import CANCELLED, DONE, QUEUED, RUNNING, Session, new_key
-from kfine.serve.uploads import Limits, place_of, receive
 from kfine.text import clean_text
 
 _STATIC = Path(__file__).parent / "static"

@@ -20,8 +20,7 @@ from typing import Any
 
 from kfine.errors import collected_notes, verdict
 from kfine.restoration.options import BASELINES
-from kfine.serve.request import RestoreRequest
-from kfine.serve.uploads import Limits, only_image, unpack
+from kfine.serve.requests import Limits, RestoreRequest, only_image, unpack
 from kfine.text import printable
 
 _TIMED = 64  # rows and columns of the image for timing

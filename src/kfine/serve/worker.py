@@ -22,7 +22,7 @@ from kfine.restoration.outputs import RestorationFiles, write_restoration
 from kfine.restoration.pipeline import restore_case
 from kfine.restoration.progress import Forecast
 from kfine.restoration.result import Restoration
-from kfine.serve.request import RestoreRequest
+from kfine.serve.requests import RestoreRequest
 from kfine.serve.session import CANCELLED, DONE, FAILED, QUEUED, Session
 from kfine.viz.kspace import kspace_picture
 from kfine.viz.layers import difference, on_grid_of

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kfine.benchmark.report import plots, tables
-from kfine.benchmark.report.blocks import Block, Facts, Heading, Items, Paragraph, Picture, render
-from kfine.benchmark.report.tables import counted
+from kfine.benchmark.report.tables import Block, Facts, Heading, Items, Paragraph, Picture, counted
 from kfine.benchmark.results import LEVEL, MISSES, RESAMPLES, Results, wins
 from kfine.benchmark.scoring import BY_KEY, METRICS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _MANY = 10  # patients that an interval needs to say something about other patients
 _SECTIONS = {
@@ -277,3 +280,24 @@ def _volume(volume: dict[str, Any]) -> str:
 
 def _times(numbers: list[float]) -> str:
     return " × ".join(f"{number:g}" for number in numbers)
+
+
+def render(**values: Any) -> str:
+    """Return the page of the template."""
+    return _environment().get_template("page.html.j2").render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = files("kfine.benchmark.report")
+    loader = FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8"))
+    return Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,16 +1,22 @@
-"""Tables of the report: wins of simpler methods, all metrics under each degradation, sharpness as on the poster."""
+"""Blocks of the report, which its template escapes, and its tables.
+
+Tables: wins of simpler methods, all metrics under each degradation, sharpness as on the poster.
+"""
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from kfine.benchmark.degradations import Degradation
-from kfine.benchmark.report.blocks import Cell, Table
 from kfine.benchmark.results import BASELINE, COMPARED, SAMPLED, SINGLE, Estimate, Results, Win
 from kfine.benchmark.scoring import BY_KEY, HIGHER, LOWER, NEITHER, Metric
 from kfine.benchmark.writing import COLUMNS, REFERENCE, poster_rows
 
+_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 _COLUMNS = (
     "psnr", "ssim", "ms_ssim", "nrmse", "resolved", "laplacian_off", "fft_off", "fine_off", "lpips",
 )  # fmt: skip
@@ -34,6 +40,92 @@ _POSTER = (
     "poster of Kouhana et al.: closest to the reference is best, higher is not better. Low resolution: nearest "
     "neighbour at the matrix of the reference. PSNR, MS-SSIM and NRMSE inside the body."
 )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: a text, and a smaller one below.
+
+    Attributes:
+        best: bold; faint: grey; word: not a number, left-aligned.
+    """
+
+    text: str
+    below: str = ""
+    best: bool = False
+    faint: bool = False
+    word: bool = False
+
+    @property
+    def style(self) -> str:
+        """The classes of the cell."""
+        marks = {"best": self.best, "faint": self.faint, "word": self.word}
+        return " ".join(name for name, marked in marks.items() if marked)
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of plain text; `style` is its class."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of plain lines."""
+
+    kind: ClassVar[str] = "items"
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A list of terms and their texts."""
+
+    kind: ClassVar[str] = "facts"
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: one head, and groups of rows with a rule between them.
+
+    The first cell of a row is its name; the others are numbers, except cells of words.
+    """
+
+    kind: ClassVar[str] = "table"
+    heads: Sequence[Cell]
+    groups: Sequence[Sequence[Sequence[Cell]]]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An embedded picture with its caption; `form` is "svg" or "png"."""
+
+    kind: ClassVar[str] = "picture"
+    content: bytes
+    form: str
+    caption: str
+    alt: str
+
+    @property
+    def source(self) -> str:
+        """The content as a data URL."""
+        return f"data:{_TYPES[self.form]};base64,{base64.b64encode(self.content).decode()}"
+
+
+Block = Paragraph | Heading | Items | Facts | Table | Picture
 
 
 def defeats(results: Results, found: Sequence[Win]) -> Table:
