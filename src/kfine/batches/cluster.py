@@ -438,10 +438,10 @@ def script(
     hours = _seconds(sum(sizes), measured) / _HOUR
     return f"""#!/bin/bash
 # kfine {__version__}: {len(sizes)} images in {parts} jobs.
-# Measured where this was written, on {measured.threads} cores: {measured.seconds:.0f} s and \
+# Measured on the machine of this command, with {measured.threads} cores: {measured.seconds:.0f} s and \
 {measured.memory / _GIB:.1f} GiB for the largest image;
-# {hours:.1f} hours for all of them, by the sizes of their files.  Adapt it to your machines.
-# The same script again goes on where it ended: after a time limit or a failed node.
+# {hours:.1f} hours for all images, estimated from the sizes of their files.  Adapt the limits to your machines.
+# After a time limit or a failed node, submit the same script again: it skips finished images.
 #SBATCH --job-name=kfine
 #SBATCH --array=0-{parts - 1}
 #SBATCH --cpus-per-task={measured.threads}

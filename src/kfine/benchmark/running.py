@@ -141,8 +141,7 @@ def _run(
     records: list[Record] = []
     failures = []
     for done, case in enumerate(cases):
-        what = f"{case.degradation.name}, {case.truth.subject}, {case.competitor.name}"
-        on_case(done, len(cases), what)
+        on_case(done, len(cases), f"{case.degradation.name}, {case.truth.subject}, {case.competitor.name}")
         slices = case.finished()
         if slices is None:
             try:

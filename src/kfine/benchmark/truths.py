@@ -217,13 +217,13 @@ class Truth:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the voxels and where they lie."""
+        """SHA-256 of voxels, shape and affine."""
         content = np.ascontiguousarray(self.image.voxels).tobytes() + self.image.affine.tobytes()
         return hashlib.sha256(str(self.image.voxels.shape).encode() + content).hexdigest()
 
     @property
     def middle(self) -> int:
-        """The slice that pictures show, counted among these."""
+        """Index of the slice in pictures."""
         return len(self.numbers) // 2
 
 
