@@ -73,7 +73,7 @@ class Search:
         for case in self.cases:
             other = first.setdefault(name(case).casefold(), case)
             if other is not case:
-                clash = InputError(f"its results would take the place of those of {other.label}; rename one")
+                clash = InputError(f"its results would replace those of {other.label}; rename one")
                 self.failures.append((case.label, clash))
         self.cases = list(first.values())
 
