@@ -1,7 +1,6 @@
 """`kfine.batch` does what `kfine batch` does."""
 
 import json
-import re
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ import kfine
 from kfine.cli import run
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.image import Image
-from tests.conftest import phantom
+from tests.conftest import phantom, tree
 
 PLAIN = {"scale": 2, "method": "zero-filling"}
 AFFINE = np.diag([4.0, 2.0, 2.0, 1.0])
@@ -25,15 +24,6 @@ def scans(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         kfine.write(Image(phantom((1, 2, 16, 12), number), AFFINE), path)
     return tmp_path / "in"
-
-
-def tree(folder):
-    """Return the contents of the files without wall times."""
-    return {
-        p.relative_to(folder).as_posix(): re.sub(rb'"wall_time_s": [0-9.]+', b"", p.read_bytes())
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
 
 
 def without_times(report):

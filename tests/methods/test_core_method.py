@@ -8,24 +8,14 @@ import torch
 
 import kfine
 from kfine.image import Image
-from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.core import CoreNet
-from tests.conftest import phantom
+from tests.conftest import phantom, random_core
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(0)
-    network = CoreNet(widths=(8, 16), blocks=1)
-    with torch.no_grad():
-        network.unet.head[-1].weight.normal_(std=0.2)
     folder = tmp_path_factory.mktemp("models") / "tiny-core"
-    save_model(
-        folder,
-        network,
-        {"method": "core", "network": {"widths": [8, 16], "blocks": 1}, "sampling": {"turned": True}},
-    )
-    return load_model(folder)
+    return random_core(folder, CoreNet, method="core", sampling={"turned": True})
 
 
 @pytest.fixture
