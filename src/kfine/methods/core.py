@@ -321,13 +321,15 @@ class CoreMethod(CoreBased[Estimator]):
 
     def with_settings(self, settings: CoreOptions) -> CoreMethod:
         """Return the method with other settings."""
+        return self._with(self.network, settings)
+
+    def with_network(self, network: Estimator) -> CoreMethod:
+        """Return the method with other weights."""
+        return self._with(network, self.settings)
+
+    def _with(self, network: Estimator, settings: CoreOptions) -> CoreMethod:
         return CoreMethod(
-            self.name,
-            self.network,
-            settings,
-            signed=self.signed,
-            device=self.device,
-            precision=self.precision,
+            self.name, network, settings, signed=self.signed, device=self.device, precision=self.precision
         )
 
     @property
