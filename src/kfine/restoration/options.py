@@ -173,7 +173,7 @@ def adapt_budget(adapt: str | int) -> tuple[int | None, float | None]:
 def check_values(options: Options) -> None:
     """Raise `UsageError` if a name is unknown or a number out of range."""
     from kfine.diffusion.samplers import SAMPLERS
-    from kfine.methods.frame_by_frame import TIME_METHODS
+    from kfine.methods.time_interpolation import TIME_METHODS
 
     if options.method in GONE:
         raise UsageError(f"method {options.method!r}: is gone; use {GONE[options.method]}")

@@ -19,8 +19,8 @@ from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.io.checks import check_finite
 from kfine.methods.core import measured_parts
-from kfine.methods.frame_by_frame import FrameByFrame
 from kfine.methods.interpolation import ZeroFilling
+from kfine.methods.time_interpolation import FrameByFrame
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.restoration.inputs import Input, image_of, path_of

@@ -20,8 +20,8 @@ from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.methods.base import Draws
 from kfine.methods.core import CoreMethod, measured_parts
-from kfine.methods.frame_by_frame import FrameByFrame
 from kfine.methods.slices import SliceMethod
+from kfine.methods.time_interpolation import FrameByFrame
 from kfine.models.checkpoint import Model, load_model
 from kfine.models.domain import ranges_of
 from kfine.networks.core import CoreNet
