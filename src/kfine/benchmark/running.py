@@ -26,7 +26,7 @@ from kfine.benchmark.scoring import perceptual
 from kfine.benchmark.truths import Truth, find_truths
 from kfine.benchmark.volumes import volumes_below
 from kfine.benchmark.writing import results_csv, results_json
-from kfine.errors import InputError, KfineError, ResourceError, UsageError
+from kfine.errors import InputError, KfineError, ResourceError, UsageError, is_out_of_memory
 from kfine.evaluation.perceptual import Distance
 from kfine.files.atomic import atomic_file
 
@@ -169,7 +169,7 @@ def _reason(error: Exception) -> str | None:
     """Return what a method's error says to a user, None of one that is not meant for users."""
     if isinstance(error, KfineError):
         return str(error)
-    return "not enough memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else None
+    return "not enough memory" if is_out_of_memory(error) else None
 
 
 def _measured_before(records: Sequence[Record]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
+from kfine.methods.tiles import SIDE
 from kfine.operators.kspace import KSpaceCrop
 
 
@@ -21,11 +22,13 @@ class Draws:
             seed, whatever else is in the batch; a deterministic method draws none.
         at_once: greatest number of planes a network sees in one call; one that works in time sees all frames of a
             slice, however many.
+        side: greatest side of the tiles of the core network, see `in_tiles`.
         on_step: called with the number of evaluations just done.
     """
 
     names: tuple[tuple[int, ...], ...]
     at_once: int = 1
+    side: int = SIDE
     on_step: Callable[[int], None] = lambda evaluations: None
 
     def seeds(self, samples: int) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kfine.degradation.scanner import central_kspace, displayed_image, phase_factor
 from kfine.methods.base import Draws
-from kfine.methods.tiles import in_tiles
+from kfine.methods.tiles import SIDE, in_tiles
 from kfine.networks.core import (
     Condition,
     CoreNet,
@@ -173,6 +173,7 @@ def core_mean(
     shown: Sequence[Shown],
     *,
     symmetries: int,
+    side: int = SIDE,
     device: torch.device,
     precision: torch.dtype,
 ) -> Tensor:
@@ -182,6 +183,7 @@ def core_mean(
         network: in evaluation mode, on `device`.
         shown: what it sees of each plane.
         symmetries: see `CoreOptions`.
+        side: greatest side of tiles, see `in_tiles`.
         device: where the network runs.
         precision: its autocast type.
     """
@@ -191,35 +193,43 @@ def core_mean(
 
     def estimate(symmetry: Symmetry) -> Tensor:
         known = torch.stack([symmetry.facts(each.facts).tensor() for each in shown]).to(device)
-        return _estimate(network, run, symmetry.image(image), unit, known)
+        return _estimate(network, run, symmetry.image(image), unit, known, side=side)
 
     return mean_over_symmetries(estimate, symmetries).cpu()
 
 
-def _estimate(network: Estimator, run: Estimator, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
+def _estimate(
+    network: Estimator, run: Estimator, image: Tensor, unit: Tensor, facts: Tensor, *, side: int
+) -> Tensor:
     """Return what `run`, the `network` in its precision, says of `image`; large planes in tiles if it is local."""
     if not isinstance(network, CoreNet):
         return run(image, unit, facts)
     return in_tiles(
-        lambda part: run(part, unit, facts), image, reach=network.reach, stride=network.unet.stride
+        lambda part: run(part, unit, facts),
+        image,
+        reach=network.reach,
+        stride=network.unet.stride,
+        side=side,
     )
 
 
 def conditions(
     network: Estimator,
     shown: Sequence[Shown],
+    draws: Draws,
     *,
-    at_once: int,
     symmetries: int,
     device: torch.device,
     precision: torch.dtype,
 ) -> Condition:
-    """Return what the planes' scans say, with the core network's estimates, on the CPU; `at_once` planes a call."""
+    """Return what the planes' scans say, with the core network's estimates, on the CPU; batches as `draws` allow."""
+    at_once = draws.at_once
     means = [
         core_mean(
             network,
             shown[first : first + at_once],
             symmetries=symmetries,
+            side=draws.side,
             device=device,
             precision=precision,
         )
@@ -329,6 +339,7 @@ class CoreMethod:
                 self.network,
                 shown,
                 symmetries=settings.symmetries,
+                side=draws.side,
                 device=self.device,
                 precision=self.precision,
             )

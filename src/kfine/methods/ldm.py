@@ -196,7 +196,7 @@ class StillLDMMethod:
         condition = conditions(
             self.network.core,
             shown,
-            at_once=draws.at_once,
+            draws,
             symmetries=self.core.symmetries,
             device=self.device,
             precision=self.precision,

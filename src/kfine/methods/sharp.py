@@ -52,7 +52,7 @@ class SharpMethod:
         condition = conditions(
             self.network.core,
             shown,
-            at_once=draws.at_once,
+            draws,
             symmetries=self.settings.symmetries,
             device=self.device,
             precision=self.precision,

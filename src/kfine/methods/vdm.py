@@ -207,7 +207,7 @@ class VDMMethod:
             condition = conditions(
                 self.network.core,
                 shown,
-                at_once=draws.at_once,
+                draws,
                 symmetries=self.settings.symmetries,
                 device=self.device,
                 precision=self.precision,

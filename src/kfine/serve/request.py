@@ -76,6 +76,7 @@ _READING: dict[str, Callable[[str, Any], Any]] = {
     "period": _number(1e-3, 1e3),
     "periodic": _flag,
     "coil_axis": _whole(-8, 8),
+    "contrast": _whole(1, 1000),
     "plane": _one_of(("axial", "coronal", "sagittal")),
 }
 

@@ -15,8 +15,8 @@ _CHUNK = 1 << 20
 _ENCRYPTED = 0x1
 # Endings that readers go by; any other file is named by its number alone.
 _SUFFIXES = (
-    ".nii.gz", ".nii", ".hdr", ".img", ".cfl", ".npy", ".h5", ".hdf5", ".mgz", ".mgh", ".mha", ".nrrd", ".dcm.gz",
-    ".dcm", ".zip",
+    ".nii.gz", ".nii", ".hdr", ".img", ".cfl", ".npy", ".h5", ".hdf5", ".mat", ".mgz", ".mgh", ".mha", ".nrrd",
+    ".dcm.gz", ".dcm", ".zip",
 )  # fmt: skip
 
 
