@@ -172,7 +172,9 @@ def test_the_command_line_selects_a_contrast(tmp_path: Path) -> None:
     readouts = [line for number in (1, 2) for line in lines(number * measured(), contrast=number)]
     path = write_mrd(tmp_path / "a.h5", HEADER, readouts)
     assert run(["restore", str(path), "--scale", "1.5", "--method", "zero-filling", "--contrast", "2"]) == 0
-    record = json.loads((tmp_path / "").read_text())
+    (made,) = tmp_path.glob("*_kfine.json")
+    record = json.loads(made.read_text())
+    assert "_contrast-2_" in made.name
     assert record["call"]["reading"] == {"contrast": 2}
 
 

@@ -1,7 +1,6 @@
 """`Restoration.save` writes the files of `kfine restore`, to the byte."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import kfine
 from kfine.cli import run
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
-from tests.conftest import beating, phantom
+from tests.conftest import beating, phantom, tree
 from tests.io.dicom_files import series
 
 AFFINE = np.diag([4.0, 2.0, 2.0, 1.0])
@@ -29,15 +28,6 @@ def scan(tmp_path):
     pytest.importorskip("highdicom")
     series(tmp_path / "scan", slices=3, **STUDY)
     return tmp_path / "scan"
-
-
-def tree(folder):
-    """Return what the files hold, wall times left out."""
-    return {
-        p.relative_to(folder).as_posix(): re.sub(rb'"wall_time_s": [0-9.]+', b"", p.read_bytes())
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
 
 
 def both(tmp_path):

@@ -272,8 +272,7 @@ def evaluate(
     paths = [path for path in (record, figure) if path]
     check_inputs_safe(paths, [reference, *restored, *([mask] if mask else [])])
     check_outputs(paths, overwrite=overwrite)
-    from kfine.evaluation.comparison import compare
-    from kfine.evaluation.tables import table
+    from kfine.evaluation.comparison import compare, table
     from kfine.io import read
 
     with plain_warnings():

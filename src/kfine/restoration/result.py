@@ -75,8 +75,8 @@ class Restoration:
 
     Attributes:
         mean: the mean of the samples, in the input's intensity units.
-        std: the standard deviation voxel by voxel, same units: of the samples (`kfine.diffusion.noise.spread`), or of
-            the error as a calibrated model states it (`kfine.models.calibration`); None where neither is known.
+        std: the standard deviation voxel by voxel, same units: of the samples (`kfine.diffusion.samplers.spread`), or
+            of the error as a calibrated model states it (`kfine.models.calibration`); None where neither is known.
         samples: every sample, when they were asked for.
         residual: over all measured planes that are restored, how far the mean contradicts the scan:
             ||A mean - y|| / ||y|| of its k-space y, or of a magnitude scan m, || |A mean| - m || / ||m||.

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
-from kfine.diffusion.noise import spread as spread_of
+from kfine.diffusion.samplers import spread as spread_of
 from kfine.errors import InputError, ModelError, ResourceError, is_out_of_memory
 from kfine.image import Image
 from kfine.intensity import AIR, Scaling
 from kfine.methods.base import Draws, Method
-from kfine.methods.tiles import SIDE
+from kfine.methods.core import SIDE
 from kfine.operators.kspace import image_of, measurement_of
 from kfine.restoration.progress import Watch
 from kfine.restoration.resume import ResumeStore
