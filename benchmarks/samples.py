@@ -4,7 +4,8 @@ Scans and references are the magnitude scans of benchmarks/quality.py.  "Laplaci
 the 8-bit image and "FFT" its FFT sharpness (of planes of more than 120 rows and columns), both as the distance to the
 reference's value: the smaller, the better.
 
-python benchmarks/samples.py --data DATA [--model FOLDER] [--planes 2] [--steps N] [--start S] [--json samples.json]
+python benchmarks/samples.py --data DATA [--model FOLDER] [--planes 2] [--steps N] [--start S]
+    [--only "64 to 128"] [--json samples.json]
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def main() -> None:
     print("| --- " * 7 + "|")
     rows = []
     for setting in SETTINGS:
-        if setting.kind != "magnitude":
+        if setting.kind != "magnitude" or (
+            options.only and not any(part in setting.title for part in options.only)
+        ):
             continue
         found = [
             _scores(kfine.degrade(reference, scale=setting.scale), reference, options)
@@ -96,6 +99,7 @@ def _options():
     parser.add_argument("--planes", type=int, default=2)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--start", type=float)
+    parser.add_argument("--only", nargs="+", help="parts of the titles of rows")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
