@@ -51,10 +51,18 @@ class Record:
 
     def picture(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Return the truth's middle slice restored, and its standard deviation where there is one."""
+        arrays = self._middle()
+        return arrays["pictures"][self.variant], arrays.get("spread")
+
+    def half_width(self) -> NDArray[Any] | None:
+        """Return half the width of the 90 % interval of the truth's middle slice, where that is calibrated."""
+        return self._middle().get("half_width")
+
+    def _middle(self) -> Arrays:
         truth = self.case.truth
         arrays = self.case.parts.load(truth.numbers[truth.middle])
         assert arrays is not None, "a record's slices are kept"
-        return arrays["pictures"][self.variant], arrays.get("spread")
+        return arrays
 
 
 def records_of(case: Case, slices: list[Arrays]) -> list[Record]:

@@ -14,6 +14,7 @@ from kfine.benchmark.report.tables import counted
 from kfine.benchmark.results import Results, wins
 from kfine.benchmark.scoring import BY_KEY, METRICS
 from kfine.benchmark.statistics import MISSES
+from kfine.viz.sheet import unsure_words
 
 _MANY = 10  # patients from which on an interval tells of others
 _SECTIONS = {
@@ -134,9 +135,16 @@ def _degradations(results: Results) -> Iterator[Block]:
                 drawn.png,
                 form="png",
                 alt=f"{degradation.title}: images, detail and errors of patient {truth.subject}",
-                caption=words.PICTURE.format(title=degradation.title)
-                + (words.SPREAD.format(method=drawn.spread_of) if drawn.spread_of else ""),
+                caption=words.PICTURE.format(title=degradation.title) + _spread_words(drawn),
             )
+
+
+def _spread_words(drawn: pictures.Drawn) -> str:
+    """Return the caption of the panel below the truth."""
+    if drawn.spread_of is None:
+        return ""
+    sentence = words.INTERVAL if drawn.interval else words.SPREAD
+    return sentence.format(method=drawn.spread_of, unsure=unsure_words())
 
 
 def _frequencies(results: Results) -> list[Block]:

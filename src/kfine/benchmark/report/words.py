@@ -50,6 +50,7 @@ PICTURE = (
     "SSIM of this slice inside the body."
 )
 SPREAD = " Below the truth: standard deviation of {method}."
+INTERVAL = " Below the truth: half the width of the 90 % interval of {method}, the unsure voxels outlined ({unsure})."
 CORRELATION = (
     "Fourier ring correlation with the truth, mean over patients: 1 where the detail is the truth's, 0 where it has "
     "nothing to do with it. Vertical lines: the border of what was measured, in each direction. Dashed level: 0.5, "
