@@ -24,7 +24,7 @@ GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
 # Options that earlier versions did not have.
-LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration")
+LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "strict")
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 
@@ -74,6 +74,7 @@ class Options:
     precision: str = "auto"
     confidence: float | None = None
     calibration: str | os.PathLike[str] | None = None
+    strict: bool = False
 
     def normal(self) -> Options:
         """Return the same with each number of its own type: 2 for a scale is 2.0, a matrix is a pair."""
@@ -202,6 +203,13 @@ def without_use(options: Options, method: str) -> list[str]:
         "samples": None if options.samples == 1 else options.samples,
     }
     return [name for name in _NO_USE.get(method, ()) if changed[name] is not None]
+
+
+def fallen_back(options: Options, method: str) -> Options:
+    """Return `options` with another method, without those that it has no use for."""
+    defaults = {option.name: option.default for option in fields(options)}
+    useless = {name: defaults[name] for name in without_use(options, method)}
+    return replace(options, method=method, **useless)  # type: ignore[arg-type]
 
 
 def check_use(options: Options, *, in_time: bool) -> None:

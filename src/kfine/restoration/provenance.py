@@ -92,6 +92,8 @@ class Provenance(Mapping[str, Any]):
         residual: how far the result contradicts the scan; None before it is known.
         uncertainty: what the standard deviation and the intervals come from, JSON-ready; None where the error is not
             calibrated.
+        domain: how far the image is from the training images of the model (`kfine.models.novelty`), JSON-ready; None
+            where that is not known.
     """
 
     source: Source
@@ -112,6 +114,7 @@ class Provenance(Mapping[str, Any]):
     slice_direction: dict[str, Any] | None = None
     residual: float | None = None
     uncertainty: dict[str, Any] | None = None
+    domain: dict[str, Any] | None = None
 
     @classmethod
     def of(
@@ -190,7 +193,8 @@ class Provenance(Mapping[str, Any]):
     def as_dict(self) -> dict[str, Any]:
         """Return the same, JSON-ready."""
         residual = {f"relative_{'magnitude' if self.magnitude else 'kspace'}_residual": self.residual}
-        return self.before() | (residual if self.residual is not None else {}) | {"notice": NOTICE}
+        domain = {"domain": self.domain} if self.domain else {}
+        return self.before() | domain | (residual if self.residual is not None else {}) | {"notice": NOTICE}
 
     def __getitem__(self, key: str) -> Any:
         return self.as_dict()[key]
