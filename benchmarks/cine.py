@@ -22,7 +22,7 @@ from contours import PoolAreas, area_errors, pool_area, read_contours
 
 import kfine
 from kfine.errors import KfineError, ModelError, ResourceError
-from kfine.evaluation.perceptual import feature_distance, lpips_distance
+from kfine.evaluation.metrics import feature_distance, lpips_distance
 from kfine.evaluation.temporal import check_same_times
 from kfine.text import json_ready
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfine.evaluation.metrics import mean_of_known, psnr, ssim
-from kfine.evaluation.perceptual import Distance
+from kfine.evaluation.metrics import Distance, mean_of_known, psnr, ssim
 from kfine.evaluation.sharpness import eight_bit, sharpness
 from kfine.evaluation.temporal import temporal_difference_error, texture
 
@@ -72,7 +71,7 @@ def score_slice(
         data_range: of PSNR and SSIM and the temporal error.
         white: grey value shown as white where grey levels or pictures are asked for; black is 0.
         cyclic: whether the last frame is followed by the first.
-        distances: perceptual distances by name (`kfine.evaluation.perceptual`).
+        distances: perceptual distances by name (`kfine.evaluation.metrics`).
     """
     named = {name: distance(truth / white, restored / white) for name, distance in (distances or {}).items()}
     rows = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import kfine
-from kfine.benchmark.meter import machine
+from kfine.benchmark.cases import machine
 from kfine.benchmark.truths import spread_slices, take
 from kfine.image import Image
 from kfine.io.discovery import find_volumes, subject_of

@@ -138,6 +138,8 @@ def _scores(setting, name, reference, options):
     row = {"volume": name}
     for method in (*BASELINES, *options.method):
         extra = {} if method in BASELINES else {"model": options.model} if options.model else {}
+        if "effort" not in without_use(Options(effort="best"), method):
+            extra |= {"effort": options.effort}
         if setting.kind == "denoise" and "denoise" not in without_use(Options(denoise=True), method):
             extra |= {"denoise": True, "noise": setting.noise}
         began = time.perf_counter()
@@ -212,6 +214,7 @@ def _options():
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "core.toml")
     parser.add_argument("--method", nargs="+", default=["core"])
     parser.add_argument("--model")
+    parser.add_argument("--effort", default="normal", help="as of kfine.restore")
     parser.add_argument("--planes", type=int, default=4)
     parser.add_argument("--only", nargs="+", help="parts of the titles of rows")
     parser.add_argument("--json", type=Path)

@@ -9,7 +9,7 @@ filter (Abu Hussein et al., CVPR 2020), which takes the profile out of the slice
 other volumes; --write puts the factor of all volumes, "slices" of the table of uncertainty, into the config.json of
 --model FOLDER.
 
-python benchmarks/slices.py --data DATA [--only T1 "3-D scan"] [--model FOLDER [--write]] [--json FILE]
+python benchmarks/slices.py --data DATA [--only T1 "3-D scan"] [--model FOLDER [--write]] [--adapt 300] [--json FILE]
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def scores(truth: Image, scan: Scan, options) -> dict:
     )
     began = time.process_time()
     extra = {"model": options.model} if options.model else {}
-    restored = kfine.restore(low, slice_scale=scan.spacing, method="core", **extra)
+    restored = kfine.restore(low, slice_scale=scan.spacing, method="core", adapt=options.adapt, **extra)
     seconds = time.process_time() - began
     filled = kfine.restore(low, slice_scale=scan.spacing, method="zero-filling").mean
     results = {
@@ -262,6 +262,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--volumes", type=int, default=4, help="of a source, at most")
     parser.add_argument("--only", nargs="+", help="parts of the titles of rows, all of them")
     parser.add_argument("--write", action="store_true", help="the factor into the config of --model")
+    parser.add_argument("--adapt", help="as of kfine restore, such as 300")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.write and (not options.model or options.only):

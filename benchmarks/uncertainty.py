@@ -258,7 +258,7 @@ def _options():
     parser.add_argument("--model", help="folder of a model")
     parser.add_argument("--method", nargs="+", default=[], help="methods without a model")
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "core.toml")
-    parser.add_argument("--planes", type=int, default=1, help="of each volume")
+    parser.add_argument("--planes", type=int, default=3, help="of each volume")
     parser.add_argument("--pictures", type=int, default=1, help="of each subject of a folder of pictures")
     parser.add_argument("--figure", type=Path, help="picture of the reliability of the last method")
     parser.add_argument("--write", action="store_true")

@@ -23,6 +23,7 @@ KINDS = {
     "core": CoreTrainingConfig,
     "core-continued": CoreTrainingConfig,
     "core-final": CoreTrainingConfig,
+    "core-further": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
     "sharp": SharpTrainingConfig,
     "cine-regression": RegressionTrainingConfig,

@@ -1,5 +1,6 @@
 """Shared pieces of tests: a phantom with detail, and a tiny untrained model."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +182,22 @@ def scanned(
     kspace = centre_crop(fft2c(torch.from_numpy(image * np.exp(0.5j * r))), block).numpy()
     kspace = kspace + sigma * 20 * (rng.normal(size=block) + 1j * rng.normal(size=block))
     return ifft2c(centre_pad(torch.from_numpy(kspace), matrix)).abs().numpy()[None, None]
+
+
+def tree(folder):
+    """Return the contents of all files below a folder, without wall times."""
+    return {
+        p.relative_to(folder).as_posix(): re.sub(rb'"wall_time_s": [0-9.]+', b"", p.read_bytes())
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def random_core(folder, network=CoreNet, *, std=0.2, **config):
+    """Return the model of a small core network with a random last layer, saved to `folder`."""
+    torch.manual_seed(0)
+    built = network(widths=(8, 16), blocks=1)
+    with torch.no_grad():
+        built.unet.head[-1].weight.normal_(std=std)
+    save_model(folder, built, {"network": {"widths": [8, 16], "blocks": 1}, **config})
+    return load_model(folder)

@@ -20,7 +20,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import kfine
-from kfine.batches.stamps import digest_of_json
+from kfine.batches.worker import digest_of_json
 from kfine.cli import run
 from kfine.image import Image
 from kfine.restoration.resume import ResumeStore

@@ -22,7 +22,7 @@ import torch
 import torchvision_operators  # noqa: F401
 from torch import nn
 
-from kfine.benchmark.meter import machine
+from kfine.benchmark.cases import machine
 from kfine.networks.vdm import VDM
 
 BATCH, SIDE = 4, 128

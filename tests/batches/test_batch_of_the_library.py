@@ -1,7 +1,6 @@
 """`kfine.batch` does what `kfine batch` does."""
 
 import json
-import re
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ import kfine
 from kfine.cli import run
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.image import Image
-from tests.conftest import phantom
+from tests.conftest import phantom, tree
 
 PLAIN = {"scale": 2, "method": "zero-filling"}
 AFFINE = np.diag([4.0, 2.0, 2.0, 1.0])
@@ -25,15 +24,6 @@ def scans(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         kfine.write(Image(phantom((1, 2, 16, 12), number), AFFINE), path)
     return tmp_path / "in"
-
-
-def tree(folder):
-    """Return what the files hold, wall times left out."""
-    return {
-        p.relative_to(folder).as_posix(): re.sub(rb'"wall_time_s": [0-9.]+', b"", p.read_bytes())
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
 
 
 def without_times(report):
@@ -83,7 +73,7 @@ def test_parts_make_the_whole(scans, tmp_path):
 
 
 def test_notes_are_of_their_case(scans, tiny_model_folder, tmp_path, recwarn):
-    """No warning is shown beside."""
+    """No warning is printed besides."""
     kfine.write(Image(phantom((3, 1, 16, 12)), AFFINE), scans / "frames.nii")
     recwarn.clear()
     done = kfine.batch(
@@ -127,7 +117,7 @@ def test_the_output_lies_beside_the_input(scans, tmp_path):
 
 
 def test_batch_stays_a_function_whatever_is_loaded():
-    """A package of that name would take its place."""
+    """A package of that name would replace it."""
     code = (
         "import kfine\nfirst = kfine.batch\nimport kfine.batches.run\nassert kfine.batch is first is not None"
     )

@@ -1,4 +1,4 @@
-"""A batch on Dask: the same bytes as one case after another, also where workers are killed."""
+"""Batches on Dask: the same bytes as one case after another, also if workers are killed."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 import kfine
 from kfine.batches import cluster
 from kfine.batches.cluster import Where, threads_each
-from kfine.batches.stamps import digest_of_json
+from kfine.batches.worker import digest_of_json
 from kfine.cli import run
 from kfine.errors import ResourceError, UsageError
 from kfine.files.locks import locked
@@ -28,7 +28,7 @@ PLAIN = {"scale": 2, "method": "zero-filling"}
 
 @pytest.fixture
 def scans(tmp_path):
-    """Four images, and one that is none."""
+    """Four images, and a damaged one."""
     for number, name in enumerate(("a.nii", "deep/b.nii.gz", "c.nii", "d.nii")):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def scans(tmp_path):
 
 @pytest.fixture
 def scheduler(tmp_path):
-    """A scheduler and two workers, a process each: its address, and the workers' processes."""
+    """Address of a scheduler, and two worker processes."""
     python, file = [sys.executable, "-m", "distributed.cli.dask_scheduler"], tmp_path / "scheduler.json"
     path = os.pathsep.join(filter(None, [*sys.path]))
     env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -72,7 +72,7 @@ def scheduler(tmp_path):
 
 
 def until(found):
-    """Return what `found()` returns as soon as that is true."""
+    """Return the first true result of `found()`."""
     deadline = time.monotonic() + PATIENCE
     while not (value := found()):
         assert time.monotonic() < deadline
@@ -85,7 +85,7 @@ def tree(folder):
 
 
 def test_a_scheduler_and_two_workers(scans, tmp_path, scheduler, tiny_model_folder, monkeypatch, capsys):
-    """From a relative path; the model is the driver's; the same files, the same report but for the times."""
+    """Relative paths; the model of the driver; the same files, the same report except for the times."""
     address, file, _ = scheduler
     monkeypatch.chdir(tmp_path)
     options = ["--scale", "2", "--model", str(tiny_model_folder), "--samples", "2"]
@@ -103,7 +103,7 @@ def test_a_scheduler_and_two_workers(scans, tmp_path, scheduler, tiny_model_fold
 
 
 def test_a_killed_worker_costs_nothing_but_time(scans, tmp_path, scheduler, capsys):
-    """The test holds the claim of one case, so that a worker waits for it, is killed, and the other goes on."""
+    """The test claims one case, so that a worker waits for it and is killed; the other worker continues."""
     address, *_ = scheduler
     kfine.batch(scans, tmp_path / "one", **PLAIN)
     (tmp_path / "two").mkdir()
@@ -129,7 +129,7 @@ def test_a_killed_worker_costs_nothing_but_time(scans, tmp_path, scheduler, caps
 
 
 def test_an_image_that_kills_workers_fails_alone(scans, tmp_path, monkeypatch):
-    """Processes that begin after the batch die where they open it."""
+    """Processes that start after the batch die when they open it."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "def hook(event, arguments):\n"

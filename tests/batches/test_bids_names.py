@@ -1,4 +1,4 @@
-"""BIDS names, which images of a dataset are restored, and what its derivative says of itself."""
+"""BIDS names, images of a dataset that are restored, and descriptions of the derivative."""
 
 import json
 
@@ -11,7 +11,7 @@ from kfine.batches.bids import (
     find_bids_cases,
     is_dataset,
     resolution_label,
-    said_to_be_stripped,
+    stated_skull_stripped,
 )
 from kfine.errors import InputError, UsageError
 
@@ -108,12 +108,15 @@ def test_what_is_a_dataset(dataset):
 
 def test_descriptions(dataset):
     out = dataset / "derivatives" / "kfine"
-    said = derivative_description(dataset, out)
-    assert (said["Name"], said["DatasetLinks"]) == ("Brains, restored by kfine", {"source": "../.."})
+    description = derivative_description(dataset, out)
+    assert (description["Name"], description["DatasetLinks"]) == (
+        "Brains, restored by kfine",
+        {"source": "../.."},
+    )
     (dataset / "dataset_description.json").write_text('{"BIDSVersion": "1.8.0", "DatasetDOI": "doi:10.1/x"}')
     assert derivative_description(dataset, out)["SourceDatasets"] == [{"URL": "doi:10.1/x"}]
     check_derivative(out)
-    (out / "dataset_description.json").write_text(json.dumps(said))
+    (out / "dataset_description.json").write_text(json.dumps(description))
     check_derivative(out)
     for other in ('{"GeneratedBy": [{"Name": "fmriprep"}]}', "{", '{"GeneratedBy": 3}'):
         (out / "dataset_description.json").write_text(other)
@@ -122,7 +125,7 @@ def test_descriptions(dataset):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "stated"),
     [
         ('{"SkullStripped": true}', True),
         ('{"SkullStripped": "no"}', None),
@@ -131,7 +134,7 @@ def test_descriptions(dataset):
         (None, None),
     ],
 )
-def test_what_is_said_of_the_skull(tmp_path, content, said):
+def test_stated_skull_stripping(tmp_path, content, stated):
     if content is not None:
         (tmp_path / "sub-01_T1w.json").write_text(content)
-    assert said_to_be_stripped(tmp_path / "sub-01_T1w.nii.gz") is said
+    assert stated_skull_stripped(tmp_path / "sub-01_T1w.nii.gz") is stated

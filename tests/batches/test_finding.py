@@ -1,4 +1,4 @@
-"""What lies below a folder: every image once, by content, and nothing of the patient in a name."""
+"""Images below a folder: each one once, by content, without names of patients."""
 
 import os
 from pathlib import PurePosixPath
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import kfine
-from kfine.batches.cases import matches
-from kfine.batches.finding import find_cases
+from kfine.batches.finding import find_cases, matches
 from kfine.files.walk import files_below
 from tests.io.dicom_files import classic, pixels, save, series
 from tests.io.raw_files import write_bart
@@ -55,10 +54,10 @@ def test_what_should_be_an_image_and_is_none_fails(tmp_path):
     (tmp_path / "fetched_later.nii.gz").symlink_to(".git/annex/objects/no/such/file")
     search = find_cases(tmp_path, out=tmp_path / "out")
     assert search.cases == []
-    said = {label: str(error) for label, error in search.failures}
-    assert sorted(said) == ["cut.nii.gz", "fetched_later.nii.gz", "text.dcm"]
-    assert "empty" in said["cut.nii.gz"]
-    assert "leads nowhere" in said["fetched_later.nii.gz"]
+    messages = {label: str(error) for label, error in search.failures}
+    assert sorted(messages) == ["cut.nii.gz", "fetched_later.nii.gz", "text.dcm"]
+    assert "empty" in messages["cut.nii.gz"]
+    assert "broken link" in messages["fetched_later.nii.gz"]
 
 
 def test_both_files_of_bart_are_one_image_and_foreign_hdf5_is_none(tmp_path):
@@ -163,12 +162,12 @@ def test_folders_named_after_patients(tmp_path, header, hidden):
     assert any("ecretova" in label for label in labels) != hidden
     assert len({label.split("/")[0] for label in labels}) == 1
     assert [case.label for case in find_cases(tmp_path, out=tmp_path / "out").cases] == labels
-    told = search.discretion.clean("scan-secretova.dcm, PID 4711: damaged; secretovas and 47110 are words")
-    assert ("secretova." in told) != hidden
-    assert ("secretovas" in told) != hidden  # a long name, also inside a word
-    assert "47110 are words" in told
-    said = search.discretion.clean("Secretova_A: no such file")
-    assert said == (f"{labels[0].split('/')[0]}: no such file" if hidden else "Secretova_A: no such file")
+    cleaned = search.discretion.clean("scan-secretova.dcm, PID 4711: damaged; secretovas and 47110 are words")
+    assert ("secretova." in cleaned) != hidden
+    assert ("secretovas" in cleaned) != hidden  # a long name, also inside a word
+    assert "47110 are words" in cleaned
+    messages = search.discretion.clean("Secretova_A: no such file")
+    assert messages == (f"{labels[0].split('/')[0]}: no such file" if hidden else "Secretova_A: no such file")
 
 
 def test_names_are_printable(tmp_path):
@@ -202,7 +201,7 @@ def test_what_is_not_asked_for_is_not_left_out_either(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
 def test_results_are_known_by_their_headers(tmp_path, name):
-    """Whatever they are called; what kfine has written otherwise (degraded, say) is an image."""
+    """With any name; other output of kfine, such as degraded images, counts as an image."""
     nifti(tmp_path / "a.nii")
     image = kfine.read(tmp_path / "a.nii")
     kfine.write(image, tmp_path / name, description="kfine restored")

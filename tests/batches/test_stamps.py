@@ -1,10 +1,10 @@
-"""A stamp knows its files by content."""
+"""Stamps identify files by content."""
 
 import json
 
 import pytest
 
-from kfine.batches.stamps import State, input_digest, output_digest, stamped, state_of, text_digest
+from kfine.batches.worker import State, input_digest, output_digest, stamped, state_of, text_digest
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ AFFINE = np.array([[0, 0, -2.0, 90], [0, -2.0, 0, 80], [5.0, 0, 0, -20], [0, 0, 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three patients, the last with two volumes, of 32x28 pixels."""
+    """Folder of three patients, the last with two volumes, of 32x28 pixels."""
     root = tmp_path_factory.mktemp("phantoms")
     for seed, name in enumerate(("p1_a", "p2_a", "p3_a", "p3_b")):
         kfine.write(Image(phantom((1, 3, 32, 28), seed=seed), AFFINE), root / f"{name}.nii.gz")
@@ -24,13 +24,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def no_report(monkeypatch):
-    """Draw nothing: for tests of what is computed."""
+    """Replace all drawings, for tests of computations."""
     monkeypatch.setattr("kfine.benchmark.running.page", lambda results: "<!DOCTYPE html>")
 
 
 @dataclass
 class Offset:
-    """Zero filling plus a constant, with a spread of the constant's size; counts how often it is asked."""
+    """Zero filling plus a constant, with a standard deviation of that size; counts its calls."""
 
     name: str = "offset"
     by: float = 200.0

@@ -1,4 +1,4 @@
-"""The benchmark from a folder of images to its files: what is scored, what is known again, what is refused."""
+"""The benchmark from a folder of images to its files: scores, finished cases, refusals."""
 
 import csv
 import importlib
@@ -13,12 +13,11 @@ import pytest
 
 import kfine
 from kfine.benchmark import Outcome, benchmark
-from kfine.benchmark.cases import _file_name, volume_seed
+from kfine.benchmark.cases import _file_name, metered, volume_seed
 from kfine.benchmark.competitors import available, chosen, code_of, seen_in_training
-from kfine.benchmark.meter import metered
-from kfine.benchmark.poster import markdown, poster_rows
 from kfine.benchmark.report.page import _settings
 from kfine.benchmark.results import BASELINE, SAMPLED, wins
+from kfine.benchmark.writing import markdown, poster_rows
 from kfine.errors import InputError, UsageError
 from kfine.evaluation.metrics import psnr
 from tests.benchmark.conftest import Offset
@@ -42,8 +41,8 @@ def test_every_file_tells_the_same(found, folder, output):
     rows = list(csv.DictReader((output / "results.csv").open()))
     # 2 degradations, 4 volumes of 2 slices, 2 baselines and a method with a mean and a sample.
     assert len(rows) == 2 * 4 * 2 * 4
-    told = json.loads((output / "results.json").read_text())
-    assert told["about"]["subjects"] == ["p1", "p2", "p3"]
+    written = json.loads((output / "results.json").read_text())
+    assert written["about"]["subjects"] == ["p1", "p2", "p3"]
     mine = [
         float(r["psnr"]) for r in rows if (r["degradation"], r["method"]) == ("kspace-x2", "zero-filling")
     ]
@@ -52,7 +51,7 @@ def test_every_file_tells_the_same(found, folder, output):
         np.mean(mine[2:4]),
         np.mean(mine[4:]),
     ]  # p3 has two volumes, and one vote
-    summary = told["summary"]["kspace-x2"]["methods"]["zero-filling"]["metrics"]["psnr"]
+    summary = written["summary"]["kspace-x2"]["methods"]["zero-filling"]["metrics"]["psnr"]
     assert summary["mean"] == pytest.approx(np.mean(by_patient))
     assert summary["patients"] == 3
     assert (min(by_patient), max(by_patient)) == (
@@ -197,7 +196,7 @@ def test_a_method_that_cannot_does_not_stop_the_others(folder, tmp_path):
     report = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "expected finite voxels" in report
     assert "expected the reference&#39;s shape" in report
-    with pytest.raises(InputError, match=r"no method came to a result.*wrong"):
+    with pytest.raises(InputError, match=r"no method gave a result.*wrong"):
         benchmark(folder, tmp_path / "none", methods=[methods[1]], degradations=["kspace-x2"], slices=1)
 
 
@@ -228,10 +227,13 @@ def test_a_model_folder_takes_part_with_its_samples(folder, tmp_path, tiny_model
     )  # fmt: skip
     assert found.methods == ["nearest", "vdm (tiny)", "vdm (tiny), one sample"]
     assert not found.failures
-    told = found.about["methods"]["vdm (tiny)"]
+    written = found.about["methods"]["vdm (tiny)"]
     config = json.loads((tiny_model_folder / "config.json").read_text())
-    assert told["model"]["name"] == "tiny"
-    assert (told["model"]["network"], told["sampling"]) == (config["network"], config.get("sampling", {}))
+    assert written["model"]["name"] == "tiny"
+    assert (written["model"]["network"], written["sampling"]) == (
+        config["network"],
+        config.get("sampling", {}),
+    )
     assert [found.tier(method) for method in found.methods] == [BASELINE, SAMPLED, SAMPLED]
     assert found.calibration("anisotropic", "vdm (tiny)").ratio > 0
 
@@ -266,10 +268,10 @@ def test_whom_a_model_may_have_been_trained_on_is_said(folder, tmp_path, tiny_mo
     known = variant("known", **held_out("p1"))
     (competitor,) = chosen([f"vdm={known}"])
     there = ["p1", "p2", "p3"]
-    (line,), unknown = seen_in_training([competitor], tested=["p1", "p3"], there=there)
+    (line,), unknown = seen_in_training([competitor], tested=["p1", "p3"], present=there)
     assert line.startswith("vdm (known): model known may have been trained on p3; ")
     assert unknown == []
-    assert seen_in_training([competitor], tested=["p1"], there=there) == ([], [])
+    assert seen_in_training([competitor], tested=["p1"], present=there) == ([], [])
     options = {"degradations": ["kspace-x2"], "subjects": ["p2"], "slices": 1}
     with pytest.warns(UserWarning, match="may have been trained on p2"):
         benchmark(folder, tmp_path / "out", methods=[competitor], **options)
@@ -279,7 +281,7 @@ def test_whom_a_model_may_have_been_trained_on_is_said(folder, tmp_path, tiny_mo
 def test_another_folder_whose_names_meet_is_not_called_training_data(tiny_model_folder, variant):
     some = variant("some", **held_out("p1", "sub-99"))
     competitors = chosen([f"vdm={some}", f"vdm={tiny_model_folder}", "nearest"])
-    seen, unknown = seen_in_training(competitors, tested=["p1", "p3"], there=["p1", "p2", "p3"])
+    seen, unknown = seen_in_training(competitors, tested=["p1", "p3"], present=["p1", "p2", "p3"])
     assert seen == []
     assert [line.split(":")[0] for line in unknown] == ["vdm (some)", "vdm (tiny)"]
     assert "not all in the folder" in unknown[0]
@@ -310,7 +312,7 @@ def test_how_a_model_samples_is_part_of_a_case(folder, tmp_path, variant):
 
 
 def test_settings_that_are_not_json_are_refused():
-    with pytest.raises(UsageError, match="offset: expected settings that JSON can hold"):
+    with pytest.raises(UsageError, match="offset: expected settings that JSON can represent"):
         chosen([Offset(by={1, 2})])
 
 

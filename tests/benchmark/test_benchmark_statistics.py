@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from kfine.benchmark.statistics import MISSES, over_patients, paired
+from kfine.benchmark.results import MISSES, over_patients, paired
 
 
 def test_the_intervals_of_two_patients_by_hand():
@@ -20,8 +20,8 @@ def test_the_intervals_of_two_patients_by_hand():
 def test_of_differences_by_chance_one_in_twenty_leaves_out_zero(patients):
     draws = np.random.default_rng(0).standard_normal((600, patients))
     found = [over_patients(dict(enumerate(map(float, draw)))) for draw in draws]
-    told = np.mean([estimate.excludes_zero for estimate in found])
-    assert told == pytest.approx(0.05, abs=0.025)
+    significant = np.mean([estimate.excludes_zero for estimate in found])
+    assert significant == pytest.approx(0.05, abs=0.025)
     missed = np.mean([estimate.low > 0 or estimate.high < 0 for estimate in found])
     assert missed == pytest.approx(MISSES[patients], abs=0.05)
 

@@ -1,4 +1,4 @@
-"""Which images below a folder are truths: a scanner's own, each told to a patient; what is left out is said."""
+"""Reference images below a folder: images of a scanner, assigned to patients; notes about images left out."""
 
 import json
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import kfine
-from kfine.benchmark.truths import find_truths
-from kfine.benchmark.volumes import volumes_below
+from kfine.benchmark.truths import find_truths, volumes_below
 from kfine.errors import InputError
 from kfine.image import Image
 from tests.conftest import phantom, scanned
@@ -90,8 +89,8 @@ def test_what_a_scanner_filled_up_with_zeros_is_no_truth(tmp_path):
     assert truth.image.matrix[0] == 128
     assert 80 <= truth.image.matrix[1] < 112  # nothing but the spectrum says where it ends
     assert truth.note.startswith("p/a/1: the scanner filled up ")
-    (told,) = find_truths(found, subjects=None, slices=1, matrix=(128, 128))
-    assert (told.image.matrix, told.note) == ((128, 128), "")
+    (truth,) = find_truths(found, subjects=None, slices=1, matrix=(128, 128))
+    assert (truth.image.matrix, truth.note) == ((128, 128), "")
 
 
 def test_a_block_that_the_header_names_and_the_spectrum_bears_out_is_the_truth(tmp_path):
@@ -108,7 +107,7 @@ def test_a_header_that_the_spectrum_does_not_bear_out_is_said(tmp_path):
         volumes_below(tmp_path, leave=tmp_path / "out"), subjects=None, slices=1, matrix=None
     )
     assert truth.image.matrix == (6, 8)
-    assert "its header says that" in truth.note
+    assert "its header states that" in truth.note
 
 
 def test_dicom_series_of_several_patients_in_one_folder_are_said(tmp_path):

@@ -1,4 +1,4 @@
-"""Lesions: what is put in is found again, what fades is told, and what is made up is counted."""
+"""Lesions: contrast of inserted discs, of fading ones too, and number of false structures."""
 
 import json
 
@@ -16,7 +16,7 @@ from tests.conftest import phantom
 
 
 class Oracle:
-    """Knows the truth, with and without discs, and adds an error of its own."""
+    """A method that returns the truth, with and without discs, plus an error."""
 
     kind = "single"
 

@@ -12,8 +12,8 @@ import pytest
 import typer
 
 import kfine
+from kfine.batches.cluster import Measured, parts_of, script
 from kfine.batches.manifest import Manifest, Status
-from kfine.batches.sbatch import Measured, parts_of, script
 from kfine.cli.app import app
 from kfine.cli.restore_options import arguments_of, options_of
 from kfine.image import Image
@@ -77,7 +77,7 @@ def test_a_manifest_of_something_else_is_refused(batch, scans, tmp_path):
         done = batch(scans, tmp_path / "out", *SIMPLE, flag)
         assert (done.code, "expected --manifest DIR" in done.err) == (2, True)
     done = batch(scans, tmp_path / "out", *SIMPLE, "--manifest", tmp_path / "none", "--status")
-    assert (done.code, "not there yet" in done.err) == (2, True)
+    assert (done.code, "does not exist yet" in done.err) == (2, True)
 
 
 def test_the_script_measures_an_image_and_does_all(batch, scans, tmp_path):
@@ -141,7 +141,7 @@ def test_status_goes_by_the_latest_outcome_and_the_last_hour(tmp_path):
         "failed: 3: got # bytes (such as f0)",
     ]
     late = Status(127, status.entries, now=104_100)
-    assert "nothing has been finished for 1 h 7 min" in late.summary()[1]
+    assert "no image finished in the last 1 h 7 min" in late.summary()[1]
     assert Status(5, []).summary() == ["5 images: 0 done, 0 failed, 5 left"]
 
 

@@ -122,7 +122,7 @@ print(json.dumps({"kills": kills, "last": code, "wrong": wrong, "files": sorted(
 """
 TOGETHER = """
 def stamps_hold():
-    from kfine.batches.stamps import output_digest
+    from kfine.batches.worker import output_digest
     for record in out.rglob("*_kfine.json"):
         for name, digest in json.loads(record.read_text())["stamp"]["outputs"].items():
             if output_digest(record.parent / name) != digest:

@@ -50,8 +50,8 @@ def disk(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["in", "in"], 2, "is or holds the input"),
-        (["in", "."], 2, "is or holds the input"),
+        (["in", "in"], 2, "is or contains the input"),
+        (["in", "."], 2, "is or contains the input"),
         (["in", "in/out"], 2, "lies in the input"),
         (["in", "in/derivatives/kfine"], 2, "lies in the input"),
         (["in", "link/out"], 2, "lies in the input"),

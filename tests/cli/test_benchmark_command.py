@@ -118,9 +118,9 @@ def test_help_teaches_every_degradation(command):
 def test_a_method_of_one_s_own_runs_as_it_stands(brains, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), str(brains), str(tmp_path / "own")])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
-    told = json.loads((tmp_path / "own" / "results.json").read_text())
-    assert told["about"]["methods"]["unsharp mask"] == {"amount": 0.3}
-    for found in told["summary"].values():
+    written = json.loads((tmp_path / "own" / "results.json").read_text())
+    assert written["about"]["methods"]["unsharp mask"] == {"amount": 0.3}
+    for found in written["summary"].values():
         assert set(found["methods"]) == {"zero-filling", "bicubic", "unsharp mask"}
     code = EXAMPLE.read_text("utf-8")
     body = code[code.index("class ") : code.index("if __name__")]

@@ -124,7 +124,7 @@ def test_coils_are_combined_first(command, tmp_path):
         (["-o", "d.nii", "--scale", 0.5], 2, "at least 1"),
         (["-o", "d.nii", "--scale", 2, "--slices", "3:"], 2, "A < B <= 3"),
         (["-o", "d.nii", "--matrix", "64x24"], 4, "kfine restore"),
-        (["-o", "d.nii", "--keep-every", 2], 4, "give a cine"),
+        (["-o", "d.nii", "--keep-every", 2], 4, "use a cine"),
     ],
 )
 def test_refusals_write_nothing(command, high, tmp_path, monkeypatch, files, arguments, code, says):

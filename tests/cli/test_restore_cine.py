@@ -237,7 +237,7 @@ def test_a_time_method_that_cannot_use_the_frames_is_refused_before_the_work(cin
     def restored(*_):
         raise AssertionError("the work began")
 
-    monkeypatch.setattr("kfine.methods.frame_by_frame.FrameByFrame.restore", restored)
+    monkeypatch.setattr("kfine.methods.time_interpolation.FrameByFrame.restore", restored)
     cine = replace(kfine.read(cine_file), period=None)
     with pytest.raises(InputError, match="band-limited interpolation: expected a cine with a period"):
         kfine.restore(cine, scale=2, frames=12, method="bicubic", time_method="band-limited")

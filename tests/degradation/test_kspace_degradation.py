@@ -1,4 +1,4 @@
-"""degrade(): which frames, when, and what stays as it was."""
+"""degrade(): measured frames, their times, and unchanged voxels."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_time_and_space_in_either_order(frames, complex_):
 
 
 def test_the_noise_of_a_plane_is_its_own():
-    """Frame 4 carries the same noise whether the frames between were measured or not."""
+    """Frame 4 has the same noise with and without the frames between."""
     noisy = kfine.degrade(cine(), matrix=(8, 6), noise=0.1, seed=3)
     kept = kfine.degrade(cine(), matrix=(8, 6), keep_every=2, noise=0.1, seed=3)
     np.testing.assert_allclose(kept.voxels, noisy.voxels[::2], atol=1e-2)

@@ -1,4 +1,4 @@
-"""The photographic degradation: a function of its generator, and where its pixels lie."""
+"""The photographic degradation: dependence on its generator alone, and positions of its pixels."""
 
 import numpy as np
 import pytest

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from kfine.diffusion.guidance import consistent, measured_state, noise_aware
-from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import ancestral, dpm_solver_2m, uniform_in_gamma
+from kfine.diffusion.samplers import SeededNoise, ancestral, dpm_solver_2m, uniform_in_gamma
 from kfine.operators.fourier import centre_crop, centre_pad, fft2c, ifft2c
 from kfine.operators.kspace import KSpaceCrop
 
@@ -72,7 +71,7 @@ def test_noise_aware_guidance_without_noise_is_the_projection():
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_measured_state_is_the_abstracts_formula(weight):
-    """Written out in the abstract's own variance-preserving coordinates, for a complex image."""
+    """Formula in the variance-preserving coordinates of the abstract, for a complex image."""
     op = KSpaceCrop((12, 10), (5, 6), real=False)
     x0 = torch.randn(1, 12, 10, dtype=torch.complex128)
     y, x_sigma, sigma = op(x0), torch.randn(1, 12, 10, dtype=torch.complex128), torch.tensor(0.8).double()

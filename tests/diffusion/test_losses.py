@@ -1,4 +1,4 @@
-"""The bound, held against closed forms: a Gaussian prior whose best predictor is known."""
+"""The bound against closed forms, for a Gaussian prior with a known best predictor."""
 
 import math
 
@@ -68,7 +68,7 @@ def test_discrete_loss_falls_to_the_continuous_one(gamma):
 def test_bound_is_tight_for_the_best_predictor():
     """Prior + reconstruction + diffusion = the entropy of the quantised Gaussian, in bits a pixel.
 
-    gamma(0) is where the noise just hides the grey levels, which this predictor knows nothing of.
+    At gamma(0) the noise just hides the grey levels, of which this predictor is independent.
     """
     gamma = Gamma(gamma_min=-9.0)
     figures = bound(best_predictor, gamma, images(512), torch.Generator().manual_seed(2)).bits_per_dim()
@@ -110,7 +110,7 @@ def test_antithetic_times_are_even():
 
 
 def test_the_shape_of_gamma_learns_from_the_squared_loss(gamma):
-    """What the hook gives equals the gradient of the mean square, over the mean: checked by autograd."""
+    """The gradient of the hook equals that of the mean square over the mean, by autograd."""
     x, generator = images(8), torch.Generator().manual_seed(1)
     t, noise = antithetic_times(8, generator), torch.randn(8, 1, 16, 16, generator=generator)
     diffusion_loss(best_predictor, gamma, x, t, noise).sum().backward()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kfine.diffusion.noise import SeededNoise, spread
+from kfine.diffusion.samplers import SeededNoise, spread
 
 
 def test_noise_belongs_to_its_image_and_not_to_the_batch():

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from kfine.diffusion.noise import SeededNoise
 from kfine.diffusion.samplers import (
     SAMPLERS,
+    SeededNoise,
     ancestral,
     ddim,
     dpm_solver_2m,
@@ -99,7 +99,7 @@ def test_correction_meets_every_state_first(name):
 @pytest.mark.parametrize("name", list(SAMPLERS))
 @pytest.mark.parametrize("sigmas", [[0.03, 0.03, 0.03], [0.3, 0.3, 0.1, 0.1, 0.03]])
 def test_levels_may_repeat(name, sigmas):
-    """A late start can be no later than the last level: then all levels are one, and no step is taken."""
+    """A start at the last level: all levels are equal, and there is no step."""
     start, noise = torch.linspace(-1, 1, 5, dtype=torch.float64)[None], SeededNoise([(0,)])
     out = SAMPLERS[name](gaussian, start, torch.tensor(sigmas, dtype=torch.float64), noise=noise)
     assert out.isfinite().all()

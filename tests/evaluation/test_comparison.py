@@ -9,10 +9,9 @@ from rich.console import Console
 
 import kfine
 from kfine.errors import InputError
-from kfine.evaluation.comparison import FOREGROUND, compare, grid_distance
+from kfine.evaluation.comparison import FOREGROUND, compare, grid_distance, table
 from kfine.evaluation.foreground import foreground
 from kfine.evaluation.metrics import nrmse, psnr, ssim
-from kfine.evaluation.tables import table
 from kfine.image import Image, Source
 
 

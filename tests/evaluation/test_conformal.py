@@ -15,7 +15,7 @@ from kfine.models.calibration import Weights
 
 
 def errors(subjects, *, part=0.5, spread=0.0, seed=0, heavy=False, count=4000):
-    """Errors twice as large as their scale; of each subject by another factor."""
+    """Errors twice as large as their scale, times a factor of the subject."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(subjects):
@@ -35,7 +35,7 @@ def test_gaussian_errors_have_gaussian_quantiles():
 
 
 def test_heavy_tails_have_other_quantiles():
-    """Of a Laplace distribution 90 % lie within ln(10) / sqrt(2) = 1.63, 50 % within ln(2) / sqrt(2) = 0.49."""
+    """90 % of a Laplace distribution lie within ln(10) / sqrt(2) = 1.63, 50 % within ln(2) / sqrt(2) = 0.49."""
     table = fitted(errors(5, heavy=True), weights=Weights(), scans="")
     assert table.multiplier((0.5, 0.5), 0.5) == pytest.approx(0.49, rel=0.4)
     assert table.multiplier((0.5, 0.5), 0.9) == pytest.approx(1.63, rel=0.05)

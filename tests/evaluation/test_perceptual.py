@@ -1,4 +1,4 @@
-"""LPIPS is the official one or none; the SqueezeNet distance sees pictures in [0, 1]."""
+"""LPIPS with its official weights only; SqueezeNet distance of pictures in [0, 1]."""
 
 import sys
 import types
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kfine.errors import ModelError, ResourceError
-from kfine.evaluation import perceptual
+from kfine.evaluation import metrics
 from kfine.networks.perceptual import SqueezeNetFeatures
 
 PICTURES = np.random.default_rng(0).uniform(0, 1, (5, 40, 36))
@@ -18,7 +18,7 @@ def test_features_are_compared_frame_by_frame(monkeypatch):
     torch.manual_seed(0)
     network = SqueezeNetFeatures()
     monkeypatch.setattr(SqueezeNetFeatures, "load", lambda path: network)
-    distance = perceptual.feature_distance("weights")
+    distance = metrics.feature_distance("weights")
     other = np.clip(PICTURES + 0.1, 0, 1)
     found = distance(PICTURES, other)
     assert found.shape == (5,)
@@ -31,20 +31,20 @@ def test_features_are_compared_frame_by_frame(monkeypatch):
 
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(ModelError, match="SqueezeNet"):
-        perceptual.feature_distance(tmp_path)
+        metrics.feature_distance(tmp_path)
 
 
 def test_lpips_without_its_backbone_is_not_available(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(ResourceError, match=r"LPIPS: not available.*vgg16"):
-        perceptual.lpips_distance()
+        metrics.lpips_distance()
 
 
 def test_lpips_without_its_package_is_not_available(tmp_path, monkeypatch):
     backbone(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(ResourceError, match="perceptual"):
-        perceptual.lpips_distance()
+        metrics.lpips_distance()
 
 
 def test_lpips_sees_grey_as_three_channels_from_minus_one_to_one(tmp_path, monkeypatch):
@@ -62,7 +62,7 @@ def test_lpips_sees_grey_as_three_channels_from_minus_one_to_one(tmp_path, monke
 
     monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Fake))
     zero, one = np.zeros((2, 4, 4)), np.ones((2, 4, 4))
-    np.testing.assert_allclose(perceptual.lpips_distance()(zero, one), [4, 4])
+    np.testing.assert_allclose(metrics.lpips_distance()(zero, one), [4, 4])
 
 
 def backbone(folder, monkeypatch):

@@ -110,7 +110,7 @@ def test_white_noise_is_found_and_taken_off():
 
 
 def test_noise_in_a_part_of_the_slice_is_taken_off_for_that_part():
-    """A brain without its skull: air is 0, and noise is where the brain is."""
+    """A brain without its skull: air is 0, and only the brain has noise."""
     body = np.zeros((256, 256), bool)
     body[60:190, 70:200] = True
     clean = np.where(body, 300 + smooth(body.shape, width=3) * 4, 0)

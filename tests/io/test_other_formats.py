@@ -1,7 +1,8 @@
-"""Images of other programs: FreeSurfer's MGH, and pairs of .hdr and .img."""
+"""Images of other programs: FreeSurfer's MGH, pairs of .hdr and .img, MetaImage and NRRD in and out."""
 
 import gzip
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from nibabel.freesurfer import MGHImage
 
-from kfine import read
+from kfine import read, write
 from kfine.batches.finding import find_cases
-from kfine.errors import InputError
+from kfine.errors import InputError, UsageError
 from kfine.files.names import stem_of
+from kfine.image import Image, Source
 from tests.io.refusals import refused
 
 GRID = np.random.default_rng(0).normal(100, 20, size=(6, 8, 5)).astype(np.float32)
@@ -152,3 +154,98 @@ def test_voxels_in_another_file(tmp_path: Path) -> None:
         "NRRD0004\ntype: float\ndimension: 3\nsizes: 6 8 5\ndata file: b.raw\n\n"
     )
     refused(InputError, "names another file", read, tmp_path / "a.nhdr")
+
+
+ORTHOGONAL = np.linalg.qr(AFFINE[:3, :3])[0] * [0.9, 1.1, 4.5]
+
+
+def image_of(frames: int, order: tuple[int, int, int], *, wide: bool = False) -> Image:
+    """Return an oblique image whose file axes are `order`; wide: pixels larger than the slice spacing."""
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = (
+        ORTHOGONAL[:, ::-1] * ([0.1, 1, 1] if wide else [1, 1, 1]),
+        [30, -20, 10.123],
+    )
+    times = tuple(0.1 + 0.05 * frame for frame in range(frames)) if frames > 1 else None
+    voxels = np.random.default_rng(1).normal(100, 20, (frames, 5, 6, 7)).astype(np.float32)
+    period = 0.05 * frames if frames > 1 else None
+    return Image(voxels, affine, times, period, Source(kind="nifti", axis_order=order))
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+@pytest.mark.parametrize("frames", [1, 4])
+@pytest.mark.parametrize("order", [(2, 1, 0), (2, 0, 1)])
+@pytest.mark.parametrize("wide", [False, True])
+def test_nrrd_and_metaimage_out(
+    tmp_path: Path, suffix: str, frames: int, order: tuple[int, int, int], wide: bool
+) -> None:
+    image, path = image_of(frames, order, wide=wide), tmp_path / f"a.{suffix}"
+    write(image, path, description="kfine restored")
+    back = read(path)
+    np.testing.assert_array_equal(back.voxels, image.voxels)
+    np.testing.assert_allclose(back.affine, image.affine, rtol=0, atol=1e-12)
+    assert (back.source.axis_order, back.source.derived) == (order, True)
+    if frames > 1:
+        np.testing.assert_allclose(back.frame_times, image.frame_times, rtol=1e-6)
+        assert back.period == pytest.approx(image.period)
+    assert find_cases(tmp_path, out=tmp_path / "out").cases == []  # batches leave their own results out
+    write(image, tmp_path / f"b.{suffix}", description="kfine restored")
+    assert path.read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+@pytest.mark.parametrize("frames", [1, 4])
+@pytest.mark.parametrize("order", [(2, 1, 0), (2, 0, 1)])
+def test_itk_reads_what_is_written(
+    tmp_path: Path, suffix: str, frames: int, order: tuple[int, int, int]
+) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    image, path = image_of(frames, order), tmp_path / f"a.{suffix}"
+    write(image, path)
+    found = itk.ReadImage(str(path))
+    voxels = itk.GetArrayFromImage(found)  # (time, k, j, i); the frames of NRRD are components, the last axis
+    if frames > 1 and suffix == "nrrd":
+        voxels = np.moveaxis(voxels, -1, 0)
+    k, j, i = (1 + axis for axis in reversed(order))
+    expected = image.voxels.transpose(0, k, j, i)
+    np.testing.assert_array_equal(voxels, expected if frames > 1 else expected[0])
+    dimension = found.GetDimension()
+    axes = np.array(found.GetDirection()).reshape(dimension, dimension)[:3, :3] * found.GetSpacing()[:3]
+    lps = np.diag([-1.0, -1, 1]) @ image.affine[:3, [*order, 3]]
+    np.testing.assert_allclose(axes, lps[:, :3], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.GetOrigin()[:3], lps[:, 3], rtol=0, atol=1e-9)
+    if dimension == 4:
+        assert (found.GetSpacing()[3], found.GetOrigin()[3]) == pytest.approx((0.05, 0.1))
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_what_nrrd_and_metaimage_cannot_store(tmp_path: Path, suffix: str) -> None:
+    still, cine = image_of(1, (2, 1, 0)), image_of(4, (2, 1, 0))
+    refused(
+        UsageError, "a complex one", write, replace(still, voxels=still.voxels + 1j), tmp_path / f"a.{suffix}"
+    )
+    assert not list(tmp_path.iterdir())
+    with pytest.warns(UserWarning, match="only evenly spaced"):
+        write(
+            replace(cine, frame_times=(0.0, 0.1, 0.2, 0.4), period=0.5),
+            tmp_path / f"a.{suffix}",
+            description="ü" * 100,
+        )
+    assert np.allclose(read(tmp_path / f"a.{suffix}").frame_times, np.arange(4) * 0.4 / 3)
+    write(replace(cine, frame_times=None, period=None), tmp_path / f"b.{suffix}")
+    with pytest.warns(UserWarning, match="without times"):
+        assert read(tmp_path / f"b.{suffix}").frame_times is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "step", "seconds"), [("s", "0.04", 0.04), ("ms", "40", 0.04), ("", "40", 40.0)]
+)
+def test_times_of_nrrd_of_other_programs(tmp_path: Path, unit: str, step: str, seconds: float) -> None:
+    lines = [
+        "NRRD0004", "type: float", "dimension: 4", "space: ras", "sizes: 6 8 5 2", "endian: little", "encoding: raw",
+        "space directions: (1,0,0) (0,1,0) (0,0,4) none", f"spacings: nan nan nan {step}",
+        f'units: "" "" "" "{unit}"',
+    ]  # fmt: skip
+    data = np.stack([GRID, GRID + 1], axis=-1).tobytes("F")
+    (tmp_path / "a.nrrd").write_bytes("\n".join([*lines, "", ""]).encode() + data)
+    assert read(tmp_path / "a.nrrd").frame_times == pytest.approx((0.0, seconds))

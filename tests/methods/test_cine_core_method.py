@@ -4,28 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import kfine
 from kfine.errors import UsageError
-from kfine.models.checkpoint import load_model, save_model
-from kfine.networks.cine_core import CineCoreNet
+from kfine.networks.core import CineCoreNet
+from tests.conftest import random_core
 from tests.training.cines import cine
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(0)
-    network = CineCoreNet(widths=(8, 16), blocks=1)
-    with torch.no_grad():
-        network.unet.head[-1].weight.normal_(std=0.2)
     folder = tmp_path_factory.mktemp("models") / "tiny-cine"
-    save_model(
-        folder,
-        network,
-        {"method": "cine-core", "network": {"widths": [8, 16], "blocks": 1}, "sampling": {"turned": True}},
-    )
-    return load_model(folder)
+    return random_core(folder, CineCoreNet, method="cine-core", sampling={"turned": True})
 
 
 def scan(*, complex_=False, signed=False):

@@ -1,12 +1,12 @@
-"""The guide of cine networks: measured frames as they are, motion between them, and how far each time is."""
+"""The guide of cine networks: measured frames, motion between them, and fraction of the way."""
 
 import numpy as np
 import pytest
 import torch
 
 from kfine.errors import InputError
-from kfine.methods.guide import guide
-from kfine.methods.optical_flow import flow_interpolated
+from kfine.methods.regression import guide
+from kfine.methods.time_interpolation import flow_interpolated
 from kfine.operators.kspace import KSpaceCrop
 from tests.conftest import phantom
 

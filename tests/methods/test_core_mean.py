@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kfine.methods.core import CoreOptions, core_mean, scan_shown
+from kfine.methods.core import CoreOptions, core_mean, scan_input
 from kfine.networks.core import CoreNet
 from kfine.operators.kspace import KSpaceCrop
 
@@ -18,9 +18,9 @@ def network():
     return net
 
 
-def shown(x, *, low=LOW):
+def input_of(x, *, low=LOW):
     operator = KSpaceCrop(tuple(x.shape), low, real=True)
-    return scan_shown(operator, operator(x), CoreOptions(noise=0.05), signed=False)
+    return scan_input(operator, operator(x), CoreOptions(noise=0.05), signed=False)
 
 
 def answer(network, scans, **options):
@@ -32,7 +32,7 @@ def answer(network, scans, **options):
 
 def test_a_turned_scan_gives_the_turned_answer(network):
     x = torch.rand(25, 31) - 1  # odd sides: their middle stays where it is
-    one, other = shown(x, low=(13, 21)), shown(torch.rot90(x), low=(21, 13))
+    one, other = input_of(x, low=(13, 21)), input_of(torch.rot90(x), low=(21, 13))
     assert torch.allclose(other.facts.tensor(), one.facts.turned().tensor(), atol=1e-3)
     for symmetries, close in ((1, False), (4, True), (8, True)):
         straight, turned = (answer(network, [each], symmetries=symmetries)[0] for each in (one, other))
@@ -41,13 +41,13 @@ def test_a_turned_scan_gives_the_turned_answer(network):
 
 def test_a_mirrored_scan_gives_the_mirrored_answer(network):
     x = torch.rand(25, 31) - 1
-    one, other = shown(x, low=(13, 21)), shown(x.flip(-1), low=(13, 21))
+    one, other = input_of(x, low=(13, 21)), input_of(x.flip(-1), low=(13, 21))
     for symmetries, close in ((4, False), (8, True)):
         straight, mirrored = (answer(network, [each], symmetries=symmetries)[0] for each in (one, other))
         assert torch.allclose(mirrored, straight.flip(-1), atol=1e-3) == close
 
 
 def test_the_batch_does_not_matter(network):
-    scans = [shown(torch.rand(HIGH) - 1) for _ in range(3)]
+    scans = [input_of(torch.rand(HIGH) - 1) for _ in range(3)]
     together = answer(network, scans)
     torch.testing.assert_close(torch.cat([answer(network, [each]) for each in scans]), together)

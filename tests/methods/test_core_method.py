@@ -8,24 +8,14 @@ import torch
 
 import kfine
 from kfine.image import Image
-from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.core import CoreNet
-from tests.conftest import phantom
+from tests.conftest import phantom, random_core
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    torch.manual_seed(0)
-    network = CoreNet(widths=(8, 16), blocks=1)
-    with torch.no_grad():
-        network.unet.head[-1].weight.normal_(std=0.2)
     folder = tmp_path_factory.mktemp("models") / "tiny-core"
-    save_model(
-        folder,
-        network,
-        {"method": "core", "network": {"widths": [8, 16], "blocks": 1}, "sampling": {"turned": True}},
-    )
-    return load_model(folder)
+    return random_core(folder, CoreNet, method="core", sampling={"turned": True})
 
 
 @pytest.fixture
@@ -69,7 +59,7 @@ def test_no_batch_and_no_slice_range_changes_a_voxel(model, low):
 
 
 def test_turns_bring_the_result_nearer_to_the_turned_images(model):
-    """Rows and columns change places in what is known of the scan too: measured by a half and by a third."""
+    """Rows and columns are swapped in the facts of the scan too: measured by a half and by a third."""
     low = kfine.degrade(Image(phantom((1, 1, 32, 32))), matrix=(16, 12))
     turned = Image(np.rot90(low.voxels, axes=(2, 3)).copy())
     apart = []

@@ -34,7 +34,7 @@ def test_doubling_by_hand():
 @pytest.mark.parametrize("real", [True, False])
 @pytest.mark.parametrize("name", list(KERNELS))
 def test_images_are_interpolated_where_the_operator_puts_them(name, real):
-    """A slow wave about the shared centre is met on the fine grid; a half-pixel shift would miss it."""
+    """A slow wave around the shared centre is exact on the fine grid; a half-pixel shift would not be."""
     operator = KSpaceCrop((96, 96), (48, 48), real=real)
 
     def wave(n):

@@ -1,4 +1,4 @@
-"""Images held to one slice's measurement: without negative values where there are magnitudes, and only there."""
+"""Projection onto the measurement of one slice: without negative values for magnitudes, and only for these."""
 
 from dataclasses import replace
 
@@ -8,13 +8,13 @@ import torch
 from kfine.acquisition.scan import Scan
 from kfine.acquisition.timing import Timing
 from kfine.intensity import AIR
-from kfine.methods.ldm_prediction import Projection
+from kfine.methods.regression import Projection
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from tests.conftest import phantom
 
 
 def projection(*, strength=1.0, real=True, signed=False):
-    """Return a phantom in model units (frame, row, column), what is held to its scan, and the phantom blurred."""
+    """Return a phantom in model units (frame, row, column), the projection of its scan, and the blurred phantom."""
     x = torch.from_numpy(phantom((1, 1, 48, 40))[0].copy())
     x = x * (x > 0.2 * x.max())  # no noise in the air
     x = torch.nn.functional.avg_pool2d(x[None], 3, stride=1, padding=1)[0]
@@ -33,42 +33,44 @@ def below_air(x):
 
 
 def test_magnitudes_ring_less_and_contradict_nothing():
-    x, held, estimate = projection()
-    before, after = held(estimate), held.of_magnitudes(estimate)
+    x, project, estimate = projection()
+    before, after = project(estimate), project.of_magnitudes(estimate)
     assert below_air(after) < 0.3 * below_air(before)
     assert (after - x).square().mean() < (before - x).square().mean()
-    torch.testing.assert_close(held.scan.crop(after), held.y, atol=1e-5, rtol=0)
+    torch.testing.assert_close(project.scan.crop(after), project.y, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.4])
 def test_a_weaker_measurement_is_weaker_with_that_too(strength):
-    _, held, estimate = projection(strength=strength)
+    _, project, estimate = projection(strength=strength)
     _, whole, _ = projection()
     expected = torch.lerp(estimate, whole.of_magnitudes(estimate), strength)
-    torch.testing.assert_close(held.of_magnitudes(estimate), expected)
+    torch.testing.assert_close(project.of_magnitudes(estimate), expected)
 
 
 @pytest.mark.parametrize("kind", [{"real": False}, {"signed": True}], ids=str)
 def test_what_is_no_magnitude_may_be_negative(kind):
-    _, held, estimate = projection(**kind)
-    assert torch.equal(held.of_magnitudes(estimate), held(estimate))
+    _, project, estimate = projection(**kind)
+    assert torch.equal(project.of_magnitudes(estimate), project(estimate))
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.1])
 def test_noise_of_both_signs_is_left_alone(noise):
-    """Its scan is that of an image with negative values, which the projections would put into the fine detail."""
-    _, held, estimate = projection()
+    """The scan is that of an image with negative values, which the projections would move into the fine detail."""
+    _, project, estimate = projection()
     generator = torch.Generator().manual_seed(0)
-    noisy = replace(held, y=held.y + held.scan.crop(noise * torch.randn(48, 40, generator=generator)))
+    noisy = replace(
+        project, y=project.y + project.scan.crop(noise * torch.randn(48, 40, generator=generator))
+    )
     assert torch.equal(noisy.of_magnitudes(estimate), noisy(estimate))
 
 
 def test_dark_points_and_gaps_are_magnitudes_too():
-    """Zero filled they undershoot by half of what is around them; the scan's own pixels do not."""
+    """The zero-filled image undershoots by half of the surroundings, the pixels of the scan do not."""
     low = torch.full((1, 24, 20), 0.8)
     low[:, 5:7, 5:7] = low[:, 15, :] = AIR
     crop = KSpaceCrop((48, 40), (24, 20), real=True)
-    held = Projection(Scan(crop, Timing.unchanged((0.0,), None)), measurement_of(low, crop))
-    estimate = crop.pseudo_inverse(held.y)
-    assert below_air(held(estimate)) > 0
-    assert below_air(held.of_magnitudes(estimate)) < 0.5 * below_air(held(estimate))
+    project = Projection(Scan(crop, Timing.unchanged((0.0,), None)), measurement_of(low, crop))
+    estimate = crop.pseudo_inverse(project.y)
+    assert below_air(project(estimate)) > 0
+    assert below_air(project.of_magnitudes(estimate)) < 0.5 * below_air(project(estimate))

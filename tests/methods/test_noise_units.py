@@ -1,4 +1,4 @@
-"""The noise that a user names is a voxel's; guidance wants that of the measurement."""
+"""Noise of a voxel, the unit of users, and of the measurement, the unit of guidance."""
 
 import numpy as np
 import pytest

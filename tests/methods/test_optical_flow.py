@@ -1,12 +1,11 @@
-"""Interpolation along the optical flow: kept frames, motion between them, and the way round the cycle."""
+"""Interpolation along the optical flow: measured frames, motion between them, and periodic time."""
 
 import numpy as np
 import pytest
 import torch
 
 from kfine.errors import InputError
-from kfine.methods.optical_flow import flow_interpolated
-from kfine.methods.time_interpolation import interpolated, linear
+from kfine.methods.time_interpolation import flow_interpolated, interpolated, linear
 
 TIMES = [0.0, 0.1, 0.2]
 
@@ -31,7 +30,7 @@ def test_kept_frames_are_kept():
 
 
 def test_a_blob_is_moved_and_not_blended():
-    """Columns 16, 24, 20: the bump is found on its way, also from the last frame round to the first."""
+    """Columns 16, 24, 20: the bump is on its way, also from the last frame to the first."""
     frames = blob([16, 24, 20])
     at, columns = [0.025, 0.05, 0.15, 0.25], [18, 20, 22, 18]
     truth = blob(columns)

@@ -1,11 +1,10 @@
-"""Tiles of large planes: the same as the whole plane, and no seam."""
+"""Tiles of large planes: the same result as for the whole plane, without seams."""
 
 import pytest
 import torch
 
 import kfine
-from kfine.methods import tiles
-from kfine.methods.tiles import in_tiles
+from kfine.methods.core import in_tiles
 from kfine.models.checkpoint import load_model
 from kfine.networks.core import FACTS
 from tests.conftest import phantom
@@ -40,7 +39,7 @@ def seam_gradient(error):
 
 @pytest.mark.parametrize("size", [(330, 290), (401, 128)])
 def test_tiles_are_the_whole_plane(core, size):
-    """Also where the plane is no multiple of the network's grid; with less around a tile, the test would see it."""
+    """Also for planes that are no multiple of the stride; a smaller margin would fail the test."""
     image = torch.from_numpy(phantom((1, 1, *size), 3)[0]) * 2 - 1
     whole, tiled = estimates(core, image, reach=core.reach)
     detail = float((whole - image).std())
@@ -62,7 +61,7 @@ def test_restoration_takes_tiles_for_large_planes(monkeypatch):
         "kfine.methods.core.in_tiles",
         lambda estimate, image, **where: (
             seen.append(image.shape),
-            tiles.in_tiles(estimate, image, **where | {"side": SIDE}),
+            in_tiles(estimate, image, **where | {"side": SIDE}),
         )[1],
     )
     tiled = kfine.restore(scan, scale=2, method="core", effort="fast", precision="float32").mean.voxels

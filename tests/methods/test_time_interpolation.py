@@ -1,4 +1,4 @@
-"""Interpolation in time: what every way promises, what each is exact for, and scipy's splines by hand."""
+"""Interpolation in time: common properties, exact cases, and a comparison with splines of scipy."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def weights_of(way, times, at, period):
 
 
 def check_laws(way, times, period):
-    """Frames are kept at their times, a still image stays still, and each heart beat is like the next."""
+    """Frames are unchanged at their times, a still image stays still, and heart beats repeat."""
     n = len(times)
     torch.testing.assert_close(weights_of(way, times, times, period), torch.eye(n, dtype=torch.float64))
     at = np.linspace(times[0] - 1, times[-1] + 1, 41) + 1e-4

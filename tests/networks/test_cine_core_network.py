@@ -1,10 +1,9 @@
-"""The core network of cines: what it starts from, and how frames see one another."""
+"""The core network of cines: initial weights, and dependence of frames on each other."""
 
 import pytest
 import torch
 
-from kfine.networks.cine_core import CineCoreNet, cine_network, start_from_core
-from kfine.networks.core import FACTS, CoreNet, Facts, of_slice
+from kfine.networks.core import FACTS, CineCoreNet, CoreNet, Facts, cine_network, of_slice, start_from_core
 
 SIZE = {"widths": (8, 16), "blocks": 2}
 
@@ -20,15 +19,15 @@ def core():
     return network.eval()
 
 
-def seen(frames=6, side=16):
+def inputs(frames=6, side=16):
     generator = torch.Generator().manual_seed(1)
-    blend, apart = (0.3 * torch.randn(2, frames, side, side, generator=generator) for _ in range(2))
+    blend, difference = (0.3 * torch.randn(2, frames, side, side, generator=generator) for _ in range(2))
     part = torch.tensor([0.0, 0.5]).repeat(frames // 2).expand(2, -1)
-    return blend, apart, part, torch.tensor([0.1, 0.2]), torch.randn(2, FACTS, generator=generator)
+    return blend, difference, part, torch.tensor([0.1, 0.2]), torch.randn(2, FACTS, generator=generator)
 
 
 def moving(core):
-    """A network whose steps along time do something."""
+    """A network with non-zero steps along time."""
     network = CineCoreNet(**SIZE).eval()
     start_from_core(network, core.state_dict())
     with torch.no_grad():
@@ -42,8 +41,8 @@ def moving(core):
 def test_it_starts_as_the_core_network_of_each_frame(core):
     network = cine_network(core, SIZE)
     assert not network.training
-    blend, apart, part, unit, facts = seen()
-    ours = network(blend, apart, part, unit, facts, cyclic=True)
+    blend, difference, part, unit, facts = inputs()
+    ours = network(blend, difference, part, unit, facts, cyclic=True)
     theirs = core(blend.flatten(0, 1), unit.repeat_interleave(6), facts.repeat_interleave(6, 0))
     assert (ours - blend).abs().max() > 1e-3
     assert torch.allclose(ours, theirs.view_as(ours), atol=1e-5)
@@ -57,23 +56,23 @@ def test_a_core_network_of_another_size_is_refused(core):
 @torch.no_grad()
 def test_a_beat_has_no_first_frame(core):
     network = moving(core)
-    blend, apart, part, unit, facts = seen()
-    whole = network(blend, apart, part, unit, facts, cyclic=True)
-    rolled = network(*(x.roll(2, 1) for x in (blend, apart, part)), unit, facts, cyclic=True)
+    blend, difference, part, unit, facts = inputs()
+    whole = network(blend, difference, part, unit, facts, cyclic=True)
+    rolled = network(*(x.roll(2, 1) for x in (blend, difference, part)), unit, facts, cyclic=True)
     assert torch.allclose(rolled, whole.roll(2, 1), atol=1e-5)
-    open_ended = network(blend, apart, part, unit, facts, cyclic=False)
+    open_ended = network(blend, difference, part, unit, facts, cyclic=False)
     assert not torch.allclose(open_ended[:, 0], whole[:, 0], atol=1e-4)
 
 
 @torch.no_grad()
 def test_a_frame_sees_its_neighbours_and_whether_it_was_measured(core):
     network = moving(core)
-    blend, apart, part, unit, facts = seen()
-    first = network(blend, apart, part, unit, facts, cyclic=True)
+    blend, difference, part, unit, facts = inputs()
+    first = network(blend, difference, part, unit, facts, cyclic=True)
     other = blend.clone()
     other[:, 3] += 0.1
-    assert not torch.allclose(network(other, apart, part, unit, facts, cyclic=True)[:, 2], first[:, 2])
-    assert not torch.allclose(network(blend, apart, 0 * part, unit, facts, cyclic=True), first)
+    assert not torch.allclose(network(other, difference, part, unit, facts, cyclic=True)[:, 2], first[:, 2])
+    assert not torch.allclose(network(blend, difference, 0 * part, unit, facts, cyclic=True), first)
 
 
 def test_a_slice_has_one_unit_and_one_description():

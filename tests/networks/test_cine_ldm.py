@@ -32,19 +32,19 @@ def test_an_untrained_regressor_gives_the_blend():
 
 
 def test_latents_are_normalised_outside_and_put_on_codes_when_decoded():
-    net, (x, seen) = network(), torch.randn(2, 2, 5, 9, 13)
-    plain = net.encode(x, seen)
+    net, (x, conditioning) = network(), torch.randn(2, 2, 5, 9, 13)
+    plain = net.encode(x, conditioning)
     assert plain.shape == (2, 3, 5, 3, 4)
     mean, std = plain.mean((0, 2, 3, 4)), plain.std((0, 2, 3, 4))
-    before = net.decode(plain, seen)
+    before = net.decode(plain, conditioning)
     net.set_latent_statistics(mean, std)
-    z = net.encode(x, seen)
+    z = net.encode(x, conditioning)
     torch.testing.assert_close(z.mean((0, 2, 3, 4)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(z.std((0, 2, 3, 4)), torch.ones(3), atol=1e-4, rtol=0)
-    decoded = net.decode(z, seen)
+    decoded = net.decode(z, conditioning)
     torch.testing.assert_close(decoded, before)
-    assert decoded.shape == seen.shape
-    one = net.reconstruct(x[1, 2][None, None], seen[1, 2][None, None])[0][0, 0]
+    assert decoded.shape == conditioning.shape
+    one = net.reconstruct(x[1, 2][None, None], conditioning[1, 2][None, None])[0][0, 0]
     torch.testing.assert_close(decoded[1, 2], one)
 
 
@@ -93,8 +93,8 @@ def test_an_untrained_denoiser_gives_the_linear_estimate():
 def test_the_denoiser_is_shown_scaled_input_condition_and_level():
     net, z, condition = network(), torch.randn(1, 3, 2, 3, 5), torch.randn(1, 51, 2, 3, 5)
     sigma = torch.tensor(2.0, dtype=torch.float64)  # as schedules hold them
-    shown = torch.cat([z / 5**0.5, condition], dim=1)
-    output = net.denoiser(shown, torch.tensor([2.0]).log() / 4, cyclic=False)
+    inputs = torch.cat([z / 5**0.5, condition], dim=1)
+    output = net.denoiser(inputs, torch.tensor([2.0]).log() / 4, cyclic=False)
     torch.testing.assert_close(net.denoise(z, sigma, condition, cyclic=False), z / 5 + 2 / 5**0.5 * output)
 
 
@@ -131,10 +131,10 @@ def test_a_stored_model_is_the_model_in_half_precision(method, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "parts", "says"),
+    ("method", "parts", "message"),
     [("cine-ldm", "vqgan", "needs its denoiser"), ("vqgan", "cine-regression", "needs its autoencoder")],
 )
-def test_a_model_without_what_its_method_needs_is_refused(method, parts, says, tmp_path):
+def test_a_model_without_what_its_method_needs_is_refused(method, parts, message, tmp_path):
     save_model(tmp_path / "m", network(parts), {"method": method, "network": PARTS[parts]})
-    with pytest.raises(ModelError, match=says):
+    with pytest.raises(ModelError, match=message):
         load_model(tmp_path / "m")

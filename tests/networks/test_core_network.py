@@ -1,4 +1,4 @@
-"""The core network and what it is shown."""
+"""The core network and its input."""
 
 import pytest
 import torch
@@ -31,11 +31,11 @@ def test_any_size(network, shape):
 
 
 def test_what_is_added_is_in_units_of_detail(network):
-    """Twice the contrast at twice the unit gives twice the detail, as far as the network sees no brightness."""
+    """Twice the contrast at twice the unit gives twice the detail, without brightness as input."""
     torch.manual_seed(1)
     image = 0.05 * torch.randn(1, 32, 32)
     with torch.no_grad():
-        network.unet.stem.weight[:, :4] = 0  # blind to the image itself, it sees its detail
+        network.unet.stem.weight[:, :4] = 0  # the detail alone is an input, not the image
         one = network(image, torch.tensor([0.1]), facts(1)) - image
         two = network(2 * image, torch.tensor([0.2]), facts(1)) - 2 * image
     assert one.abs().max() > 1e-4

@@ -14,13 +14,13 @@ from kfine.training.stage_config import check_discriminator_size
 def test_each_image_is_judged_by_itself_patch_by_patch():
     torch.manual_seed(0)
     net = PatchDiscriminator(widths=(4, 8, 16), sees=True).eval()
-    x, seen = torch.randn(2, 3, 1, 33, 50)
-    verdicts = net(x, seen)
-    assert verdicts.shape == (3, 1, 6, 10)
-    torch.testing.assert_close(net(x[1:2], seen[1:2]), verdicts[1:2])
+    x, conditioning = torch.randn(2, 3, 1, 33, 50)
+    scores = net(x, conditioning)
+    assert scores.shape == (3, 1, 6, 10)
+    torch.testing.assert_close(net(x[1:2], conditioning[1:2]), scores[1:2])
     x[0, 0, :4, :4] += 1  # far from the last patch
-    torch.testing.assert_close(net(x, seen)[0, 0, -1, -1], verdicts[0, 0, -1, -1])
-    assert not torch.allclose(net(x, seen)[0, 0, 0, 0], verdicts[0, 0, 0, 0])
+    torch.testing.assert_close(net(x, conditioning)[0, 0, -1, -1], scores[0, 0, -1, -1])
+    assert not torch.allclose(net(x, conditioning)[0, 0, 0, 0], scores[0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("widths", [(4, 8), (4, 8, 8), (4, 4, 8, 8)])
@@ -36,12 +36,12 @@ def test_the_least_piece_that_a_configuration_takes_has_one_verdict(widths):
 
 def test_what_the_decoder_saw_counts_where_it_is_shown():
     torch.manual_seed(0)
-    x, seen = torch.randn(2, 1, 1, 32, 32)
+    x, conditioning = torch.randn(2, 1, 1, 32, 32)
     net = PatchDiscriminator(widths=(4, 8), sees=True).eval()
-    assert not torch.allclose(net(x, seen), net(x, seen + 1))
-    with pytest.raises(ValueError, match="built to see"):
+    assert not torch.allclose(net(x, conditioning), net(x, conditioning + 1))
+    with pytest.raises(ValueError, match="conditioning image"):
         net(x)
-    assert torch.equal((blind := PatchDiscriminator(widths=(4, 8)).eval())(x), blind(x, seen))
+    assert torch.equal((blind := PatchDiscriminator(widths=(4, 8)).eval())(x), blind(x, conditioning))
 
 
 def test_gradients_reach_every_parameter():

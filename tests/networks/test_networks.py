@@ -14,7 +14,7 @@ def vdm(**options):
 
 
 def condition(mean, *, unit=0.25):
-    """What scans of the images `mean` (batch, 1, row, column) say, their unit of detail being `unit`."""
+    """Condition of scans of the images `mean` (batch, 1, row, column) with the unit of detail `unit`."""
     return Condition(mean[:, 0], mean[:, 0], torch.full((len(mean),), unit), torch.zeros(len(mean), FACTS))
 
 
@@ -106,7 +106,7 @@ def test_gamma_derivative_is_the_derivative(gamma):
 
 
 def test_the_first_convolution_is_not_rounded():
-    """Of bfloat16's 8 bits the brightness would leave the contrast two or three."""
+    """Of the 8 bits of bfloat16, brightness would leave two or three to contrast."""
     torch.manual_seed(0)
     stem, plain = Stem(1, 4, 3), torch.nn.Conv2d(1, 4, 3)
     plain.load_state_dict(stem.state_dict())

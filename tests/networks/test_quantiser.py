@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from kfine.networks.quantiser import DECAY, VectorQuantiser, codebook_use
+from kfine.networks.vqgan import DECAY, VectorQuantiser, codebook_use
 
 
 @pytest.fixture
 def quantiser():
-    """Five codes in three dimensions that all have been in use."""
+    """Five codes in three dimensions, all in use."""
     torch.manual_seed(0)
     quantiser = VectorQuantiser(size=5, channels=3)
     quantiser.share.fill_(0.2)
@@ -30,7 +30,7 @@ def test_each_vector_is_put_on_its_nearest_code(quantiser):
 def test_many_vectors_are_compared_in_parts(quantiser, monkeypatch):
     flat = torch.randn(50, 3)
     whole = quantiser.nearest(flat)
-    monkeypatch.setattr("kfine.networks.quantiser.ROWS", 7)
+    monkeypatch.setattr("kfine.networks.vqgan.ROWS", 7)
     assert torch.equal(quantiser.nearest(flat), whole)
 
 
@@ -47,7 +47,7 @@ def test_the_gradient_passes_straight_and_the_commitment_is_on_the_encoder(quant
 
 
 def test_codes_follow_the_running_means_of_appendix_a1(quantiser):
-    """Counts and sums kept apart, as printed, over several batches."""
+    """Separate counts and sums, as in the paper, over several batches."""
     codebook = quantiser.codebook.clone()
     counts = quantiser.share * 48  # 2 x 4 x 6 vectors a batch
     sums = counts[:, None] * codebook

@@ -61,7 +61,7 @@ def test_a_frame_reaches_its_neighbours_in_time_and_only_a_circle_closes():
 
 
 def test_beyond_the_ends_the_end_frames_are_repeated():
-    """An even reflection of an open cine is a circle in which the ends stand beside themselves."""
+    """An open cine followed by its mirror image is a circle, with each end beside itself."""
     net, x = unet(), cine(4)
     mirrored = torch.cat([x, x.flip(2)], dim=2)
     # Weights symmetric in time commute with the reflection.
@@ -96,7 +96,7 @@ def test_a_batch_gives_what_its_members_give():
 
 
 def test_a_patch_gives_what_the_whole_gives_away_from_its_border():
-    """One level sees 12 pixels far."""
+    """The reach of one level is 12 pixels."""
     net, x = unet(widths=(8,)), cine(2, columns=40)
     whole = net(x, cyclic=True)
     torch.testing.assert_close(net(x[..., 2:38], cyclic=True)[..., 12:24], whole[..., 14:26])

@@ -111,7 +111,7 @@ def test_one_file_and_torchvisions_names_serve_too(features, tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"net_conv3_weight": None}, "got 51, features.3.expand3x3.weight missing"),
         ({"net_conv3_weight": np.zeros((64, 16, 1, 1), np.float32)}, "of another shape"),
@@ -119,17 +119,17 @@ def test_one_file_and_torchvisions_names_serve_too(features, tmp_path, suffix):
         ({"net_conv26_bias": np.zeros(1, np.float32)}, "got 53"),
     ],
 )
-def test_other_weights_are_refused(tmp_path, change, says):
+def test_other_weights_are_refused(tmp_path, change, message):
     arrays = {name: array for name, array in (ARRAYS | change).items() if array is not None}
     np.savez(tmp_path / "w.npz", **arrays)
-    with pytest.raises(ModelError, match=says):
+    with pytest.raises(ModelError, match=message):
         SqueezeNetFeatures.load(tmp_path / "w.npz")
 
 
 def test_what_cannot_be_read_is_refused_in_one_line(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"no weights")
-    for path, says in ((tmp_path / "w.safetensors", "cannot be read"), (tmp_path / "none", "found none")):
-        with pytest.raises(ModelError, match=says) as caught:
+    for path, message in ((tmp_path / "w.safetensors", "cannot be read"), (tmp_path / "none", "found none")):
+        with pytest.raises(ModelError, match=message) as caught:
             SqueezeNetFeatures.load(path)
         assert "\n" not in str(caught.value)
 

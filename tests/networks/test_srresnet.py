@@ -36,7 +36,7 @@ def test_any_size_goes_through(shape):
 
 
 def test_a_piece_has_what_the_whole_has():
-    """No statistics over positions: a network trained on pieces does the same in whole images."""
+    """No statistics over positions: a network trained on patches has the same output in whole images."""
     net, x = network(), torch.randn(1, 96, 96)
     piece = net(x[..., 8:88, 8:88], UNIT, HALF)[..., 36:44, 36:44]
     torch.testing.assert_close(piece, net(x, UNIT, HALF)[..., 44:52, 44:52], atol=1e-5, rtol=1e-4)
@@ -48,7 +48,7 @@ def test_the_scale_is_seen():
 
 
 def test_a_fresh_network_is_not_blind_to_detail_nor_linear():
-    """What a linear network of a zero-filled image can predict beyond its k-space is nothing."""
+    """A linear network cannot predict anything beyond the k-space of a zero-filled image."""
     torch.manual_seed(0)
     net = SRResNet(width=32, blocks=2)
     x = 0.8 + 0.2 * torch.randn(1, 1, 64, 64)
@@ -67,12 +67,12 @@ def test_the_papers_network_has_the_papers_size():
 
 def test_the_discriminator_gives_one_verdict_an_image():
     torch.manual_seed(0)
-    judge = VGGDiscriminator(width=4, patch=32).eval()
+    discriminator = VGGDiscriminator(width=4, patch=32).eval()
     x = torch.randn(3, 1, 32, 32)
-    verdicts = judge(x)
-    assert verdicts.shape == (3, 1)
-    torch.testing.assert_close(judge(x[1:2]), verdicts[1:2])  # whatever else is in the batch
-    widths = [layer.out_channels for layer in judge.layers if isinstance(layer, torch.nn.Conv2d)]
+    scores = discriminator(x)
+    assert scores.shape == (3, 1)
+    torch.testing.assert_close(discriminator(x[1:2]), scores[1:2])  # whatever else is in the batch
+    widths = [layer.out_channels for layer in discriminator.layers if isinstance(layer, torch.nn.Conv2d)]
     assert widths == [4, 4, 8, 8, 16, 16, 32, 32]
     with pytest.raises(ValueError, match="multiple of 16"):
         VGGDiscriminator(width=4, patch=40)
@@ -80,11 +80,11 @@ def test_the_discriminator_gives_one_verdict_an_image():
 
 def test_the_discriminator_learns_to_tell():
     torch.manual_seed(0)
-    judge = VGGDiscriminator(width=4, patch=16)
-    adam = torch.optim.Adam(judge.parameters(), 3e-3)
+    discriminator = VGGDiscriminator(width=4, patch=16)
+    adam = torch.optim.Adam(discriminator.parameters(), 3e-3)
     real, made = torch.randn(16, 1, 16, 16), torch.randn(16, 1, 16, 16).cumsum(-1) / 3
     for _ in range(40):
         adam.zero_grad()
-        (judge(made) - judge(real)).mean().backward()
+        (discriminator(made) - discriminator(real)).mean().backward()
         adam.step()
-    assert judge(real).mean() > judge(made).mean() + 0.5
+    assert discriminator(real).mean() > discriminator(made).mean() + 0.5

@@ -44,7 +44,7 @@ def test_a_fresh_model_gives_the_mean_and_the_linear_estimate():
 
 
 def test_the_latent_is_of_what_is_lacking_in_units_of_detail():
-    """Twice the detail, twice as much lacking: the same latent, and twice as much comes back."""
+    """Twice the detail and twice the residual: the same latent, and twice the decoded residual."""
     net = network()
     one = scan(net)
     lacking = 0.1 * torch.randn(one.mean.shape)
@@ -77,7 +77,7 @@ def test_the_denoiser_sees_what_the_scan_says(name):
 
 
 @pytest.mark.parametrize(
-    ("method", "parts", "says"),
+    ("method", "parts", "message"),
     [
         ("ldm", {"core": CORE, "autoencoder": VQ}, "needs its denoiser"),
         ("autoencoder", {"core": CORE}, "autoencoder"),
@@ -85,6 +85,6 @@ def test_the_denoiser_sees_what_the_scan_says(name):
         ("srresnet", {"width": 8, "blocks": 1, "depth": 3}, "depth"),
     ],
 )
-def test_a_config_that_describes_no_network_is_refused(method, parts, says):
-    with pytest.raises(ModelError, match=says):
+def test_a_config_that_describes_no_network_is_refused(method, parts, message):
+    with pytest.raises(ModelError, match=message):
         build_network({"method": method, "network": parts})

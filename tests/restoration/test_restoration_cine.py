@@ -10,8 +10,7 @@ import torch
 
 import kfine
 from kfine.errors import InputError, ModelError, UsageError
-from kfine.methods.frame_by_frame import TIME_METHODS
-from kfine.methods.optical_flow import flow_interpolated
+from kfine.methods.time_interpolation import TIME_METHODS, flow_interpolated
 from tests.conftest import beating
 
 EXACT = ["cine-ldm", "cine-regression", "zero-filling"]

@@ -1,7 +1,6 @@
 """`Restoration.save` writes the files of `kfine restore`, to the byte."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import kfine
 from kfine.cli import run
 from kfine.errors import InputError, UsageError
 from kfine.image import Image
-from tests.conftest import beating, phantom
+from tests.conftest import beating, phantom, tree
 from tests.io.dicom_files import series
 
 AFFINE = np.diag([4.0, 2.0, 2.0, 1.0])
@@ -29,15 +28,6 @@ def scan(tmp_path):
     pytest.importorskip("highdicom")
     series(tmp_path / "scan", slices=3, **STUDY)
     return tmp_path / "scan"
-
-
-def tree(folder):
-    """Return what the files hold, wall times left out."""
-    return {
-        p.relative_to(folder).as_posix(): re.sub(rb'"wall_time_s": [0-9.]+', b"", p.read_bytes())
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
 
 
 def both(tmp_path):
@@ -59,6 +49,33 @@ def test_nifti_as_the_command_line(low, tiny_model_folder, tmp_path):
     assert set(record.pop("outputs")) == {"out.nii.gz", "out_std.nii.gz", "f.png"}
     assert record.pop("dicom") is None
     assert record == json.loads(json.dumps(result.record))
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_nrrd_and_metaimage_as_the_command_line(low, tiny_model_folder, tmp_path, suffix):
+    command, library = both(tmp_path)
+    call = ["restore", low, "-o", command / f"out.{suffix}", "--scale", 2, "--model", tiny_model_folder]
+    assert run([*map(str, call)]) == 0
+    result = kfine.restore(low, scale=2, model=tiny_model_folder)
+    written = result.save(library / f"out.{suffix}")
+    assert {path.name for path in written} == {f"out.{suffix}", f"out_std.{suffix}", "out.json"}
+    assert tree(library) == tree(command)
+    assert run(["verify", str(command / f"out.{suffix}")]) == 0
+    for name, image in (("out", result.mean), ("out_std", result.std)):
+        back = kfine.read(command / f"{name}.{suffix}")
+        assert back.source.derived
+        np.testing.assert_array_equal(back.voxels, image.voxels)
+        np.testing.assert_allclose(back.affine, image.affine, atol=1e-12)
+    assert run(["restore", str(command / f"out.{suffix}"), "--scale", "2"]) == 4
+
+
+def test_intervals_beside_nrrd(low, tmp_path):
+    result = kfine.restore(low, scale=2, method="zero-filling", confidence=0.9)
+    result.save(tmp_path / "out.NRRD")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "low.nii.gz", "out.NRRD", "out_std.NRRD", "out_lower.NRRD", "out_upper.NRRD", "out.json",
+    }  # fmt: skip
+    np.testing.assert_array_equal(kfine.read(tmp_path / "out_upper.NRRD").voxels, result.upper.voxels)
 
 
 @pytest.mark.parametrize("kind", [None, "classic", "enhanced"])
@@ -115,7 +132,7 @@ def test_a_former_std_goes_with_what_replaces_it(low, tiny_model_folder, tmp_pat
 @pytest.mark.parametrize(
     ("place", "options", "message"),
     [
-        ("out.txt", {}, "ends in .nii or .nii.gz"),
+        ("out.txt", {}, "ends in .nii, .nii.gz, .nrrd or .mha"),
         ("none/out.nii", {}, "its folder does not exist"),
         ("out.nii", {"figure": "f.txt"}, "figure f.txt"),
         ("out.nii", {"dicom": "classic"}, "DICOM goes to a folder"),

@@ -9,16 +9,16 @@ pytest.importorskip("starlette", reason="needs the extra serve")
 from starlette.testclient import TestClient
 
 from kfine.serve.app import application
+from kfine.serve.requests import Limits
 from kfine.serve.security import Door
 from kfine.serve.session import HOME, session
-from kfine.serve.uploads import Limits
 
 ORIGIN = "http://127.0.0.1:8899"
 OURS = {"X-Kfine": "1", "Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
 
 
 class Here:
-    """Inspection without a process of its own."""
+    """Inspection without separate processes."""
 
     async def run(self, work, *arguments):
         return work(*arguments)
@@ -51,7 +51,7 @@ def client_of(bench, *, limits=None, inside=True, **door):
 
 @pytest.fixture
 def client(bench):
-    """A browser that has used the address with the token."""
+    """A client that has opened the address with the token."""
     return client_of(bench)
 
 

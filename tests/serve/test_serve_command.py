@@ -1,4 +1,4 @@
-"""`kfine serve` as a command: where it listens, what it prints, how it ends."""
+"""`kfine serve` as a command: address, output, exit."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Who may talk to the page: each rule, and that nothing secret leaves it."""
+"""Access control of the page: each rule, and no secrets in its output."""
 
 import os
 import stat
@@ -51,7 +51,7 @@ def test_our_names_pass(client, host):
     "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://localhost:8899"]
 )
 def test_another_origin_is_refused(client, origin):
-    """The last one is ours under another name than the Host of the request."""
+    """The last one is this server under another name than the Host of the request."""
     for method in ("GET", "POST", "DELETE"):
         assert client.request(method, "/api/scans", headers={"Origin": origin}).status_code == 403
 

@@ -12,7 +12,7 @@ import pytest
 import kfine
 from kfine.errors import InputError, ResourceError
 from kfine.image import Image
-from kfine.serve.uploads import Limits, unpack
+from kfine.serve.requests import Limits, unpack
 from tests.conftest import phantom
 from tests.io.dicom_files import series
 from tests.serve.conftest import client_of, sent

@@ -8,8 +8,7 @@ import kfine
 from kfine.errors import ModelError, UsageError
 from kfine.image import Image
 from kfine.models.checkpoint import load_model, save_model
-from kfine.networks.core import FACTS, CoreNet
-from kfine.networks.sharp import NOISES, SharpNet
+from kfine.networks.core import FACTS, NOISES, CoreNet, SharpNet
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.loop import Devices, train

@@ -314,7 +314,7 @@ def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):
 STAGES = {
     "vdm": {"vdm": None},
     "cine-ldm": {"cine-ldm": "denoiser", "cine-vqgan": "autoencoder", "cine-regression": "regressor"},
-    "core": {"core-final": None, "core-continued": None, "core": None},
+    "core": {"core-further": None, "core-final": None, "core-continued": None, "core": None},
 }
 OLDER = ("srresnet", "srgan")  # than the configurations of today, as their cards say
 

@@ -1,4 +1,4 @@
-"""BIDS, the Brain Imaging Data Structure: images of a dataset, and the derivative of their restorations.
+"""BIDS, the Brain Imaging Data Structure: images of a dataset, and the derivative with their restorations.
 
 Names and fields are those of the specification 1.10, https://bids-specification.readthedocs.io.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from kfine._version import __version__
 from kfine.acquisition.grid import show
-from kfine.batches.cases import RESULT, Case, Search, matches
+from kfine.batches.finding import RESULT, Case, Search, matches
 from kfine.errors import InputError, UsageError
 from kfine.files.side_files import read_json
 from kfine.files.walk import files_below
@@ -27,24 +27,25 @@ from kfine.text import printable
 
 VERSION = "1.10.0"
 DESCRIPTION = "dataset_description.json"
-SOURCE = "source"  # the dataset's name in BIDS URIs
+SOURCE = "source"  # name of the dataset in BIDS URIs
 _NAME = re.compile(
     r"(?P<entities>sub-[0-9A-Za-z+]+(?:_[a-z]+-[0-9A-Za-z+]+)*)_(?P<suffix>[0-9A-Za-z]+)\.nii(?:\.gz)?"
 )
-# Those that follow "res" in a name.
+# Entities after "res" in a name.
 _LAST = ("den", "label", "desc")
-# What anat/ holds beside images: labels, and maps that were computed from several images.
+# Suffixes in anat/ that are not images: labels, and maps computed from several images.
 _NO_IMAGES = {
     "mask", "dseg", "probseg", "defacemask", "T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap",
     "MTRmap", "MTsat", "MTVmap", "MWFmap", "T1rho", "M0map", "Chimap", "TB1map", "RB1map", "S0map", "UNIT1",
 }  # fmt: skip
 _KINDS = {"anat", "dwi", "fmap", "func", "perf"}  # folders of images
 _NO_MAGNITUDE = ("phase", "real", "imag")
+_UNMASKED = 0.2  # fraction of the voxels: less than a box around a brain has outside of the brain
 
 
 @dataclass(frozen=True)
 class BidsName:
-    """A BIDS file name, taken apart: ("sub", "01"), ... and the suffix, such as "T1w"."""
+    """Parts of a BIDS file name: entities such as ("sub", "01"), and the suffix, such as "T1w"."""
 
     entities: tuple[tuple[str, str], ...]
     suffix: str
@@ -61,15 +62,15 @@ class BidsName:
     def derived(self, *, resolution: str | None, ending: str = "") -> str:
         """Return the name of the restored image, without the file's suffix.
 
-        `desc-kfine`; behind the source's own description where it has one.  `ending` is added to that label.
+        The description is `desc-kfine`, or that of the source followed by "Kfine".  `ending` is added to that label.
 
         >>> BidsName.of("sub-01_run-2_T1w.nii").derived(resolution="2x")
         'sub-01_run-2_res-2x_desc-kfine_T1w'
         """
-        given = dict(self.entities)
-        label = (f"{given['desc']}Kfine" if "desc" in given else "kfine") + ending
+        entities = dict(self.entities)
+        label = (f"{entities['desc']}Kfine" if "desc" in entities else "kfine") + ending
         first = [pair for pair in self.entities if pair[0] not in ("res", *_LAST)]
-        res = resolution or given.get("res")
+        res = resolution or entities.get("res")
         middle = [("res", res)] if res else []
         last = [pair for pair in self.entities if pair[0] in _LAST[:-1]]
         pairs = [*first, *middle, *last, ("desc", label)]
@@ -77,15 +78,15 @@ class BidsName:
 
 
 def is_dataset(top: Path) -> bool:
-    """Return whether the folder `top` is a BIDS dataset: it says so, and has subjects."""
+    """Return whether the folder `top` is a BIDS dataset: it has a description with BIDSVersion, and subjects."""
     return "BIDSVersion" in described(top) and any(path.is_dir() for path in top.glob("sub-*"))
 
 
 def check_described(top: Path) -> None:
-    """Say where a folder looks like a BIDS dataset and does not say that it is one.
+    """Warn about or refuse a folder that looks like a BIDS dataset without a valid description.
 
     Warns:
-        UserWarning: no description, so that it is taken for a plain folder.
+        UserWarning: no description; the folder counts as a plain folder.
 
     Raises:
         InputError: the description is damaged.
@@ -94,8 +95,8 @@ def check_described(top: Path) -> None:
         return
     if os.path.lexists(top / DESCRIPTION):
         raise InputError(
-            f"{DESCRIPTION}: expected a JSON object with BIDSVersion beside folders sub-*, got none or another; mend "
-            "it, or remove it to have the folder restored as a plain one"
+            f"{DESCRIPTION}: expected a JSON object with BIDSVersion beside folders sub-*, got something else; repair "
+            "it, or remove it to restore a plain folder"
         )
     kinds = {
         path.name for pattern in ("sub-*/*", "sub-*/ses-*/*") for path in top.glob(pattern) if path.is_dir()
@@ -103,14 +104,14 @@ def check_described(top: Path) -> None:
     if kinds & _KINDS:
         warnings.warn(
             f"folders sub-*/{min(kinds & _KINDS)} without a {DESCRIPTION}: restored as a plain folder; add that "
-            "file to have a BIDS dataset restored",
+            "file to restore a BIDS dataset",
             UserWarning,
             stacklevel=2,
         )
 
 
 def described(top: Path) -> dict[str, Any]:
-    """Return a dataset's description; nothing where there is none that can be read."""
+    """Return the description of a dataset; empty if it is missing or unreadable."""
     try:
         content = read_json(top / DESCRIPTION)
     except (OSError, ValueError):
@@ -128,10 +129,13 @@ def find_bids_cases(
 ) -> Search:
     """Return the images in the `anat` folders of the dataset `top`; other images are left out.
 
-    out: the output folder, which is not looked into.
-    only: patterns of labels, as in `kfine.batches.finding`.
-    resolution: that results are named by (`resolution_label`): images that differ in theirs alone would share a name.
-    force: whether results of kfine are restored too.
+    Args:
+        top: the dataset.
+        out: the output folder, which is not searched.
+        only: patterns of labels, as in `kfine.batches.finding`.
+        resolution: the label in the names of results (`resolution_label`); it replaces that of an image, so two images
+            can get the same name.
+        force: whether results of kfine are restored too.
     """
     search = Search()
 
@@ -167,20 +171,20 @@ def find_bids_cases(
 
 
 def _unwanted(place: PurePosixPath, name: BidsName, *, force: bool) -> str | None:
-    """Return why an image is not restored, None if it is."""
+    """Return the reason why an image is not restored, None if it is."""
     if place.parent.name != "anat":
         return f"{printable(place.parent.name)}: only anat is restored"
     if name.suffix in _NO_IMAGES:
         return f"{name.suffix}: labels and computed maps are not restored"
-    given = dict(name.entities)
-    if given.get("desc", "").lower().endswith(("kfine", "kfinestd")) and not force:
+    entities = dict(name.entities)
+    if entities.get("desc", "").lower().endswith(("kfine", "kfinestd")) and not force:
         return f"{RESULT}; force=True restores them"
-    part = given.get("part")
+    part = entities.get("part")
     return f"part-{part}: only magnitudes are restored" if part in _NO_MAGNITUDE else None
 
 
 def resolution_label(*, scale: float | None, matrix: Sequence[int] | None, slices: str = "") -> str | None:
-    """Return the label of the entity `res`: the factor, or the matrix, and the slices; None where all of it stays.
+    """Return the label of the entity `res`: the factor or the matrix, and the slices; None if nothing changes.
 
     >>> resolution_label(scale=1.5, matrix=None), resolution_label(scale=None, matrix=(256, 192))
     ('1p5x', '256x192')
@@ -196,7 +200,7 @@ def resolution_label(*, scale: float | None, matrix: Sequence[int] | None, slice
 
 
 def source_uri(case: Case) -> str:
-    """Return the BIDS URI of a case's image."""
+    """Return the BIDS URI of the image of a case."""
     return f"bids:{SOURCE}:{case.place.as_posix()}"
 
 
@@ -216,8 +220,8 @@ def derivative_description(top: Path, out: Path) -> dict[str, Any]:
             {
                 "Name": "kfine",
                 "Version": __version__,
-                "Description": "super-resolution of MR images with diffusion models; each image's JSON file has the "
-                "model and the options under kfine",
+                "Description": "super-resolution of MR images with diffusion models; the JSON file of each image has "
+                "the model and the options under kfine",
             }
         ],
         "SourceDatasets": [{"URL": url}],
@@ -226,24 +230,21 @@ def derivative_description(top: Path, out: Path) -> dict[str, Any]:
 
 
 def check_derivative(out: Path) -> None:
-    """Raise `UsageError` if `out` is a dataset that kfine did not make."""
+    """Raise `UsageError` if `out` is a dataset of another program."""
     if not os.path.lexists(out / DESCRIPTION):
         return
     makers = described(out).get("GeneratedBy")
     listed = makers if isinstance(makers, list) else []
     if not any(isinstance(maker, dict) and maker.get("Name") == "kfine" for maker in listed):
         raise UsageError(
-            f"{printable(out.name)}: holds another dataset ({DESCRIPTION} does not name kfine); choose another folder"
+            f"{printable(out.name)}: another dataset ({DESCRIPTION} does not name kfine); choose another folder"
         )
 
 
-_UNMASKED = 0.2  # of the voxels: less than a box around a brain has beside it
-
-
 def bids_sidecar(result: Restored, case: Case, *, of_std: bool = False) -> dict[str, Any]:
-    """Return what the JSON file of a restored image says, or that of its standard deviation.
+    """Return the content of the JSON file of a restored image, or of its standard deviation.
 
-    SkullStripped is left out where it is not known.
+    SkullStripped is present only if it is known.
     """
     record = result.provenance
     image = result.mean
@@ -262,23 +263,23 @@ def bids_sidecar(result: Restored, case: Case, *, of_std: bool = False) -> dict[
     }
 
 
-def said_to_be_stripped(path: Path) -> bool | None:
-    """Return SkullStripped of the JSON file beside the image in `path`, None where nothing says it."""
+def stated_skull_stripped(path: Path) -> bool | None:
+    """Return SkullStripped of the JSON file beside the image `path`, None if it is not stated."""
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
-        said = read_json(sidecar)["SkullStripped"]
+        stated = read_json(sidecar)["SkullStripped"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return said if isinstance(said, bool) else None
+    return stated if isinstance(stated, bool) else None
 
 
 def skull_stripped(low: Image, path: Path) -> bool | None:
-    """Return whether the image `low` in `path` shows the brain alone, None where that is not known.
+    """Return whether the image `low` from `path` shows the brain alone, None if that is not known.
 
-    Its JSON file may say so.  If not, an image with few voxels of exactly 0 has its air and thus its skull; one with
-    many may be a brain, or a head whose air was masked.
+    The JSON file may state it.  Otherwise, an image with few voxels of exactly 0 has its air and thus its skull; an
+    image with many may be a brain, or a head with masked air.
     """
-    said = said_to_be_stripped(path)
-    if said is not None:
-        return said
+    stated = stated_skull_stripped(path)
+    if stated is not None:
+        return stated
     return False if float(np.mean(low.voxels == 0)) < _UNMASKED else None

@@ -1,20 +1,27 @@
-"""Batches on Dask: workers of this machine, of a scheduler that runs, or in jobs of SLURM and its like.
+"""Batches on clusters: Dask workers, and scripts of SLURM arrays.
 
-A worker restores one case at a time on as many threads as Dask says it has, with one model.  Cases are claimed and
-stamped as in a batch without Dask, so that both may work at one output.  Workers see the folders under the same paths.
+Dask workers run on this machine, at a running scheduler, or in jobs of SLURM and other batch systems.  A worker
+restores one case at a time, with one model, on its number of Dask threads.  Cases are claimed and stamped as in a batch
+without Dask, so both can share one output.  All workers need the folders under the same paths.
+
+The script of a SLURM array has the number of parts, time and memory from one image that is restored and measured first.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
+import resource
+import shlex
+import sys
 import threading
 import time
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from kfine._version import __version__
-from kfine.batches.cases import Case
-from kfine.batches.worker import FAILED, Outcome, Plan, Worker
+from kfine.batches.finding import Case
+from kfine.batches.worker import FAILED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import ResourceError, UsageError
 from kfine.restoration.progress import Progress, Silent
 
@@ -40,22 +47,28 @@ _EXPECTED = (
     f"expected local[:N], {', '.join(f'{name}[:N]' for name in JOBS)}, tcp://HOST:PORT, tls://HOST:PORT or a "
 )
 _EXPECTED += "scheduler file that ends in .json"
-_PAUSE = 1.0  # s between looks at the workers
-_ANSWER = 30.0  # s that a scheduler may take to answer
-_START = 120.0  # s that workers which need no queue may take to start
-_ATTEMPTS = 3  # of a case whose workers end
-_NEED = 3 * 2**30  # bytes a worker of this machine should have
-_JOBS = 8  # at most, where no number is given
+_PAUSE = 1.0  # s between checks of the workers
+_ANSWER = 30.0  # s until a scheduler must answer
+_START = 120.0  # s until workers outside of a batch system must start
+_ATTEMPTS = 3  # attempts at a case whose workers end
+_HOUR = 3600.0
+_PART = _HOUR  # s of work a part, unless the number of parts is set
+_BEGIN, _SLACK = 120.0, 1.5  # s to start, and factor for slower machines
+_ROOM = 1.3  # factor of the measured memory
+_ROUND = 300  # s
+_GIB = 2**30
+_NEED = 3 * 2**30  # bytes of memory for a worker of this machine
+_JOBS = 8  # default for the greatest number of jobs
 
 
 @dataclass(frozen=True)
 class Where:
-    """Where Dask's workers are.
+    """Location of the Dask workers.
 
     Attributes:
         kind: "local", a key of `JOBS`, "address" or "file".
-        count: of workers (local) or jobs; None where it is left out, or others decide.
-        address: of the scheduler, or its file.
+        count: number of workers (local) or jobs; None for the default, or for workers that run already.
+        address: address or file of the scheduler.
     """
 
     kind: str
@@ -64,7 +77,7 @@ class Where:
 
     @classmethod
     def parse(cls, text: str) -> Where:
-        """Return what `text` stands for, or raise `UsageError`.
+        """Return the location that `text` describes, or raise `UsageError`.
 
         >>> Where.parse("slurm:20")
         Where(kind='slurm', count=20, address='')
@@ -80,23 +93,23 @@ class Where:
 
 
 class _Room:
-    """What a worker holds for a batch: the plan with its model, and a lock, for one case at a time.
+    """State of a batch on a worker: the plan with its model, and a lock for one case at a time.
 
-    It is Dask's WorkerPlugin by duck typing: workers that start later get it too.
+    It has the interface of Dask's WorkerPlugin; workers that start later get it too.
     """
 
     def __init__(self, name: str, plan: Plan, version: str) -> None:
         self.name, self._plan, self._version = name, plan, version
 
     def setup(self, worker: Any) -> None:
-        """Get ready on a worker."""
+        """Set up the state on a worker."""
         self._threads, self._lock = worker.state.nthreads, threading.Lock()
 
     def teardown(self, worker: Any) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
     def outcome(self, case: Case, *, wait: bool) -> Outcome | None:
-        """Return what becomes of a case, see `Worker.outcome`."""
+        """Return the outcome of a case, see `Worker.outcome`."""
         import torch
 
         if self._version != __version__:
@@ -107,7 +120,7 @@ class _Room:
 
 
 def _outcome(room: str, case: Case, *, wait: bool) -> Outcome | None:
-    """Return what becomes of a case; runs on a worker."""
+    """Return the outcome of a case; runs on a worker."""
     from distributed import get_worker
 
     found: _Room = get_worker().plugins[room]
@@ -121,19 +134,19 @@ class Cluster:
         self._client, self._patience, self._bar = client, patience, bar
         self._room = f"kfine-{uuid.uuid4().hex[:12]}"
         self._seen: set[str] = set()
-        self._alone = time.monotonic()  # since when there are no workers
+        self._alone = time.monotonic()  # the last time with workers
         client.register_plugin(_plugin(self._room, plan))
 
     def close(self) -> None:
-        """Free the workers."""
+        """Remove the state from the workers."""
         with suppress(Exception):
             self._client.unregister_worker_plugin(self._room)
 
     def outcomes(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        """Yield each case with what became of it; those that other processes are at come last.
+        """Yield each case with its outcome; cases claimed by other processes come last.
 
         Raises:
-            ResourceError: no scheduler or no workers any more.
+            ResourceError: the scheduler or all workers have ended.
             UsageError: workers with another version of kfine.
         """
         todo, busy = deque(cases), deque[Case]()
@@ -157,11 +170,11 @@ class Cluster:
                     yield case, outcome
 
     def _submit(self, case: Case, *, wait: bool) -> Any:
-        # Not "pure": a case that is done again is looked at again.
+        # Not "pure": a repeated case is checked again.
         return self._client.submit(_outcome, self._room, case, wait=wait, pure=False)
 
     def _done(self, futures: list[Any]) -> set[Any]:
-        """Return which of `futures` are done, after a pause at most."""
+        """Return the finished ones of `futures`, waiting for one pause at most."""
         import distributed
 
         try:
@@ -173,24 +186,22 @@ class Cluster:
         return done
 
     def _result(self, future: Any, case: Case) -> Outcome | None:
-        """Return a case's outcome; that of one whose workers ended is a failure."""
+        """Return the outcome of a case: a failure if its workers ended."""
         import distributed
 
         try:
             outcome: Outcome | None = future.result()
         except distributed.KilledWorker:
-            why = (
-                f"its worker ended, {_ATTEMPTS} times in all, probably for lack of memory; give workers more"
-            )
+            why = f"its worker ended, {_ATTEMPTS} times in all, probably for lack of memory; use workers with more"
             return Outcome(case.label, FAILED, why, exit_code=ResourceError.exit_code)
         except (OSError, CancelledError) as error:
             raise self._lost() from error
         return outcome
 
     def _workers(self, *, busy: bool) -> set[str]:
-        """Return the addresses of the workers there are.
+        """Return the addresses of the workers.
 
-        busy: whether they have work; a line says where one of them ended.
+        busy: whether the workers have cases; a message reports workers that ended.
         """
         if self._client.status != "running":
             raise self._lost()
@@ -227,15 +238,15 @@ def _plugin(name: str, plan: Plan) -> Any:
 
 def anchored(plan: Plan, cases: Sequence[Case]) -> tuple[Plan, list[Case]]:
     """Return plan and cases with absolute paths: workers may run in other folders."""
-    there = [replace(case, paths=tuple(Path(path).absolute() for path in case.paths)) for case in cases]
+    absolute = [replace(case, paths=tuple(Path(path).absolute() for path in case.paths)) for case in cases]
     options = plan.options
     if options.calibration is not None:
         options = replace(options, calibration=Path(options.calibration).absolute())
-    return replace(plan, out=plan.out.absolute(), options=options), there
+    return replace(plan, out=plan.out.absolute(), options=options), absolute
 
 
 def check_dask(where: Where) -> None:
-    """Raise `ResourceError` if the packages that `where` needs are missing."""
+    """Raise `ResourceError` if packages for `where` are missing."""
     try:
         import distributed  # noqa: F401
 
@@ -247,7 +258,7 @@ def check_dask(where: Where) -> None:
 
 @contextmanager
 def cluster_at(where: Where, plan: Plan, *, cases: int, bar: Progress) -> Iterator[Cluster]:
-    """Yield the workers at `where`, for at most `cases` at once; those that are started here end with the block.
+    """Yield the workers at `where`, for at most `cases` at once; workers started here end with the block.
 
     Raises:
         UsageError: dask-jobqueue is not configured.
@@ -259,7 +270,7 @@ def cluster_at(where: Where, plan: Plan, *, cases: int, bar: Progress) -> Iterat
     bar.name("starting workers")
     settings = {
         "distributed.scheduler.allowed-failures": _ATTEMPTS - 1,
-        "distributed.worker.memory.target": False,  # results are small: there is nothing to spill
+        "distributed.worker.memory.target": False,  # results are too small for spilling
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.comm.timeouts.connect": f"{_ANSWER:.0f}s",
@@ -287,7 +298,7 @@ def cluster_at(where: Where, plan: Plan, *, cases: int, bar: Progress) -> Iterat
 
 
 def _started(where: Where, closing: ExitStack, *, cases: int) -> dict[str, Any]:
-    """Return what a Dask client connects to; a cluster is started where there is none."""
+    """Return the arguments of a Dask client; start a cluster if `where` needs one."""
     if where.kind == "address":
         return {"address": where.address}
     if where.kind == "file":
@@ -301,9 +312,9 @@ def _started(where: Where, closing: ExitStack, *, cases: int) -> dict[str, Any]:
     try:
         cluster = getattr(dask_jobqueue, JOBS[where.kind])(silence_logs=logging.CRITICAL)
     except (ValueError, TypeError) as error:
-        said = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).split())[:120]
         raise UsageError(
-            f"dask {where.kind}: {said}; name cores and memory of a job in ~/.config/dask/jobqueue.yaml under "
+            f"dask {where.kind}: {reason}; name cores and memory of a job in ~/.config/dask/jobqueue.yaml under "
             f"jobqueue: {where.kind}:"
         ) from None
     closing.enter_context(cluster)
@@ -312,7 +323,7 @@ def _started(where: Where, closing: ExitStack, *, cases: int) -> dict[str, Any]:
 
 
 def _local(count: int | None, *, cases: int) -> Any:
-    """Return a cluster of `count` worker processes that share this machine's cores and memory."""
+    """Return a cluster of `count` worker processes that share the cores and memory of this machine."""
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
     from distributed.system import MEMORY_LIMIT
@@ -331,14 +342,14 @@ def _local(count: int | None, *, cases: int) -> Any:
 
 
 def threads_each(count: int, cores: int) -> int:
-    """Return the threads of one of `count` workers: OMP_NUM_THREADS where it is set, an even share of the cores."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdigit() and int(said) > 0 else max(1, cores // count)
+    """Return the threads of one of `count` workers: OMP_NUM_THREADS if set, otherwise an even share of the cores."""
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return int(setting) if setting.isdigit() and int(setting) > 0 else max(1, cores // count)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask's own lines from stderr: what matters of them is said by the cluster."""
+    """Silence the log of Dask; `Cluster` reports the important events."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.nanny", "distributed.client")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -348,3 +359,98 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Cost of one image, restored on this machine.
+
+    Attributes:
+        seconds: duration, with the start of the network.
+        size: bytes of the image's files.
+        memory: peak memory of this process, bytes.
+        threads: threads in use.
+    """
+
+    seconds: float
+    size: int
+    memory: int
+    threads: int
+
+
+def measure(sizes: Sequence[int], restore: Callable[[tuple[int, int]], Sequence[Outcome]]) -> Measured:
+    """Return the cost of the largest unfinished image, which is restored for it.
+
+    Args:
+        sizes: bytes of the files of each image.
+        restore: restores one part (number, count) of the images and returns the outcomes.
+
+    Raises:
+        UsageError: no image can be restored.
+    """
+    import torch
+
+    for index in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+        outcome = next((one for one in restore((index, len(sizes))) if one.status == RESTORED), None)
+        if outcome is not None:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            peak *= 1 if sys.platform == "darwin" else 1024
+            return Measured(outcome.seconds, sizes[index], peak, torch.get_num_threads())
+    raise UsageError(
+        "expected an image left to restore and measure: all are finished or fail, see status=True"
+    )
+
+
+def parts_of(sizes: Sequence[int], measured: Measured) -> int:
+    """Return the number of parts of about an hour each, for images of these `sizes`."""
+    return max(1, min(len(sizes), math.ceil(_seconds(sum(sizes), measured) / _PART)))
+
+
+def script(
+    command: Sequence[str],
+    *,
+    sizes: Sequence[int],
+    measured: Measured,
+    parts: int,
+    image: str | None = None,
+    binds: Sequence[Path] = (),
+) -> str:
+    """Return the script of an array of `parts` jobs.
+
+    Args:
+        command: the command of the whole batch, its program first.
+        sizes: bytes of the files of each image.
+        measured: cost of the largest image.
+        parts: number of jobs.
+        image: Apptainer image that the command runs in; None for this environment.
+        binds: folders that the command needs.
+
+    The time limit has a margin of 50 % for slower machines, the memory limit one of 30 %.
+    """
+    fullest = max(sum(sizes[number::parts]) for number in range(parts))
+    seconds = _BEGIN + _SLACK * _seconds(fullest, measured)
+    minutes = math.ceil(seconds / _ROUND) * _ROUND // 60
+    memory = math.ceil(_ROOM * measured.memory / _GIB)
+    inside = ["apptainer", "exec"]
+    for folder in dict.fromkeys(binds):
+        inside += ["--bind", str(folder)]
+    whole = [*([*inside, image] if image else []), *command, "--num-parts", str(parts)]
+    hours = _seconds(sum(sizes), measured) / _HOUR
+    return f"""#!/bin/bash
+# kfine {__version__}: {len(sizes)} images in {parts} jobs.
+# Measured on the machine of this command, with {measured.threads} cores: {measured.seconds:.0f} s and \
+{measured.memory / _GIB:.1f} GiB for the largest image;
+# {hours:.1f} hours for all images, estimated from the sizes of their files.  Adapt the limits to your machines.
+# After a time limit or a failed node, submit the same script again: it skips finished images.
+#SBATCH --job-name=kfine
+#SBATCH --array=0-{parts - 1}
+#SBATCH --cpus-per-task={measured.threads}
+#SBATCH --mem={memory}G
+#SBATCH --time={minutes // 60:02}:{minutes % 60:02}:00
+export OMP_NUM_THREADS="${{SLURM_CPUS_PER_TASK:-{measured.threads}}}"
+exec {shlex.join(whole)} --part-id "$SLURM_ARRAY_TASK_ID"
+"""
+
+
+def _seconds(size: int, measured: Measured) -> float:
+    return measured.seconds * size / max(1, measured.size)

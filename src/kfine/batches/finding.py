@@ -1,17 +1,17 @@
-"""Images below a folder, found by content: NIfTI files, k-space, DICOM series."""
+"""Images below a folder, found by content: NIfTI files, k-space, DICOM series; the cases of a batch."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from kfine.batches.cases import RESULT, Case, Search, matches
 from kfine.errors import InputError, KfineError
 from kfine.files.names import stem_of
 from kfine.files.walk import files_below
@@ -25,12 +25,67 @@ from kfine.io.nifti.companions import halves_of, is_named_phase, says_restored
 from kfine.io.reading import SUFFIXES, kind_of, reading_errors
 from kfine.text import clean_text, printable
 
-PHASE = "phase images"  # why they are left out
+RESULT = "results of kfine"  # reason to leave an image out
+PHASE = "phase images"  # reason to leave an image out
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image to restore.
+
+    Attributes:
+        label: path below the input folder, fit for messages and reports.
+        place: path of the results below the output folder, without the ending of their names.
+        paths: the file, or the files of a DICOM series.
+        dicom: whether the image is a DICOM series.
+        part: the image of that series, see `kfine.read`; None for the only one.
+    """
+
+    label: str
+    place: PurePosixPath
+    paths: tuple[Path, ...]
+    dicom: bool = False
+    part: str | None = None
+
+
+@dataclass
+class Search:
+    """Images found below a folder.
+
+    Attributes:
+        cases: the images, in the order of their labels.
+        failures: labels and errors of damaged images.
+        left_out: labels of the images that are not restored, and the reasons.
+        discretion: stand-ins for the names of patients.
+    """
+
+    cases: list[Case] = field(default_factory=list)
+    failures: list[tuple[str, KfineError]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    discretion: Discretion = field(default_factory=Discretion)
+
+    def keep_apart(self, name: Callable[[Case], str]) -> None:
+        """Move cases whose results would replace those of an earlier case to the failures.
+
+        name: returns the name of the results of a case; upper and lower case are the same, as on many disks.
+        """
+        first: dict[str, Case] = {}
+        for case in self.cases:
+            other = first.setdefault(name(case).casefold(), case)
+            if other is not case:
+                clash = InputError(f"its results would replace those of {other.label}; rename one")
+                self.failures.append((case.label, clash))
+        self.cases = list(first.values())
+
+
+def matches(label: str, only: Sequence[str]) -> bool:
+    """Return whether a label matches one of the patterns, or there are none."""
+    return not only or any(fnmatchcase(label, pattern) for pattern in only)
 
 
 @dataclass(frozen=True)
 class _Member:
-    """A DICOM file of a series, as little as is needed: there may be many thousands."""
+    """A DICOM file of a series, with as little data as possible: there may be many thousands."""
 
     path: Path
     series: tuple[str, str]
@@ -54,13 +109,13 @@ def find_cases(
 
     Args:
         top: the input folder.
-        out: the output folder, which is not looked into.
+        out: the output folder, which is not searched.
         only: patterns of labels such as "*_T1w.nii.gz"; images that match none are neither cases nor left out.
         force: whether derived DICOM images, phase images and results of kfine are restored too.
-        discretion: what stands for the names of patients; learnt from all files if left out.
+        discretion: stand-ins for the names of patients; None: found in all files.
 
     Raises:
-        ResourceError: the system refuses to go on.
+        ResourceError: an error of the system.
     """
     search, members, files = Search(discretion=discretion or Discretion()), list[_Member](), list[Path]()
     damaged = list[tuple[Path, KfineError]]()
@@ -79,7 +134,7 @@ def find_cases(
             failures.append((path, error))
             damaged += [(path, error)] if kind == "dicom" else []
     search.discretion.learn_damaged(damaged, {member.path.parent for member in members})
-    # From here on all names of patients are known.
+    # All names of patients are known from here on.
     results = {path for path in files if not force and _is_result(path)}
     left += [(path, f"{RESULT}; force=True restores them") for path in sorted(results)]
     phases = {path for path in files if not force and path not in results and is_named_phase(path)}
@@ -97,17 +152,15 @@ def find_cases(
 
 
 def _kind(path: Path) -> str | None:
-    """Return the format of a file; None for what is no image.  Raises `InputError` for a damaged one."""
+    """Return the format of a file; None for other files than images.  Raise `InputError` for a damaged image."""
     name = path.name.lower()
     named = name.endswith(SUFFIXES)
     if not os.path.isfile(path):
         if named and os.path.islink(path):
-            raise InputError(
-                f"{clean_text(path.name)}: a link that leads nowhere; get the file that it stands for"
-            )
+            raise InputError(f"{clean_text(path.name)}: a broken link; get the file that it points to")
         return None  # a pipe or a device
     if name.endswith(".gz") and not named:
-        return None  # its content could be anything
+        return None  # any content is possible
     try:
         kind = kind_of(path)
     except InputError:
@@ -115,11 +168,11 @@ def _kind(path: Path) -> str | None:
             raise
         return None
     if kind == "hdf5" and not named:
-        return None  # many programs write HDF5 under names of their own
+        return None  # many programs use HDF5, with other suffixes
     if kind == "bart" and path.suffix.lower() == ".hdr" and path.with_suffix(".cfl").is_file():
-        return None  # the half with the data stands for both
+        return None  # the file with the data represents both
     if kind == "nifti" and (halves_of(path) or (None,))[0] == path:
-        return None  # likewise
+        return None  # the other file of the pair represents both
     return kind if kind != "kspace" or _is_complex(path) else None
 
 
@@ -128,7 +181,7 @@ def _is_result(path: Path) -> bool:
 
 
 def _is_complex(path: Path) -> bool:
-    """Return whether an array may be k-space; reading it says what is wrong with a damaged one."""
+    """Return whether an array may be k-space; also for a damaged one, whose error the reader raises."""
     if path.suffix.lower() != ".npy":
         return True
     try:
@@ -138,7 +191,7 @@ def _is_complex(path: Path) -> bool:
 
 
 def _member(path: Path, top: Path, search: Search) -> list[_Member]:
-    """Return a DICOM file if it holds an image; its header tells what names of patients are."""
+    """Return a DICOM file if it holds an image; learn the names of patients from its header."""
     name = clean_text(path.name)
     with reading_errors(name):
         file = read_file(path)
@@ -154,14 +207,14 @@ def _member(path: Path, top: Path, search: Search) -> list[_Member]:
 
 
 def _series_of(file: DicomFile) -> tuple[str, str]:
-    """Return what the files of a series have in common: without a UID, their folder."""
+    """Return the key of the series of a file: the UIDs, or the folder if there is no UID."""
     study = str(file.header.get("StudyInstanceUID") or "")
     return (study, file.series_uid) if file.series_uid else ("", str(file.path.parent))
 
 
 def _file_case(path: Path, top: Path, search: Search) -> Case:
     place = _hidden(path, top, search)
-    header = path.with_suffix(".hdr")  # of BART's pair of files
+    header = path.with_suffix(".hdr")  # second file of BART's pair
     pair = halves_of(path) if path.suffix.lower() != ".cfl" else None
     paths = (path, header) if path.suffix.lower() == ".cfl" and header.is_file() else (path,)
     paths = (path, pair[0]) if pair is not None else paths
@@ -191,7 +244,7 @@ def _series_cases(members: list[_Member], top: Path, search: Search, *, force: b
 
 
 def _image_cases(group: list[_Member], place: PurePosixPath, search: Search, *, force: bool) -> list[Case]:
-    """Return one case for each image of a series; phases are left out, and halves of complex images."""
+    """Return one case for each image of a series, without phase images and parts of complex images."""
     paths = tuple(member.path for member in group)
     images = _images(group, printable(place))
     if len(images) < 2:
@@ -207,7 +260,7 @@ def _image_cases(group: list[_Member], place: PurePosixPath, search: Search, *, 
 
 
 def _images(group: list[_Member], name: str) -> list[SeriesImage]:
-    """Return the images of a series; none where they cannot be distinguished: reading it says why."""
+    """Return the images of a series; none if they cannot be distinguished: the reader raises the error then."""
     try:
         return images_of(frozenset().union(*(member.aspects for member in group)), name=name)[0]
     except InputError:
@@ -222,7 +275,7 @@ def _grouped(members: list[_Member]) -> dict[tuple[str, str], list[_Member]]:
 
 
 def _separated(series: list[_Member]) -> list[list[_Member]]:
-    """Return a series as one group, though it lie in several folders; copies of it as one each."""
+    """Return a series as one group, even if it lies in several folders; copies of a series as one group each."""
     if len({member.image for member in series}) == len(series):
         return [series]
     folders: dict[Path, list[_Member]] = defaultdict(list)
@@ -232,7 +285,7 @@ def _separated(series: list[_Member]) -> list[list[_Member]]:
 
 
 def _unwanted(group: list[_Member], *, force: bool) -> str | None:
-    """Return why a series is not restored, None if it is."""
+    """Return the reason why a series is not restored, None if it is."""
     if any(member.modality not in ("", "MR") for member in group):
         return "no MR images"
     if any(member.derived for member in group) and not force:
@@ -249,7 +302,7 @@ def _folder(group: list[_Member]) -> Path:
 
 
 def _place(group: list[_Member], top: Path, search: Search) -> PurePosixPath:
-    """Return the folder of a series below the input folder, or its one file, without suffix."""
+    """Return the path of a series below the input folder: its folder, or its only file without suffix."""
     where = group[0].path if len(group) == 1 else _folder(group)
     place = _hidden(where, top, search)
     if not place.name:
@@ -262,7 +315,7 @@ def _label(group: list[_Member], top: Path, search: Search) -> str:
 
 
 def _hidden(path: Path, top: Path, search: Search) -> PurePosixPath:
-    """Return where `path` lies below `top`, with stand-ins for the names of patients."""
+    """Return the path of `path` below `top`, with stand-ins for the names of patients."""
     return PurePosixPath(*map(search.discretion.part, path.relative_to(top).parts))
 
 

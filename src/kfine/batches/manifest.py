@@ -1,7 +1,7 @@
-"""Manifest of a batch: the images of a folder, listed once for all jobs of an array, and what became of each.
+"""Manifest of a batch: the images of a folder, listed once for all jobs of an array, and their outcomes.
 
-A folder with `cases.jsonl`, a header and a line an image, and `outcomes`, a file a process.  The paths in it are those
-of the images and may name patients; only its owner may read it.
+A manifest is a folder with `cases.jsonl` (a header, and a line for each image) and `outcomes` (a file for each
+process).  It contains the paths of the images, which may name patients; only its owner may read it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kfine._version import __version__
-from kfine.batches.cases import Case, Search
+from kfine.batches.finding import Case, Search
 from kfine.batches.worker import FAILED, RESTORED, Outcome
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.files.locks import locked
@@ -32,37 +32,37 @@ from kfine.text import display_name
 
 _KIND = "kfine batch manifest"
 _LISTED = 10  # reasons, in a summary
-_RECENT = 3600.0  # s whose pace counts
+_RECENT = 3600.0  # s of work that the pace is measured over
 _OPEN = 0o600
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A folder that lists the images of a batch and collects the outcomes; it need not exist yet."""
+    """Folder with the list of the images of a batch and their outcomes; it need not exist yet."""
 
     folder: Path
 
     @property
     def cases(self) -> Path:
-        """The file that lists the images."""
+        """File with the list of the images."""
         return self.folder / "cases.jsonl"
 
     @property
     def outcomes(self) -> Path:
-        """The folder of the outcomes."""
+        """Folder of the outcomes."""
         return self.folder / "outcomes"
 
     def search(
         self, top: Path, *, options: Mapping[str, Any], find: Callable[[], Search], part: tuple[int, int]
     ) -> Search:
-        """Return this part of the images; found and listed where no manifest is there yet.
+        """Return this part of the images; search and list them first if there is no manifest yet.
 
-        Of several processes that begin without one, one looks for the images and the others wait for it.
+        If several processes start without a manifest, one searches for the images and the others wait.
 
         Args:
             top: the input folder.
-            options: what the search depends on, JSON-ready.
-            find: looks for the images.
+            options: options of the search, JSON-ready.
+            find: searches for the images.
             part: (number, count) of the part.
 
         Raises:
@@ -78,7 +78,7 @@ class Manifest:
                         self._write(find(), top, options)
             except OSError as error:
                 raise ResourceError(
-                    f"{display_name(self.folder)}: no manifest can be written there ({error.strerror})"
+                    f"{display_name(self.folder)}: the manifest cannot be written ({error.strerror})"
                 ) from None
         return self._read(top, options, part)
 
@@ -107,12 +107,12 @@ class Manifest:
             if header["manifest"] == _KIND and header["kfine"] == __version__:
                 return header
         except FileNotFoundError:
-            raise UsageError(f"manifest {name}: not there yet; run the batch with it first") from None
+            raise UsageError(f"manifest {name}: does not exist yet; run the batch with it first") from None
         except (OSError, ValueError, LookupError, TypeError):
             pass
         raise UsageError(
-            f"manifest {name}: expected one of kfine {__version__}, got another or a damaged one; remove it to have "
-            "the images listed anew"
+            f"manifest {name}: expected one of kfine {__version__}, got another or a damaged one; remove it to list "
+            "the images again"
         )
 
     def _read(self, top: Path, options: Mapping[str, Any], part: tuple[int, int]) -> Search:
@@ -136,7 +136,7 @@ class Manifest:
 
     @contextmanager
     def journal(self) -> Iterator[Callable[[Outcome], None]]:
-        """Yield what notes an outcome, in a file of this process."""
+        """Yield a function that writes an outcome to the file of this process."""
         name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}.jsonl"
         with os.fdopen(
             os.open(self.outcomes / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OPEN), "w", encoding="utf-8"
@@ -152,7 +152,7 @@ class Manifest:
             yield note
 
     def status(self) -> Status:
-        """Return how far the batch is."""
+        """Return the status of the batch."""
         header, latest = self.header(), dict[str, dict[str, Any]]()
         for path in sorted(self.outcomes.glob("*.jsonl")):
             with suppress(OSError):
@@ -167,7 +167,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a batch is: `total` images, and the latest outcome of each of which there is one."""
+    """Status of a batch: number of images, and the latest outcomes."""
 
     total: int
     entries: Sequence[Mapping[str, Any]]
@@ -180,12 +180,12 @@ class Status:
 
     @property
     def left(self) -> int:
-        """How many images nobody has come to."""
+        """Number of images without an outcome."""
         return self.total - len(self.entries)
 
     @property
     def pace(self) -> float | None:
-        """Images restored a second, all processes together, in the hour before the latest; None where none was."""
+        """Restored images a second of all processes together, in the hour before the latest one; None without any."""
         restored = sorted(
             (entry for entry in self.entries if entry["status"] == RESTORED),
             key=lambda entry: float(entry["at"]),
@@ -198,7 +198,7 @@ class Status:
 
     @property
     def idle(self) -> float | None:
-        """Seconds since the latest outcome, where that is far longer than an image takes; else None."""
+        """Seconds since the latest outcome, if that is much longer than the time of an image; otherwise None."""
         if not self.entries:
             return None
         since = self.now - max(float(entry["at"]) for entry in self.entries)
@@ -206,7 +206,7 @@ class Status:
         return since if since > 60 + 5 * typical else None
 
     def summary(self) -> list[str]:
-        """Return the lines that say it."""
+        """Return the status as lines of text."""
         done = len(self.entries) - len(self.failed)
         line = f"{self.total} images: {done} done, {len(self.failed)} failed, {self.left} left"
         pace, idle = self.pace, self.idle
@@ -214,7 +214,7 @@ class Status:
             line += f"; about {duration(self.left / pace)} at the pace of the last hour of work"
         lines = [line]
         if self.left and idle is not None:
-            lines += [f"nothing has been finished for {duration(idle)}: is a job running?"]
+            lines += [f"no image finished in the last {duration(idle)}: is a job running?"]
         reasons = Counter(_reason(str(entry["said"])) for entry in self.failed)
         first = {_reason(str(entry["said"])): entry["case"] for entry in reversed(self.failed)}
         lines += [
@@ -225,19 +225,19 @@ class Status:
 
 
 def _later(entry: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether an outcome counts instead of an earlier one: the time of the work stays with "finished before"."""
+    """Return whether an outcome replaces an earlier one; "finished before" does not replace "restored"."""
     if entry["status"] not in (FAILED, RESTORED) and before["status"] == RESTORED:
         return False
     return float(entry["at"]) >= float(before["at"])
 
 
-def _reason(said: str) -> str:
-    """Return what went wrong without the numbers, which differ from image to image.
+def _reason(message: str) -> str:
+    """Return an error message without its numbers, which differ from image to image.
 
     >>> _reason("expected 512 bytes, got 37")
     'expected # bytes, got #'
     """
-    return re.sub(r"[0-9]+(\.[0-9]+)?", "#", said)
+    return re.sub(r"[0-9]+(\.[0-9]+)?", "#", message)
 
 
 def _lines(search: Search, top: Path) -> Iterator[Any]:

@@ -20,9 +20,8 @@ from kfine.batches.bids import (
     is_dataset,
     resolution_label,
 )
-from kfine.batches.cases import Case, Search
 from kfine.batches.cluster import Where, anchored, check_dask, cluster_at
-from kfine.batches.finding import find_cases
+from kfine.batches.finding import Case, Search, find_cases
 from kfine.batches.manifest import Manifest
 from kfine.batches.worker import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import InputError, UsageError
@@ -47,30 +46,30 @@ class Display:
     """A display of a batch that shows nothing; the command line has one that does."""
 
     def looking(self) -> AbstractContextManager[Any]:
-        """Return the context in which images are looked for."""
+        """Return the context of the search for images."""
         return nullcontext()
 
     def bars(self) -> AbstractContextManager[tuple[Progress, Progress]]:
-        """Return the context of the work: the progress of all cases, and of the one that is restored."""
+        """Return the context of the work: the progress of all cases, and of the current one."""
         return nullcontext((Silent(), Silent()))
 
     def outcome(self, outcome: Outcome, *, number: int, total: int) -> None:
-        """Show what became of a case, the `number`th of `total`."""
+        """Show the outcome of a case, the `number`th of `total`."""
 
 
 @dataclass
 class Run:
-    """One run over the cases of `search`; `outcomes` fill as it goes.
+    """One run over the cases of `search`; `outcomes` grows during the run.
 
     Attributes:
-        plan: what is the same for every case.
-        search: what there is to do, this process's part of it.
-        part: (number, count) of this process's part, counted from 0.
+        plan: settings of all cases.
+        search: the cases of this process.
+        part: (number, count) of the part of this process, counted from 0.
         display: shows the progress and the outcomes.
-        dask: where Dask's workers are; None for one case after another in this process.
-        manifest: takes the outcomes; None for none.
-        outcomes: of the cases so far.
-        complete: whether it came to its end.
+        dask: location of Dask workers; None for one case after another in this process.
+        manifest: collects the outcomes, or None.
+        outcomes: outcomes of the finished cases.
+        complete: whether the run has ended normally.
     """
 
     plan: Plan
@@ -85,7 +84,7 @@ class Run:
 
     @property
     def total(self) -> int:
-        """How many cases there are, those among them that cannot be done."""
+        """Number of cases, damaged images included."""
         return len(self.search.cases) + len(self.search.failures)
 
     @property
@@ -94,15 +93,15 @@ class Run:
         return [outcome for outcome in self.outcomes if outcome.status == FAILED]
 
     def work(self) -> None:
-        """Do all cases; those that other processes are at come last, when these have let go of them."""
+        """Restore all cases; cases claimed by other processes come last, after their release."""
         with nullcontext() if self.manifest is None else self.manifest.journal() as note:
             self._note = note
             self._work()
 
     def _work(self) -> None:
         for label, error in self.search.failures:
-            said = literal(self.plan.discretion.clean(str(error))).removeprefix(f"{label.rsplit('/')[-1]}: ")
-            self._add(Outcome(label, FAILED, said, exit_code=error.exit_code))
+            text = literal(self.plan.discretion.clean(str(error))).removeprefix(f"{label.rsplit('/')[-1]}: ")
+            self._add(Outcome(label, FAILED, text, exit_code=error.exit_code))
         with self.display.bars() as (whole, bar):
             if self.dask is not None and self.search.cases:
                 self._together(self.dask, whole, bar)
@@ -144,7 +143,7 @@ class Run:
         self.display.outcome(outcome, number=len(self.outcomes), total=self.total)
 
     def summary(self) -> list[str]:
-        """Return the lines that say what was done."""
+        """Return the results of the run as lines of text."""
         counts = Counter(outcome.status for outcome in self.outcomes)
         parts = [f"{counts[status]} {status}" for status in (RESTORED, FINISHED, FAILED) if counts[status]]
         images = f"{self.total} image{'s' if self.total != 1 else ''}"
@@ -156,10 +155,10 @@ class Run:
         return lines + ([f"failed: {more} more"] if more > 0 else [])
 
     def report(self) -> dict[str, Any]:
-        """Return everything that was done, JSON-ready, without paths beyond the two folders."""
+        """Return the report of the run, JSON-ready, with paths below the two folders only."""
         options = json_ready(
             vars(self.plan.options) | {"force": self.plan.force}
-        )  # --start inf is no number in JSON
+        )  # JSON has no infinity, a value of --start
         model = self.plan.options.model
         named = model.digests if isinstance(model, Model) else None
         return {
@@ -196,40 +195,40 @@ def batch(
     display: Display | None = None,
     **options: Any,
 ) -> Run:
-    """Restore every image below `folder`, as `kfine batch` does.
+    """Restore all images below `folder`, as `kfine batch` does.
 
-    Results lie below `out` as their images below `folder`; a BIDS dataset gives a BIDS derivative of its anat images.
-    An image that fails does not stop the others: see the outcomes of the run that is returned.  Finished results are
-    recognised by content and not made again.
+    The results have the same paths below `out` as the images below `folder`; a BIDS dataset gives a BIDS derivative of
+    its anat images.  A failed image does not stop the others: see the outcomes of the returned run.  Finished results
+    are recognised by content and not computed again.
 
     Args:
-        folder: holds NIfTI files, DICOM series or raw k-space, in any depth; or a BIDS dataset.
-        out: folder for the results, made if needed.
+        folder: folder with NIfTI files, DICOM series or raw k-space, in any depth; or a BIDS dataset.
+        out: folder for the results, created if needed.
         only: patterns such as "*_T1w.nii.gz"; only images whose path below `folder` matches one of them.
-        coil_axis, combine, nan: how raw k-space and NIfTI files are read, see `kfine.read`.
-        part: (number, count): do one of `count` parts of the images, counted from 0.
-        dicom: "classic" or "enhanced", to write DICOM for DICOM series; NIfTI if left out.
-        resume: keep finished slices, too, until their image is finished.
-        report: a name that ends in .json; the report is written there.
-        overwrite: replace results of other options, and whatever else is in their place.
-        force: restore derived images, phase images and results of kfine too.
-        dask: where Dask's workers restore the images: "local:2", "tcp://HOST:PORT", "slurm:20", ..., see
-            `kfine.batches.cluster`; in this process, one by one, if left out.  A script that starts local workers needs
-            `if __name__ == "__main__":`.  Results are the same to the byte where workers have as many threads.
-        manifest: folder with the list of the images and their outcomes, see `kfine.batches.manifest`: made where it is
-            not there, so that the other parts need not look for the images again.
+        coil_axis, combine, nan: options of `kfine.read` for raw k-space and NIfTI files.
+        part: (number, count): restore one of `count` parts of the images, counted from 0.
+        dicom: "classic" or "enhanced" to write DICOM for DICOM series; None for NIfTI.
+        resume: whether finished slices are stored until their image is finished.
+        report: path of the report, a name that ends in .json.
+        overwrite: whether results of other options, and other files in their place, are replaced.
+        force: whether derived images, phase images and results of kfine are restored too.
+        dask: location of Dask workers: "local:2", "tcp://HOST:PORT", "slurm:20", ..., see `kfine.batches.cluster`;
+            None: in this process, one by one.  A script that starts local workers needs `if __name__ == "__main__":`.
+            Results of workers with the same number of threads are the same to the byte.
+        manifest: folder with the list of the images and their outcomes, see `kfine.batches.manifest`; created if
+            needed, so that the other parts need not search for the images again.
         display: shows the progress.
-        options: of `kfine.restore`, those that `kfine.restoration.options.Options` lists: scale, matrix, method,
-            model, samples, seed, ...
+        options: options of `kfine.restore`, see `kfine.restoration.options.Options`: scale, matrix, method, model,
+            samples, seed, ...
 
     Returns:
         The run: `outcomes` (case, status, files, notes, ...), `failed`, `summary()` and `report()`.
 
     Raises:
-        UsageError: options that are wrong for every image, or folders that lie in each other.
+        UsageError: options that are wrong for all images, or one folder inside the other.
         InputError: no images.
         ModelError: a model that cannot be found, read or trusted.
-        ResourceError: no room, or a package or device that is missing.
+        ResourceError: too little memory or disk space, or a missing package or device.
     """
     folder, out, show = Path(folder), Path(out), display or Display()
     record = None if report is None else Path(report)
@@ -270,7 +269,7 @@ def batch(
 
 
 def _options(values: dict[str, Any]) -> Options:
-    """Return the options of `kfine.restore` that `values` name, or raise `UsageError`."""
+    """Return `values` as options of `kfine.restore`, or raise `UsageError`."""
     names = [option.name for option in fields(Options)]
     unknown = [name for name in values if name not in names]
     if unknown:
@@ -289,7 +288,7 @@ def _check_part(part: tuple[int, int]) -> None:
 
 
 def _part_of(search: Search, part: tuple[int, int]) -> Search:
-    """Return this part of what was found."""
+    """Return this part of the search."""
     mine = slice(part[0], None, part[1])
     return Search(search.cases[mine], search.failures[mine], search.left_out[mine], search.discretion)
 
@@ -313,14 +312,14 @@ def _search(
     force: bool,
     part: tuple[int, int],
 ) -> Search:
-    """Return this part of the images below `folder`, from the manifest where there is one."""
+    """Return this part of the images below `folder`, from the manifest if there is one."""
 
     def find() -> Search:
         return _found(folder, out, only=only, bids=bids, options=options, force=force)
 
     if manifest is None:
         return _part_of(find(), part)
-    sought = {
+    criteria = {
         "only": list(only),
         "force": force,
         "bids": bids,
@@ -328,13 +327,13 @@ def _search(
             scale=options.scale, matrix=options.matrix, slices=options.slice_label
         ),
     }
-    return manifest.search(folder, options=sought, find=find, part=part)
+    return manifest.search(folder, options=criteria, find=find, part=part)
 
 
 def _found(
     folder: Path, out: Path, *, only: Sequence[str], bids: bool, options: Options, force: bool
 ) -> Search:
-    """Return what is below `folder`, or raise `InputError` if that is nothing."""
+    """Return the images below `folder`, or raise `InputError` if there are none."""
     if bids:
         resolution = resolution_label(scale=options.scale, matrix=options.matrix, slices=options.slice_label)
         search = find_bids_cases(folder, out=out, only=only, resolution=resolution, force=force)
@@ -348,10 +347,10 @@ def _found(
 
 
 def _check_apart(folder: Path, out: Path, *, bids: bool) -> None:
-    """Raise `UsageError` where results could be taken for images, or take their place."""
+    """Raise `UsageError` if results could be mistaken for images, or replace them."""
     inner, outer = out.resolve(), folder.resolve()
     if inner == outer or inner in outer.parents:
-        raise UsageError(f"{out}: is or holds the input folder {folder}; choose a folder beside it")
+        raise UsageError(f"{out}: is or contains the input folder {folder}; choose a folder beside it")
     derivatives = outer / "derivatives"
     if outer in inner.parents and not (bids and derivatives in inner.parents):
         but = ", or one in its folder derivatives" if bids else ""
@@ -359,7 +358,7 @@ def _check_apart(folder: Path, out: Path, *, bids: bool) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path`, in place of what is there; nothing if that is the same."""
+    """Write `value` to `path`, replacing other content; unchanged content is not written."""
     text = json_text(value)
     clear_stages(path.parent)
     if not path.is_file() or path.read_bytes() != text.encode():
@@ -368,7 +367,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_report(path: Path | None, *, overwrite: bool) -> None:
-    """Raise unless a report can go to `path`: a former one may be replaced, nothing else."""
+    """Raise unless a report can be written to `path`: it may replace an earlier report, but no other file."""
     if path is None:
         return
     if path.suffix.lower() != ".json":

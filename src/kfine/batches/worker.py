@@ -1,29 +1,25 @@
-"""Worker of a batch: places of a case's files, finished results, restoration."""
+"""Worker of a batch: file names of a case, stamps that identify finished results, restoration."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from kfine._version import __version__
-from kfine.batches.bids import BidsName, bids_sidecar, resolution_label, said_to_be_stripped
-from kfine.batches.cases import Case
-from kfine.batches.stamps import (
-    State,
-    input_digest,
-    model_digest,
-    stamped,
-    state_of,
-    text_digest,
-)
+from kfine.batches.bids import BidsName, bids_sidecar, resolution_label, stated_skull_stripped
+from kfine.batches.finding import Case
 from kfine.errors import InputError, UsageError, collected_notes, verdict
 from kfine.files.digests import digest_of, digest_of_json, output_digest
 from kfine.files.locks import locked
 from kfine.files.modes import no_more_open_than
+from kfine.files.side_files import read_small
 from kfine.files.staging import claim_of, made_folder
 from kfine.io import read
 from kfine.io.checks import AIR
@@ -32,7 +28,7 @@ from kfine.io.dicom.images import Wanted
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.reader import DicomSeries
 from kfine.io.reading import NIFTI, NPY, RAW, Reading, kind_of, reading_errors
-from kfine.models.checkpoint import Model
+from kfine.models.checkpoint import PACKAGED, Model, packaged_models
 from kfine.restoration.labels import Restored, summary
 from kfine.restoration.options import LATER_OPTIONS, Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars
@@ -40,23 +36,88 @@ from kfine.restoration.pipeline import restore_case
 from kfine.restoration.progress import Progress
 from kfine.text import json_text, literal, printable
 
+_STAMP = "stamp"
 RESTORED, FINISHED, FAILED = "restored", "finished before", "failed"
+
+
+class State(Enum):
+    """State of the output files of a case."""
+
+    FREE = "no files"
+    FINISHED = "complete results of this case"
+    DAMAGED = "incomplete results of this case, or an unreadable record"
+    FOREIGN = "other files"
+
+
+def text_digest(text: str) -> str:
+    """Return the `output_digest` of a file with the content `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def input_digest(paths: Sequence[Path]) -> str:
+    """Return one SHA-256 of the bytes of all `paths`, independent of their names."""
+    return digest_of_json(sorted(digest_of(path) for path in paths))
+
+
+def model_digest(model: Model | None) -> str:
+    """Return one SHA-256 of the weights and settings of a model; for None, of all models that "auto" may choose."""
+    if model is not None:
+        return digest_of_json([model.digests, model.config])
+    return digest_of_json([digest_of(PACKAGED / name / "config.json") for name in packaged_models()])
+
+
+def stamped(content: dict[str, Any], *, key: str, files: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return a record with a stamp.
+
+    Args:
+        content: content of the record, JSON-ready.
+        key: digest of everything that determines the results.
+        files: `output_digest` of each file or folder beside the record, by its name.
+    """
+    return content | {_STAMP: {"key": key, "outputs": dict(files), "record": digest_of_json(content)}}
+
+
+def state_of(record: Path, *, key: str, outputs: Sequence[Path]) -> State:
+    """Return the state of the files `record` and `outputs` of the case `key`.
+
+    outputs: all possible files; the record lists the required ones.
+    """
+    try:
+        written = read_small(record)
+        content = json.loads(written)
+        stamp = content.pop(_STAMP)
+        known, files, own = stamp["key"], dict(stamp["outputs"]), stamp["record"]
+    except FileNotFoundError:
+        return State.FOREIGN if any(path.exists() or path.is_symlink() for path in outputs) else State.FREE
+    except (ValueError, RecursionError):  # no JSON
+        return State.DAMAGED
+    except (OSError, LookupError, TypeError, AttributeError):
+        return State.FOREIGN
+    if known != key:
+        return State.FOREIGN
+    whole = own == digest_of_json(content) and written.endswith(b"\n")
+    alone = all(path.name in files or not path.exists() for path in outputs)
+    same = (
+        whole
+        and alone
+        and all(output_digest(record.parent / name) == digest for name, digest in files.items())
+    )
+    return State.FINISHED if same else State.DAMAGED
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same for every case.
+    """Settings of all cases.
 
     Attributes:
-        out: the output folder, which exists.
-        options: what is done with each image; its model is loaded.
+        out: the existing output folder.
+        options: options of the restorations, with the loaded model.
         dicom: kind of DICOM image that is written for DICOM series, None for NIfTI.
         bids: whether the output is a BIDS derivative.
-        overwrite: whether results made otherwise, and files that are no results, are replaced.
-        resume: whether finished slices of a case are kept until it is finished.
-        discretion: what stands for the names of patients.
-        coil_axis, combine, nan: how raw k-space and NIfTI files are read, see `kfine.read`; other images are read
-            without.
+        overwrite: whether results of other options, and other files, are replaced.
+        resume: whether finished slices of a case are stored until the case is finished.
+        discretion: stand-ins for the names of patients.
+        coil_axis, combine, nan: options of `kfine.read` for raw k-space and NIfTI files; not used for other images.
         force: whether derived images, phase images and results of kfine are restored too.
     """
 
@@ -73,7 +134,7 @@ class Plan:
     nan: str = AIR
 
     def files(self, case: Case) -> RestorationFiles:
-        """Return where the files of `case` go."""
+        """Return the paths of the output files of `case`."""
         folder = self.out / case.place.parent
         if self.bids:
             parts, res = BidsName.of(case.place.name), self.resolution
@@ -91,31 +152,31 @@ class Plan:
 
     @property
     def resolution(self) -> str | None:
-        """The label of BIDS's entity `res`."""
+        """Label of the BIDS entity `res`."""
         options = self.options
         return resolution_label(scale=options.scale, matrix=options.matrix, slices=options.slice_label)
 
     def reading(self, case: Case) -> dict[str, Any]:
-        """Return the options of `kfine.read` that are given and go with the format of `case`."""
+        """Return the options of `kfine.read` that are set and apply to the format of `case`."""
         strict = None if self.nan == AIR else self.nan
-        given = {"coil_axis": self.coil_axis, "combine": self.combine, "nan": strict}
+        options = {"coil_axis": self.coil_axis, "combine": self.combine, "nan": strict}
         kinds = {"coil_axis": NPY, "combine": RAW, "nan": NIFTI}
-        asked = {name: value for name, value in given.items() if value is not None}
-        if case.dicom or not asked:
+        present = {name: value for name, value in options.items() if value is not None}
+        if case.dicom or not present:
             return {}
         kind = kind_of(case.paths[0])
-        return {name: value for name, value in asked.items() if kind in kinds[name]}
+        return {name: value for name, value in present.items() if kind in kinds[name]}
 
     def key(self, case: Case) -> str:
-        """Return the digest of everything that decides the results of `case`."""
-        # What came later counts where it is given: results of earlier versions stay finished.
-        asked = {
+        """Return the digest of everything that determines the results of `case`."""
+        # Options of later versions count only if they are set: results of earlier versions stay finished.
+        options = {
             name: value
             for name, value in vars(self.options).items()
             if name != "model" and not (name in LATER_OPTIONS and not value)
         }
         if self.options.calibration is not None:
-            asked["calibration"] = digest_of(Path(self.options.calibration))
+            options["calibration"] = digest_of(Path(self.options.calibration))
         model = self.options.model
         return digest_of_json(
             {
@@ -123,24 +184,28 @@ class Plan:
                 "case": case.label,
                 "input": input_digest(case.paths),
                 "model": model_digest(model if isinstance(model, Model) else None),
-                "asked": {name: repr(value) for name, value in (asked | self.reading(case)).items()},
-                "output": [self.bids, self.dicom, said_to_be_stripped(case.paths[0]) if self.bids else None],
+                "asked": {name: repr(value) for name, value in (options | self.reading(case)).items()},
+                "output": [
+                    self.bids,
+                    self.dicom,
+                    stated_skull_stripped(case.paths[0]) if self.bids else None,
+                ],
             }
         )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes:
-        case: its label.
+        case: label of the case.
         status: RESTORED, FINISHED or FAILED.
-        seconds: how long it took.
-        said: what was done, or what went wrong.
-        files: below the output folder.
-        notes: kfine's warnings.
-        exit_code: what `kfine restore` would have returned.
+        said: summary of the restoration, or the error message.
+        seconds: duration.
+        files: paths below the output folder.
+        notes: warnings of kfine.
+        exit_code: exit code of `kfine restore` for the case.
     """
 
     case: str
@@ -153,23 +218,22 @@ class Outcome:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """The same, JSON-ready."""
+        """The outcome, JSON-ready."""
         return asdict(self) | {"seconds": round(self.seconds, 3)}
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Does cases, one after another; `bar` shows how far one is."""
+    """Restores cases one after another; `bar` shows the progress of the current one."""
 
     plan: Plan
     bar: Progress
 
     def outcome(self, case: Case, *, wait: bool) -> Outcome | None:
-        """Return what becomes of `case`; None if another process is at it and we do not `wait`.
+        """Restore `case` and return its outcome; None if another process has claimed it and `wait` is not set.
 
-        Only what ends the whole batch is raised.
+        Only errors that end the whole batch are raised.
         """
-
         began, clean = time.perf_counter(), self.plan.discretion.clean
         notes: list[str] = []
         try:
@@ -177,10 +241,10 @@ class Worker:
                 done = self._done(case, wait=wait)
         except Exception as error:
             code, message = verdict(error)
-            if code == 1:  # its text may hold anything
+            if code == 1:  # the text of an unexpected error may contain names of patients
                 message = f"unexpected {type(error).__name__}, a fault of kfine: please report it"
-            said = literal(clean(message)).removeprefix(f"{printable(case.paths[0].name)}: ")
-            done = Outcome(case.label, FAILED, said, exit_code=code)
+            text = literal(clean(message)).removeprefix(f"{printable(case.paths[0].name)}: ")
+            done = Outcome(case.label, FAILED, text, exit_code=code)
         return done and replace(
             done, seconds=time.perf_counter() - began, notes=[clean(note) for note in notes]
         )
@@ -196,10 +260,10 @@ class Worker:
             state = state_of(files.record, key=key, outputs=[files.mean, *files.of_std, *files.of_interval])
             if state is State.FINISHED:
                 shutil.rmtree(files.parts, ignore_errors=True)
-                return Outcome(case.label, FINISHED, "nothing to do", files=self._there(files))
+                return Outcome(case.label, FINISHED, "nothing to do", files=self._existing(files))
             if state is State.FOREIGN and not plan.overwrite:
                 raise UsageError(
-                    "its results are there, made from other input, with other options or by other means; add "
+                    "its results exist already, made from other input, with other options or by another program; add "
                     "overwrite=True or choose another folder"
                 )
             with no_more_open_than(case.paths), made_folder(files.mean.parent):
@@ -209,9 +273,9 @@ class Worker:
                     bar=self.bar, sidecars=_sidecars(case, plan, files, key=key),
                 )  # fmt: skip
             shutil.rmtree(files.parts, ignore_errors=True)
-            return Outcome(case.label, RESTORED, summary(result), files=self._there(files))
+            return Outcome(case.label, RESTORED, summary(result), files=self._existing(files))
 
-    def _there(self, files: RestorationFiles) -> list[str]:
+    def _existing(self, files: RestorationFiles) -> list[str]:
         return [path.relative_to(self.plan.out).as_posix() for path in files.all if path.exists()]
 
 
@@ -230,7 +294,7 @@ def _read(case: Case, plan: Plan) -> Reading:
 def _files_of(case: Case) -> list[DicomFile]:
     found = [file for path in case.paths if (file := read_file(path)) is not None]
     if len(found) < len(case.paths):
-        raise InputError(f"{case.place.name}: files have changed since they were looked at; run it again")
+        raise InputError(f"{case.place.name}: files have changed since the search; run it again")
     return found
 
 
@@ -238,11 +302,11 @@ def _sidecars(case: Case, plan: Plan, files: RestorationFiles, *, key: str) -> S
     def content(result: Restored, places: Mapping[Path, Path]) -> dict[Path, Any]:
         sidecars = (files.record, files.std_record)
         digests = {path.name: output_digest(place) for path, place in places.items() if path not in sidecars}
-        said = {}
+        contents = {}
         if files.std_record in places and files.std_record is not None:
-            said[files.std_record] = bids_sidecar(result, case, of_std=True)
-            digests[files.std_record.name] = text_digest(json_text(said[files.std_record]))
+            contents[files.std_record] = bids_sidecar(result, case, of_std=True)
+            digests[files.std_record.name] = text_digest(json_text(contents[files.std_record]))
         record = bids_sidecar(result, case) if plan.bids else result.provenance.as_dict()
-        return said | {files.record: stamped(record, key=key, files=digests)}
+        return contents | {files.record: stamped(record, key=key, files=digests)}
 
     return content

@@ -1,4 +1,4 @@
-"""Competitors: every method of `kfine.restore`, and any object with a name, settings and `restore`."""
+"""Competitors: the methods of `kfine.restore`, and any object with a name, settings and `restore`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ BASELINE_KIND, SINGLE_KIND, SAMPLED_KIND = KINDS = ("baseline", "single", "sampl
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a competitor gives back, all on the grid of the truth.
+    """Result of a competitor, on the grid of the truth.
 
     Attributes:
-        mean: its best estimate.
-        std: its standard deviation voxel by voxel, if it has one: is held against the error.
-        sample: one plausible image, if it draws some: is scored beside the mean.
-        half_width: half the width of its 90 % interval, if it is calibrated: is drawn.
+        mean: the best estimate.
+        std: the standard deviation of each voxel, or None; it is compared with the error.
+        sample: one sample, or None; it is scored beside the mean.
+        half_width: half the width of the 90 % interval, or None; it is drawn.
     """
 
     mean: Image
@@ -45,10 +45,10 @@ class Outcome:
 
 
 class Competitor(Protocol):
-    """A method that can take part.  Plain attributes will do.
+    """A method that takes part in a benchmark.  Plain attributes are enough.
 
-    How much it does may be said by an attribute `kind`: "baseline" (nothing learnt), "single" (a network without
-    sampling) or "sampled"; else "sampled" where it gives samples and "single" where it does not.
+    An optional attribute `kind` names the tier: "baseline" (not trained), "single" (a network without sampling) or
+    "sampled".  Without it, a competitor that returns samples is "sampled", any other "single".
 
     >>> class Doubled:
     ...     name = "twice nearest"
@@ -61,34 +61,34 @@ class Competitor(Protocol):
 
     @property
     def name(self) -> str:
-        """How tables call it; no other competitor may have the same."""
+        """Unique name, for tables."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Everything that decides its results besides its code, JSON-ready: a finished case is known again by both."""
+        """Everything but the code that determines the results, JSON-ready; both identify a finished case."""
         ...
 
     def restore(self, low: Image, *, matrix: Matrix, seed: int) -> Outcome:
-        """Return the image restored.
+        """Return the restored image.
 
         Args:
-            low: some slices of one frame, made coarse; complex where their k-space was measured.
-            matrix: (rows, columns) to reach, over the same field of view.
-            seed: of all randomness: equal seeds must give equal images.
+            low: slices of one degraded frame; complex if their k-space was measured.
+            matrix: (rows, columns) of the result, over the same field of view.
+            seed: seed of all randomness: equal seeds must give equal images.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Packaged:
-    """A method of `kfine.restore`, with its own settings.
+    """A method of `kfine.restore` with its default settings.
 
     Attributes:
-        name: for tables.
-        method: of `kfine.restoration.options.METHODS`.
-        model: loaded; None where the method needs none.
-        device: of `kfine.restore`.
+        name: name for tables.
+        method: one of `kfine.restoration.options.METHODS`.
+        model: the loaded model; None for a method without a model.
+        device: device of `kfine.restore`.
     """
 
     name: str
@@ -98,12 +98,12 @@ class Packaged:
 
     @property
     def kind(self) -> str | None:
-        """Whether it needs no training; else what it gives decides."""
+        """ "baseline" for a method without training, None for others: their results decide."""
         return BASELINE_KIND if self.method in BASELINES else None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Method, model with its network and how it samples, device and precision."""
+        """Method, model with network and sampling settings, device and precision."""
         if self.model is None:
             return {"method": self.method}
         device, config = choose_device(self.device), self.model.config
@@ -116,7 +116,7 @@ class Packaged:
         }
 
     def restore(self, low: Image, *, matrix: Matrix, seed: int) -> Outcome:
-        """Return the estimate, the standard deviation of its error, and the first sample if there are several."""
+        """Return the estimate, the standard deviation of its error, and the first of several samples."""
         result = restore(
             low, matrix=matrix, method=self.method, model=self.model, seed=seed, device=self.device,
             keep_samples=True,
@@ -127,20 +127,20 @@ class Packaged:
 
 
 def available() -> list[str]:
-    """Return the methods of single frames that can run: baselines, and what a packaged model serves."""
+    """Return the available methods of single frames: baselines, and methods with a packaged model."""
     return [name for name in _OF_FRAMES if name in BASELINES or packaged_for(name) is not None]
 
 
 def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") -> list[Competitor]:
-    """Return the competitors that `names` stands for; all that are `available` for None.
+    """Return the competitors of these `names`; all `available` ones for None.
 
     Args:
-        names: a method, "METHOD=MODEL" with a packaged model's name or a model folder, or a competitor itself.
-        device: of the methods of kfine.
+        names: methods, "METHOD=MODEL" with the name of a packaged model or a model folder, or competitors.
+        device: device of the methods of kfine.
 
     Raises:
-        UsageError: an unknown or repeated name or kind, a method of cines, one without a model, or settings that are
-            not JSON-ready.
+        UsageError: an unknown or repeated name or kind, a method of cines, a method without a model, or settings that
+            are not JSON-ready.
         ModelError: the model cannot be found, read or trusted.
     """
     found = [_named(each, device) if isinstance(each, str) else each for each in names or available()]
@@ -149,33 +149,33 @@ def chosen(names: Sequence[str | Competitor] | None, *, device: str = "auto") ->
             json.dumps(dict(each.settings))
         except (TypeError, ValueError):
             raise UsageError(
-                f"method {each.name}: expected settings that JSON can hold, by which a finished case is known again"
+                f"method {each.name}: expected settings that JSON can represent, which identify a finished case"
             ) from None
         if kind_of(each) not in (None, *KINDS):
             raise UsageError(
                 f"method {each.name}: expected a kind of {', '.join(KINDS)}, got {kind_of(each)!r}"
             )
-    called = [each.name for each in found]
-    twice = sorted({name for name in called if called.count(name) > 1})
+    names_used = [each.name for each in found]
+    twice = sorted({name for name in names_used if names_used.count(name) > 1})
     if twice:
         raise UsageError(f"methods: expected different names, got {', '.join(twice)} twice; rename one")
     return found
 
 
 def kind_of(competitor: Competitor) -> str | None:
-    """Return how much a competitor says that it does, None where it does not say."""
+    """Return the `kind` of a competitor, None if it has none."""
     kind: str | None = getattr(competitor, "kind", None)
     return kind
 
 
 def seen_in_training(
-    competitors: Sequence[Competitor], *, tested: Collection[str], there: Collection[str]
+    competitors: Sequence[Competitor], *, tested: Collection[str], present: Collection[str]
 ) -> tuple[list[str], list[str]]:
-    """Return a line for each model that may have been trained on subjects it is tested on, and one where none can say.
+    """Return warnings of models that may have been trained on tested subjects, and of models where this is unknown.
 
-    A model's config names the subjects that were held out, nothing else of its data.  Where all of them are among the
-    subjects of the folder, `there`, the folder may be what it was trained on, and whoever is `tested` without being
-    held out may have been seen.  Where a name is missing or none is known, nothing is known.
+    The config of a model names the subjects held out of training, and no other data.  If all of them are among the
+    subjects of the folder, `present`, the model may have been trained on this folder: all subjects that are `tested`
+    and not held out may be training data.  If one of them is missing, or the config names none, nothing is known.
     """
     seen, unknown = [], []
     for each in competitors:
@@ -185,7 +185,7 @@ def seen_in_training(
         others = sorted(set(tested) - held_out)
         if not others:
             continue
-        if not held_out or not held_out <= set(there):
+        if not held_out or not held_out <= set(present):
             unknown.append(
                 f"{each.name}: whether model {model.name} was trained on these patients is not known: those that were "
                 "held out from its training are not all in the folder"
@@ -209,10 +209,10 @@ def _held_out(config: Mapping[str, Any]) -> set[str]:
 
 
 def code_of(competitor: Competitor) -> str:
-    """Return a digest of the files that define it: its class's, those of the classes before it, and their neighbours.
+    """Return a digest of the source files of a competitor: its class, base classes and neighbouring modules.
 
-    Neighbours are the modules imported so far from the folder of one of these files.  What defines kfine's own methods
-    is `kfine.benchmark.cases.code_digest`'s business.  Where there is no file the digest never comes again.
+    Neighbours are the modules imported so far from the folders of these files.  `kfine.benchmark.cases.code_digest`
+    covers the methods of kfine.  Without a source file the digest is random, so that it never matches.
     """
     try:
         files = {Path(inspect.getsourcefile(kind) or "").resolve() for kind in _classes(competitor)}
@@ -226,7 +226,7 @@ def code_of(competitor: Competitor) -> str:
 
 
 def _classes(competitor: Competitor) -> list[type]:
-    """Return its class and those before it that are neither Python's nor kfine's, but at least its own."""
+    """Return the class of a competitor, and the base classes outside of Python's library and kfine."""
     own, *before = type(competitor).__mro__
     foreign = ("builtins", "abc", "typing", "kfine")
     return [own, *(kind for kind in before if kind.__module__.split(".")[0] not in foreign)]
@@ -244,12 +244,12 @@ def _named(text: str, device: str) -> Competitor:
         return Packaged(method, method, None, device)
     which = model or packaged_for(method)
     if which is None:
-        raise UsageError(f"method {method}: no model for it is packaged; give {method}=MODEL_FOLDER")
+        raise UsageError(f"method {method}: no packaged model serves it; use {method}=MODEL_FOLDER")
     loaded = load_model(which)
-    return Packaged(f"{method} ({_shown(model, loaded)})" if model else method, method, loaded, device)
+    return Packaged(f"{method} ({_model_name(model, loaded)})" if model else method, method, loaded, device)
 
 
-def _shown(model: str, loaded: Model) -> str:
-    """Return what tables call a model: kfine train calls all of its folders "model", their parents' names differ."""
+def _model_name(model: str, loaded: Model) -> str:
+    """Return the name of a model for tables: the parent's name for "model", the folder that kfine train writes."""
     folder = Path(model).resolve()
     return folder.parent.name if loaded.name == "model" and folder.parent.name else loaded.name

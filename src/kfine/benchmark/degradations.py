@@ -18,18 +18,18 @@ from kfine.methods.interpolation import cubic
 
 @dataclass(frozen=True)
 class Degradation:
-    """One way to make an image coarse.
+    """One degradation.
 
     Attributes:
-        name: for options and files.
-        title: for tables.
+        name: name for options and files.
+        title: name for tables.
         scale: factors by which rows and columns shrink.
-        bicubic: shrink by antialiased bicubic interpolation, as picture libraries do; else scan as a scanner does
-            (`kfine.degradation.kspace.degrade`).
+        bicubic: whether antialiased bicubic interpolation shrinks the image, as in image libraries; otherwise the
+            image is scanned as a scanner does (`kfine.degradation.kspace.degrade`).
         noise: standard deviation of the noise in a voxel of the coarse image, as a fraction of full intensity
             (`kfine.intensity.Scaling`); Rician in magnitudes.
         window: apodisation filter of the scan.
-        signed: whether the scan of a real image is real with both signs, as in theory, and no magnitude.
+        signed: whether the scan of a real image is real with both signs, as in theory, instead of a magnitude.
     """
 
     name: str
@@ -63,7 +63,7 @@ DEGRADATIONS: dict[str, Degradation] = {
 
 
 def named(names: Sequence[str] | None) -> list[Degradation]:
-    """Return the degradations of these names, in this order; all of them for None.
+    """Return the degradations of these names, in this order; all for None.
 
     Raises:
         UsageError: an unknown name.
@@ -75,16 +75,16 @@ def named(names: Sequence[str] | None) -> list[Degradation]:
 
 
 def degraded(image: Image, degradation: Degradation, *, seed: int) -> Image:
-    """Return the coarse image, over the same field of view.
+    """Return the degraded image, over the same field of view.
 
-    seed: of noise and phase; a plane's depend on the seed and its slice.
+    seed: seed of noise and phase; those of a plane depend on the seed and its slice.
     """
     matrix = degradation.matrix(image.matrix)
     low = shrunk(image, matrix) if degradation.bicubic else image
     if degradation.bicubic and not image.measured:
         low = replace(
             low, voxels=np.maximum(low.voxels, min(0.0, float(image.voxels.min())))
-        )  # as pictures are
+        )  # as image libraries do
     return degrade(
         low,
         matrix=matrix,
@@ -106,9 +106,9 @@ def shrunk(image: Image, matrix: Matrix) -> Image:
 def shrinking(low: int, high: int) -> Tensor:
     """Return the (low, high) matrix of antialiased cubic convolution, float64: the kernel as wide as the coarse pixels.
 
-    As MATLAB's imresize and Pillow do (Keys' kernel with a = -1/2, stretched, weights of sum 1), but point j lies at
-    N // 2 + (j - n // 2) N / n and the grid is periodic, as everywhere in kfine: half a pixel's shift would count as
-    error.
+    The kernel is that of MATLAB's imresize and of Pillow (Keys, a = -1/2, stretched, weights of sum 1).  Unlike there,
+    point j lies at N // 2 + (j - n // 2) N / n and the grid is periodic, as everywhere in kfine: a shift by half a
+    pixel would count as error.
     """
     centres = high // 2 + (torch.arange(low, dtype=torch.float64) - low // 2) * (high / low)
     distance = torch.arange(high, dtype=torch.float64)[None, :] - centres[:, None]

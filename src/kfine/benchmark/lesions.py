@@ -1,23 +1,32 @@
-"""Lesions: what methods keep of small ones, and what they make up.
+"""Lesions: contrast of small lesions that methods preserve, and false structures that they add.
 
-Small discs of known contrast and size are put into the reference before it is made coarse, brighter and darker than
-their surroundings; real small bright structures of the reference are measured as they are.  Restorations with and
-without the discs differ by what a method keeps of them.
+Small discs of known contrast and size are inserted into the reference before it is degraded, brighter and darker than
+their surroundings.  Real small bright structures of the reference are measured as they are.  The difference of the
+restorations with and without the discs is the restored contrast of the discs.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped]
 
 from kfine.benchmark.competitors import Competitor
 from kfine.benchmark.degradations import Degradation, degraded
 from kfine.benchmark.truths import Truth
+from kfine.errors import UsageError
+from kfine.files.atomic import atomic_file
 from kfine.image import Image, magnitude
 
 Array = NDArray[np.float64]
@@ -25,19 +34,20 @@ Mask = NDArray[np.bool_]
 
 DIAMETERS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # voxels of the reference
 CONTRASTS = (0.3, -0.3)  # of the surroundings' grey value
-INTERPOLATION = "zero-filling"  # shows what the coarse scan still has
-_APART = 18  # voxels between the middles of two discs
-_DEPTH = 7  # voxels between a disc's middle and the edge of the body
-_EVEN = 0.5  # part of the body, the most even one, that discs are put into
-_RING = (1.0, 3.0)  # voxels beyond a disc's edge: its surroundings
+INTERPOLATION = "zero-filling"  # the contrast that the coarse scan still has
+_APART = 18  # voxels between the centres of two discs
+_DEPTH = 7  # voxels between the centre of a disc and the edge of the body
+_EVEN = 0.5  # fraction of the body, the most homogeneous one, that gets discs
+_RING = (1.0, 3.0)  # voxels beyond the edge of a disc: its surroundings
 _FALSE = 0.5  # of the contrast of discs: an error of this contrast is a false structure
 _SPOT = 2.5  # standard deviations above its surroundings: a real bright structure
 _SPOT_VOXELS = (4, 80)
+LESIONS_CSV, LESIONS_JSON, LESIONS_PLOT = FILES = ("lesions.csv", "lesions.json", "lesions.png")
 
 
 @dataclass(frozen=True)
 class Disc:
-    """A lesion that was put in: its middle, its diameter in voxels and its contrast in grey values."""
+    """An inserted lesion: centre, diameter in voxels and contrast in grey values."""
 
     row: int
     column: int
@@ -46,16 +56,16 @@ class Disc:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a method keeps of one lesion.
+class LesionContrast:
+    """Contrast of one lesion in a restored image.
 
     Attributes:
-        subject, degradation, method: of whom, by what.
-        diameter: voxels; of a real structure that of a disc of its area.
-        contrast: of its surroundings' grey value, signed; of a real structure as the reference has it.
-        kept: part of the contrast in the restored image.
-        shown: part of it that the coarse scan still shows: that in the zero-filled image.
-        real: whether it is a structure of the reference.
+        subject, degradation, method: names of the case.
+        diameter: voxels; for a real structure that of a disc of the same area.
+        contrast: relative to the grey value of the surroundings, signed; for a real structure that of the reference.
+        kept: fraction of the contrast in the restored image.
+        shown: fraction of the contrast in the zero-filled image, which is that of the coarse scan.
+        real: whether the lesion is a real structure of the reference.
     """
 
     subject: str
@@ -69,8 +79,8 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class MadeUp:
-    """Structures that a method makes up: errors that look like a disc of `diameter`, in 1000 voxels of the body."""
+class FalseStructures:
+    """Number of false structures: errors like a disc of `diameter`, in the `voxels` of the body."""
 
     subject: str
     degradation: str
@@ -82,10 +92,10 @@ class MadeUp:
 
 @dataclass(frozen=True)
 class Lesions:
-    """All that was measured."""
+    """All measurements."""
 
-    kept: tuple[Kept, ...]
-    false: tuple[MadeUp, ...]
+    kept: tuple[LesionContrast, ...]
+    false: tuple[FalseStructures, ...]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row a lesion, JSON-ready."""
@@ -136,17 +146,17 @@ def measure(
     seed: int = 0,
     on_case: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> Lesions:
-    """Return what each method keeps of lesions and makes up.
+    """Return the contrast of lesions that each method preserves, and the false structures that it adds.
 
     Args:
         truths: references.
-        degradations: how they are made coarse.
-        competitors: methods; `INTERPOLATION` is measured besides, for what the scan shows.
-        seed: of places and noise.
-        on_case: called with (done, total, what is next).
+        degradations: degradations of the references.
+        competitors: methods; `INTERPOLATION` is measured as well, for the contrast of the coarse scan.
+        seed: seed of positions and noise.
+        on_case: called with (done, total, name of the next case).
     """
-    kept: list[Kept] = []
-    false: list[MadeUp] = []
+    kept: list[LesionContrast] = []
+    false: list[FalseStructures] = []
     done, total = 0, len(truths) * len(degradations) * len(competitors)
     base = _zero_filled()
     for truth in truths:
@@ -163,8 +173,8 @@ def measure(
                     for low in pair
                 )
                 label = (truth.subject, degradation.name, competitor.name)
-                kept += _discs_kept(label, discs, other - one, zero[1] - zero[0])
-                kept += _spots_kept(label, spots, plain.voxels[0], one, zero[0])
+                kept += _disc_contrasts(label, discs, other - one, zero[1] - zero[0])
+                kept += _spot_contrasts(label, spots, plain.voxels[0], one, zero[0])
                 false += _false(label, one - plain.voxels[0], plain.voxels[0], truth.body)
                 done += 1
     on_case(total, total, "")
@@ -172,10 +182,10 @@ def measure(
 
 
 def inserted(image: Image, body: Mask, *, seed: int) -> tuple[list[list[Disc]], Image]:
-    """Return the discs put into each slice of frame 0 of a real `image`, and the image with them.
+    """Return the discs of each slice of frame 0 of a real `image`, and the image with the discs inserted.
 
-    They lie in the more even half of the body, apart from each other and from its edge; diameters and contrasts take
-    turns.  body: (slice, row, column).
+    The discs lie in the more homogeneous half of the body, apart from each other and from its edge; diameters and
+    contrasts alternate.  body: (slice, row, column).
     """
     voxels = image.voxels.astype(np.float64).copy()
     found: list[list[Disc]] = []
@@ -203,15 +213,16 @@ def inserted(image: Image, body: Mask, *, seed: int) -> tuple[list[list[Disc]], 
 
 
 def shape_of(matrix: tuple[int, ...], disc: Disc) -> Array:
-    """Return the disc (row, column), 1 inside, its edge one voxel wide."""
+    """Return the disc (row, column): 1 inside, 0 outside, with an edge one voxel wide."""
     r, c = np.ogrid[: matrix[0], : matrix[1]]
     return np.asarray(np.clip(disc.diameter / 2 + 0.5 - np.hypot(r - disc.row, c - disc.column), 0, 1))
 
 
 def real_spots(plane: NDArray[Any], body: Mask) -> list[Mask]:
-    """Return the small bright structures of a plane (row, column), away from the edge of the body.
+    """Return the masks of the small bright structures of a plane (row, column), away from the edge of the body.
 
-    They are at least 2.5 standard deviations of the surroundings (12 voxels wide) above their mean, 4 to 80 voxels.
+    A structure has 4 to 80 voxels that lie at least 2.5 standard deviations above the mean of the surroundings, which
+    are 12 voxels wide.
     """
     values = plane.astype(np.float64)
     inside = ndimage.distance_transform_edt(np.pad(body, 1))[1:-1, 1:-1] >= _DEPTH
@@ -239,25 +250,25 @@ def _surroundings(plane: Array) -> tuple[Array, Array]:
     return mean, np.sqrt(np.maximum(ndimage.gaussian_filter(plane**2, 3) - mean**2, 0))
 
 
-def _discs_kept(
-    label: tuple[str, str, str], discs: list[list[Disc]], change: Array, shown: Array
-) -> list[Kept]:
+def _disc_contrasts(
+    label: tuple[str, str, str], discs: list[list[Disc]], change: Array, zero_filled: Array
+) -> list[LesionContrast]:
     """Return the contrast of each disc in `change` (slice, row, column), by least squares with its shape."""
     found = []
     for index, here in enumerate(discs):
         for disc in here:
             shape = shape_of(change.shape[1:], disc)
             power = disc.contrast * float((shape**2).sum())
-            kept, low = (float((part[index] * shape).sum()) / power for part in (change, shown))
+            kept, low = (float((part[index] * shape).sum()) / power for part in (change, zero_filled))
             sign = float(np.sign(disc.contrast)) * abs(CONTRASTS[0])
-            found.append(Kept(*label, disc.diameter, sign, kept, low, real=False))
+            found.append(LesionContrast(*label, disc.diameter, sign, kept, low, real=False))
     return found
 
 
-def _spots_kept(
+def _spot_contrasts(
     label: tuple[str, str, str], spots: list[list[Mask]], truth: NDArray[Any], restored: Array, zero: Array
-) -> list[Kept]:
-    """Return the contrast of each real structure to the ring around it, as a part of the reference's."""
+) -> list[LesionContrast]:
+    """Return the contrast of each real structure to the ring around it, as a fraction of that in the reference."""
     found = []
     for index, here in enumerate(spots):
         for mask in here:
@@ -270,12 +281,14 @@ def _spots_kept(
             around = float(truth[index][ring].mean())
             if own > 0 and around > 0:
                 size = 2 * float(np.sqrt(mask.sum() / np.pi))
-                found.append(Kept(*label, size, own / around, kept / own, low / own, real=True))
+                found.append(LesionContrast(*label, size, own / around, kept / own, low / own, real=True))
     return found
 
 
-def _false(label: tuple[str, str, str], error: Array, truth: NDArray[Any], body: Mask) -> list[MadeUp]:
-    """Return how many errors look like discs: local extremes of the contrast of disc to ring."""
+def _false(
+    label: tuple[str, str, str], error: Array, truth: NDArray[Any], body: Mask
+) -> list[FalseStructures]:
+    """Return the numbers of errors that look like discs: local extrema of the contrast of disc to ring."""
     found = []
     for size in DIAMETERS:
         reach = int(np.ceil(size / 2 + _RING[1])) + 1
@@ -290,5 +303,65 @@ def _false(label: tuple[str, str, str], error: Array, truth: NDArray[Any], body:
             level = _FALSE * abs(CONTRASTS[0]) * ndimage.gaussian_filter(reference.astype(np.float64), 3)
             peak = contrast == ndimage.maximum_filter(contrast, size=max(3, round(size)))
             count += int((peak & (contrast > level) & inside).sum())
-        found.append(MadeUp(*label, size, count, int(body.sum())))
+        found.append(FalseStructures(*label, size, count, int(body.sum())))
     return found
+
+
+def check_free(output: Path, *, overwrite: bool) -> None:
+    """Raise `UsageError` if such files exist and must not be replaced."""
+    for name in FILES:
+        if (output / name).exists() and not overwrite:
+            raise UsageError(f"{output / name}: exists already; choose another folder or add overwrite=True")
+
+
+def write(lesions: Lesions, output: Path, *, about: dict[str, Any]) -> None:
+    """Write the three files, each atomically."""
+    rows = lesions.rows()
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    for name, content in (
+        (LESIONS_CSV, text.getvalue()),
+        (LESIONS_JSON, json.dumps(about | {"summary": lesions.summary()}, indent=2) + "\n"),
+    ):
+        with atomic_file(output / name, overwrite=True) as partial:
+            partial.write_text(content, "utf-8", newline="")
+    with (
+        atomic_file(output / LESIONS_PLOT, overwrite=True) as partial,
+        rc_context({"text.parse_math": False}),
+    ):
+        plot(lesions).savefig(partial, format="png", dpi=150)
+
+
+def plot(lesions: Lesions) -> Figure:
+    """Return a figure of preserved contrast and false structures against lesion diameter, one row a degradation."""
+    summary = [row for row in lesions.summary() if not row["real"]]
+    degradations = list(dict.fromkeys(row["degradation"] for row in summary))
+    figure = Figure(figsize=(9, 3.2 * len(degradations)), layout="constrained")
+    grid: Any = figure.subplots(len(degradations), 2, squeeze=False)
+    for axes, degradation in zip(grid, degradations, strict=True):
+        here = [row for row in summary if row["degradation"] == degradation]
+        for method in dict.fromkeys(row["method"] for row in here):
+            own = [row for row in here if row["method"] == method]
+            sizes = [row["diameter"] for row in own]
+            axes[0].plot(sizes, [row["contrast_kept"] for row in own], "o-", ms=3.5, lw=1.2, label=method)
+            axes[1].plot(
+                sizes, [row["false_per_1000_voxels"] for row in own], "o-", ms=3.5, lw=1.2, label=method
+            )
+        _dress(axes[0], f"{degradation}: preserved contrast", "fraction of the contrast of the lesion")
+        axes[0].axhline(1, color="#c9ced3", lw=0.8, zorder=0)
+        _dress(axes[1], f"{degradation}: false structures", "in 1000 voxels of the body")
+        axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _dress(axes: Axes, title: str, label: str) -> None:
+    axes.set_title(title, fontsize=9.5, loc="left")
+    axes.set_xlabel("diameter, voxels of the reference", fontsize=8)
+    axes.set_ylabel(label, fontsize=8)
+    axes.set_xlim(0, max(DIAMETERS) + 0.5)
+    axes.set_ylim(bottom=0)
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,4 +1,4 @@
-"""Run of a benchmark: every competitor on every subject under every degradation, and the files it writes."""
+"""Run of a benchmark: all competitors on all subjects under all degradations, and its files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ import torch
 from kfine._version import __version__
 from kfine.acquisition.grid import Matrix
 from kfine.benchmark import degradations as known
-from kfine.benchmark import poster
-from kfine.benchmark.cases import Case, make_case
+from kfine.benchmark.cases import Case, machine, make_case
 from kfine.benchmark.competitors import Competitor, Packaged, chosen, seen_in_training
-from kfine.benchmark.meter import machine
 from kfine.benchmark.report.page import page
 from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual
-from kfine.benchmark.truths import Truth, find_truths
-from kfine.benchmark.volumes import volumes_below
-from kfine.benchmark.writing import results_csv, results_json
+from kfine.benchmark.truths import Truth, find_truths, volumes_below
+from kfine.benchmark.writing import document, results_csv, results_json
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
-from kfine.evaluation.perceptual import Distance
+from kfine.evaluation.metrics import Distance
 from kfine.files.atomic import atomic_file
 
 CSV, JSON, POSTER, REPORT, CASES = "results.csv", "results.json", "poster.md", "report.html", "cases"
@@ -49,36 +46,36 @@ def benchmark(
 ) -> Results:
     """Compare methods on the images of a folder and write results.csv, results.json, poster.md and report.html.
 
-    Finished cases are kept below `output`/cases and known again by what decides them (voxels, degradation, method,
-    model, code, seed): the same call goes on after an interruption, and another one computes only what is new.
+    Finished cases stay below `output`/cases and are identified by everything that determines them (voxels, degradation,
+    method, model, code, seed): the same call resumes after an interruption, another call computes only new cases.
 
     Args:
-        folder: NIfTI files or folders of DICOM, one or more a subject.
-        output: a folder, made if needed.
-        methods: names (`kfine.benchmark.chosen`) or competitors of one's own; all that are available if left out.
-        degradations: names of `kfine.benchmark.DEGRADATIONS`; all if left out.
-        subjects: whom to take; all if left out.
-        slices: of each volume.
-        matrix: bring the truth to this (rows, columns) first; as stored if left out.
-        seed: of all noise.
-        device: of kfine's own methods.
-        overwrite: replace a report that is there.
-        on_case: told (done, total, what is next).
+        folder: NIfTI files or folders of DICOM files, one or more a subject.
+        output: output folder, created if needed.
+        methods: names (see `kfine.benchmark.chosen`) or competitors; None for all available methods.
+        degradations: names of `kfine.benchmark.DEGRADATIONS`; None for all.
+        subjects: names of subjects; None for all.
+        slices: number of slices of each volume.
+        matrix: (rows, columns) to which the truth is cropped in k-space first; None: as stored.
+        seed: seed of all noise.
+        device: device of the methods of kfine.
+        overwrite: whether an existing report is replaced.
+        on_case: called with (done, total, name of the next case).
 
     Raises:
-        UsageError: an unknown name, or a report is there and `overwrite` is not set.
-        InputError: nothing to compare with.
+        UsageError: an unknown name, or a report exists and `overwrite` is not set.
+        InputError: no usable reference images.
         ModelError: a model cannot be used.
-        ResourceError: nothing can be written.
+        ResourceError: files cannot be written.
     """
     folder, output = Path(folder), Path(output)
     made = known.named(degradations)
     check_free(output, overwrite=overwrite)
     competitors = chosen(methods, device=device)
-    there = volumes_below(folder, leave=output)
-    truths = find_truths(there, subjects=subjects, slices=slices, matrix=matrix)
+    found = volumes_below(folder, leave=output)
+    truths = find_truths(found, subjects=subjects, slices=slices, matrix=matrix)
     seen, unknown = seen_in_training(
-        competitors, tested={truth.subject for truth in truths}, there=there.subjects
+        competitors, tested={truth.subject for truth in truths}, present=found.subjects
     )
     for line in seen:
         warnings.warn(line, UserWarning, stacklevel=2)
@@ -92,7 +89,7 @@ def benchmark(
     ]
     records, failures = _run(cases, distances, on_case)
     if not records:
-        raise InputError(f"no method came to a result; the first: {failures[0].reason}")
+        raise InputError(f"no method gave a result; the first failed with: {failures[0].reason}")
     results = Results(
         about=_about(folder, truths, competitors, seed=seed, matrix=matrix),
         degradations=tuple(made),
@@ -102,7 +99,7 @@ def benchmark(
         notes=(
             *filter(None, [note, _measured_before(records), *(truth.note for truth in truths)]),
             *unknown,
-            *there.notes,
+            *found.notes,
         ),
     )
     write(results, output)
@@ -110,11 +107,11 @@ def benchmark(
 
 
 def write(results: Results, output: Path) -> None:
-    """Write the four files, each whole or not at all, the report last."""
+    """Write the four files, each atomically, the report last."""
     made = {
         CSV: results_csv(results),
         JSON: results_json(results),
-        POSTER: poster.document(results),
+        POSTER: document(results),
         REPORT: page(results),
     }
     for name, text in made.items():
@@ -123,7 +120,7 @@ def write(results: Results, output: Path) -> None:
 
 
 def check_free(output: Path, *, overwrite: bool) -> None:
-    """Raise `UsageError` where a report is there already, unless it may be replaced; or where `output` is a file."""
+    """Raise `UsageError` if a report exists and must not be replaced, or if `output` is a file."""
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: expected a folder, a file has this name; choose another")
     for name in (REPORT, CSV, JSON, POSTER):
@@ -144,14 +141,13 @@ def _run(
     records: list[Record] = []
     failures = []
     for done, case in enumerate(cases):
-        what = f"{case.degradation.name}, {case.truth.subject}, {case.competitor.name}"
-        on_case(done, len(cases), what)
+        on_case(done, len(cases), f"{case.degradation.name}, {case.truth.subject}, {case.competitor.name}")
         slices = case.finished()
         if slices is None:
             try:
                 slices = case.solve(distances)
             except Exception as error:
-                # One method that cannot is no reason to lose the others; what kfine itself does wrong is not hidden.
+                # The failure of one method must not lose the others; faults of kfine itself are not hidden.
                 reason = _reason(error)
                 if reason is None and isinstance(case.competitor, Packaged):
                     raise
@@ -159,21 +155,21 @@ def _run(
                 names = case.degradation.name, case.truth.subject, case.competitor.name
                 failures.append(Failure(*names, reason))
                 continue
-            case.keep(slices)
+            case.save(slices)
         records += records_of(case, slices)
     on_case(len(cases), len(cases), "done")
     return records, failures
 
 
 def _reason(error: Exception) -> str | None:
-    """Return what a method's error says to a user, None of one that is not meant for users."""
+    """Return the message of an error that is meant for users, None for other errors."""
     if isinstance(error, KfineError):
         return str(error)
     return "not enough memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else None
 
 
 def _measured_before(records: Sequence[Record]) -> str:
-    """Return what is to be said of time and memory that were not measured here and now."""
+    """Return a note about time and memory that were measured in earlier runs on other machines, or ""."""
     others = sorted({record.machine for record in records} - {machine()})
     return f"time and memory of some cases were measured before: {'; '.join(others)}" if others else ""
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from kfine.benchmark.truths import Truth
 from kfine.errors import ResourceError
-from kfine.evaluation.metrics import ms_ssim, nrmse, psnr, ssim
-from kfine.evaluation.perceptual import Distance, lpips_distance
+from kfine.evaluation.metrics import Distance, lpips_distance, ms_ssim, nrmse, psnr, ssim
 from kfine.evaluation.rings import Rings, fourier_rings, resolved
 from kfine.evaluation.sharpness import eight_bit, fine_detail, sharpness
 
@@ -25,10 +24,10 @@ class Metric:
     """One column.
 
     Attributes:
-        key: in files.
-        title, unit: in tables; the unit "" where there is none.
-        best: which values are better, "" where neither end is.
-        digits: behind the point.
+        key: name in files.
+        title, unit: name and unit in tables; the unit may be "".
+        best: `HIGHER`, `LOWER` or `NEITHER`: the better end.
+        digits: decimals.
         meaning: one sentence.
     """
 
@@ -59,21 +58,21 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "laplacian_off", "Laplacian, off", "%", LOWER, 1,
-        f"How far the Laplacian variance is from the truth's own, {_EIGHT}.",
+        f"Deviation of the Laplacian variance from that of the truth, {_EIGHT}.",
     ),
     Metric(
         "fft_off", "FFT, off", "", LOWER, 2,
-        f"How far the FFT sharpness is from the truth's own, {_EIGHT}; central 120 × 120 of k-space left out, mean of "
-        "20 ln |x|; undefined for 120 rows or columns or fewer.",
+        f"Deviation of the FFT sharpness from that of the truth, {_EIGHT}; mean of 20 ln |x| without the central "
+        "120 × 120 of k-space; undefined for 120 rows or columns or fewer.",
     ),
     Metric(
         "fine_off", "fine detail, off", "dB", LOWER, 2,
-        "How far the share of energy outside the central 120/256 of each direction of k-space is from the truth's "
-        "own, both after white noise was taken off.",
+        "Deviation from the truth of the share of energy outside the central 120/256 of each direction of k-space, "
+        "both after subtraction of white noise.",
     ),
     Metric(
         "lpips", "LPIPS", "", LOWER, 4,
-        "Learned perceptual distance (Zhang 2018, VGG); 0 to white shown as -1 to 1.",
+        "Learned perceptual distance (Zhang 2018, VGG); 0 to white is mapped to -1 to 1.",
     ),
     Metric("laplacian", "Laplacian variance", "", NEITHER, 1, f"Variance of the Laplacian, {_EIGHT}."),
     Metric("laplacian_truth", "Laplacian variance of the truth", "", NEITHER, 1, "The same of the truth."),
@@ -86,7 +85,7 @@ MAIN = ("psnr", "ssim", "ms_ssim", "nrmse")
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one slice: a value for each of `METRICS`, nan where undefined, and its rings of k-space."""
+    """Scores of one slice: a value for each of `METRICS`, nan if undefined, and its rings of k-space."""
 
     values: dict[str, float]
     rings: Rings
@@ -95,15 +94,15 @@ class Scores:
 def score(
     truth: Truth, index: int, restored: NDArray[Any], *, distances: Mapping[str, Distance] | None = None
 ) -> Scores:
-    """Return the scores of one restored slice (row, column), real and in the truth's units.
+    """Return the scores of one restored slice (row, column), real and in units of the truth.
 
-    index: which of the truth's slices; distances: perceptual ones, by their metric's key.
+    index: number of the slice in the truth; distances: perceptual distances by the key of their metric.
     """
     plane, body, span = truth.planes[index], truth.body[index], truth.data_range
     rings = fourier_rings(plane, restored)
     grey = [eight_bit(x, white=truth.white) for x in (plane, restored)]
     own, other = (sharpness(x) for x in grey)
-    noisy = np.count_nonzero(plane) / plane.size  # air that was set to 0 has no noise
+    noisy = np.count_nonzero(plane) / plane.size  # air of exactly 0 has no noise
     fine = fine_detail(restored, mask=body, noisy=noisy) - fine_detail(plane, mask=body, noisy=noisy)
     values = {
         "psnr": psnr(plane, restored, data_range=span, mask=body),
@@ -128,7 +127,7 @@ def score(
 
 
 def perceptual() -> tuple[dict[str, Distance], str]:
-    """Return LPIPS by its key where its official weights are, and else nothing and why."""
+    """Return LPIPS by its key if its official weights are available; otherwise nothing, and the reason."""
     try:
         return {"lpips": lpips_distance()}, ""
     except ResourceError as error:

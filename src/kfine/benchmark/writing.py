@@ -1,4 +1,8 @@
-"""Result files for other programs: one row a slice in CSV, everything in JSON."""
+"""Result files: CSV with one row a slice, JSON, and the table of the poster in Markdown.
+
+The poster: Kouhana, Jafaritadi, Chinn and Levin, Super-resolution using a unified latent diffusion model for medical
+imaging.  Rows: low resolution, bicubic, SRGAN, LDM and reference.  Columns: Laplacian variance and FFT sharpness.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,104 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from kfine.benchmark.results import Record, Results, wins
+from kfine.benchmark.results import LEVEL, Record, Results, over_patients, wins
 from kfine.benchmark.scoring import METRICS
-from kfine.benchmark.statistics import LEVEL
 from kfine.evaluation.rings import frequencies
 from kfine.text import json_ready
 
+LOW = "nearest"  # the unchanged low resolution at the matrix of the truth, which sharpness needs
+SHARPNESS = ("laplacian", "fft")
+COLUMNS = (*SHARPNESS, "psnr", "ms_ssim", "nrmse")
+REFERENCE = "reference"
+_HOW = (
+    "Means over patients; in brackets the distance to the reference's value over the same patients. Sharpness at 8 "
+    "bits; PSNR, MS-SSIM and NRMSE inside the body. Low resolution: nearest neighbour at the reference's matrix."
+)
 _FIRST = ("degradation", "subject", "volume", "slice", "method")
 _LAST = ("seconds_a_slice", "memory_mib")
 
 
+@dataclass(frozen=True)
+class Row:
+    """One row of the poster's table: means over patients of each of `COLUMNS`; nan if there is none.
+
+    truth: the sharpness of the reference, by column, over the same patients.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    truth: Mapping[str, float]
+
+
+def poster_rows(results: Results, degradation: str) -> list[Row]:
+    """Return the rows under one degradation: low resolution, all other methods, reference.
+
+    PSNR, MS-SSIM and NRMSE are those inside the body, see `kfine.benchmark.scoring.METRICS`.
+    """
+    there = results.there(degradation)
+    rows = []
+    for method in sorted(there, key=lambda method: method != LOW):
+        values = tuple(results.estimate(degradation, method, key).mean for key in COLUMNS)
+        own = {key: results.estimate(degradation, method, f"{key}_truth").mean for key in SHARPNESS}
+        title = results.title(degradation, method)
+        rows.append(Row(title.replace(LOW, "low resolution") if method == LOW else title, values, own))
+    if there:
+        own = {key: _of_truth(results, degradation, f"{key}_truth") for key in SHARPNESS}
+        rows.append(Row(REFERENCE, (*own.values(), math.nan, math.nan, math.nan), own))
+    return rows
+
+
+def _of_truth(results: Results, degradation: str, key: str) -> float:
+    """Return the mean over all patients for whom any method has a result."""
+    values: dict[str, float] = {}
+    for method in results.there(degradation):
+        values |= results.patients(degradation, method, key)
+    return over_patients(values).mean
+
+
+def markdown(results: Results, degradation: str) -> str:
+    """Return the table for a README or a model card; each sharpness has its distance to the reference beside it."""
+    rows = poster_rows(results, degradation)
+    if not rows:
+        return "No method gave a result.\n"
+    lines = [
+        "| | Laplacian variance | FFT | PSNR dB | MS-SSIM | NRMSE |",
+        "| --- |" + " --- |" * len(COLUMNS),
+    ]
+    for row in rows:
+        laplacian, fft, decibels, similarity, error = row.values
+        is_reference = row.name == REFERENCE
+        own = row.truth
+        cells = (
+            f"{laplacian:.1f}"
+            + (
+                ""
+                if is_reference or not own["laplacian"]  # a reference all of one grey level
+                else f" ({100 * (laplacian / own['laplacian'] - 1):+.1f} %)"
+            ),
+            f"{fft:.2f}" + ("" if is_reference else f" ({fft - own['fft']:+.2f})"),
+            *(f"{value:.{digits}f}" for value, digits in ((decibels, 2), (similarity, 4), (error, 4))),
+        )
+        lines.append(f"| {row.name} | " + " | ".join("-" if "nan" in cell else cell for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def document(results: Results) -> str:
+    """Return the tables under all degradations as one Markdown file."""
+    about = results.about
+    count = len(results.subjects)
+    patients = "1 patient" if count == 1 else f"{count} patients"
+    who = f"{patients} of {about['folder']}, seed {about['seed']}. {about['machine']}."
+    parts = [f"## {each.title}\n\n{markdown(results, each.name)}" for each in results.degradations]
+    return "\n".join([f"{who} {_HOW}\n", *parts])
+
+
 def results_csv(results: Results) -> str:
-    """Return a table with one row a slice, variant and case; undefined values are empty, infinite ones "inf"."""
+    """Return a table with one row for each slice, variant and case; undefined values are empty, infinite ones "inf"."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*_FIRST, *(metric.key for metric in METRICS), *_LAST])
@@ -38,7 +125,7 @@ def results_csv(results: Results) -> str:
 
 
 def results_json(results: Results) -> str:
-    """Return strict JSON: what was held fixed, means over patients with intervals, differences, every volume, wins."""
+    """Return strict JSON: fixed settings, means over patients with intervals, differences, all volumes, wins."""
     beaten, compared = wins(results)
     found = {
         "about": results.about,

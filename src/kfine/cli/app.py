@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kfine.cli.batch import batch
+from kfine.cli.bench import bench
 from kfine.cli.benchmark import benchmark
 from kfine.cli.calibrate import calibrate
 from kfine.cli.demo import demo
@@ -38,6 +39,7 @@ app.command()(verify)
 app.command()(replay)
 app.command()(info)
 app.command()(models)
+app.command()(bench)
 app.command()(demo)
 app.command()(serve)
 app.add_typer(train_app, name="train")

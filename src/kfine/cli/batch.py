@@ -217,7 +217,7 @@ def _print_sbatch(
     image: Path | None,
 ) -> None:
     """Measure one image and print the script of an array; `places` are the folders of input, output and manifest."""
-    from kfine.batches import sbatch
+    from kfine.batches import cluster
     from kfine.batches.manifest import Manifest
 
     folder, out, manifest = (place.absolute() for place in places)
@@ -225,13 +225,13 @@ def _print_sbatch(
     if not lists.cases.is_file():
         run_part((_LAST, _LAST + 1))  # lists the images and does none
     sizes = lists.header()["bytes"]
-    measured = sbatch.measure(lists, run_part)
+    measured = cluster.measure(sizes, lambda part: run_part(part).outcomes)
     program = ["kfine"] if image else [sys.executable, "-m", "kfine"]
-    text = sbatch.script(
+    text = cluster.script(
         [*program, "batch", str(folder), str(out), *arguments, "--manifest", str(manifest)],
         sizes=sizes,
         measured=measured,
-        parts=parts or sbatch.parts_of(sizes, measured),
+        parts=parts or cluster.parts_of(sizes, measured),
         image=None if image is None else str(image.absolute()),
         binds=[folder, out, manifest],
     )

@@ -154,15 +154,14 @@ def _lesions(
     quiet: bool,
 ) -> None:
     """Measure lesions and write their files."""
-    from kfine.benchmark import lesion_report
+    from kfine.benchmark import lesions as lesion_files
+    from kfine.benchmark.cases import machine
     from kfine.benchmark.competitors import chosen
     from kfine.benchmark.degradations import named
     from kfine.benchmark.lesions import measure
-    from kfine.benchmark.meter import machine
-    from kfine.benchmark.truths import find_truths
-    from kfine.benchmark.volumes import volumes_below
+    from kfine.benchmark.truths import find_truths, volumes_below
 
-    lesion_report.check_free(output, overwrite=overwrite)
+    lesion_files.check_free(output, overwrite=overwrite)
     made = named(degradations or ["kspace-x2", "kspace-x4"])
     competitors = chosen(methods or ["core", "bicubic", "zero-filling"], device=device)
     with made_folder(output), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
@@ -181,7 +180,7 @@ def _lesions(
             "seed": seed,
             "methods": {each.name: dict(each.settings) for each in competitors},
         }
-        lesion_report.write(found, output, about=about)
+        lesion_files.write(found, output, about=about)
     if not quiet:
         for row in found.summary():
             kind = "real structures" if row["real"] else "lesions"
@@ -190,4 +189,4 @@ def _lesions(
                 f"{row['contrast_kept']:.0%} of their contrast, {row['of_what_the_scan_shows']:.0%} of what the scan "
                 "shows"
             )
-        say(*(output / name for name in lesion_report.FILES))
+        say(*(output / name for name in lesion_files.FILES))

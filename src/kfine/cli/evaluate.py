@@ -25,7 +25,7 @@ from kfine.cli.parameters import (
     wanted_of,
 )
 from kfine.files.modes import no_more_open_than
-from kfine.files.names import nifti_suffix, stem_of
+from kfine.files.names import stem_of, volume_suffix
 from kfine.files.staging import check_inputs_safe, check_outputs, staged
 from kfine.text import json_text, literal
 
@@ -49,7 +49,7 @@ def degrade(
             "--output",
             metavar="OUT",
             rich_help_panel=OUTPUT,
-            help="Where to write: .nii, .nii.gz, or .npy for complex k-space.",
+            help="Where to write: .nii, .nii.gz, .nrrd, .mha, or .npy for complex k-space.",
         ),
     ],
     matrix: Annotated[
@@ -148,7 +148,7 @@ def degrade(
     [bold]kfine degrade CINE_FOLDER -o low.nii.gz --keep-every 4 --matrix 128x128[/bold]
     """
     if output.suffix.lower() != ".npy":
-        nifti_suffix(output)
+        volume_suffix(output)
     record = output.with_name(f"{stem_of(output)}.json")
     check_outputs([output, record], overwrite=overwrite)
     filled = parsers.parse_matrix(zero_fill, "--zero-fill")
@@ -265,8 +265,7 @@ def evaluate(
     paths = [path for path in (record, figure) if path]
     check_inputs_safe(paths, [reference, *restored, *([mask] if mask else [])])
     check_outputs(paths, overwrite=overwrite)
-    from kfine.evaluation.comparison import compare
-    from kfine.evaluation.tables import table
+    from kfine.evaluation.comparison import compare, table
     from kfine.io import read
 
     with plain_warnings():

@@ -63,8 +63,8 @@ def restore(
             "--output",
             metavar="OUT",
             rich_help_panel=OUTPUT,
-            help="Where to write: .nii, .nii.gz, or a folder (a name without suffix) for DICOM from DICOM; "
-            "IN_x2_kfine.nii.gz beside IN if left out, with what --scale, --matrix, --frames and --method say.",
+            help="Where to write: .nii, .nii.gz, .nrrd, .mha, or a folder (a name without suffix) for DICOM from "
+            "DICOM; IN_x2_kfine.nii.gz beside IN if left out, with what --scale, --matrix, --frames and --method say.",
         ),
     ] = None,
     dicom: Annotated[

@@ -66,6 +66,15 @@ PARAMETERS: dict[str, Any] = {
             "apart as they lie), or crop (3-D scans); by the DICOM header if left out, else gaussian.",
         ),
     ],
+    "adapt": Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME|UPDATES",
+            rich_help_panel=SLICES,
+            help="First fit the core network to the volume, by the detail in its planes, for a time such as 2m or a "
+            "number of updates; the fit is taken if it is better on other planes of the volume.  No fit if left out.",
+        ),
+    ],
     "frames_scale": Annotated[
         int | None,
         typer.Option(

@@ -1,8 +1,8 @@
-"""Photographic degradation, unknown to the restorer: blur, resize, noise and JPEG, drawn at random.
+"""Photographic (blind) degradation: random blur, resize, noise and JPEG.
 
-Wang et al., Real-ESRGAN (ICCV Workshops 2021), with the ranges of Yue et al., ResShift (NeurIPS 2023), which the cine
-system of arXiv 2410.23898 descends from.  No scanner does this; it serves the comparison with published figures.
-One draw holds for all frames of a clip, as one scan has one point spread function; noise is each frame's own.
+Wang et al., Real-ESRGAN (ICCV Workshops 2021), with the ranges of Yue et al., ResShift (NeurIPS 2023), from which the
+cine system of arXiv 2410.23898 derives.  No scanner degrades images like this; it serves the comparison with published
+figures.  All frames of a clip have the same parameters, as one scan has one point spread function, but different noise.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _MODES = ("area", "bilinear", "bicubic")
 
 @dataclass(frozen=True)
 class _Stage:
-    """The ranges of one round of blur, resize and noise."""
+    """Ranges of one round of blur, resize and noise."""
 
-    window: int  # of the blur kernel, pixels
-    sigma: tuple[float, float]  # of the blur, pixels
-    odds: tuple[float, float, float]  # of enlarging, shrinking, keeping the size
+    window: int  # size of the blur kernel, pixels
+    sigma: tuple[float, float]  # standard deviation of the blur, pixels
+    odds: tuple[float, float, float]  # probabilities of a larger, a smaller and the same size
     size: tuple[float, float]
     gaussian: tuple[float, float]  # standard deviation in grey levels of 255
     poisson: tuple[float, float]
@@ -48,16 +48,16 @@ _SECOND = _Stage(15, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1.0, 25.0), (0.05
 
 
 def blindly_degraded(frames: Array, *, scale: int, rng: Rng) -> Array:
-    """Return the frames of a clip at 1 / `scale` of their size, degraded in one random way.
+    """Return the frames of a clip at 1 / `scale` of their size, randomly degraded.
 
     Args:
         frames: (frame, row, column) in [0, 1], all of one slice.
         scale: factor by which rows and columns shrink, rounded down.
-        rng: decides everything: the same state gives the same result.
+        rng: generator of all random numbers: the same state gives the same result.
 
     Returns:
         (frame, row // scale, column // scale), multiples of 1 / 255 in [0, 1].  Pixels are cells, as in image
-        libraries: pixel j is centred at (j + 1/2) scale - 1/2; see `on_kspace_grid`.
+        libraries: the centre of pixel j is at (j + 1/2) scale - 1/2; see `on_kspace_grid`.
     """
     rows, columns = frames.shape[-2:]
     low = rows // scale, columns // scale
@@ -86,13 +86,15 @@ def blindly_degraded(frames: Array, *, scale: int, rng: Rng) -> Array:
 def on_kspace_grid(low: Tensor, high: tuple[int, int]) -> Tensor:
     """Return images of cells (..., row, column) at the points of the k-space grid of an image of matrix `high`.
 
-    Pixel j of n cells is centred at (j + 1/2) N / n - 1/2 of N, while point j of a k-space crop lies at
+    The centre of pixel j of n cells is at (j + 1/2) N / n - 1/2, while point j of a k-space crop is at
     N // 2 + (j - n // 2) N / n.  The difference, less than half a pixel, is a linear phase in k-space.
     """
     kspace = fft2c(low)
     for axis, big in zip((-2, -1), high, strict=True):
         n = low.shape[axis]
-        shift = (big // 2 + 0.5) * n / big - 0.5 - n // 2  # where point n // 2 is looked up, minus n // 2
+        shift = (
+            (big // 2 + 0.5) * n / big - 0.5 - n // 2
+        )  # position of point n // 2 among the cells, minus n // 2
         frequency = (torch.arange(n, dtype=torch.float64) - n // 2) / n
         ramp = torch.exp(2j * torch.pi * shift * frequency).to(kspace)
         kspace = kspace * (ramp[:, None] if axis == -2 else ramp)
@@ -142,7 +144,7 @@ def _size_factor(stage: _Stage, rng: Rng) -> float:
 
 def _blurred(x: Tensor, kernel: Tensor) -> Tensor:
     half = len(kernel) // 2
-    # Reflection needs more pixels than it adds; tiny images repeat their border.
+    # Reflection needs more pixels than the padding has; tiny images repeat their border.
     mode = "reflect" if half < min(x.shape[-2:]) else "replicate"
     return F.conv2d(F.pad(x, (half,) * 4, mode=mode), kernel.float()[None, None])
 
@@ -153,7 +155,7 @@ def _resized(x: Tensor, size: tuple[int, int], rng: Rng) -> Tensor:
 
 
 def _noisy(x: Tensor, stage: _Stage, rng: Rng) -> Tensor:
-    """Return `x` with Gaussian noise, or with the shot noise of its grey levels times a factor, in [0, 1]."""
+    """Return `x` with Gaussian noise, or with scaled Poisson noise of its grey levels, clipped to [0, 1]."""
     if rng.random() < 0.5:
         noise = rng.normal(0, rng.uniform(*stage.gaussian) / 255, x.shape)
     else:
@@ -165,7 +167,7 @@ def _noisy(x: Tensor, stage: _Stage, rng: Rng) -> Tensor:
 
 
 def _jpeg(x: Tensor, rng: Rng) -> Tensor:
-    """Return each frame after one round of JPEG, of one quality."""
+    """Return the frames after JPEG compression with one quality."""
     from PIL import Image
 
     quality = int(rng.integers(_QUALITY[0], _QUALITY[1] + 1))

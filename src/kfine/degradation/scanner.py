@@ -1,10 +1,10 @@
-"""The forward model of a scanner: from an object to the magnitude image that it delivers.
+"""Forward model of a scanner: from an object to the magnitude image that the scanner delivers.
 
     m = | Z W M (P F (x exp(i phi)) + n) |, rounded
 
-x is the object's magnitude, phi a smooth phase, F the Fourier transform, P the crop to the measured block, n complex
-white noise, M the samples that were measured (partial Fourier, elliptical corners), W the apodisation filter and Z the
-zero-filling to the displayed matrix, back in image space.
+x is the magnitude of the object, phi a smooth phase, F the Fourier transform, P the crop to the measured block, n
+complex white noise, M the mask of the measured samples (partial Fourier, elliptical corners), W the apodisation filter
+and Z the zero filling to the displayed matrix and the transform to image space.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from kfine.operators.slices import SliceProfile
 Matrix = tuple[int, int]
 
 HALF_FOURIER = 0.5
-PHASE_BLOCK = 0.5  # part of the measured block that a scan's phase is estimated from
+PHASE_BLOCK = 0.5  # fraction of the measured block for the estimate of the phase of a scan
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How one plane is measured and reconstructed.
+    """Measurement and reconstruction of one plane.
 
     Attributes:
         low: (rows, columns) of the measured block of k-space.
         window: name of the apodisation filter, one of `WINDOWS`.
-        partial_fourier: measured part of the block along `partial_axis`, above 1/2 and up to 1; the rest is zero.
-        partial_axis: 0, rows, or 1, columns.
-        elliptical: whether the corners outside of the ellipse that the block encloses are not measured.
+        partial_fourier: measured fraction of the block along `partial_axis`, above 1/2 and up to 1; the rest is zero.
+        partial_axis: 0 for rows, 1 for columns.
+        elliptical: whether only the ellipse inside the block is measured, without the corners.
         noise: standard deviation of the noise of each part of a complex voxel of the measured matrix, before the
-            filter; in the object's units.
-        displayed: (rows, columns) that the scanner fills up to with zeros; None: as measured.
+            filter; in units of the object.
+        displayed: (rows, columns) to which the scanner fills up with zeros; None: the measured matrix.
     """
 
     low: Matrix
@@ -59,7 +59,7 @@ class Acquisition:
             raise ValueError(f"displayed {self.displayed}: expected at least the measured matrix {self.low}")
 
     def sampled(self) -> Tensor:
-        """Return (*low) bool: the samples of the block that are measured."""
+        """Return (*low) bool: the measured samples of the block."""
         rows, columns = (_frequencies(n) for n in self.low)
         mask = torch.ones(self.low, dtype=torch.bool)
         if self.elliptical:
@@ -71,7 +71,7 @@ class Acquisition:
         return mask
 
     def weights(self) -> Tensor:
-        """Return (*low) float32: the filter where samples are measured, 0 elsewhere."""
+        """Return (*low) float32: the filter at measured samples, 0 elsewhere."""
         rows, columns = (_frequencies(n) for n in self.low)
         return WINDOWS[self.window](rows[:, None], columns[None]) * self.sampled()
 
@@ -79,7 +79,7 @@ class Acquisition:
 def measured_kspace(x: Tensor, acquisition: Acquisition, *, noise: Tensor | None = None) -> Tensor:
     """Return the filtered k-space (..., *low) of the object `x` (..., row, column), complex or real.
 
-    Scaled so that `ifft2c` of it has the grey values of `x`.
+    It is scaled so that its `ifft2c` has the grey values of `x`.
 
     noise: complex white noise (..., *low) in image space, each part of standard deviation 1; None: no noise.
     """
@@ -90,7 +90,7 @@ def measured_kspace(x: Tensor, acquisition: Acquisition, *, noise: Tensor | None
 
 
 def delivered(kspace: Tensor, acquisition: Acquisition) -> Tensor:
-    """Return the magnitude image (..., *displayed) of what `measured_kspace` returned; real, not negative."""
+    """Return the magnitude image (..., *displayed) of the result of `measured_kspace`; real, not negative."""
     return displayed_image(kspace, acquisition.displayed or acquisition.low).abs()
 
 
@@ -106,14 +106,14 @@ def displayed_image(kspace: Tensor, matrix: Matrix) -> Tensor:
 
 
 def rounded(magnitude: Tensor, step: float) -> Tensor:
-    """Return `magnitude` as integers times `step`: what a DICOM file of scale `step` holds."""
+    """Return `magnitude` rounded to integers times `step`, the values of a DICOM file of scale `step`."""
     return (magnitude / step).round() * step
 
 
 def smooth_phase(matrix: Matrix, generator: torch.Generator, *, cycles: float = 0.5) -> Tensor:
     """Return a smooth random phase (*matrix) in radians, of third order in the position.
 
-    A linear phase stands for a shifted echo, the higher orders for an uneven field and for coils.
+    The linear part represents a shifted echo, the higher orders an inhomogeneous field and coils.
 
     cycles: standard deviation, over the field of view, of each term's range in turns of 2 pi.
     """
@@ -127,7 +127,7 @@ def smooth_phase(matrix: Matrix, generator: torch.Generator, *, cycles: float = 
 
 
 def phase_factor(kspace: Tensor, high: Matrix) -> Tensor:
-    """Return exp(i phi) (*high) of the smooth phase of a complex scan, from the middle of its k-space (*low)."""
+    """Return exp(i phi) (*high) of the smooth phase of a complex scan, from the centre of its k-space (*low)."""
     rows, columns = (_frequencies(n) for n in kspace.shape)
     window = [torch.cos(math.pi / 2 * (k / PHASE_BLOCK).clamp(-1, 1)).square() for k in (rows, columns)]
     image = displayed_image(kspace * window[0][:, None] * window[1], high)
@@ -135,7 +135,7 @@ def phase_factor(kspace: Tensor, high: Matrix) -> Tensor:
 
 
 def _frequencies(n: int) -> Tensor:
-    """Return the frequencies of an axis of `n` samples as parts of the block's half width, in [-1, 1]."""
+    """Return the frequencies of an axis of `n` samples relative to the half width of the block, in [-1, 1]."""
     return (torch.arange(n) - n // 2) / max(n / 2, 1)
 
 
@@ -147,7 +147,7 @@ def _separable(of_axis: Callable[[Tensor], Tensor]) -> Filter:
 
 
 def _tukey(k: Tensor, *, taper: float = 0.5) -> Tensor:
-    """Return 1 up to |k| = 1 - taper, then a raised cosine down to 0 at the edge."""
+    """Return the Tukey window: 1 up to |k| = 1 - taper, then a raised cosine down to 0 at the edge."""
     inside = ((k.abs() - (1 - taper)) / taper).clamp(0, 1)
     return 0.5 + 0.5 * torch.cos(math.pi * inside)
 
@@ -170,16 +170,16 @@ WINDOWS: dict[str, Filter] = {
 def profiled(x: Tensor, count: int, *, axis: int, profile: str, width: float) -> Tensor:
     """Return `count` samples along `axis` (-2 or -1) of real `x`, each an average over the slice profile.
 
-    The samples lie evenly over the field of view, sample count // 2 at position n // 2, periodic: n / count need not be
-    an integer.  y = D (h * x): the spectrum is weighted by the profile's transfer function, and frequencies beyond the
-    samples' own fold back.
+    The samples are spread evenly over the periodic field of view, with sample count // 2 at position n // 2; n / count
+    need not be an integer.  y = D (h * x): the spectrum is weighted by the transfer function of the profile, and
+    frequencies above the Nyquist frequency of the samples are aliased.
 
     Args:
         x: (..., row, column).
-        count: samples, at most as many as `x` has along `axis`.
+        count: number of samples, at most that of `x` along `axis`.
         axis: -2 or -1.
         profile: "gaussian", "box" or "crop", see `kfine.operators.slices.SliceProfile`.
-        width: of the profile, full width at half maximum, in spacings of the samples.
+        width: full width at half maximum of the profile, in spacings of the samples.
     """
     operator = SliceProfile(
         tuple(x.shape[-2:]), count, axis=axis, profile=profile, width=width, floor=0.0, real=True

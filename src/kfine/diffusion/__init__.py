@@ -1,1 +1,1 @@
-"""Schedules, samplers, guidance and losses: functions; none knows a file or a network's inside."""
+"""Schedules, samplers, guidance and losses: functions that are independent of files and of the inside of networks."""

@@ -1,6 +1,6 @@
-"""Guidance: how a measurement y = A x + n enters the sampling.
+"""Guidance of sampling by a measurement y = A x + n.
 
-`measured_state` is the abstract's own rule and acts on the state; the others wrap a denoiser and return one.
+`measured_state` is the rule of the abstract and changes the state; the others wrap a denoiser and return one.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from kfine.operators.base import Operator
 
 
 def measured_state(operator: Operator, y: Tensor, *, weight: float, noise: Noise) -> Correction:
-    """Mix the noised measurement into the state (Jiang, Gao and Sun, ISMRM 2023, 0163).
+    """Return a correction that mixes the noised measurement into the state (Jiang, Gao and Sun, ISMRM 2023, 0163).
 
-    Inside the measured block k becomes weight (y + sigma A n) + (1 - weight) k; outside it stays.
+    Inside the measured block k becomes weight (y + sigma A n) + (1 - weight) k; outside it is unchanged.
 
     Args:
         operator: A, from images (..., *domain) to the measurement (..., *range).
-        y: the measurement, one an image.
-        weight: the abstract's lambda, 0 (ignored) to 1 (replaced).
-        noise: draws n, of the image's shape.
+        y: the measurement of each image.
+        weight: lambda of the abstract, from 0 (ignored) to 1 (replaced).
+        noise: draws n, of the shape of the image.
     """
 
     def correct(x: Tensor, sigma: Tensor) -> Tensor:
@@ -30,23 +30,23 @@ def measured_state(operator: Operator, y: Tensor, *, weight: float, noise: Noise
 
 
 def consistent(denoiser: Denoiser, operator: Operator, y: Tensor) -> Denoiser:
-    """Project every denoised image onto the images that reproduce `y`: all that is added lies in the null space."""
+    """Return a denoiser whose images are projected onto those that reproduce `y`: new detail lies in the null space."""
     return lambda x, sigma: operator.project(denoiser(x, sigma), y)
 
 
 def noise_aware(
     denoiser: Denoiser, operator: Operator, y: Tensor, *, noise_std: float, prior_std: float
 ) -> Denoiser:
-    """Move every denoised image towards `y` as far as the noise of each allows.
+    """Return a denoiser whose images are moved towards `y`, with a weight from the noise of both.
 
     For a Gaussian prior of standard deviation s, the denoised image has variance v = sigma^2 s^2 / (sigma^2 + s^2),
-    and E[x | x_sigma, y] = D + v / (v + noise_std^2) A^+ (y - A D) exactly; for others it is the Gaussian
+    and E[x | x_sigma, y] = D + v / (v + noise_std^2) A^+ (y - A D) is exact; for other priors it is the Gaussian
     approximation (Song et al., pseudo-inverse-guided diffusion models, 2023, without the gradient).
 
     Args:
-        denoiser: D, which knows nothing of y.
-        operator: A with A A.H = I.  At the unpaired lines of a real image's even block A A.H = 1/2 (decision 2):
-            where the noise there is as strong as elsewhere, the weight is an approximation.
+        denoiser: D, independent of y.
+        operator: A with A A.H = I.  At the unpaired lines of the even block of a real image A A.H = 1/2 (decision 2):
+            the weight is an approximation if the noise there is as strong as elsewhere.
         y: A (x + noise_std n), n white: of unit variance in each pixel of x, for complex x in each part.
         noise_std: in model units.
         prior_std: s, the standard deviation of a pixel of the prior, in model units.

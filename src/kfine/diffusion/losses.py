@@ -1,7 +1,7 @@
-"""The variational bound of the diffusion model, in its three parts (Kingma et al. 2021, equations 11-18).
+"""Variational bound of the diffusion model, in three parts (Kingma et al. 2021, equations 11-18).
 
-All parts are in nats an image, shape (batch,).  Images are (batch, 1, row, column) in model units, where
-[-1, 1] holds `LEVELS` grey values as in the paper.
+All parts are in nats an image, shape (batch,).  Images are (batch, 1, row, column) in model units, with `LEVELS` grey
+values in [-1, 1] as in the paper.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NoisePredictor = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Bound:
-    """The negative bound on log p(x): three parts in nats, each (batch,), for images of `dims` pixels."""
+    """Negative bound on log p(x): three parts in nats, each (batch,), for images of `dims` pixels."""
 
     prior: Tensor
     reconstruction: Tensor
@@ -45,7 +45,7 @@ def antithetic_times(batch: int, generator: torch.Generator) -> Tensor:
 
 
 def prior_loss(x: Tensor, gamma_1: Tensor) -> Tensor:
-    """Return KL(q(z_1 | x) || N(0, I)), equation 11's first part."""
+    """Return KL(q(z_1 | x) || N(0, I)), the first part of equation 11."""
     s2 = torch.sigmoid(gamma_1)
     return 0.5 * ((1 - s2) * x.square() + s2 - torch.log(s2) - 1).flatten(1).sum(1)
 
@@ -70,11 +70,11 @@ def diffusion_loss(
 ) -> Tensor:
     """Return the continuous-time loss 0.5 gamma'(t) ||n - n_hat||^2, equation 17.
 
-    Its gradient trains the network and the end points of gamma; what reaches the shape between them is turned
-    into the gradient of the squared loss, that is of the estimate's variance (appendix I.2).
+    The gradient trains the network and the end points of gamma.  For the shape between the end points it is replaced by
+    the gradient of the squared loss, that is, of the variance of the estimate (appendix I.2).
 
-    `weight(gamma)` multiplies the loss (Kingma and Gao 2023: still a bound, of slightly noised images, when the
-    weight rises with gamma); None is the bound itself.
+    `weight(gamma)` multiplies the loss; a weight that rises with gamma gives a bound for slightly noised images (Kingma
+    and Gao 2023).  None is the bound itself.
     """
     u, slope = gamma.shape(t)
     squared = _SquaredLossGradient()
@@ -124,7 +124,7 @@ def bound(
 
 
 def rising_weight(centre: float) -> Callable[[Tensor], Tensor]:
-    """Return the weight sigmoid(gamma - centre): it fades out noise far below `centre`."""
+    """Return the weight sigmoid(gamma - centre), which suppresses noise levels far below `centre`."""
     return lambda gamma: torch.sigmoid(gamma - centre)
 
 
@@ -140,9 +140,9 @@ def _noise_error(network: NoisePredictor, x: Tensor, gamma: Tensor, noise: Tenso
 
 
 class _SquaredLossGradient:
-    """Multiply the gradient that reaches the watched tensors by twice the loss of their sample.
+    """Hooks that multiply the gradient of watched tensors by twice the loss of their sample.
 
-    d L^2 = 2 L dL, so one backward pass serves both objectives.  Divided by the mean loss, to keep its scale.
+    d L^2 = 2 L dL, so one backward pass serves both objectives.  A division by the mean loss preserves the scale.
     """
 
     loss: Tensor

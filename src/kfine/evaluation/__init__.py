@@ -1,1 +1,1 @@
-"""Restored images against their references: numbers, tables and the figure."""
+"""Restored images against their references: numbers and tables."""

@@ -1,4 +1,4 @@
-"""Calibration of a standard deviation: voxels sorted by it, against the error they turn out to have."""
+"""Calibration of a standard deviation: error against standard deviation, for voxels in bins of the latter."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from kfine.evaluation.metrics import Mask
 
-# Borders between the bins, fractions of the data range; what lies beyond falls into the first and the last bin.
+# Edges between the bins, fractions of the data range; values beyond them belong to the first and the last bin.
 EDGES = np.geomspace(1e-4, 1, 33)[1:-1]
-_FEWEST = 50  # voxels of a bin that is shown
+_FEWEST = 50  # least number of voxels of a bin in the curve
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Sums over voxels, by bins of their standard deviation; those of several slices add up.
+    """Sums over voxels, by bins of their standard deviation; the sums of several slices add up.
 
     Attributes:
         sums: (3, bin): number of voxels, sum of their variances, sum of their squared errors, in units of the data
@@ -29,7 +29,7 @@ class Calibration:
 
     @property
     def ratio(self) -> float:
-        """Root mean square of the standard deviation over that of the error: 1 at best, below 1 it says too little."""
+        """Root mean square of the standard deviation over that of the error: 1 is best, below 1 it is too small."""
         _, variance, error = self.sums.sum(axis=1)
         return math.sqrt(variance / error) if error > 0 else math.nan
 

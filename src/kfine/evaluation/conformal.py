@@ -1,10 +1,10 @@
-"""Constants and quantiles of a stated error from errors that are known, and the coverage that they reach.
+"""Calibration of stated errors from known errors: constants, quantiles, and their coverage.
 
-Quantiles by conformal risk control (Angelopoulos, Bates, Fisch, Lei and Schuster, ICLR 2024, equation 4): the least
-multiplier lambda for which n/(n + 1) R(lambda) + 1/(n + 1) <= alpha, where R is the part of the voxels outside of the
-interval, as a mean over the n subjects.  A new subject that is exchangeable with them then has at most alpha outside,
-in expectation.  With n < 1/alpha - 1 subjects there is no such lambda, with few more it holds every voxel of all of
-them: up to twice that number lambda is that of R(lambda) <= alpha, and nothing is guaranteed.
+The quantiles are those of conformal risk control (Angelopoulos, Bates, Fisch, Lei and Schuster, ICLR 2024, equation 4):
+the least multiplier lambda for which n/(n + 1) R(lambda) + 1/(n + 1) <= alpha, where R is the fraction of the voxels
+outside of the interval, as a mean over the n subjects.  In expectation, a new subject that is exchangeable with them
+has at most the fraction alpha outside.  With n < 1/alpha - 1 subjects no lambda exists; with few more, the interval
+contains all voxels.  Up to twice that number of subjects, lambda is that of R(lambda) <= alpha, without a guarantee.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kfine.models.calibration import Calibration, Coverage, Weights
 
 CONFIDENCES = (0.5, 0.68, 0.8, 0.9, 0.95)
-SHOWN = 0.9  # the confidence whose coverage is stated
+REPORTED = 0.9  # confidence of the stated coverage
 _GRID = np.geomspace(0.05, 20, 1500)  # multipliers
 _DECILES = 10
 
@@ -30,10 +30,10 @@ class Errors:
     """Errors of one image at one scale.
 
     Attributes:
-        subject: whose image it is.
-        part: of k-space that was measured, the geometric mean of both directions.
-        error: of voxels of the body, any unit.
-        scale: the local scale at these voxels (`kfine.methods.uncertainty`), same unit.
+        subject: subject of the image.
+        part: measured fraction of k-space, the geometric mean of both directions.
+        error: errors of voxels of the body, any unit.
+        scale: local scales at these voxels (`kfine.methods.uncertainty`), same unit.
     """
 
     subject: str
@@ -43,7 +43,7 @@ class Errors:
 
 
 def subjects_needed(confidence: float) -> int:
-    """Return the number of subjects from which on `confidence` is guaranteed: twice the least, 1/alpha - 1.
+    """Return the number of subjects that a guarantee of `confidence` needs: twice the least number, 1/alpha - 1.
 
     >>> subjects_needed(0.9), subjects_needed(0.95)
     (18, 38)
@@ -57,10 +57,10 @@ def fitted(
     """Return the calibration of `errors`: constants, quantiles and the coverage of each subject by the others.
 
     Args:
-        errors: of at least one subject.
-        weights: those of the scale.
-        scans: what was scanned, in words.
-        confidences: increasing.
+        errors: errors of at least one subject.
+        weights: weights of the scale.
+        scans: description of the scans.
+        confidences: increasing confidences.
     """
     parts = sorted({each.part for each in errors})
     names = sorted({each.subject for each in errors})
@@ -88,14 +88,14 @@ def fitted(
 
 
 def left_out_coverage(errors: Sequence[Errors]) -> dict[str, float]:
-    """Return for each subject the part of its voxels inside the 90 % interval of the other subjects' constants.
+    """Return for each subject the fraction of its voxels inside the 90 % interval of the other subjects.
 
-    All `errors` are of one measured part.
+    All `errors` have the same measured fraction.
     """
     found = {}
     for subject in sorted({each.subject for each in errors}):
         others = [each for each in errors if each.subject != subject]
-        constant, (multiplier,) = _row(others, (SHOWN,))
+        constant, (multiplier,) = _row(others, (REPORTED,))
         own = [each for each in errors if each.subject == subject]
         inside = [np.abs(each.error) <= multiplier * constant * each.scale for each in own]
         found[subject] = float(np.mean([part.mean() for part in inside]))
@@ -114,7 +114,7 @@ def deciles(errors: Sequence[Errors], constant: float) -> tuple[Array, Array]:
 def _row(errors: Sequence[Errors], confidences: Sequence[float]) -> tuple[float, tuple[float, ...]]:
     """Return the constant and, for each confidence, the quantile of |error| over standard deviation."""
     stated, actual = deciles(errors, 1.0)
-    # The mean over deciles, each as important: few voxels at edges would decide a pooled mean square.
+    # A mean over deciles with equal weights: few voxels at edges would dominate a pooled mean square.
     constant = float(np.exp(np.log(np.maximum(actual, 1e-12) / stated).mean()))
     inside = _inside(errors, constant)
     n = len(inside)
@@ -128,7 +128,7 @@ def _row(errors: Sequence[Errors], confidences: Sequence[float]) -> tuple[float,
 
 
 def _inside(errors: Sequence[Errors], constant: float) -> Array:
-    """Return (subject, multiplier of `_GRID`): the part of the voxels inside; images of a subject count alike."""
+    """Return the fraction of the voxels inside (subject, multiplier of `_GRID`), averaged over images of a subject."""
     by_subject: dict[str, list[Array]] = {}
     for each in errors:
         ratio = np.sort(np.abs(each.error) / (constant * each.scale))
@@ -144,15 +144,15 @@ def _left_out(errors: Sequence[Errors]) -> Coverage:
 
 
 def fitted_weights(features: Sequence[Array], errors: Sequence[Array], shares: Sequence[float]) -> Array:
-    """Return the coefficients b that make exp(features b) the scale of the errors.
+    """Return the coefficients b for which exp(features b) is the scale of the errors.
 
-    The maximum of the likelihood of a Laplace distribution, log s + sqrt(2) |e| / s, smoothed at 0: of a Gaussian one
-    few large errors would decide.
+    They minimise the negative log likelihood of a Laplace distribution, log s + sqrt(2) |e| / s, smoothed at 0; few
+    large errors would dominate that of a Gaussian distribution.
 
     Args:
-        features: of each image (voxel, feature).
-        errors: of each image (voxel,).
-        shares: how much each image counts.
+        features: features of each image (voxel, feature).
+        errors: errors of each image (voxel,).
+        shares: weight of each image.
     """
     from scipy.optimize import minimize
 

@@ -1,22 +1,38 @@
 """PSNR, SSIM, MS-SSIM and NRMSE of one slice: pure functions on real 2-D arrays, computed in float64.
 
 The data range is an argument, never estimated from the array, because PSNR and SSIM depend on it.
+
+Perceptual distances need weights that are neither packaged nor downloaded; without them a distance is not available.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped]
 from skimage.metrics import structural_similarity
 
+from kfine.errors import ResourceError
+from kfine.networks.perceptual import SqueezeNetFeatures
+
 Mask = NDArray[np.bool_]
 
 _SIGMA, _WINDOW = 1.5, 11  # Wang et al. 2004, section III-C
+# beta_j of contrast and structure at scale j, the last one also alpha_M of luminance: Wang et al. 2003, section 3.2.
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_SIGMA, _REACH = 1.5, 5  # of the Gaussian window, pixels; 11 wide
+_K1, _K2 = 0.01, 0.03
+# From two stacks of pictures (frame, row, column) in [0, 1] to one distance per frame.
+Distance = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
+# torchvision's file names of the backbones to which the linear weights of LPIPS were fitted.
+_BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
+_AT_ONCE = 4
 
 
 def psnr(
@@ -137,12 +153,6 @@ def checked(
     return a, b
 
 
-# beta_j of contrast and structure at scale j, the last one also alpha_M of luminance: Wang et al. 2003, section 3.2.
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_SIGMA, _REACH = 1.5, 5  # of the Gaussian window, pixels; 11 wide
-_K1, _K2 = 0.01, 0.03
-
-
 def scales_of(shape: tuple[int, ...]) -> int:
     """Return how many of the five scales fit: the window of 11 pixels must lie in the slice at the coarsest one.
 
@@ -211,3 +221,50 @@ def _halved(x: NDArray[np.float64]) -> NDArray[np.float64]:
     rows, columns = x.shape
     even = np.pad(x, ((0, rows % 2), (0, columns % 2)), mode="symmetric")
     return even.reshape(-(-rows // 2), 2, -(-columns // 2), 2).mean(axis=(1, 3))
+
+
+def feature_distance(weights: str | Path) -> Distance:
+    """Return the SqueezeNet feature distance with the ImageNet weights in `weights` (not LPIPS).
+
+    Raises:
+        ModelError: `weights` contains no such weights.
+    """
+    network = SqueezeNetFeatures.load(weights).eval()
+    return lambda a, b: _batched(network.distance, a, b)
+
+
+def lpips_distance(backbone: str = "vgg") -> Distance:
+    """Return LPIPS (Zhang et al., CVPR 2018, version 0.1) with its official weights.
+
+    Raises:
+        ResourceError: the package `lpips` (extra "perceptual") cannot be loaded, or the backbone's ImageNet
+            weights are not in torch's cache.
+    """
+    file = Path(torch.hub.get_dir()) / "checkpoints" / _BACKBONES[backbone]
+    if not file.is_file():
+        raise ResourceError(
+            f"LPIPS: not available, expected its official backbone {file.name} in torch's cache ({file.parent})"
+        )
+    try:
+        import lpips
+    except (ImportError, RuntimeError) as error:  # torchvision breaks beside some builds of torch
+        reason = (str(error).splitlines() or ["cannot be loaded"])[0]
+        raise ResourceError(
+            f"LPIPS: not available ({reason}); pip install 'kfine[perceptual]' with a torchvision that fits torch"
+        ) from None
+    network = lpips.LPIPS(net=backbone, verbose=False).eval()
+
+    def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return network(*(x.expand(-1, 3, -1, -1) for x in (a, b))).flatten()
+
+    return lambda a, b: _batched(distance, a, b)
+
+
+def _batched(
+    distance: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], a: NDArray[Any], b: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return one distance per frame; both stacks are clipped to [0, 1] and mapped to [-1, 1]."""
+    stacks = [torch.from_numpy(2 * np.clip(x, 0, 1).astype(np.float32) - 1)[:, None] for x in (a, b)]
+    with torch.inference_mode():
+        parts = [distance(*pair) for pair in zip(*(x.split(_AT_ONCE) for x in stacks), strict=True)]
+    return torch.cat(parts).double().numpy()

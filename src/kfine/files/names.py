@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 from kfine.errors import UsageError
 
-NIFTI = (".nii.gz", ".nii")
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")  # formats of results besides DICOM
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 DICOM = ("classic", "enhanced")
 
@@ -18,11 +18,9 @@ def stem_of(path: PurePath) -> str:
     'scan'
     """
     for suffix in (
-        *NIFTI,
+        *VOLUMES,
         ".mgz",
         ".mgh",
-        ".mha",
-        ".nrrd",
         ".npy",
         ".h5",
         ".hdf5",
@@ -51,19 +49,19 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(stem_of(path) + ending)
 
 
-def nifti_suffix(path: Path, *, also: str = "") -> str:
-    """Return the suffix ".nii" or ".nii.gz" of an output path in its own spelling, or raise `UsageError`.
+def volume_suffix(path: Path, *, also: str = "") -> str:
+    """Return the suffix of an output path, one of `VOLUMES`, in its own spelling, or raise `UsageError`.
 
     also: other outputs that the message offers.
     """
-    for suffix in NIFTI:
+    for suffix in VOLUMES:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[-len(suffix) :]
-    raise UsageError(f"{path}: expected an output name that ends in .nii or .nii.gz{also}")
+    raise UsageError(f"{path}: expected an output name that ends in .nii, .nii.gz, .nrrd or .mha{also}")
 
 
 def dicom_kind(path: Path, kind: str | None) -> str | None:
-    """Return the kind of DICOM image to write to the folder `path`; None if `path` names a NIfTI file.
+    """Return the kind of DICOM image to write to the folder `path`; None if `path` names a file.
 
     A name without suffix or an existing folder means classic DICOM, unless `kind` names another kind.
 
@@ -71,7 +69,7 @@ def dicom_kind(path: Path, kind: str | None) -> str | None:
     ('classic', 'enhanced', None)
     """
     check_dicom(kind)
-    if path.name.lower().endswith((*NIFTI, ".dcm", ".json", *PICTURES)):
+    if path.name.lower().endswith((*VOLUMES, ".dcm", ".json", *PICTURES)):
         if kind is not None:
             raise UsageError(f"{path}: DICOM goes to a folder; expected a name without a file's suffix")
         return None

@@ -18,14 +18,15 @@ def write(
 
     `.nii` and `.nii.gz` preserve the axis order of the NIfTI file of the image (else column, row, slice), the world
     position of every voxel, evenly spaced frame times and, as a note in the header's `descrip`, the period of a cine;
-    not the coverage of the k-space of a complex image.  `.npy` takes a complex image and stores its centred orthonormal
+    not the coverage of the k-space of a complex image.  `.nrrd` (compressed) and `.mha` preserve the same of a real
+    image, with the note in `content` or `Comment`.  `.npy` takes a complex image and stores its centred orthonormal
     k-space, 0 where nothing was measured, without geometry and times.
 
     Args:
         image: voxels of any size.
-        path: ends in .nii, .nii.gz or .npy; its folder exists.
+        path: ends in .nii, .nii.gz, .nrrd, .mha or .npy; its folder exists.
         overwrite: replace an existing file.
-        description: ASCII characters for the NIfTI header's `descrip`: at most 79, some 20 fewer with a period.
+        description: ASCII characters for the header (`descrip` of NIfTI): at most 79, some 20 fewer with a period.
 
     Warns:
         UserWarning: information that the format cannot store.
@@ -41,10 +42,17 @@ def write(
 
         with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
             write_nifti(image, file, compressed=name.endswith(".gz"), description=description)
+    elif name.endswith((".nrrd", ".mha")):
+        from kfine.io.nifti.writer import write_itk
+
+        with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
+            write_itk(image, file, nrrd=name.endswith(".nrrd"), description=description)
     elif name.endswith(".npy"):
         from kfine.io.kspace.npy import write_kspace
 
         with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
             write_kspace(image, file)
     else:
-        raise UsageError(f"{clean_text(path.name)}: expected a name that ends in .nii, .nii.gz or .npy")
+        raise UsageError(
+            f"{clean_text(path.name)}: expected a name that ends in .nii, .nii.gz, .nrrd, .mha or .npy"
+        )

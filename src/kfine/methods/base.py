@@ -1,8 +1,8 @@
-"""Protocols of methods: from the measurement of slices to samples of the slices."""
+"""Protocols of methods: from measurements of slices to samples of the slices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,11 +17,11 @@ class Draws:
     """Noise seeds, batch limit and progress callback of one call.
 
     Attributes:
-        names: for each item of a batch the integers that name it.  Sample k of it draws the noise that they and k
-            seed, whatever else is in the batch; a deterministic method draws none.
-        at_once: greatest number of planes a network sees in one call; one that works in time sees all frames of a
-            slice, however many.
-        on_step: called with the number of evaluations just done.
+        names: integers that identify each item of a batch.  They and k seed the noise of sample k, independent of the
+            rest of the batch; deterministic methods draw none.
+        at_once: greatest number of planes in one call of a network.  A network that works in time gets all frames of a
+            slice in one call.
+        on_step: called with the number of new evaluations.
     """
 
     names: tuple[tuple[int, ...], ...]
@@ -29,35 +29,44 @@ class Draws:
     on_step: Callable[[int], None] = lambda evaluations: None
 
     def seeds(self, samples: int) -> list[tuple[int, ...]]:
-        """Return the integers that name each sample, item by item."""
+        """Return the integers that identify each sample, item by item."""
         return [(*name, sample) for name in self.names for sample in range(samples)]
 
+    def batches(self, samples: int) -> Iterator[tuple[list[int], list[tuple[int, ...]]]]:
+        """Yield item numbers and integers of the samples of all items, at most `at_once` samples at a time."""
+        rows = [
+            (number, (*name, sample)) for number, name in enumerate(self.names) for sample in range(samples)
+        ]
+        for first in range(0, len(rows), self.at_once):
+            numbers, names = zip(*rows[first : first + self.at_once], strict=True)
+            yield list(numbers), list(names)
+
     def named(self, names: Sequence[tuple[int, ...]]) -> Draws:
-        """Return the same for the items that have these `names`."""
+        """Return the same settings for the items with these `names`."""
         return replace(self, names=tuple(names))
 
 
 class PlaneMethod(Protocol):
-    """A way to restore planes, each from its own measurement."""
+    """A method that restores planes, each from its own measurement."""
 
     @property
     def name(self) -> str:
-        """How the command line and the provenance call it."""
+        """Name in the command line and the provenance."""
         ...
 
     @property
     def samples(self) -> int:
-        """How many samples of each plane are drawn; 1 for a deterministic method."""
+        """Number of samples of each plane; 1 for a deterministic method."""
         ...
 
     @property
     def evaluations(self) -> int:
-        """Evaluations a sample, for progress; 1 for a deterministic method."""
+        """Evaluations a sample, for the progress; 1 for a deterministic method."""
         ...
 
     @property
     def options(self) -> dict[str, Any]:
-        """The settings, JSON-ready."""
+        """Settings, JSON-ready."""
         ...
 
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
@@ -65,9 +74,9 @@ class PlaneMethod(Protocol):
 
         Args:
             operator: A.
-            y: measurements (batch, *operator.low), complex, in model units (air at -1) when the domain is
-                real, and without that offset when it is complex.
-            draws: of the batch.
+            y: measurements (batch, *operator.low), complex, in model units (air at -1) if the domain is real, and
+                without that offset if it is complex.
+            draws: noise seeds and limits of the batch.
 
         Returns:
             (batch, sample, *operator.high), in the units of `y`, on the CPU.
@@ -76,34 +85,34 @@ class PlaneMethod(Protocol):
 
 
 class Method(Protocol):
-    """A way to restore slices: every frame of them, at the times measured or at others."""
+    """A method that restores slices with all their frames, at measured or other times."""
 
     @property
     def name(self) -> str:
-        """How the command line and the provenance call it."""
+        """Name in the command line and the provenance."""
         ...
 
     @property
     def samples(self) -> int:
-        """How many samples of each slice are drawn; 1 for a deterministic method."""
+        """Number of samples of each slice; 1 for a deterministic method."""
         ...
 
     @property
     def options(self) -> dict[str, Any]:
-        """The settings, JSON-ready."""
+        """Settings, JSON-ready."""
         ...
 
     def evaluations(self, scan: Scan) -> int:
-        """Return how many evaluations a slice takes, for progress."""
+        """Return the number of evaluations of a slice, for the progress."""
         ...
 
     def restore(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
         """Return the restored slices, sample by sample.
 
         Args:
-            scan: what was measured of a slice, and which frames are asked for.
+            scan: operator of the measurement of a slice, and times of the restored frames.
             y: measurements (slice, measured frame, *scan.crop.low), complex, in the units of `PlaneMethod.restore`.
-            draws: of the slices.
+            draws: noise seeds and limits of the slices.
 
         Returns:
             (slice, sample, restored frame, *scan.crop.high), in the units of `y`, on the CPU.

@@ -1,17 +1,16 @@
-"""Method core: the core network's estimate of each plane, consistent with complex k-space; and baselines like it."""
+"""Method core: the core network's estimate of each plane, consistent with complex k-space; baselines like it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from kfine.degradation.scanner import central_kspace, displayed_image, phase_factor
 from kfine.methods.base import Draws
-from kfine.methods.tiles import in_tiles
 from kfine.networks.core import (
     Condition,
     CoreNet,
@@ -24,26 +23,27 @@ from kfine.networks.core import (
 from kfine.operators.fourier import fft2c
 from kfine.operators.kspace import KSpaceCrop, image_of
 
-MOST_NOISE = 3.0  # units of detail; the network knows no more
-# One evaluation for each symmetry of the square: the answers to the turned and mirrored image, turned back, are
+SIDE = 1024  # pixels: the greatest side of a tile; planes of at most SIDE^2 pixels are not tiled
+MOST_NOISE = 3.0  # units of detail, the limit of the training data
+# One evaluation for each symmetry of the square: the estimates for the turned and mirrored image are turned back and
 # averaged (Timofte, Rothe and Van Gool, Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR 2016).
 TURNS, SYMMETRIES = 4, 8
-
-# Of images, units of detail and facts, see `kfine.networks.core.CoreNet.forward`.
+# (images, units of detail, facts) -> estimates, see `kfine.networks.core.CoreNet.forward`.
 Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
+Network = TypeVar("Network")
 
 
 @dataclass(frozen=True)
 class CoreOptions:
-    """How the estimate is made.
+    """Settings of the estimate.
 
     Attributes:
-        symmetries: how many evaluations it is the mean of: 1, 4 (the quarter turns of the scan) or 8 (those of its
-            mirror image, too).
-        strength: of scans with a sign (complex or real), the weight of the measured k-space in the result: 1 replaces
-            the estimate's measured frequencies by it.
+        symmetries: number of evaluations that are averaged: 1, 4 (the quarter turns of the scan) or 8 (also those of
+            its mirror image).
+        strength: weight of the measured k-space in the result, for scans with a sign (complex or real); 1 replaces
+            the measured frequencies of the estimate by the measurement.
         noise: standard deviation of the noise in a voxel, in model units; None: estimated from the image.
-        denoise: whether the noise is removed; then nothing is projected onto the measurement.
+        denoise: whether the noise is removed; the result is not projected onto the measurement then.
         gaussian, box: width of the slice profile along rows and columns, see `Facts`.
     """
 
@@ -56,7 +56,7 @@ class CoreOptions:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """The settings as a result's record has them, JSON-ready; noise relative to full intensity."""
+        """Settings for the record of a result, JSON-ready; noise relative to full intensity."""
         return {
             "symmetries": self.symmetries,
             "strength": self.strength,
@@ -67,35 +67,35 @@ class CoreOptions:
 
 @dataclass(frozen=True)
 class Symmetry:
-    """One of the eight symmetries of the square: an image mirrored or not, then turned by quarters.
+    """One of the eight symmetries of the square: an optional mirror image, then quarter turns.
 
     Attributes:
-        turn: quarter turns.
-        mirrored: whether the image is mirrored before.
+        turn: number of quarter turns.
+        mirrored: whether the image is mirrored first.
     """
 
     turn: int
     mirrored: bool
 
     def image(self, x: Tensor) -> Tensor:
-        """Return `x` (..., row, column), changed."""
+        """Return `x` (..., row, column) transformed."""
         return torch.rot90(x.flip(-1) if self.mirrored else x, self.turn, (-2, -1))
 
     def back(self, x: Tensor) -> Tensor:
-        """Return `x` (..., row, column), which was changed, as it was."""
+        """Return `x` (..., row, column) transformed back."""
         x = torch.rot90(x, -self.turn, (-2, -1))
         return x.flip(-1) if self.mirrored else x
 
-    def facts(self, known: Facts) -> Facts:
-        """Return what is known of the changed image."""
-        return known.turned() if self.turn % 2 else known
+    def facts(self, facts: Facts) -> Facts:
+        """Return the facts of the transformed image."""
+        return facts.turned() if self.turn % 2 else facts
 
 
 def mean_over_symmetries(estimate: Callable[[Symmetry], Tensor], count: int) -> Tensor:
-    """Return the mean (..., row, column) of what `estimate` makes of an image under the first `count` symmetries.
+    """Return the mean (..., row, column) of the estimates under the first `count` symmetries.
 
     Args:
-        estimate: its answer is that for the changed image; it is changed back here.
+        estimate: returns the estimate for the transformed image, which is transformed back here.
         count: 1, 4 or 8, see `CoreOptions`.
     """
     symmetries = [Symmetry(number % TURNS, number >= TURNS) for number in range(count)]
@@ -103,14 +103,14 @@ def mean_over_symmetries(estimate: Callable[[Symmetry], Tensor], count: int) -> 
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the network sees of one plane.
+class ScanInput:
+    """Input of the network for one plane.
 
     Attributes:
         image: (row, column), zero-filled, real, in model units.
-        low: (*low), the scan's real image in model units.
-        unit: the scan's unit of detail.
-        facts: of the scan.
+        low: (*low), the real image of the scan in model units.
+        unit: unit of detail of the scan.
+        facts: facts of the scan.
         phase: (row, column), exp(i phi) of a complex scan; None for a real one.
     """
 
@@ -121,14 +121,14 @@ class Shown:
     phase: Tensor | None
 
 
-def scan_shown(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: bool) -> Shown:
-    """Return what the network sees of the measurement `y` (*low) of one plane.
+def scan_input(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed: bool) -> ScanInput:
+    """Return the input of the network for the measurement `y` (*low) of one plane.
 
     Args:
         operator: A.
         y: the measurement in model units.
-        options: noise, whether it is removed, slice profile.
-        signed: whether a real image has values of both signs, as the theory's scans do; magnitudes have none.
+        options: noise level, removal of noise, slice profile.
+        signed: whether a real image has values of both signs, as in theory; magnitudes have none.
     """
     image, low, phase = real_images(operator, y)
     facts = Facts(
@@ -142,13 +142,13 @@ def scan_shown(operator: KSpaceCrop, y: Tensor, options: CoreOptions, *, signed:
         spectrum=spectrum_shape(low),
         histogram=histogram_shape(low),
     )
-    return Shown(image, low, unit, facts, phase)
+    return ScanInput(image, low, unit, facts, phase)
 
 
 def real_images(operator: KSpaceCrop, y: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the zero-filled image (*high), the scan's image (*low), both real, and the phase (*high) if there is one.
+    """Return the zero-filled image (*high), the image of the scan (*low), both real, and the phase (*high) or None.
 
-    Model units.  The phase of an MR image is smooth: without it what is left of a complex one is real, up to noise.
+    All are in model units.  The phase of an MR image is smooth; a complex image without its phase is real up to noise.
 
     Args:
         operator: A.
@@ -163,41 +163,41 @@ def real_images(operator: KSpaceCrop, y: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def measured_parts(operator: KSpaceCrop) -> tuple[float, float]:
-    """Return the part of k-space along rows and columns that was measured."""
+    """Return the measured fractions of k-space along rows and columns."""
     rows, columns = (n / big for n, big in zip(operator.low, operator.high, strict=True))
     return rows, columns
 
 
 def core_mean(
     network: Estimator,
-    shown: Sequence[Shown],
+    inputs: Sequence[ScanInput],
     *,
     symmetries: int,
     device: torch.device,
     precision: torch.dtype,
 ) -> Tensor:
-    """Return the network's estimates (plane, row, column), model units, on the CPU.
+    """Return the estimates of the network (plane, row, column), model units, on the CPU.
 
     Args:
         network: in evaluation mode, on `device`.
-        shown: what it sees of each plane.
+        inputs: input for each plane.
         symmetries: see `CoreOptions`.
-        device: where the network runs.
-        precision: its autocast type.
+        device: device of the network.
+        precision: autocast type of the network.
     """
-    run = lowered(network, device, precision)
-    image = torch.stack([each.image for each in shown]).to(device)
-    unit = torch.tensor([each.unit for each in shown]).to(device)
+    run = with_precision(network, device, precision)
+    image = torch.stack([each.image for each in inputs]).to(device)
+    unit = torch.tensor([each.unit for each in inputs]).to(device)
 
     def estimate(symmetry: Symmetry) -> Tensor:
-        known = torch.stack([symmetry.facts(each.facts).tensor() for each in shown]).to(device)
-        return _estimate(network, run, symmetry.image(image), unit, known)
+        facts = torch.stack([symmetry.facts(each.facts).tensor() for each in inputs]).to(device)
+        return _estimate(network, run, symmetry.image(image), unit, facts)
 
     return mean_over_symmetries(estimate, symmetries).cpu()
 
 
 def _estimate(network: Estimator, run: Estimator, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
-    """Return what `run`, the `network` in its precision, says of `image`; large planes in tiles if it is local."""
+    """Return the estimate by `run`, the `network` in its precision; large planes in tiles if the network is local."""
     if not isinstance(network, CoreNet):
         return run(image, unit, facts)
     return in_tiles(
@@ -207,46 +207,47 @@ def _estimate(network: Estimator, run: Estimator, image: Tensor, unit: Tensor, f
 
 def conditions(
     network: Estimator,
-    shown: Sequence[Shown],
+    inputs: Sequence[ScanInput],
     *,
     at_once: int,
     symmetries: int,
     device: torch.device,
     precision: torch.dtype,
 ) -> Condition:
-    """Return what the planes' scans say, with the core network's estimates, on the CPU; `at_once` planes a call."""
+    """Return the condition of the planes, on the CPU; the core network gets `at_once` planes a call."""
     means = [
         core_mean(
             network,
-            shown[first : first + at_once],
+            inputs[first : first + at_once],
             symmetries=symmetries,
             device=device,
             precision=precision,
         )
-        for first in range(0, len(shown), at_once)
+        for first in range(0, len(inputs), at_once)
     ]
     return Condition(
         torch.cat(means),
-        torch.stack([each.image for each in shown]),
-        torch.tensor([each.unit for each in shown]),
-        torch.stack([each.facts.tensor() for each in shown]),
+        torch.stack([each.image for each in inputs]),
+        torch.tensor([each.unit for each in inputs]),
+        torch.stack([each.facts.tensor() for each in inputs]),
     )
 
 
 def consistent(
     operator: KSpaceCrop, y: Tensor, phase: Tensor | None, x: Tensor, *, signed: bool, strength: float
 ) -> Tensor:
-    """Return the estimate `x` (row, column) in the units of `y`: with sign and phase projected onto the measurement.
+    """Return the estimate `x` (row, column) in the units of `y`, consistent with the measurement.
 
-    Magnitudes, which are no linear measurement, are only bounded by air (decision 19).
+    Images with sign or phase are projected.  Magnitudes are no linear measurement: they are only bounded by air
+    (decision 19).
 
     Args:
         operator: A.
         y: the measurement of the plane.
-        phase: see `Shown`.
+        phase: see `ScanInput`.
         x: the estimate in model units.
         signed: whether a real image has values of both signs.
-        strength: the weight of the measured k-space.
+        strength: weight of the measured k-space.
     """
     if operator.real and not signed:
         return x.clamp_min(-1)
@@ -255,10 +256,10 @@ def consistent(
     return torch.lerp(x, operator.project_in_double(x, y), strength) if strength else x
 
 
-def lowered(
+def with_precision(
     network: Callable[..., Tensor], device: torch.device, precision: torch.dtype
 ) -> Callable[..., Tensor]:
-    """Return `network` run by autocast in `precision`, giving float32."""
+    """Return `network` under autocast in `precision`, with float32 output."""
     if precision == torch.float32:
         return network
 
@@ -269,16 +270,37 @@ def lowered(
     return run
 
 
-class CoreMethod:
-    """Restore planes with the core network, or with a baseline that is called like it.
+class CoreBased(Generic[Network]):
+    """Abstract: network and settings of a method with the inputs of the core network, see `CoreMethod`."""
+
+    def __init__(
+        self,
+        network: Network,
+        options: CoreOptions,
+        *,
+        signed: bool,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.settings, self.signed = network, options, signed
+        self.device, self.precision = device, precision
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings, JSON-ready."""
+        return self.settings.recorded
+
+
+class CoreMethod(CoreBased[Estimator]):
+    """Restore planes with the core network, or with a baseline network of the same interface.
 
     Args:
-        name: of the method, as in `kfine.methods.base.PlaneMethod`.
+        name: name of the method, see `kfine.methods.base.PlaneMethod`.
         network: in evaluation mode, on `device`.
-        options: how.
-        signed: whether real images have values of both signs; else they are magnitudes, and the result has none below
-            air.
-        device: where the network runs.
+        options: settings.
+        signed: whether real images have values of both signs; otherwise they are magnitudes, and the result has no
+            values below air.
+        device: device of the network.
         precision: autocast type of the network; everything else stays float32.
     """
 
@@ -294,18 +316,20 @@ class CoreMethod:
         device: torch.device,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        self.name, self.network, self.settings, self.signed = name, network, options, signed
-        self.device, self.precision = device, precision
+        super().__init__(network, options, signed=signed, device=device, precision=precision)
+        self.name = name
 
     def with_settings(self, settings: CoreOptions) -> CoreMethod:
-        """Return the same method with other settings."""
+        """Return the method with other settings."""
+        return self._with(self.network, settings)
+
+    def with_network(self, network: Estimator) -> CoreMethod:
+        """Return the method with other weights."""
+        return self._with(network, self.settings)
+
+    def _with(self, network: Estimator, settings: CoreOptions) -> CoreMethod:
         return CoreMethod(
-            self.name,
-            self.network,
-            settings,
-            signed=self.signed,
-            device=self.device,
-            precision=self.precision,
+            self.name, network, settings, signed=self.signed, device=self.device, precision=self.precision
         )
 
     @property
@@ -313,32 +337,69 @@ class CoreMethod:
         """Evaluations of the network a plane."""
         return self.settings.symmetries
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The settings, JSON-ready."""
-        return self.settings.recorded
-
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
         """Return the estimate for each measurement, see `PlaneMethod.restore`."""
         planes, settings = [], self.settings
         strength = 0.0 if settings.denoise else settings.strength
         for part in y.split(draws.at_once):
-            shown = [self.shown(operator, plane) for plane in part]
+            inputs = [self.input_of(operator, plane) for plane in part]
             predicted = core_mean(
                 self.network,
-                shown,
+                inputs,
                 symmetries=settings.symmetries,
                 device=self.device,
                 precision=self.precision,
             )
             planes += [
                 consistent(operator, plane, of.phase, x, signed=self.signed, strength=strength)
-                for plane, of, x in zip(part, shown, predicted, strict=True)
+                for plane, of, x in zip(part, inputs, predicted, strict=True)
             ]
             draws.on_step(self.evaluations * len(part))
         return torch.stack(planes)[:, None]
 
-    def shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
-        """Return what the network sees of the measurement `y` (*low) of one plane."""
-        return scan_shown(operator, y, self.settings, signed=self.signed)
+    def input_of(self, operator: KSpaceCrop, y: Tensor) -> ScanInput:
+        """Return the input of the network for the measurement `y` (*low) of one plane."""
+        return scan_input(operator, y, self.settings, signed=self.signed)
+
+
+def in_tiles(
+    estimate: Callable[[Tensor], Tensor], image: Tensor, *, reach: int, stride: int, side: int = SIDE
+) -> Tensor:
+    """Return `estimate(image)`, computed tile by tile if the plane has more than `side` x `side` pixels.
+
+    A network of convolutions with local norms has a finite reach.  Each tile is computed with a margin of that reach,
+    of which the result is cropped: it equals that of the whole plane up to rounding, without seams.
+
+    Args:
+        estimate: function from (batch, row, column) to the same shape.
+        image: (batch, row, column).
+        reach: greatest distance in pixels over which a pixel influences another.
+        stride: stride of the network's grid, on which tiles begin and end.
+        side: greatest side of a tile without its margin; a multiple of `stride`.
+    """
+    rows, columns = image.shape[-2:]
+    if rows * columns <= side * side:
+        return estimate(image)
+    result = torch.empty_like(image)
+    for top, bottom in _intervals(rows, side):
+        for left, right in _intervals(columns, side):
+            first_row, last_row = _widened(top, bottom, rows, reach, stride)
+            first_column, last_column = _widened(left, right, columns, reach, stride)
+            tile = estimate(image[..., first_row:last_row, first_column:last_column])
+            inside = tile[
+                ..., top - first_row : bottom - first_row, left - first_column : right - first_column
+            ]
+            result[..., top:bottom, left:right] = inside
+    return result
+
+
+def _intervals(size: int, side: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, size, side):
+        yield first, min(first + side, size)
+
+
+def _widened(first: int, last: int, size: int, reach: int, stride: int) -> tuple[int, int]:
+    """Return the interval with its margin, on the grid of the network or at the end of the plane."""
+    around = -(-reach // stride) * stride
+    return max(0, first - around), min(size, -(-(last + around) // stride) * stride)

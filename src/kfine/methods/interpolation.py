@@ -1,8 +1,8 @@
-"""Interpolation on the operator's own grid: nearest neighbour, bilinear, bicubic.
+"""Interpolation on the grid of the operator: nearest neighbour, bilinear, bicubic; zero filling.
 
 The sample points of the two grids coincide at their centres n // 2 and N // 2, not at the corners: fine index i
-lies at coarse position (i - N // 2) n / N + n // 2.  The half-pixel convention of picture libraries would shift
-the result and cost it several decibels.  The grids are periodic, as the Fourier transform's are.
+lies at coarse position (i - N // 2) n / N + n // 2.  The half-pixel convention of image libraries would shift the
+result and cost several decibels.  The grids are periodic, as those of the Fourier transform are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Kernel = Callable[[Tensor], Tensor]
 
 
 def nearest(distance: Tensor) -> Tensor:
-    """Return the box of width 1; half-way points go to the upper neighbour."""
+    """Return the box of width 1; half-way points belong to the upper neighbour."""
     return ((distance >= -0.5) & (distance < 0.5)).to(distance)
 
 
@@ -42,7 +42,7 @@ KERNELS: dict[str, Kernel] = {"nearest": nearest, "bilinear": linear, "bicubic":
 
 
 def interpolation_matrix(kernel: Kernel, low: int, high: int) -> Tensor:
-    """Return the (high, low) matrix that takes samples of the coarse grid to the fine one, float64."""
+    """Return the (high, low) matrix from samples of the coarse grid to the fine one, float64."""
     fine = torch.arange(high, dtype=torch.float64)
     position = (fine - high // 2) * low / high + low // 2
     matrix = torch.zeros(high, low, dtype=torch.float64)
@@ -63,7 +63,7 @@ class Interpolation:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Interpolation has none besides its name."""
+        """No settings besides the name."""
         return {}
 
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
@@ -87,7 +87,7 @@ class ZeroFilling:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Zero filling has none."""
+        """No settings."""
         return {}
 
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:

@@ -1,8 +1,8 @@
 """Methods cine-ldm and ldm: samples of latent diffusion models.
 
-After arXiv 2410.23898 (2024): restoration as denoising in the latent space of a VQGAN, started from the latent of the
-low-resolution image; here of the mean image, which the latents complete.  Cines go through it by whole slices, stills
-by planes, around the core network's mean image (decision 30).
+After arXiv 2410.23898 (2024): restoration as denoising in the latent space of a VQGAN.  There, sampling starts from the
+latent of the low-resolution image, here from that of the mean image, which the latents complete.  Cines are restored by
+whole slices, stills by planes, around the mean image of the core network (decision 30).
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
-from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise, uniform_in_gamma
+from kfine.diffusion.samplers import SAMPLERS, Denoiser, Noise, SeededNoise, uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.methods.core import CoreOptions, conditions, consistent, lowered, scan_shown
-from kfine.methods.ldm_prediction import Projection, predict
+from kfine.methods.core import CoreOptions, conditions, consistent, scan_input, with_precision
+from kfine.methods.regression import Projection, predict
 from kfine.networks.core import Condition
 from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.operators.kspace import KSpaceCrop
@@ -27,17 +26,17 @@ from kfine.operators.kspace import KSpaceCrop
 
 @dataclass(frozen=True)
 class LDMOptions:
-    """How `LDMMethod` samples.
+    """Settings of sampling.
 
     Attributes:
         steps: evaluations of the denoiser a sample.
         samples: samples a slice.
         sampler: a name of `kfine.diffusion.samplers.SAMPLERS`.
-        strength: weight of the measured k-space in the result: of cines see `Projection`, of stills `CoreOptions`.
+        strength: weight of the measured k-space in the result: see `Projection` for cines, `CoreOptions` for stills.
         start: noise level, in standard deviations of the latents, at which sampling starts from the latent of the
             prediction; None starts from pure noise at `highest`.
         last: noise level of the last evaluation.
-        highest: noise level that leaves nothing of a latent.
+        highest: noise level at which a latent is pure noise.
     """
 
     steps: int = 15
@@ -57,9 +56,9 @@ class LDMOptions:
 def drawn_latents(
     denoiser: Denoiser, origin: Tensor, first: Tensor, settings: LDMOptions, *, noise: Noise
 ) -> Tensor:
-    """Return latents drawn as `settings` say, of the shape of `origin`, the latents of the prediction.
+    """Return sampled latents, of the shape of `origin`, the latents of the prediction.
 
-    first: standard normal noise that sampling starts from; `noise` makes what a sampler asks for later.
+    first: standard normal noise of the start; `noise` draws the noise of later steps.
     """
     sigmas = settings.sigmas().to(first)
     middle = torch.zeros_like(first) if settings.start is None else origin
@@ -71,8 +70,8 @@ class CineLDMMethod:
 
     Args:
         network: in evaluation mode, on `device`, with an autoencoder and a denoiser.
-        settings: how to sample.
-        device: where the network runs.
+        settings: settings of sampling.
+        device: device of the network.
         precision: autocast type of the network; everything else stays float32.
     """
 
@@ -92,11 +91,11 @@ class CineLDMMethod:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The sampling settings, JSON-ready."""
+        """Settings of sampling, JSON-ready."""
         return asdict(self.settings)
 
     def evaluations(self, scan: Scan) -> int:
-        """Return those of the denoiser, of whole slices."""
+        """Return the evaluations of the denoiser, of whole slices."""
         return self.settings.samples * self.settings.steps
 
     @torch.inference_mode()
@@ -114,14 +113,14 @@ class CineLDMMethod:
         settings, network = self.settings, self.network
         project = Projection(scan, y, settings.strength)
         predicted = predict(network, project, device=self.device, precision=self.precision)
-        seen = predicted.held[None]
-        condition = network.condition(seen, predicted.guided[None])
-        # The autoencoder works on the fine grid, where frames take most memory, and knows them one by one.
-        planes = seen.split(draws.at_once, dim=1)
-        encode, decode = self._lowered(network.encode), self._lowered(network.decode)
+        prediction = predicted.projected[None]
+        condition = network.condition(prediction, predicted.guided[None])
+        # The autoencoder works on the fine grid, where frames need most memory, and on each frame alone.
+        planes = prediction.split(draws.at_once, dim=1)
+        encode, decode = self._with_precision(network.encode), self._with_precision(network.decode)
         origin = torch.cat([encode(part, part) for part in planes], dim=2)
         seeds = draws.seeds(settings.samples)
-        at_once = max(1, draws.at_once // seen.shape[1])
+        at_once = max(1, draws.at_once // prediction.shape[1])
         drawn = []
         for first in range(0, len(seeds), at_once):
             z = self._latents(scan, origin, condition, seeds[first : first + at_once], draws.on_step)
@@ -138,11 +137,13 @@ class CineLDMMethod:
         seeds: list[tuple[int, ...]],
         on_step: Callable[[int], None],
     ) -> Tensor:
-        """Return one latent a seed (batch, channel, frame, row, column), from `origin` and noise."""
+        """Return one latent for each seed (batch, channel, frame, row, column), from `origin` and noise."""
         count = len(seeds)
-        shown = condition.expand(count, *condition.shape[1:])
+        expanded = condition.expand(count, *condition.shape[1:])
         cyclic = scan.timing.period is not None
-        denoise = self._lowered(lambda z, sigma: self.network.denoise(z, sigma, shown, cyclic=cyclic))
+        denoise = self._with_precision(
+            lambda z, sigma: self.network.denoise(z, sigma, expanded, cyclic=cyclic)
+        )
 
         def counted(z: Tensor, sigma: Tensor) -> Tensor:
             denoised = denoise(z, sigma)
@@ -152,19 +153,19 @@ class CineLDMMethod:
         noise, origin = SeededNoise(seeds, pairs=True), origin.expand(count, *origin.shape[1:])
         return drawn_latents(counted, origin, noise(origin), self.settings, noise=noise)
 
-    def _lowered(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return lowered(network, self.device, self.precision)
+    def _with_precision(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return with_precision(network, self.device, self.precision)
 
 
 class StillLDMMethod:
-    """Restore planes with a trained `StillLDM`: samples around the core network's estimate, consistent as that is.
+    """Restore planes with a trained `StillLDM`: samples around the estimate of the core network, as consistent.
 
     Args:
         network: in evaluation mode, on `device`, with a denoiser.
-        settings: how to sample.
-        core: how the mean image is made; its `strength` is not used.
+        settings: settings of sampling.
+        core: settings of the mean image; `strength` is not used.
         signed: whether real images have values of both signs, see `CoreMethod`.
-        device: where the network runs.
+        device: device of the network.
         precision: autocast type of the network; everything else stays float32.
     """
 
@@ -186,30 +187,27 @@ class StillLDMMethod:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The sampling settings and those of the mean image, JSON-ready."""
+        """Settings of sampling and of the mean image, JSON-ready."""
         return self.core.recorded | asdict(self.settings)
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
         """Return samples for each measurement, see `PlaneMethod.restore`."""
-        shown = [scan_shown(operator, plane, self.core, signed=self.signed) for plane in y]
+        inputs = [scan_input(operator, plane, self.core, signed=self.signed) for plane in y]
         condition = conditions(
             self.network.core,
-            shown,
+            inputs,
             at_once=draws.at_once,
             symmetries=self.core.symmetries,
             device=self.device,
             precision=self.precision,
         )
         strength = 0.0 if self.core.denoise else self.settings.strength
-        rows = list(enumerate(draws.seeds(self.samples)))
         drawn = []
-        for first in range(0, len(rows), draws.at_once):
-            numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
-            index = [number // self.samples for number in numbers]
+        for index, names in draws.batches(self.samples):
             planes = self._drawn(condition.of(index, self.device), names, draws.on_step).cpu()
             drawn += [
-                consistent(operator, y[i], shown[i].phase, x, signed=self.signed, strength=strength)
+                consistent(operator, y[i], inputs[i].phase, x, signed=self.signed, strength=strength)
                 for i, x in zip(index, planes, strict=True)
             ]
         return torch.stack(drawn).reshape(len(y), -1, *operator.high)
@@ -217,13 +215,13 @@ class StillLDMMethod:
     def _drawn(
         self, condition: Condition, names: Sequence[Sequence[int]], on_step: Callable[[int], None]
     ) -> Tensor:
-        """Return a sample for each of `names`, in model units, before it is made consistent."""
+        """Return a sample for each of `names`, in model units, before the projection."""
         network = self.network
 
-        def lowered_to(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
-            return lowered(run, self.device, self.precision)
+        def at_precision(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            return with_precision(run, self.device, self.precision)
 
-        denoise = lowered_to(lambda z, sigma: network.denoise(z, sigma, condition))
+        denoise = at_precision(lambda z, sigma: network.denoise(z, sigma, condition))
 
         def counted(z: Tensor, sigma: Tensor) -> Tensor:
             denoised = denoise(z, sigma)
@@ -231,6 +229,6 @@ class StillLDMMethod:
             return denoised
 
         noise = SeededNoise(names, pairs=True)
-        origin = lowered_to(lambda x: network.encode(x, condition))(condition.mean)
+        origin = at_precision(lambda x: network.encode(x, condition))(condition.mean)
         z = drawn_latents(counted, origin, noise(origin), self.settings, noise=noise)
-        return lowered_to(lambda z: network.decode(z, condition))(z)
+        return at_precision(lambda z: network.decode(z, condition))(z)

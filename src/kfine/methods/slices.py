@@ -1,4 +1,4 @@
-"""The slice direction: planes through the slices, restored by a method of planes, held to the measured slices."""
+"""Slice direction: planes through the slices, restored by a method of planes, projected onto the measured slices."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from kfine.operators.kspace import KSpaceCrop, measurement_of
 from kfine.operators.slices import SliceProfile
 
 REFORMATS = (1, 2)  # the axes of (slice, row, column) across which the planes lie
-_DARK = 0.02  # of full intensity: a plane without anything brighter is air
-_LOOKED_AT = 8  # planes that the noise is estimated from
+_DARK = 0.02  # of full intensity: a plane without brighter voxels is air
+_NOISE_PLANES = 8  # planes for the estimate of the noise
 
 
 class Refined(NamedTuple):
@@ -29,8 +29,8 @@ class Refined(NamedTuple):
 
     Attributes:
         mean: (slice, row, column), model units.
-        std: the standard deviation of its error, None where the method does not know it.
-        again: (measured slice, row, column), the scan that the mean would give.
+        std: standard deviation of the error, None for a method without calibration.
+        again: (measured slice, row, column), the scan simulated from the mean.
     """
 
     mean: Tensor
@@ -40,24 +40,24 @@ class Refined(NamedTuple):
 
 @dataclass(frozen=True)
 class SliceMethod:
-    """Restore slices by `plane`, across both axes of the plane, and average; then hold the mean to the measured slices.
+    """Restore slices by `plane` across both axes of the plane, average, and project onto the measured slices.
 
-    With the slices' operator A (`SliceProfile`), a scan with signs or phases is reproduced exactly, x + A^+ (y - A x).
-    Magnitudes have noise that A^+ would amplify: x + A.H (A A.H + level / r)^-1 (y - A x), the Wiener filter for an
-    error of x and a noise of y that are white, of which `level` is the ratio: that of the noise's power to that of the
-    scan's unit of detail (`kfine.networks.core.detail_unit`), about which the estimate is off.  Magnitudes do not go
-    below air.
+    With the operator A of the slices (`SliceProfile`), a scan with signs or phases is reproduced exactly:
+    x + A^+ (y - A x).  A^+ would amplify the noise of magnitudes, so they get x + A.H (A A.H + level / r)^-1 (y - A x),
+    the Wiener filter for white errors of x and white noise of y.  `level` is the ratio of the power of the noise to
+    that of the unit of detail of the scan (`kfine.networks.core.detail_unit`), which is about the error of the
+    estimate.  Magnitudes do not fall below air.
 
     Attributes:
         plane: a method of planes with one finer direction, the first.
-        held: whether the mean is held to the measured slices.
+        projected: whether the mean is projected onto the measured slices.
         signed: whether real images have values of both signs.
-        strength: of scans with a sign, the weight of the measured slices in the result.
-        calibration: of the error of `plane`; None: the standard deviation is not known.
+        strength: weight of the measured slices in the result, for scans with a sign.
+        calibration: calibration of the error of `plane`; None: the standard deviation is not known.
     """
 
     plane: PlaneMethod
-    held: bool
+    projected: bool
     signed: bool
     strength: float = 1.0
     calibration: Calibration | None = None
@@ -66,14 +66,14 @@ class SliceMethod:
     def of(
         cls, plane: PlaneMethod, plan: SlicePlan, *, signed: bool, calibration: Calibration | None = None
     ) -> SliceMethod:
-        """Return the slice method of the core network, which sees the profile, or of a baseline."""
+        """Return the slice method of the core network, which gets the profile as input, or of a baseline."""
         if not isinstance(plane, CoreMethod):
-            return cls(plane, held=False, signed=signed)
+            return cls(plane, projected=False, signed=signed)
         width = (plan.width, 0.0)
         settings = replace(
             plane.settings,
-            symmetries=1,  # 0.02 dB for four times the time: the two directions of planes are averaged anyway
-            strength=0.0,  # the slices, not the planes, are held to what was measured
+            symmetries=1,  # four gain 0.02 dB for four times the time: two directions of planes are averaged anyway
+            strength=0.0,  # the slices, not the planes, are projected
             gaussian=width if plan.profile == "gaussian" else (0.0, 0.0),
             box=width if plan.profile == "box" else (0.0, 0.0),
         )
@@ -82,8 +82,8 @@ class SliceMethod:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The settings that are the slice direction's own, JSON-ready."""
-        if not self.held:
+        """Settings of the slice direction, JSON-ready."""
+        if not self.projected:
             return {}
         magnitude = "by the Wiener filter of the noise" if not self.signed else f"weight {self.strength:g}"
         return {**self.plane.options, "held_to_measured_slices": magnitude}
@@ -97,9 +97,9 @@ class SliceMethod:
         """Return the fine slices of one frame.
 
         Args:
-            stack: (slice, row, column), the measured slices; real in model units, or complex without their offset.
-            plan: the grids and the profile.
-            draws: of the frame; `names` is not used.
+            stack: (slice, row, column), the measured slices; real in model units, or complex without offset.
+            plan: grids and profile.
+            draws: limits of the frame; `names` is not used.
         """
         air = 0.0 if stack.is_complex() else AIR
         long = continued(stack - air, plan.margin) + air
@@ -110,8 +110,8 @@ class SliceMethod:
                 mean.movedim(axis, 0)[planes] += x / len(REFORMATS)
                 if spread is not None and std is not None:
                     spread.movedim(axis, 0)[planes] += std / len(REFORMATS)
-        if self.held:
-            self._hold(mean, long, plan)
+        if self.projected:
+            self._project(mean, long, plan)
         operator = slice_operator(plan, long.shape[-1], real=not long.is_complex())
         again = torch.stack([operator(mean[:, row] - air) + air for row in range(long.shape[1])], 1)
         kept = slice(plan.first, plan.first + plan.fine)
@@ -143,7 +143,7 @@ class SliceMethod:
                 draws.on_step(len(numbers) * self.plane.evaluations)
             std = None
             if self.calibration is not None:
-                # The scale of the error is that of the slices' finest detail, without the profile's blur.
+                # The scale of the error is that of the finest detail of the slices, without the blur of the profile.
                 sharp = (
                     slice_operator(plan, points, real=crop.real).sharpened(planes[numbers] - offset) + offset
                 )
@@ -154,8 +154,8 @@ class SliceMethod:
                 )
             yield numbers, x[:, 0], std
 
-    def _hold(self, mean: Tensor, long: Tensor, plan: SlicePlan) -> None:
-        """Change the estimate `mean`, in place, towards what was measured, row by row."""
+    def _project(self, mean: Tensor, long: Tensor, plan: SlicePlan) -> None:
+        """Project the estimate `mean` onto the measured slices, in place, row by row."""
         rows, columns = long.shape[1:]
         operator = slice_operator(plan, columns, real=not long.is_complex())
         magnitude = not (long.is_complex() or self.signed)
@@ -172,16 +172,16 @@ class SliceMethod:
                 mean[:, row] = torch.lerp(x, exact, self.strength)
 
     def noise_level(self, long: Tensor, plan: SlicePlan) -> float:
-        """Return the power of the scan's noise in units of detail, the median of some planes with tissue."""
+        """Return the power of the noise of the scan in units of detail, the median of some planes with tissue."""
         assert isinstance(self.plane, CoreMethod)
         planes = long.movedim(1, 0)
         points = planes.shape[-1]
         crop = KSpaceCrop((plan.fine_margined, points), (plan.count_margined, points), real=True)
         signal = (planes - AIR).mean((1, 2))
         bright = (signal >= signal.max() / 2).nonzero().flatten().tolist()
-        chosen = bright[:: max(1, len(bright) // _LOOKED_AT)]
-        shown = [self.plane.shown(crop, measurement_of(planes[n], crop)) for n in chosen]
-        return float(torch.tensor([each.facts.noise for each in shown]).median()) ** 2
+        chosen = bright[:: max(1, len(bright) // _NOISE_PLANES)]
+        inputs = [self.plane.input_of(crop, measurement_of(planes[n], crop)) for n in chosen]
+        return float(torch.tensor([each.facts.noise for each in inputs]).median()) ** 2
 
 
 def slice_operator(plan: SlicePlan, points: int, *, real: bool) -> SliceProfile:
@@ -197,9 +197,9 @@ def slice_operator(plan: SlicePlan, points: int, *, real: bool) -> SliceProfile:
 
 
 def continued(stack: Tensor, margin: int) -> Tensor:
-    """Return `stack` (slice, ...) with `margin` slices more at each end, which lead from its last to its first slice.
+    """Return `stack` (slice, ...) with `margin` more slices at each end, which lead from its last to its first slice.
 
-    They are the mirror images of both ends, blended smoothly: the stack becomes periodic without a step.
+    They are mirror images of both ends, blended smoothly, so that the stack is periodic without a step.
     """
     if not margin:
         return stack
@@ -211,7 +211,7 @@ def _bridge(stack: Tensor, count: int) -> Tensor:
     """Return `count` slices that lead from the last of `stack` to its first."""
     n = len(stack)
     steps = torch.arange(count)
-    # Mirrored at its end, there and back again where it is shorter than the bridge.
+    # Mirrored at its end, repeatedly if the stack is shorter than the bridge.
     there = steps % (2 * n)
     mirrored = torch.where(there < n, n - 1 - there, there - n)
     back = (count - 1 - steps) % (2 * n)

@@ -1,4 +1,4 @@
-"""Scale of an estimate's error, voxel by voxel, from the scan alone."""
+"""Scale of the error of an estimate in each voxel, from the scan alone."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from kfine.models.calibration import Weights
 from kfine.networks.core import RINGS, SECTORS, detail_unit, finest_detail, noise_level, spectrum_shape
 from kfine.operators.kspace import KSpaceCrop
 
-NEAR, EDGE = 1.0, 0.7  # voxels of the scan: standard deviations of the surroundings of detail and of edges
-_LEAST = 1e-2  # of the unit of detail: weaker detail and edges count as this
+NEAR, EDGE = (
+    1.0,
+    0.7,
+)  # voxels of the scan: standard deviations of the Gaussian windows of detail and of edges
+_LEAST = 1e-2  # of the unit of detail: lower bound of detail and edges
 _MOST_NOISE = 1.5  # of the unit of detail
-_INNER, _OUTER = 1, 4  # rings of the spectrum that its slope is the difference of
+_INNER, _OUTER = 1, 4  # rings of the spectrum, whose difference is the slope
 
 
 class ErrorFeatures(NamedTuple):
-    """What a scan of one plane shows of what it lacks.
+    """Features of a scan of one plane that predict the error of its estimate.
 
     Attributes:
-        unit: the scan's unit of detail (`kfine.networks.core.detail_unit`), model units.
-        detail: (*high), logarithm of the rms of the finest measured detail around each voxel, in that unit.
-        edges: (*high), logarithm of the rms gradient of the zero-filled image around each voxel, in units a voxel.
-        slope: how the spectrum falls: decades of power between its second and its fifth ring, negative.
-        noise: upper bound of the standard deviation of the noise, in the unit.
+        unit: unit of detail of the scan (`kfine.networks.core.detail_unit`), model units.
+        detail: (*high), logarithm of the rms of the finest measured detail around each voxel, in `unit`.
+        edges: (*high), logarithm of the rms gradient of the zero-filled image around each voxel, in `unit` a voxel.
+        slope: decay of the spectrum: decades of power from its second to its fifth ring, negative.
+        noise: upper bound of the standard deviation of the noise, in `unit`.
     """
 
     unit: float
@@ -41,7 +44,7 @@ class ErrorFeatures(NamedTuple):
     noise: float
 
     def scale(self, weights: Weights) -> Tensor:
-        """Return the scale (*high) of what the scan lacks, model units: log-linear in the features."""
+        """Return the scale (*high) of the error, model units: log-linear in the features."""
         whole = weights.slope * self.slope + weights.noise * self.noise
         return self.unit * torch.exp(weights.detail * self.detail + weights.edges * self.edges + whole)
 
@@ -67,18 +70,18 @@ def error_features(operator: KSpaceCrop, y: Tensor) -> ErrorFeatures:
 
 
 def error_scale(operator: KSpaceCrop, y: Tensor, weights: Weights) -> Tensor:
-    """Return the local scale (*operator.high) of what the measurement `y` of one plane lacks, model units."""
+    """Return the local scale (*operator.high) of the error for the measurement `y` of one plane, model units."""
     return error_features(operator, y).scale(weights)
 
 
 def scan_scale(scan: Scan, y: Tensor, weights: Weights) -> Tensor:
-    """Return the same (slice, frame, *high) of measurements (slice, frame, *low) of frames that keep their times."""
+    """Return the scale (slice, frame, *high) for measurements (slice, frame, *low) of frames at their own times."""
     planes = [error_scale(scan.crop, plane, weights) for plane in y.flatten(0, 1)]
     return torch.stack(planes).unflatten(0, y.shape[:2])
 
 
 def _edges(image: NDArray[np.float32], parts: tuple[float, float]) -> NDArray[np.float32]:
-    """Return the mean squared gradient around each pixel, along the directions that were measured in part."""
+    """Return the mean squared gradient around each pixel, along the partly measured directions."""
     partial = [axis for axis in (0, 1) if parts[axis] < 1] or [0, 1]
     energy = np.zeros_like(image)
     for axis in partial:

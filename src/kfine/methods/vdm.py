@@ -2,8 +2,8 @@
 
 Jiang, Gao and Sun, ISMRM 2023, 0163.  One unconditional model serves every low resolution.
 
-Late start: the noise of the start must cover the difference between the zero-filled image and the true one, and no
-more: less keeps blur, more discards what is known (Chung et al., Come-Closer-Diffuse-Faster, CVPR 2022).
+Late start: the noise of the start must cover the difference between the zero-filled image and the true one.  Less noise
+leaves blur, more noise discards known signal (Chung et al., Come-Closer-Diffuse-Faster, CVPR 2022).
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from kfine.diffusion.guidance import consistent, measured_state, noise_aware
-from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS, Denoiser, learned, uniform_in_gamma
+from kfine.diffusion.samplers import SAMPLERS, Denoiser, SeededNoise, learned, uniform_in_gamma
 from kfine.methods.base import Draws
-from kfine.methods.core import CoreOptions, Shown, conditions, lowered, scan_shown
+from kfine.methods.core import CoreOptions, ScanInput, conditions, scan_input, with_precision
 from kfine.networks.core import Condition
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
@@ -32,9 +31,8 @@ SMALLEST, LARGEST = 0.02, 1.0
 def start_sigma(power: Tensor, high: tuple[int, int], factor: float) -> float:
     """Return `factor` times the root mean square of the unmeasured signal, between `SMALLEST` and `LARGEST`.
 
-    That signal is extrapolated: MR spectra fall as a power of the spatial frequency, so log power against log
-    frequency is fitted by a straight line over the outer part of the measured block and summed over the rest of
-    the fine grid.
+    The signal is extrapolated: MR spectra fall as a power of the spatial frequency, so a straight line is fitted to log
+    power against log frequency over the outer part of the measured block, and summed over the rest of the fine grid.
 
     Args:
         power: mean of |y|^2 over the planes, (rows, columns) of the measured block, in squared model units.
@@ -50,8 +48,9 @@ def start_sigma(power: Tensor, high: tuple[int, int], factor: float) -> float:
     everywhere = _radius(high)
     (row, rows), (column, columns) = ((big // 2 - n // 2, n) for big, n in zip(high, low, strict=True))
     block = everywhere[row : row + rows, column : column + columns]
-    block[power > 0] = torch.inf  # where nothing is, nothing was measured
-    # exp of a mean of logarithms is below the mean: by exp(-0.5772) for one plane's exponential |k|^2, less for many.
+    block[power > 0] = torch.inf  # samples of 0 were not measured
+    # exp of a mean of logarithms is below the mean: by exp(-0.5772) for the exponential |k|^2 of one plane, less for
+    # many.
     missing = torch.exp(level + slope.clamp_max(-1) * everywhere.log()).sum()
     return min(max(factor * float((missing / everywhere.numel()).sqrt()), SMALLEST), LARGEST)
 
@@ -69,14 +68,14 @@ def _line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Guidance:
-    """How samples are drawn and held to the measurement.
+    """Sampler, and guidance by the measurement.
 
     Attributes:
         sampler: a name of `kfine.diffusion.samplers.SAMPLERS`.
-        strength: lambda of the abstract, 0 (the measurement only chooses the start) to 1 (never contradicted).
-        noise: standard deviation of the measurement's noise in model units; 0 for exact agreement.
+        strength: lambda of the abstract, from 0 (the measurement affects only the start) to 1 (exact agreement).
+        noise: standard deviation of the noise of the measurement in model units; 0 for exact agreement.
         prior_std: standard deviation of a pixel of the prior in model units, for `noise` > 0.
-        state: whether the measurement replaces the state (the abstract's rule) also at strength 1.
+        state: whether the measurement replaces the state (the rule of the abstract) also at strength 1.
     """
 
     sampler: str = "dpm-solver-2m"
@@ -103,16 +102,16 @@ def sample_planes(
         denoiser: (x_sigma, sigma) -> x for x (batch, *operator.high) in model units.
         operator: A.
         y: measurements (batch, *operator.low), complex, in model units.
-        origin: (batch, *operator.high), what the first noise is added to: an estimate of x, or zeros to start from
-            pure noise.
-        sigmas: the schedule, (step,) or (step, batch, 1, 1); its first value is where sampling starts.
+        origin: (batch, *operator.high), the image to which the first noise is added: an estimate of x, or zeros to
+            start from pure noise.
+        sigmas: the schedule, (step,) or (step, batch, 1, 1), from the noise level of the start.
         guidance: sampler, strength and noise.
-        seeds: the integers that name each plane's noise, one sequence a plane; the last one is the sample's number
-            (see `SeededNoise`, with pairs).
+        seeds: integers that seed the noise of each plane, one sequence a plane; the last one is the number of the
+            sample (see `SeededNoise`, with pairs).
         on_step: called after every evaluation of the denoiser.
 
     Returns:
-        (batch, *operator.high), real when the operator's domain is.  At strength 1 without noise each sample
+        (batch, *operator.high), real if the domain of the operator is.  At strength 1 without noise each sample
         reproduces its y to floating-point accuracy.
     """
     noise = SeededNoise(seeds, pairs=True)
@@ -138,20 +137,19 @@ def sample_planes(
 
 @dataclass(frozen=True)
 class VDMOptions:
-    """How `VDMMethod` samples.
+    """Settings of `VDMMethod`.
 
     Attributes:
         steps: network evaluations a sample.
         samples: samples a plane.
         guidance: sampler, strength and noise.
-        conditioned: whether the network sees the scan; if not, the measurement acts through the guidance alone,
-            as in the abstract.
-        symmetries: evaluations of the core network that the mean image is the mean of, see `CoreOptions`.
-        start: noise level at which sampling starts.  With the scan, from the mean image, in standard deviations of what
-            that lacks (`VDM.spread`); without, from the zero-filled image, in model units; None starts from
-            pure noise, along the learned schedule.
-        last: noise level of the last evaluation, in the unit of `start`, where there is one; the learned schedule has
-            its own.
+        conditioned: whether the network is conditioned on the scan; otherwise the measurement acts through the guidance
+            alone, as in the abstract.
+        symmetries: number of evaluations of the core network for the mean image, see `CoreOptions`.
+        start: noise level at which sampling starts.  If conditioned, sampling starts from the mean image, and the unit
+            is the standard deviation of its error (`VDM.spread`); otherwise from the zero-filled image, in model units.
+            None starts from pure noise, along the learned schedule.
+        last: noise level of the last evaluation, in the unit of `start`; the learned schedule has its own.
     """
 
     steps: int = 6
@@ -166,15 +164,15 @@ class VDMOptions:
 class VDMMethod:
     """Restore planes with a trained VDM.
 
-    With the scan, complex and signed scans are projected onto at every step; magnitudes, which are no linear
-    measurement, are not (decision 19).
+    If conditioned, samples are projected onto complex and signed scans at every step, but not onto magnitudes, which
+    are no linear measurement (decision 19).
 
     Args:
         network: in evaluation mode, on `device`.
-        settings: how to sample.
-        signed: whether real images have values of both signs; else they are magnitudes, and the result has none below
-            air.
-        device: where the network runs.
+        settings: settings of sampling.
+        signed: whether real images have values of both signs; otherwise they are magnitudes, and the result has no
+            values below air.
+        device: device of the network.
         precision: autocast type of the network; everything else stays float32.
     """
 
@@ -195,45 +193,42 @@ class VDMMethod:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The sampling settings, JSON-ready."""
+        """Settings of sampling, JSON-ready."""
         return asdict(self.settings)
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
         """Return samples for each measurement, see `PlaneMethod.restore`."""
-        shown, condition = [], None
+        inputs, condition = [], None
         if self.settings.conditioned:
-            shown = [self._shown(operator, plane) for plane in y]
+            inputs = [self._scan_input(operator, plane) for plane in y]
             condition = conditions(
                 self.network.core,
-                shown,
+                inputs,
                 at_once=draws.at_once,
                 symmetries=self.settings.symmetries,
                 device=self.device,
                 precision=self.precision,
             )
-        rows = list(enumerate(draws.seeds(self.samples)))
         drawn = []
-        for first in range(0, len(rows), draws.at_once):
-            numbers, names = zip(*rows[first : first + draws.at_once], strict=True)
-            index = [number // self.samples for number in numbers]
+        for index, names in draws.batches(self.samples):
             part = y[index].to(self.device)
             if condition is not None:
-                phases = [phase for i in index if (phase := shown[i].phase) is not None]
-                given = condition.of(index, self.device)
-                sample = self._given_scan(operator, part, given, phases, names, draws)
+                phases = [phase for i in index if (phase := inputs[i].phase) is not None]
+                own = condition.of(index, self.device)
+                sample = self._conditional(operator, part, own, phases, names, draws)
             else:
                 sample = self._unconditional(operator, part, names, draws)
             drawn.append(sample.cpu())
         return torch.cat(drawn).reshape(len(y), -1, *operator.high)
 
-    def _shown(self, operator: KSpaceCrop, y: Tensor) -> Shown:
-        # The guidance's noise is that of the fine grid's voxels; the scan's are larger.
+    def _scan_input(self, operator: KSpaceCrop, y: Tensor) -> ScanInput:
+        # The noise of the guidance is that of the fine voxels; the voxels of the scan are larger.
         share = math.sqrt(math.prod(operator.low) / math.prod(operator.high))
         options = CoreOptions(noise=self.settings.guidance.noise * share or None)
-        return scan_shown(operator, y, options, signed=self.signed)
+        return scan_input(operator, y, options, signed=self.signed)
 
-    def _given_scan(
+    def _conditional(
         self,
         operator: KSpaceCrop,
         y: Tensor,
@@ -242,7 +237,7 @@ class VDMMethod:
         names: Sequence[Sequence[int]],
         draws: Draws,
     ) -> Tensor:
-        denoiser = lowered(denoiser_of(self.network, condition), self.device, self.precision)
+        denoiser = with_precision(denoiser_of(self.network, condition), self.device, self.precision)
         origin, guidance = condition.mean, self.settings.guidance
         magnitudes = operator.real and not self.signed
         if magnitudes:
@@ -270,7 +265,7 @@ class VDMMethod:
         self, operator: KSpaceCrop, y: Tensor, names: Sequence[Sequence[int]], draws: Draws
     ) -> Tensor:
         zero_filled = operator.pseudo_inverse(y)
-        denoiser = lowered(denoiser_of(self.network), self.device, self.precision)
+        denoiser = with_precision(denoiser_of(self.network), self.device, self.precision)
         if not operator.real:
             phase = torch.polar(torch.ones_like(zero_filled.abs()), zero_filled.angle())
             denoiser = with_phase(denoiser, phase)
@@ -301,7 +296,7 @@ def denoiser_of(network: VDM, condition: Condition | None = None) -> Denoiser:
     """Return (x_sigma, sigma) -> estimate of x, for real x_sigma (batch, row, column) in model units.
 
     z = alpha x_sigma with alpha = (1 + sigma^2)^(-1/2), and x = x_sigma - sigma n_hat(z).  `sigma` is a scalar, or
-    (batch, 1, 1).  `condition` is what `network.condition` made of the scan; None for the unconditional prior.
+    (batch, 1, 1).  `condition` is that of the scan by `network.condition`; None for the unconditional prior.
     """
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -314,11 +309,11 @@ def denoiser_of(network: VDM, condition: Condition | None = None) -> Denoiser:
 
 
 def with_phase(denoiser: Denoiser, phase: Tensor) -> Denoiser:
-    """Return a denoiser of complex images that have the phase factor `phase` (batch, row, column), complex.
+    """Return a denoiser of complex images with the phase factor `phase` (batch, row, column), complex.
 
-    The phase of an MR image is smooth: the low-resolution image shows it.  What is left after removing it is
-    real up to noise, and the prior knows magnitudes; what is imaginary is taken for noise.  Complex images come
-    without the offset that puts air at -1, so that it is added for the prior and taken off again.
+    The phase of an MR image is smooth, so that of the low-resolution image is close.  An image without its phase is
+    real up to noise, and the prior is one of real images; the imaginary part counts as noise.  Complex images have no
+    offset that puts air at -1, so it is added for the prior and subtracted again.
     """
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:

@@ -190,10 +190,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def build_network(config: dict[str, Any]) -> nn.Module:
     """Return the untrained network that `config["method"]` and `config["network"]` describe."""
-    from kfine.networks.cine_core import CineCoreNet
-    from kfine.networks.core import CoreNet
+    from kfine.networks.core import CineCoreNet, CoreNet, SharpNet
     from kfine.networks.ldm import CineLDM, StillLDM
-    from kfine.networks.sharp import SharpNet
     from kfine.networks.srresnet import SRResNet
     from kfine.networks.vdm import VDM
 

@@ -9,28 +9,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MAGNIFIED = 8.0  # what a prediction lacks is about an eighth of the contrast of an image
+MAGNIFIED = 8.0  # the residual of a prediction is about an eighth of the contrast of an image
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Norm(Protocol):
-    """Builds the normalisation of `width` channels, with a learned scale and shift if `affine`."""
+    """Builder of the normalisation of `width` channels, with a learned scale and shift if `affine`."""
 
     def __call__(self, width: int, *, affine: bool = True) -> nn.Module:
         """Return the module."""
 
 
 def no_norm(width: int, *, affine: bool = True) -> nn.Module:
-    """Return the identity: the contrast of an image stays, as in EDSR (Lim et al., CVPRW 2017)."""
+    """Return the identity, which preserves the contrast of an image, as in EDSR (Lim et al., CVPRW 2017)."""
     return nn.Identity()
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Normalise over the channels of each position alone, as NAFNet does (Chen et al., ECCV 2022).
+    """Normalisation over the channels of each position alone, as in NAFNet (Chen et al., ECCV 2022).
 
-    What a position becomes depends on its surroundings only, so a network trained on patches does the same in a
-    whole image (decision 7).
+    The output at a position depends on its surroundings only, so a network trained on patches has the same output in
+    whole images (decision 7).
     """
 
     def __init__(self, width: int, *, affine: bool = True) -> None:
@@ -42,7 +42,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Stem(nn.Conv2d):
-    """The first convolution, always in float32: of bfloat16's 8 bits brightness leaves contrast two or three."""
+    """First convolution, always in float32: of the 8 bits of bfloat16, brightness leaves two or three to contrast."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of images `x` (batch, channel, row, column)."""
@@ -51,14 +51,13 @@ class Stem(nn.Conv2d):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a skip; a level, where there is one, scales and shifts between them (FiLM).
+    """Two 3x3 convolutions with a skip connection; an optional embedding scales and shifts between them (FiLM).
 
     Args:
         width: channels.
-        norm: what builds the normalisation before each convolution.
-        embedding: width of the embedding of the level; none: the block takes no level.
-        between: a module called with (features, context) after the first convolution, whose result is used in
-            their place.
+        norm: builder of the normalisation before each convolution.
+        embedding: width of the embedding; None for a block without embedding.
+        between: a module called with (features, context) after the first convolution; its result replaces the features.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class ResidualBlock(nn.Module):
         self.film = None if embedding is None else nn.Linear(embedding, 2 * width)
 
     def forward(self, x: Tensor, embedded: Tensor | None = None, context: Any = None) -> Tensor:
-        """Return the block's output, of the shape of `x` (batch, width, row, column)."""
+        """Return the output of the block, of the shape of `x` (batch, width, row, column)."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.norm2(h if self.between is None else self.between(h, context))
         if self.film is not None:
@@ -87,10 +86,10 @@ class ResidualBlock(nn.Module):
 
 
 class Stage(nn.ModuleList):
-    """The residual blocks of one level, one after the other."""
+    """Sequence of residual blocks of one level."""
 
     def forward(self, h: Tensor, embedded: Tensor | None = None, context: Any = None) -> Tensor:
-        """Return the stage's output, of the shape of `h` (batch, width, row, column)."""
+        """Return the output of the stage, of the shape of `h` (batch, width, row, column)."""
         for block in self:
             h = block(h, embedded, context)
         return h
@@ -108,13 +107,13 @@ class LevelEmbedding(nn.Module):
         """Return the embedding (batch, width) of `level` (batch,)."""
         half = self.width // 2
         octaves = torch.arange(half, device=level.device, dtype=torch.float32) / half
-        # The factor 1000 makes the slowest wave vary over [0, 1] as a thousand time steps would (Ho et al. 2020).
+        # The factor 1000 corresponds to a thousand time steps over [0, 1] (Ho et al. 2020).
         angles = 1000.0 * level.float()[:, None] * torch.exp(-math.log(10000.0) * octaves)
         return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
 
 
 def zeroed(layer: Layer) -> Layer:
-    """Return `layer` with all parameters 0, so that what follows a skip starts as the identity."""
+    """Return `layer` with all parameters 0, so that a residual block starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -122,13 +121,13 @@ def zeroed(layer: Layer) -> Layer:
 
 @torch.no_grad()
 def blind_to_brightness(filters: Tensor, *, gain: float = 5.0) -> None:
-    """Start a first convolution's `filters` (output, input, row, column), a part of its weights, to see contrast alone.
+    """Initialise `filters` (output, input, row, column) of a first convolution so that they respond to contrast alone.
 
-    The detail that is sought is a hundredth of an image's brightness.  Filters drawn as usual pass the brightness on:
+    The missing detail is a hundredth of the brightness of an image.  The usual initial filters pass the brightness on:
     no activation changes its sign within the image, the network stays linear for hundreds of updates, and learns
-    nothing (figures in decision 12).  These sum to zero over inputs and positions.
+    nothing (figures in decision 12).  These filters sum to zero over inputs and positions.
 
-    gain: their norm; 5 makes what they see of an image in model units vary by about 1.
+    gain: norm of each filter; 5 gives responses of about 1 to an image in model units.
     """
     filters.normal_()
     filters -= filters.mean((1, 2, 3), keepdim=True)
@@ -136,9 +135,9 @@ def blind_to_brightness(filters: Tensor, *, gain: float = 5.0) -> None:
 
 
 def pad_to_multiple(x: Tensor, stride: int) -> Tensor:
-    """Return `x` (batch, channel, row, column), rows and columns padded at their ends to multiples of `stride`.
+    """Return `x` (batch, channel, row, column) with rows and columns padded at their ends to multiples of `stride`.
 
-    By reflection; where an image is too small for that, by its last row and column.
+    The padding is a reflection, or for very small images a repetition of the last row and column.
     """
     rows, columns = ((-n) % stride for n in x.shape[-2:])
     if rows == columns == 0:

@@ -1,10 +1,13 @@
-"""The core network: one U-Net that estimates the high-resolution plane from any scan of it."""
+"""The core network, and the networks that start from its weights: of cines, and of sharp images.
+
+One U-Net estimates the high-resolution plane from any scan of it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, final
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -16,26 +19,28 @@ from kfine.operators.fourier import fft2c, ifft2c
 
 DARK = 0.05  # of full intensity; darker voxels are air
 LEAST_DETAIL = 4e-3  # the least unit of detail, in model units
-_SURROUNDINGS = 9  # pixels of the square that the local mean is taken of
+_SURROUNDINGS = 9  # side of the square of the local mean, pixels
 
-CHANNELS = 9  # facts that the network sees as channels: all but spectrum and histogram
+CHANNELS = 9  # facts that are input channels: all but spectrum and histogram
 SECTORS, RINGS = 3, 6
 SPECTRUM, HISTOGRAM = SECTORS * RINGS, 16
 FACTS = CHANNELS + SPECTRUM + HISTOGRAM
 _RADII = (0.25, 0.5, 0.7, 0.85, 1.0)  # between the rings, relative to the edges of the measured block
 _BRIGHTEST = 1.2  # of full intensity, in the histogram
+IN_TIME = 2  # channels of cines alone: the difference of the neighbours, and the fraction of the way
+NOISES = 2  # input images of white noise
 
 
 class Facts(NamedTuple):
-    """What is known of a scan, beside its image; pairs are of rows and columns.
+    """Properties of a scan that condition the network, beside the image; pairs are (rows, columns).
 
     Attributes:
-        measured: the part of each k-space direction that was measured, in (0, 1].
+        measured: measured fraction of each direction of k-space, in (0, 1].
         gaussian: full width at half maximum of a Gaussian slice profile along the direction, in spacings; 0: none.
         box: width of a box profile along the direction, in spacings; 0: none.
         noise: standard deviation of the noise in a voxel, in units of detail (`detail_unit`).
         signed: whether the image has a sign (real parts of complex images), 1 or 0; magnitudes have none.
-        denoise: whether the noise is to be removed, 1 or 0.
+        denoise: whether the network must remove the noise, 1 or 0.
         spectrum: see `spectrum_shape`.
         histogram: see `histogram_shape`.
     """
@@ -50,12 +55,12 @@ class Facts(NamedTuple):
     histogram: tuple[float, ...] = (0.0,) * HISTOGRAM
 
     def tensor(self) -> Tensor:
-        """Return (`FACTS`,) float32, in the order that the network knows."""
+        """Return the facts (`FACTS`,) as float32, in the order of the input channels."""
         measured, gaussian, box, *single, spectrum, histogram = self
         return torch.tensor([*measured, *gaussian, *box, *single, *spectrum, *histogram])
 
     def turned(self) -> Facts:
-        """Return the facts of the image turned by a quarter: rows and columns change places."""
+        """Return the facts of the image turned by a quarter turn: rows and columns are swapped."""
         swapped = {name: getattr(self, name)[::-1] for name in ("measured", "gaussian", "box")}
         by_sector = [self.spectrum[first : first + RINGS] for first in range(0, SPECTRUM, RINGS)]
         spectrum = tuple(value for sector in reversed(by_sector) for value in sector)
@@ -63,7 +68,7 @@ class Facts(NamedTuple):
 
 
 class Description(nn.Sequential):
-    """Embed the facts of scans: (batch, FACTS) to (batch, EMBEDDING), in float32."""
+    """Embedding of the facts of scans: (batch, FACTS) to (batch, EMBEDDING), in float32."""
 
     def __init__(self) -> None:
         super().__init__(nn.Linear(FACTS, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU())
@@ -74,35 +79,42 @@ class Description(nn.Sequential):
             return super().forward(facts.float())  # type: ignore[no-any-return]
 
 
+def _unet(inputs: int, widths: Sequence[int], blocks: int, *, time: bool = False) -> SpaceTimeUNet:
+    """Return a U-Net of one output image, with a description and, with `time`, a time step in each last block."""
+    return SpaceTimeUNet(
+        inputs=inputs,
+        outputs=1,
+        widths=widths,
+        blocks=blocks,
+        levels=False,
+        described=True,
+        time=time,
+        time_blocks=1 if time else None,
+        norm=no_norm,
+    )
+
+
 @final
 class CoreNet(nn.Module):
-    """E[x | scan] of single planes: the zero-filled image, plus detail in units of the scan's own detail.
+    """E[x | scan] of single planes: the zero-filled image plus detail, in the unit of detail of the scan.
 
-    The scale of what a scan lacks is about that of the finest detail it shows (`detail_unit`).  The network sees
-    detail and predicts detail in that unit, so that contrast and brightness of an image matter little.  What the
-    whole scan is like, which no single place shows, scales and shifts the features of every block (FiLM, Perez et al.,
-    AAAI 2018): its facts, its spectrum (noise, filters, missing corners) and its histogram (contrast, air).
+    The missing detail of a scan is about as strong as the finest detail that it contains (`detail_unit`).  Input and
+    output detail of the network are in that unit, so that contrast and brightness of an image have little effect.
+    Global properties of the scan, which are not visible locally, scale and shift the features of every block (FiLM,
+    Perez et al., AAAI 2018): the facts, the spectrum (noise, filters, missing corners) and the histogram (contrast,
+    air).
 
     Args:
         widths: channels a level of the U-Net, which starts at half resolution.
         blocks: residual blocks a level, on the way down and again on the way up.
 
     Attributes:
-        reach: how many pixels away a pixel still counts, beside the facts.
+        reach: greatest distance in pixels over which a pixel influences another, except through the facts.
     """
 
     def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        self.unet = SpaceTimeUNet(
-            inputs=2 + CHANNELS,
-            outputs=1,
-            widths=widths,
-            blocks=blocks,
-            levels=False,
-            described=True,
-            time=False,
-            norm=no_norm,
-        )
+        self.unet = _unet(2 + CHANNELS, widths, blocks)
         self.embedding = Description()
         self.reach = self.unet.reach + _SURROUNDINGS // 2
         for block in self.unet.modules():
@@ -122,15 +134,15 @@ class CoreNet(nn.Module):
             unit: (batch,), see `detail_unit`.
             facts: (batch, FACTS), see `Facts.tensor`.
         """
-        shown = core_channels(image, unit, facts)
-        output = self.unet(shown[:, :, None], cyclic=False, description=self.embedding(facts))
+        inputs = core_channels(image, unit, facts)
+        output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
         return image + unit[:, None, None] * output[:, 0, 0].float()
 
 
 def core_channels(image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
-    """Return what the U-Net sees of planes (batch, 2 + CHANNELS, row, column); arguments as of `CoreNet.forward`.
+    """Return the input of the U-Net for planes (batch, 2 + CHANNELS, row, column); arguments as in `CoreNet.forward`.
 
-    The image, its local contrast in units of detail, and the facts that are constant over a plane.
+    The channels are the image, its local contrast in units of detail, and the facts, constant over a plane.
     """
     planes, scale = image[:, None], unit[:, None, None, None]
     detail = (planes - _local_mean(planes)) / (4 * scale)
@@ -139,9 +151,9 @@ def core_channels(image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
 
 
 def of_slice(each: Sequence[tuple[float, Facts]]) -> tuple[float, Facts]:
-    """Return the unit of detail and the facts of a slice, from those of some of its frames: the same for all of them.
+    """Return the common unit of detail and facts of the frames of a slice, from those of some frames.
 
-    The unit is the root of their mean square; noise in model units, spectrum and histogram are means.
+    The unit is the root mean square; noise in model units, spectrum and histogram are means.
     """
     units, facts = zip(*each, strict=True)
     unit = math.sqrt(sum(own**2 for own in units) / len(units))
@@ -154,12 +166,12 @@ def of_slice(each: Sequence[tuple[float, Facts]]) -> tuple[float, Facts]:
 
 
 class Condition(NamedTuple):
-    """What scans say of their images: what diffusion around the core network's estimate is shown.
+    """Condition of diffusion around the estimate of the core network.
 
     Attributes:
-        mean: (batch, row, column), the core network's estimate in model units.
+        mean: (batch, row, column), the estimate of the core network in model units.
         image: (batch, row, column), the zero-filled scan in model units.
-        unit: (batch,), the scan's unit of detail, see `detail_unit`.
+        unit: (batch,), the unit of detail of the scan, see `detail_unit`.
         facts: (batch, FACTS), see `Facts`.
     """
 
@@ -174,13 +186,13 @@ class Condition(NamedTuple):
 
 
 def detail_unit(low: Tensor, fractions: tuple[float, float]) -> float:
-    """Return the scan's own unit of detail: the rms, over its tissue, of its finest measured frequencies.
+    """Return the unit of detail of a scan: the rms, over its tissue, of its finest measured frequencies.
 
-    These are the outer half of the measured block along the directions that were measured in part.
+    The finest frequencies are the outer half of the measured block along the partly measured directions.
 
     Args:
-        low: (row, column), the scan's real image in model units.
-        fractions: the part of each k-space direction that was measured.
+        low: (row, column), the real image of the scan in model units.
+        fractions: measured fraction of each direction of k-space.
     """
     kspace = fft2c(low + 1)
     energy = float(kspace.abs().square()[_fine(low, fractions)].sum()) / low.numel()
@@ -189,13 +201,13 @@ def detail_unit(low: Tensor, fractions: tuple[float, float]) -> float:
 
 
 def spectrum_shape(low: Tensor) -> tuple[float, ...]:
-    """Return the shape of a scan's spectrum, 3 sectors of 6 rings: log10 of their mean power over that of all.
+    """Return the shape of the spectrum of a scan, 3 sectors of 6 rings: log10 of their mean power over the total mean.
 
-    Noise, filters, missing corners and interpolation show there.  The sectors lie along rows, between both and along
-    columns; the sixth ring holds the corners, beyond the edges of the measured block.
+    It depends on noise, filters, missing corners and interpolation.  The sectors lie along rows, between both and along
+    columns; the sixth ring contains the corners, beyond the edges of the measured block.
 
     Args:
-        low: (row, column), the scan's real image in model units.
+        low: (row, column), the real image of the scan in model units.
     """
     power = fft2c(low - low.mean()).abs().square()
     u, v = ((torch.arange(n) - n // 2).abs() / (n / 2) for n in low.shape)
@@ -207,7 +219,7 @@ def spectrum_shape(low: Tensor) -> tuple[float, ...]:
     sector = SECTORS - 1 - (angle / (torch.pi / 2 / SECTORS)).long().clamp_max(SECTORS - 1)
     number = (sector * RINGS + ring).flatten()
     sums = torch.zeros(SPECTRUM).index_add_(0, number, power.flatten())
-    # The mean, which is gone, has no direction.
+    # The mean was subtracted and has no direction.
     counts = torch.bincount(number[radius.flatten() > 0], minlength=SPECTRUM)
     level = torch.log10(sums / counts.clamp_min(1) + 1e-12)
     outer = power[radius > _RADII[0]]
@@ -216,12 +228,13 @@ def spectrum_shape(low: Tensor) -> tuple[float, ...]:
 
 
 def histogram_shape(low: Tensor) -> tuple[float, ...]:
-    """Return the shape of a scan's histogram over 16 ranges of grey levels, from air to 1.2 of full intensity.
+    """Return the shape of the histogram of a scan over 16 ranges of grey levels, from air to 1.2 of full intensity.
 
-    First the share of the darkest range, then each other one's share of what is brighter; square roots, times 4.
+    The first value is the share of the darkest range in all pixels, the others are shares in the brighter pixels; all
+    are square roots times 4.
 
     Args:
-        low: (row, column), the scan's real image in model units.
+        low: (row, column), the real image of the scan in model units.
     """
     grey = ((low + 1) / 2).clamp(0, _BRIGHTEST * 0.999)
     shares = torch.histc(grey, bins=HISTOGRAM, min=0.0, max=_BRIGHTEST) / low.numel()
@@ -235,7 +248,7 @@ def finest_detail(low: Tensor, fractions: tuple[float, float]) -> Tensor:
 
 
 def _fine(low: Tensor, fractions: tuple[float, float]) -> Tensor:
-    """Return (row, column) bool: the outer half of the block along each direction that was measured in part."""
+    """Return (row, column) bool: the outer half of the block along each partly measured direction."""
     partial = [part < 1 for part in fractions]
     if not any(partial):
         partial = [True, True]
@@ -246,8 +259,8 @@ def _fine(low: Tensor, fractions: tuple[float, float]) -> Tensor:
 def noise_level(low: Tensor) -> float:
     """Return the standard deviation of the noise in the tissue of `low` (row, column), model units.
 
-    The median absolute deviation of its finest diagonal Haar wavelets (Donoho and Johnstone, Biometrika 1994, 81:425):
-    an upper bound, since detail counts as noise; near 0 for images that were filtered or interpolated.
+    The estimate is the median absolute deviation of the finest diagonal Haar wavelets (Donoho and Johnstone, Biometrika
+    1994, 81:425).  It is an upper bound, since detail counts as noise, and near 0 for filtered or interpolated images.
     """
     rows, columns = (n // 2 * 2 for n in low.shape)
     a, b, c, d = (low[i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1))
@@ -257,5 +270,134 @@ def noise_level(low: Tensor) -> float:
 
 
 def _local_mean(planes: Tensor) -> Tensor:
-    """Return the mean of each pixel's surroundings in `planes` (batch, 1, row, column), within the image."""
+    """Return the mean of the surroundings of each pixel in `planes` (batch, 1, row, column), within the image."""
     return F.avg_pool2d(planes, _SURROUNDINGS, 1, _SURROUNDINGS // 2, count_include_pad=False)
+
+
+@final
+class CineCoreNet(nn.Module):
+    """E[x | scan] of all frames of a slice: the blend of frames in time plus detail, in the unit of detail of the scan.
+
+    The network extends `CoreNet` and starts from its weights (`start_from_core`).  The input for a frame between
+    measured ones is the blend of its two neighbours, warped along the motion to its time.  The last residual block of
+    each stage has a step along time, over the restored frames, between its convolutions; through all of them, the
+    estimate of a frame depends on six frames on either side.
+
+    Args:
+        widths: channels a level of the U-Net, which starts at half resolution.
+        blocks: residual blocks a level, on the way down and again on the way up.
+    """
+
+    def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.unet = _unet(2 + CHANNELS + IN_TIME, widths, blocks, time=True)
+        self.embedding = Description()
+
+    def forward(
+        self, blend: Tensor, difference: Tensor, part: Tensor, unit: Tensor, facts: Tensor, *, cyclic: bool
+    ) -> Tensor:
+        """Return the estimate (batch, frame, row, column) in model units.
+
+        Args:
+            blend: (batch, frame, row, column), zero-filled, in model units: a measured frame, or the blend of its two
+                neighbours.
+            difference: (batch, frame, row, column), difference of the two neighbours, 0 at a measured frame.
+            part: (batch, frame), fraction of the way from the measured frame before to the one after, in [0, 1).
+            unit: (batch,), of a whole slice, see `detail_unit`.
+            facts: (batch, FACTS), of a whole slice, see `Facts.tensor`.
+            cyclic: whether the first frame follows the last one.
+        """
+        clips, frames = blend.shape[:2]
+        planes = core_channels(
+            blend.flatten(0, 1), unit.repeat_interleave(frames), facts.repeat_interleave(frames, 0)
+        )
+        between = (4 * part * (1 - part))[..., None, None].expand_as(blend)
+        in_time = torch.stack([difference / (4 * unit[:, None, None, None]), between], dim=1)
+        inputs = torch.cat([planes.unflatten(0, (clips, frames)).transpose(1, 2), in_time], dim=1)
+        output = self.unet(inputs, cyclic=cyclic, description=self.embedding(facts))
+        return blend + unit[:, None, None, None] * output[:, 0].float()
+
+
+@torch.no_grad()
+def start_from_core(network: CineCoreNet, core: Mapping[str, Tensor]) -> None:
+    """Copy the weights `core` of a core network to `network`, which then has the same estimate for each blend.
+
+    Raises:
+        RuntimeError: a core network of other widths or blocks.
+    """
+    weights = dict(core)
+    stem = "unet.stem.weight"
+    own = torch.zeros_like(network.unet.stem.weight)
+    own[:, : weights[stem].shape[1]] = weights[stem]
+    steps = {
+        name: torch.zeros_like(value) for name, value in network.state_dict().items() if "between" in name
+    }
+    network.load_state_dict(weights | steps | {stem: own})
+
+
+def cine_network(core: CoreNet, arguments: Mapping[str, Any]) -> CineCoreNet:
+    """Return the network of cines with the weights of `core`, built with `arguments`, in evaluation mode."""
+    network = CineCoreNet(**arguments)
+    start_from_core(network, core.state_dict())
+    return network.eval()
+
+
+@final
+class SharpNet(nn.Module):
+    """Sharp image of a scan in one evaluation: x = c + unit G(scan, c, noise).
+
+    c is the estimate of E[x | scan] by the core network.  G is a U-Net with two images of white noise as additional
+    input, which starts from the weights of the core network.  Its training aims at the energy of detail of the truth at
+    the least squared error (`kfine.training.losses.sharp`).  A sample of p(x | scan) has twice the squared error of the
+    mean image; the image of least error among realistic ones has less (Freirich, Michaeli and Meir, NeurIPS 2021).
+
+    Args:
+        core: arguments of the core network, which is frozen.
+        widths: channels a level of the U-Net, which starts at half resolution.
+        blocks: residual blocks a level, on the way down and again on the way up.
+    """
+
+    def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.unet = _unet(2 + CHANNELS + 1 + NOISES, widths, blocks)
+        self.embedding = Description()
+        self.core = CoreNet(**core).requires_grad_(False)
+
+    @torch.no_grad()
+    def start_from_core(self) -> None:
+        """Copy the weights of the core network; the output is the mean image at first.
+
+        Raises:
+            RuntimeError: the core network has other widths or blocks.
+        """
+        weights = {name: value.clone() for name, value in self.core.state_dict().items()}
+        stem = "unet.stem.weight"
+        own = torch.zeros_like(self.unet.stem.weight)
+        known = weights[stem].shape[1]
+        own[:, :known] = weights[stem]
+        own[:, known:].normal_(std=0.1)
+        self.load_state_dict(
+            weights | {stem: own} | {f"core.{name}": value for name, value in self.core.state_dict().items()}
+        )
+        zeroed(self.unet.head[-1])  # type: ignore[type-var]
+
+    @torch.no_grad()
+    def mean(self, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
+        """Return the estimate of the core network, see `CoreNet.forward`."""
+        return self.core(image, unit, facts)
+
+    def forward(self, image: Tensor, unit: Tensor, facts: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
+        """Return the sharp image of each plane (batch, row, column) in model units.
+
+        Args:
+            image: (batch, row, column), zero-filled, in model units.
+            unit: (batch,), see `detail_unit`.
+            facts: (batch, FACTS), see `Facts.tensor`.
+            mean: (batch, row, column), the estimate of the core network.
+            noise: (batch, NOISES, row, column), standard normal.
+        """
+        scale = unit[:, None, None]
+        difference = ((image - mean) / scale)[:, None]
+        inputs = torch.cat([core_channels(image, unit, facts), difference, noise], dim=1)
+        output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
+        return mean + scale * output[:, 0, 0].float()

@@ -1,4 +1,4 @@
-"""Discriminators: of the autoencoder by patches, of SRGAN by whole patches; hinge losses and their weight."""
+"""Discriminators: patches for the autoencoder, whole images for SRGAN; hinge losses and their weight."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ MOST = 1e4  # bound of the adaptive weight, as in the code of Esser et al.
 
 
 class PatchDiscriminator(nn.Module):
-    """Tell real images from decoded ones, patch by patch (Isola et al. 2017, section 3.2.2, "PatchGAN").
+    """Discriminator of real and decoded images, patch by patch (Isola et al. 2017, section 3.2.2, "PatchGAN").
 
-    4x4 convolutions, all but the last two with stride 2.  Spectral normalisation (Miyato et al. 2018) in place of
-    the paper's batch normalisation: a patch's verdict must not depend on the other images of its batch.
+    4x4 convolutions, all but the last two with stride 2.  Spectral normalisation (Miyato et al. 2018) replaces the
+    batch normalisation of the paper: the output for a patch must not depend on the other images of its batch.
 
     Args:
-        widths: channels a convolution; n = 2, 3, 4 of them see patches of 16, 34, 70 pixels a side.
-        sees: whether it is shown, beside the image, what the image was decoded with, and then the image as what it has
-            beyond that, magnified, for normalised layers can only weaken it: all that can give a decoded image away.
+        widths: channels a convolution; with n = 2, 3, 4 of them, patches have 16, 34, 70 pixels a side.
+        sees: whether the conditioning image of the decoder is an input.  The image is then replaced by its difference
+            to the conditioning image, the only part that differs between real and decoded images, magnified because
+            normalised layers can only weaken it.
     """
 
     def __init__(self, *, widths: Sequence[int] = (32, 64, 128, 256), sees: bool = False) -> None:
@@ -37,27 +38,27 @@ class PatchDiscriminator(nn.Module):
         last = spectral_norm(nn.Conv2d(widths[-1], 1, 4, padding=1))
         self.layers = nn.Sequential(*layers, last)
 
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Return a verdict for each patch, (batch, 1, row', column'), high for real.
+    def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """Return the score of each patch (batch, 1, row', column'), high for real images.
 
         Args:
             x: (batch, 1, row, column).
-            seen: of the shape of `x`; needed where the discriminator `sees`, otherwise not used.
+            conditioning: of the shape of `x`; required if `sees`, otherwise not used.
         """
         if not self.sees:
             return self.layers(x)
-        if seen is None:
+        if conditioning is None:
             raise ValueError(
-                "expected what the image was decoded with: the discriminator was built to see it"
+                "expected the conditioning image of the decoder: the discriminator was built for it"
             )
-        return self.layers(torch.cat([MAGNIFIED * (x - seen), seen], dim=1))
+        return self.layers(torch.cat([MAGNIFIED * (x - conditioning), conditioning], dim=1))
 
 
 class VGGDiscriminator(nn.Module):
-    """Tell real images from made ones, each by one verdict (Ledig et al., CVPR 2017, figure 4).
+    """Discriminator of real and generated images with one score an image (Ledig et al., CVPR 2017, figure 4).
 
-    Eight 3x3 convolutions, every second with stride 2, channels doubling, and two dense layers, as the paper has
-    them.  Spectral normalisation in place of its batch normalisation, as in `PatchDiscriminator`.
+    Eight 3x3 convolutions, every second with stride 2, with doubling channels, and two dense layers, as in the paper.
+    Spectral normalisation replaces batch normalisation, as in `PatchDiscriminator`.
 
     Args:
         width: channels of the first convolution; 64 in the paper.
@@ -78,13 +79,13 @@ class VGGDiscriminator(nn.Module):
         dense = spectral_norm(nn.Linear(widths[-1] * (patch // 16) ** 2, 16 * width))
         self.verdict = nn.Sequential(dense, nn.LeakyReLU(0.2), spectral_norm(nn.Linear(16 * width, 1)))
 
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Return a verdict for each image (batch, 1), high for real; `x` is (batch, 1, patch, patch), `seen` unused."""
+    def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """Return the score of each image (batch, 1), high for real images, from `x` (batch, 1, patch, patch)."""
         return self.verdict(self.layers(x))
 
 
 def discriminator_loss(real: Tensor, decoded: Tensor) -> Tensor:
-    """Return the hinge loss of the verdicts on `real` and `decoded` images, a scalar (Lim and Ye 2017).
+    """Return the hinge loss of the scores of `real` and `decoded` images, a scalar (Lim and Ye 2017).
 
     >>> discriminator_loss(torch.tensor([2.0, 0.0]), torch.tensor([-0.5, -3.0]))
     tensor(0.3750)
@@ -93,7 +94,7 @@ def discriminator_loss(real: Tensor, decoded: Tensor) -> Tensor:
 
 
 def adversarial_loss(decoded: Tensor) -> Tensor:
-    """Return the autoencoder's side of the hinge loss, a scalar: minus the mean verdict on `decoded` images."""
+    """Return the hinge loss of the autoencoder, a scalar: minus the mean score of `decoded` images."""
     return -decoded.mean()
 
 
@@ -105,7 +106,7 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, *, last: Tensor
     Args:
         reconstruction: the reconstruction loss (L1 and perceptual together), a scalar.
         adversarial: the adversarial loss, a scalar.
-        last: weight of the decoder's last layer, by which both are differentiated; their graphs are kept.
+        last: weight of the last layer of the decoder, with respect to which both are differentiated; their graphs stay.
     """
     rec, adv = (
         torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)

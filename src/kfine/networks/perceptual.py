@@ -1,8 +1,8 @@
 """SqueezeNet feature distance between grey images.
 
-The form is that of LPIPS (Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, equation 1)
-without its learned channel weights, which are not at hand.  Its values are not LPIPS values and must not be called so.
-No weights are packaged: the user gives those of SqueezeNet 1.1 trained on ImageNet (Iandola et al. 2016).
+The form is that of LPIPS (Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, equation 1) without
+its learned channel weights.  The values are not LPIPS values and must not be called so.  No weights are packaged: users
+supply those of SqueezeNet 1.1 trained on ImageNet (Iandola et al. 2016).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from kfine.errors import InputError, ModelError
 from kfine.networks.blocks import Stem
 
-SMALLEST = 17  # pixels a side: below, the third pooling has nothing left to pool
+SMALLEST = 17  # pixels a side that the third pooling needs
 
-# (input, squeezed, expanded) channels of the fire modules by their place in torchvision's `features`; the other
-# places are a convolution and its ReLU (0, 1) and poolings (2, 5, 8).
+# (input, squeezed, expanded) channels of the fire modules by their index in torchvision's `features`; the other
+# indices are a convolution and its ReLU (0, 1) and poolings (2, 5, 8).
 _FIRES = {
     3: (64, 16, 64),
     4: (128, 16, 64),
@@ -34,10 +34,10 @@ _FIRES = {
     11: (384, 64, 256),
     12: (512, 64, 256),
 }
-# The places where features are compared: those of LPIPS, after the first ReLU and before each change of size or width.
+# The compared features, those of LPIPS: after the first ReLU and before each change of size or width.
 _COMPARED = (1, 4, 7, 9, 10, 11, 12)
 _CLASSIFIER = {"classifier.1.weight": (1000, 512, 1, 1), "classifier.1.bias": (1000,)}
-# ImageNet's mean and standard deviation of red, green and blue, for images in [0, 1].
+# Mean and standard deviation of red, green and blue in ImageNet, for images in [0, 1].
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -55,12 +55,12 @@ class SqueezeNetFeatures(nn.Module):
         """Return the features with ImageNet weights.
 
         Args:
-            path: a folder of 52 `.npy` files, or one `.npz` or `.safetensors` file.  Arrays are named as in
-                torchvision's squeezenet1_1, or numbered `conv0_weight`, `conv0_bias`, ..., `conv25_bias` in
-                its order, behind any prefix.
+            path: a folder of 52 `.npy` files, or one `.npz` or `.safetensors` file.  Arrays have the names of
+                torchvision's squeezenet1_1, or are numbered `conv0_weight`, `conv0_bias`, ..., `conv25_bias` in its
+                order, after any prefix.
 
         Raises:
-            ModelError: nothing there, unreadable, or not these 52 arrays with these shapes.
+            ModelError: a missing or unreadable file, or other arrays than these 52 with these shapes.
         """
         path, network = Path(path), cls()
         shapes = {name: tuple(p.shape) for name, p in network.state_dict().items()} | _CLASSIFIER
@@ -74,9 +74,11 @@ class SqueezeNetFeatures(nn.Module):
                 + (f", {wrong[0]} missing or of another shape" if wrong else "")
                 + "; give the folder of torchvision's squeezenet1_1 weights"
             )
-        # The classifier tells that this is the whole network; a distance has no use for it.
-        kept = {name: torch.from_numpy(np.asarray(arrays[name], np.float32)) for name in network.state_dict()}
-        network.load_state_dict(kept, strict=True)
+        # The classifier identifies the whole network; the distance does not use it.
+        features = {
+            name: torch.from_numpy(np.asarray(arrays[name], np.float32)) for name in network.state_dict()
+        }
+        network.load_state_dict(features, strict=True)
         return network
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -120,7 +122,7 @@ class SqueezeNetFeatures(nn.Module):
 
 
 class _Fire(nn.Module):
-    """Squeeze the channels by 1x1, expand them by 1x1 and 3x3 side by side (Iandola et al. 2016, section 3.2)."""
+    """Fire module: 1x1 squeeze, then parallel 1x1 and 3x3 expansions (Iandola et al. 2016, section 3.2)."""
 
     def __init__(self, channels: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -142,7 +144,7 @@ def _layer(place: int) -> nn.Module:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays at `path` by their names."""
+    """Return the arrays in `path` by their names."""
     try:
         if path.is_dir():
             return {file.stem: np.load(file, allow_pickle=False) for file in path.glob("*.npy")}
@@ -153,7 +155,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             from safetensors.numpy import load_file
 
             return load_file(path)
-    except Exception as error:  # three formats, each with its own errors
+    except Exception as error:  # three formats with different errors
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise ModelError(
             f"{path.name}: expected SqueezeNet weights, they cannot be read ({reason})"
@@ -162,7 +164,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _named(arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-    """Return `arrays` under torchvision's `names`, given in its order: weight, bias, weight, bias, ..."""
+    """Return `arrays` with the `names` of torchvision, which are in its order: weight, bias, weight, bias, ..."""
     named = {}
     for name, array in arrays.items():
         numbered = re.search(r"conv(\d+)_(weight|bias)$", name)

@@ -1,4 +1,4 @@
-"""A U-Net over (frame, row, column): each frame by itself in space, then a short step along time."""
+"""U-Net over (frame, row, column): convolutions within each frame, and short steps along time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from kfine.networks.blocks import (
     zeroed,
 )
 
-EMBEDDING = 128  # width of the embeddings of a noise level and of a description
+EMBEDDING = 128  # width of the embeddings of noise levels and descriptions
 
 
 @dataclass(frozen=True)
 class Time:
-    """How many frames lie behind one another in the batch, and whether the last one's next is the first one."""
+    """Number of consecutive frames in the batch, and whether the first frame follows the last one."""
 
     frames: int
     cyclic: bool
@@ -35,21 +35,21 @@ class Time:
 class SpaceTimeUNet(nn.Module):
     """Map (batch, inputs, frame, row, column) to (batch, outputs, frame, row, column).
 
-    Factorised (Tran et al., A Closer Look at Spatiotemporal Convolutions, CVPR 2018): 3x3 convolutions within each
-    frame, frames folded into the batch, and a convolution of three frames within each residual block, which
-    starts at zero: a fresh network treats frames one by one.  Any number of frames, rows and columns from 1
-    up; what the strides do not divide is padded inside and cropped again.
+    The network is factorised (Tran et al., A Closer Look at Spatiotemporal Convolutions, CVPR 2018): 3x3 convolutions
+    within each frame, with frames folded into the batch, and a convolution over three frames within each residual
+    block.  The latter starts at zero: an untrained network processes frames separately.  Any number of frames, rows and
+    columns is possible; rows and columns are padded to multiples of the stride and cropped again.
 
     Args:
         inputs: channels of the input.
         outputs: channels of the output.
-        widths: channels a level; each level halves the grid, starting from half of the input's.
+        widths: channels a level; each level halves the grid, starting from half of that of the input.
         blocks: residual blocks a level, on the way down and again on the way up.
-        levels: whether the network takes a noise level.
-        described: whether the network takes an embedding that describes its input.
-        time: whether frames see one another; without, the network is an ordinary U-Net for single images.
-        time_blocks: how many blocks of each stage, its last ones, have a step along time; None: all of them.
-        norm: what builds the normalisation before each convolution of the blocks.
+        levels: whether the noise level is an input.
+        described: whether an embedding that describes the input is an input.
+        time: whether there are steps along time; without, the network is an ordinary U-Net for single images.
+        time_blocks: number of blocks of each stage, its last ones, with a step along time; None: all blocks.
+        norm: builder of the normalisation before each convolution of the blocks.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SpaceTimeUNet(nn.Module):
 
         super().__init__()
         self.stride = 2 * 2 ** (len(widths) - 1)
-        # Two 3x3 convolutions a block, on the way down and up, at each level's spacing; stem, head and the grid.
+        # Two 3x3 convolutions a block, on the way down and up, at the spacing of each level; stem, head and the grid.
         self.reach = sum(2 * 2 * blocks * 2 ** (depth + 1) for depth in range(len(widths))) + 4 + self.stride
         self.described = described
         self.level = LevelEmbedding(EMBEDDING) if levels else None
@@ -91,7 +91,7 @@ class SpaceTimeUNet(nn.Module):
         self.up = nn.ModuleList(stage(width) for width in widths)
         last = zeroed(nn.Conv2d(widths[0], outputs * 4, 3, padding=1))
         self.head = nn.Sequential(norm(widths[0]), nn.SiLU(), last)
-        # Channels last in memory: a position's channels lie together, as ChannelNorm and TimeStep take them.
+        # Channels last: the channels of a position are contiguous, as ChannelNorm and TimeStep need them.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
@@ -102,16 +102,14 @@ class SpaceTimeUNet(nn.Module):
         cyclic: bool,
         description: Tensor | None = None,
     ) -> Tensor:
-        """Return the network's output on the grid of `x`.
+        """Return the output of the network on the grid of `x`.
 
         Args:
             x: (batch, inputs, frame, row, column).
             level: (batch,), the noise level ln(sigma) / 4 (Karras et al. 2022, table 1); None for a network
                 without levels.
-            cyclic: whether the frame after the last one is the first one; otherwise the first and the last
-                frame stand in for what lies beyond them.
-            description: (batch, EMBEDDING), an embedding of what is known of the input; it is added to that of the
-                level.
+            cyclic: whether the first frame follows the last one; otherwise the first and the last frame are repeated.
+            description: (batch, EMBEDDING), an embedding that describes the input; it is added to that of the level.
 
         Returns:
             (batch, outputs, frame, row, column).
@@ -124,13 +122,13 @@ class SpaceTimeUNet(nn.Module):
         return h.unflatten(0, (batch, frames)).transpose(1, 2)
 
     def _embedded(self, level: Tensor | None, description: Tensor | None) -> Tensor | None:
-        """Return the sum of what there is of both embeddings."""
-        for given, taken, name in (
+        """Return the sum of the embeddings, None without any."""
+        for value, required, name in (
             (level, self.level is not None, "noise level"),
             (description, self.described, "description"),
         ):
-            if (given is not None) != taken:
-                raise ValueError(f"expected {'a' if taken else 'no'} {name}: the network was built so")
+            if (value is not None) != required:
+                raise ValueError(f"expected {'a' if required else 'no'} {name}: the network was built so")
         if self.level is None or level is None:
             return description
         embedded: Tensor = self.level(level)
@@ -145,17 +143,17 @@ class SpaceTimeUNet(nn.Module):
             h = stage(self.shrink[depth - 1](h) if depth else h, embedded, time)
             skips.append(h)
         for depth in reversed(range(len(self.up))):
-            # Skips are added, not concatenated: the decoder's convolutions stay as narrow as the encoder's.
+            # Skips are added, not concatenated, which keeps the convolutions of the decoder narrow.
             h = skips[depth] + self.grow[depth](h) if depth < len(self.up) - 1 else h
             h = self.up[depth](h, embedded, time)
         return F.pixel_shuffle(self.head(h), 2)[..., :rows, :columns]
 
 
 class TimeStep(nn.Module):
-    """Add to each frame a 1x1 convolution of the frame before, itself and the frame after; starts at zero.
+    """Step along time: adds to each frame a 1x1 convolution of the frames before, at and after it; starts at zero.
 
-    As matrix products of whole frames: conv3d and gathering the neighbours took twice as long on a CPU, and the
-    gradient of gathering more.
+    The step is a matrix product of whole frames.  conv3d and a gather of the neighbours take twice as long on a CPU,
+    the gradient of a gather longer.
     """
 
     def __init__(self, width: int) -> None:
@@ -163,7 +161,7 @@ class TimeStep(nn.Module):
         self.weight = nn.Parameter(torch.zeros(width, 3 * width))
 
     def forward(self, h: Tensor, time: Time) -> Tensor:
-        """Return (batch * frame, width, row, column) from `h` of that shape, frames counting fastest."""
+        """Return (batch * frame, width, row, column) from `h` of that shape; frames vary fastest."""
         width, rows, columns = h.shape[1:]
         v = h.movedim(1, -1).reshape(-1, time.frames, rows * columns, width)
         before, own, after = self.weight.to(h.dtype).t().expand(len(v), -1, -1).chunk(3, dim=1)

@@ -1,4 +1,4 @@
-"""SRResNet: the generator of SRGAN, and by itself the regression that it starts from."""
+"""SRResNet: the generator of SRGAN, and the regression network from which it starts."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from torch.nn import functional as F
 from kfine.networks.blocks import Stem, blind_to_brightness, pad_to_multiple, zeroed
 from kfine.networks.core import CHANNELS
 
-_SMALL = 0.1  # of the output: corrections are about a tenth of an image's contrast
+_SMALL = 0.1  # scale of the output: corrections are about a tenth of the contrast of an image
 
 
 @final
 class SRResNet(nn.Module):
-    """The zero-filled image of single planes, and a correction of it; called as the core network is.
+    """Correction of the zero-filled image of single planes, with the interface of the core network.
 
     Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017,
-    figure 4: residual blocks on a grid of half the output's, then sub-pixel upsampling (Shi et al. 2016).  Different:
+    figure 4: residual blocks on a grid of half the resolution, then sub-pixel upsampling (Shi et al. 2016).
+        Differences:
 
-    - The input is on the output's grid, already zero-filled, and comes to the coarse grid by pixel-unshuffle, which
-      loses nothing.  At x2 that is the paper's own grid; at every other scale the weights are the same.
-    - What is known of the scan, first of all its scale, is added to the first features.
-    - No batch normalisation: Lim et al., EDSR (CVPR Workshops 2017), show that the same network is better without.
-      Without it the start matters (decision 12): weights by He et al. (ICCV 2015), a tenth of that where a block
-      ends, as in ESRGAN (Wang et al. 2018), whose supplement has the reasons.
-    - The last convolution is of 3x3 as EDSR's, starts at zero, and its output counts a tenth: of 9x9, each update
-      moves 5184 weights at once, which is more than the whole correction.
+    - The input is zero-filled on the grid of the output; pixel-unshuffle takes it to the coarse grid without loss.  At
+    x2
+      that is the grid of the paper; the weights are the same at every scale.
+    - The facts of the scan, mainly its scale, are added to the first features.
+    - There is no batch normalisation: Lim et al., EDSR (CVPR Workshops 2017), report better results without it.
+    Without
+      it the initial weights matter (decision 12): He et al. (ICCV 2015), and a tenth of that for the last convolution
+      of a block, as in ESRGAN (Wang et al. 2018), whose supplement has the reasons.
+    - The last convolution is 3x3 as in EDSR, starts at zero, and its output is scaled by 0.1.  With 9x9, each update
+      changes 5184 weights at once, by more than the whole correction.
 
     Args:
         width: channels of the blocks; 64 in the paper.
-        blocks: how many; 16 in the paper.
+        blocks: number of blocks; 16 in the paper.
     """
 
     def __init__(self, *, width: int = 64, blocks: int = 16) -> None:
@@ -50,7 +53,7 @@ class SRResNet(nn.Module):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight of the last layer, by which the adversarial loss is weighed."""
+        """Weight of the last layer, for the adaptive weight of the adversarial loss."""
         return self.last.weight
 
     def forward(self, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
@@ -63,7 +66,7 @@ class SRResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions around a skip."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -76,9 +79,9 @@ class _Block(nn.Module):
 
 
 def _he(layer: nn.Conv2d, *, part: float = 1.0) -> nn.Conv2d:
-    """Return `layer` with the weights of He et al. for PReLUs, or a `part` of them, and without bias."""
+    """Return `layer` with the initial weights of He et al. for PReLUs, scaled by `part`, and zero bias."""
     assert layer.bias is not None
-    nn.init.kaiming_normal_(layer.weight, a=0.25)  # the slope that PReLUs start with
+    nn.init.kaiming_normal_(layer.weight, a=0.25)  # the initial slope of PReLUs
     nn.init.zeros_(layer.bias)
     with torch.no_grad():
         layer.weight *= part

@@ -1,7 +1,7 @@
-"""The variational diffusion model's network: the noise in an image, at any level of noise.
+"""Network of the variational diffusion model: predicts the noise in an image at any noise level.
 
-One set of weights is two models: of images, p(x), and of images given their scan, p(x | y), around the core network's
-estimate.
+One set of weights serves two models: of images, p(x), and of images conditioned on their scan, p(x | y), around the
+estimate of the core network.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from kfine.networks.space_time import SpaceTimeUNet
 class Gamma(nn.Module):
     """gamma(t) = gamma_0 + (gamma_1 - gamma_0) u(t), u monotone from u(0) = 0 to u(1) = 1.
 
-    u is the normalised m(t) = l1(t) + l3(2 sigmoid(l2(2t - 1)) - 1) / hidden, whose weights are used by absolute
-    value (Kingma et al., Variational Diffusion Models, 2021, appendices H and I).  The end points decide the
-    bound, the shape between them only the variance of its estimate: so they are learned apart.
+    u is the normalised m(t) = l1(t) + l3(2 sigmoid(l2(2t - 1)) - 1) / hidden, with absolute values of its weights
+    (Kingma et al., Variational Diffusion Models, 2021, appendices H and I).  The end points determine the bound, the
+    shape between them only the variance of its estimate, so they are learned separately.
 
     Args:
-        gamma_min: gamma(0) at the start of training, where the image is nearly noise-free.
-        gamma_max: gamma(1) at the start of training, where nearly only noise is left.
+        gamma_min: gamma(0) at the start of training: nearly noise-free images.
+        gamma_max: gamma(1) at the start of training: nearly pure noise.
         hidden: width of the hidden layer.
     """
 
@@ -58,37 +58,37 @@ class Gamma(nn.Module):
     def _monotone(self, t: Tensor) -> tuple[Tensor, Tensor]:
         inner = torch.sigmoid((2 * t[:, None] - 1) * self.inner_weight.abs() + self.inner_bias)
         outer = self.outer_weight.abs() / len(self.outer_weight)
-        # Sums, not matrix products, which autocast would do in half precision.
+        # Sums, because autocast would compute matrix products in half precision.
         value = self.slope.abs() * t + ((2 * inner - 1) * outer).sum(1)
         slope = self.slope.abs() + (4 * inner * (1 - inner) * self.inner_weight.abs() * outer).sum(1)
         return value, slope
 
 
 class VDM(nn.Module):
-    """Predict the noise n in z = alpha x + s n, with alpha^2 = sigmoid(-gamma) and s^2 = sigmoid(gamma).
+    """Predictor of the noise n in z = alpha x + s n, with alpha^2 = sigmoid(-gamma) and s^2 = sigmoid(gamma).
 
-    With sigma = s / alpha, the condition's mean c and the deviation r = z / alpha - c from it, the image is estimated
-    as
+    With sigma = s / alpha, the mean c of the condition and the deviation r = z / alpha - c from it, the estimate of the
+    image is
 
         x = c + d^2 / (d^2 + sigma^2) r + d sigma / (d^2 + sigma^2)^(1/2) F
 
-    where F is the U-Net's output (Karras et al. 2022, equation 7, for the image's difference to c).  The first
-    two terms are the best linear estimate when d is the standard deviation of what c lacks: an untrained network
-    gives it back, F has unit variance at every noise level, and its error is never magnified.  Without a scan
-    c = 0 and d = 1, and F is -v of Salimans and Ho (2022).
+    where F is the output of the U-Net (Karras et al. 2022, equation 7, for the difference of the image to c).  If d is
+    the standard deviation of the residual of c, the first two terms are the best linear estimate: an untrained network
+    returns it, F has unit variance at every noise level, and its error is never magnified.  Without a scan c = 0 and
+    d = 1, and F is -v of Salimans and Ho (2022).
 
-    c is the core network's estimate of E[x | scan] (Whang et al., Deblurring via Stochastic Refinement, CVPR 2022),
-    and d is `detail` times the scan's own unit of detail.  What diffusion has to learn is then only what cannot be
-    known, in a unit that is the same for every contrast and scale.
+    c is the estimate of E[x | scan] by the core network (Whang et al., Deblurring via Stochastic Refinement, CVPR
+    2022), and d is `detail` times the unit of detail of the scan.  Diffusion then learns only the unpredictable part,
+    in a unit that is independent of contrast and scale.
 
     Args:
         core: arguments of the core network, which is frozen.
         widths: channels a level of the U-Net, which starts at half resolution.
         blocks: residual blocks a level, on the way down and again on the way up.
-        gamma_min: least gamma the network is normalised to, and gamma(0) before training.
-        gamma_max: greatest gamma the network is normalised to, and gamma(1) before training.
+        gamma_min: lower end of the normalisation of gamma, and gamma(0) before training.
+        gamma_max: upper end of the normalisation of gamma, and gamma(1) before training.
         fourier: exponents n of the features sin(2^n pi z) and cos(2^n pi z).
-        detail: standard deviation of x - c, in units of the scan's detail.
+        detail: standard deviation of x - c, in units of detail of the scan.
     """
 
     def __init__(
@@ -125,11 +125,11 @@ class VDM(nn.Module):
 
     @torch.no_grad()
     def condition(self, image: Tensor, unit: Tensor, facts: Tensor) -> Condition:
-        """Return what scans say, of what the core network is shown of them (see `CoreNet.forward`)."""
+        """Return the condition from the input of the core network, see `CoreNet.forward`."""
         return Condition(self.core(image, unit, facts), image, unit, facts)
 
     def spread(self, condition: Condition) -> Tensor:
-        """Return d (batch, 1, 1, 1), the standard deviation of what the condition's mean lacks, in model units."""
+        """Return d (batch, 1, 1, 1), the standard deviation of the residual of the mean, in model units."""
         return self.detail * condition.unit[:, None, None, None]
 
     def forward(self, z: Tensor, gamma: Tensor, condition: Condition | None = None) -> Tensor:
@@ -138,33 +138,33 @@ class VDM(nn.Module):
         Args:
             z: (batch, 1, row, column).
             gamma: (batch,).
-            condition: what the scans say; None for the unconditional model.
+            condition: condition of the scans; None for the unconditional model.
 
         Returns:
             (batch, 1, row, column).
         """
         if condition is None:
             d = torch.ones(len(z), 1, 1, 1, device=z.device)
-            mean = apart = torch.zeros_like(z)
+            mean = difference = torch.zeros_like(z)
             facts = torch.zeros(len(z), FACTS, device=z.device)
         else:
             d, mean, facts = self.spread(condition), condition.mean[:, None], condition.facts
-            apart = (condition.image[:, None] - mean) / d
+            difference = (condition.image[:, None] - mean) / d
         level = gamma[:, None, None, None]
         alpha, _ = signal_and_noise(level)
         sigma = torch.exp(level / 2)
         spread = (d.square() + sigma.square()).sqrt()
         deviation = (z / alpha - mean) / spread
-        features = [deviation, mean, apart]
+        features = [deviation, mean, difference]
         for n in self.fourier:
             angle = (2.0**n * math.pi) * z
             features += [angle.sin(), angle.cos()]
         features.append(facts[:, :CHANNELS, None, None].expand(-1, -1, *z.shape[-2:]))
         normalised = (gamma - self.gamma_min) / (self.gamma_max - self.gamma_min)
-        shown = torch.cat(features, dim=1)[:, :, None]
+        inputs = torch.cat(features, dim=1)[:, :, None]
         description = self.embedding(facts)
-        output = self.unet(shown, normalised, cyclic=False, description=description)[:, :, 0].float()
-        # n = (z / alpha - x) / sigma with x from above, simplified so that no difference of near equals is left.
+        output = self.unet(inputs, normalised, cyclic=False, description=description)[:, :, 0].float()
+        # n = (z / alpha - x) / sigma with x from above, simplified without differences of nearly equal numbers.
         return (sigma * deviation - d * output) / spread
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +25,7 @@ GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
 # Options that earlier versions did not have.
-LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "strict")
+LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict")
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 
@@ -74,6 +75,7 @@ class Options:
     precision: str = "auto"
     confidence: float | None = None
     calibration: str | os.PathLike[str] | None = None
+    adapt: str | int | None = None
     strict: bool = False
 
     def normal(self) -> Options:
@@ -151,10 +153,28 @@ class Options:
         return "".join(f"_{part}" for part in parts)
 
 
+def adapt_budget(adapt: str | int) -> tuple[int | None, float | None]:
+    """Return the (updates, seconds) that fitting to a volume may take; one of them is None.
+
+    >>> adapt_budget("2m"), adapt_budget("90s"), adapt_budget("400")
+    ((None, 120.0), (None, 90.0), (400, None))
+
+    Raises:
+        UsageError: neither a time nor a number of updates, above 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", str(adapt))
+    number = float(match[1]) if match else 0.0
+    if not match or not number or (not match[2] and number != int(number)):
+        raise UsageError(f"adapt {adapt}: expected a time such as 2m or 90s, or a number of updates")
+    if match[2]:
+        return None, number * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    return int(number), None
+
+
 def check_values(options: Options) -> None:
     """Raise `UsageError` if a name is unknown or a number out of range."""
     from kfine.diffusion.samplers import SAMPLERS
-    from kfine.methods.frame_by_frame import TIME_METHODS
+    from kfine.methods.time_interpolation import TIME_METHODS
 
     if options.method in GONE:
         raise UsageError(f"method {options.method!r}: is gone; use {GONE[options.method]}")
@@ -181,6 +201,12 @@ def check_values(options: Options) -> None:
             f"noise {noise} with strength {options.strength:g}: expected one of them, both say how far the "
             "measurement may be contradicted; leave one out"
         )
+    if options.adapt is not None:
+        adapt_budget(options.adapt)
+        if not options.in_slices:
+            raise UsageError(
+                "adapt: fits the network to a stack of slices; add isotropic, slice_scale or voxel, or leave it out"
+            )
     if options.confidence is not None and not 0 < options.confidence < 1:
         raise UsageError(f"confidence {options.confidence:g}: expected a number between 0 and 1, such as 0.9")
     if options.start is not None and not options.start > 0:
@@ -208,7 +234,7 @@ def without_use(options: Options, method: str) -> list[str]:
 def fallen_back(options: Options, method: str) -> Options:
     """Return `options` with another method, without those that it has no use for."""
     defaults = {option.name: option.default for option in fields(options)}
-    useless = {name: defaults[name] for name in without_use(options, method)}
+    useless = {name: defaults[name] for name in (*without_use(options, method), "adapt")}
     return replace(options, method=method, **useless)  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfine.files.digests import output_digest
-from kfine.files.names import PICTURES, beside, check_suffix, dicom_kind, nifti_suffix
+from kfine.files.names import PICTURES, beside, check_suffix, dicom_kind, volume_suffix
 from kfine.files.staging import staged
 from kfine.restoration.labels import Restored
 from kfine.text import json_text
@@ -26,7 +26,7 @@ class RestorationFiles:
     """Where the files of one restoration go.
 
     Attributes:
-        mean: a NIfTI file, or a folder of DICOM images.
+        mean: a NIfTI, NRRD or MetaImage file, or a folder of DICOM images.
         std, lower, upper, record: beside it.
         figure: None for none.
         dicom: None, or what kind of DICOM image is written ("classic", "enhanced").
@@ -46,7 +46,7 @@ class RestorationFiles:
     def of(cls, mean: Path, figure: Path | None, *, dicom: str | None = None) -> RestorationFiles:
         """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
         kind = dicom_kind(mean, dicom)
-        suffix = ".dcm" if kind else nifti_suffix(mean, also=", or a folder for DICOM")
+        suffix = ".dcm" if kind else volume_suffix(mean, also=", or a folder for DICOM")
         check_suffix(figure, "figure", PICTURES)
         std, lower, upper = (beside(mean, f"_{what}{suffix}") for what in ("std", "lower", "upper"))
         return cls(mean, std, lower, upper, beside(mean, ".json"), figure, kind)
@@ -100,7 +100,7 @@ def write_restoration(
         result: what is written.
         files: where to.
         overwrite: whether files there are replaced.
-        series: the one that DICOM output joins, None for NIfTI.
+        series: the one that DICOM output joins, None for other formats.
         sidecars: what the JSON files say; the provenance alone if left out.
     """
     moving = files.animation if result.mean.frames > 1 else None
@@ -113,7 +113,7 @@ def write_restoration(
         if series is not None:
             _write_dicom(result, files, places, series=series)
         else:
-            _write_nifti(result, files, places)
+            _write_volumes(result, files, places)
         if files.figure:
             from kfine.restoration.pictures import draw_restoration
 
@@ -130,7 +130,7 @@ def _record(result: Restored, files: RestorationFiles, places: Mapping[Path, Pat
     return result.record | {"dicom": files.dicom, "outputs": digests}
 
 
-def _write_nifti(result: Restored, files: RestorationFiles, places: dict[Path, Path]) -> None:
+def _write_volumes(result: Restored, files: RestorationFiles, places: dict[Path, Path]) -> None:
     from kfine.image import magnitude
     from kfine.io import write
     from kfine.io.nifti.companions import RESTORED

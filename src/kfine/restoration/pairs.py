@@ -13,7 +13,7 @@ import torch
 from kfine.acquisition.plan import plan
 from kfine.degradation.kspace import degrade
 from kfine.errors import InputError, UsageError
-from kfine.evaluation.conformal import SHOWN, Errors, fitted, subjects_needed
+from kfine.evaluation.conformal import REPORTED, Errors, fitted, subjects_needed
 from kfine.evaluation.foreground import foreground
 from kfine.files.names import stem_of
 from kfine.geometry import resized_affine
@@ -162,7 +162,7 @@ def calibrate(
 
 def summary_of(calibration: Calibration) -> Iterator[str]:
     """Yield lines that say what a calibration is worth."""
-    n, needed = calibration.subjects, subjects_needed(SHOWN)
+    n, needed = calibration.subjects, subjects_needed(REPORTED)
     yield f"calibrated on {n} subject{'s' if n > 1 else ''}: {', '.join(calibration.names)}"
     for part, cover in zip(calibration.measured, calibration.coverage, strict=False):
         yield (

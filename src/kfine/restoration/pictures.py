@@ -13,7 +13,7 @@ from kfine.acquisition.timing import Timing
 from kfine.errors import UsageError
 from kfine.geometry import resized_affine
 from kfine.image import Image
-from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame
+from kfine.methods.time_interpolation import BEST_TIME_METHOD, FrameByFrame
 from kfine.models.calibration import SHOWN_CONFIDENCE
 from kfine.restoration.labels import Restored, label, method_of, residual_of
 from kfine.restoration.progress import Watch

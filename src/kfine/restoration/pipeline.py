@@ -62,7 +62,7 @@ def restore_case(
     if files.animation and low.frames > 1:
         check_outputs([files.animation], overwrite=overwrite)
     watcher = _Watcher(bar, low.slices, announce=announce)
-    watch = Watch(watcher.step, watcher.group, watcher.method)
+    watch = Watch(watcher.step, watcher.group, watcher.method, watcher.fit)
     result = restore.restore_planned(acquisition, options, slices=slices, parts=parts, watch=watch)
     if reading:
         result = replace(result, call=result.call | {"reading": dict(reading)})
@@ -79,6 +79,10 @@ class _Watcher:
     def method(self, name: str) -> None:
         self._name = name
         self._bar.name("restoring")
+
+    def fit(self, done: int, total: int) -> None:
+        self._bar.name("fitting the network to the stack")
+        self._bar(done, total)
 
     def group(self, first: int, stop: int) -> None:
         self._bar.group(_named(first, stop, self._slices))

@@ -139,11 +139,13 @@ class Watch:
         steps: takes (done, total) evaluations.
         slices: takes the (first, stop) of the slices that are restored from now on.
         method: takes the name of the method, once it is chosen.
+        fit: takes (done, total) updates of a network that is fitted to the image; total 0: not known yet.
     """
 
     steps: Callable[[int, int], None] = lambda done, total: None
     slices: Callable[[int, int], None] = lambda first, stop: None
     method: Callable[[str], None] = lambda name: None
+    fit: Callable[[int, int], None] = lambda done, total: None
 
 
 def duration(seconds: float) -> str:

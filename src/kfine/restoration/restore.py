@@ -19,8 +19,8 @@ from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.io.checks import check_finite
 from kfine.methods.core import measured_parts
-from kfine.methods.frame_by_frame import FrameByFrame
 from kfine.methods.interpolation import ZeroFilling
+from kfine.methods.time_interpolation import FrameByFrame
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.restoration.inputs import Input, image_of, path_of
@@ -31,7 +31,7 @@ from kfine.restoration.provenance import Provenance
 from kfine.restoration.result import Restoration
 from kfine.restoration.resume import ResumeStore
 from kfine.restoration.selection import ResolvedMethod, choose_method
-from kfine.restoration.slices import Steps, check_whole, refined, slice_work
+from kfine.restoration.slices import Steps, check_whole, fitted, refined, slice_work
 from kfine.restoration.statement import Statement
 from kfine.restoration.streaming import Work, measurements, stream
 
@@ -69,6 +69,7 @@ def restore(
     precision: str = "auto",
     confidence: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
+    adapt: str | int | None = None,
     strict: bool = False,
     slices: tuple[int, int] | None = None,
     keep_samples: bool = False,
@@ -134,6 +135,9 @@ def restore(
         confidence: of intervals, the part of the voxels that they are to hold, such as 0.9: the result has `lower` and
             `upper`.
         calibration: a file of `kfine calibrate`; None takes the method's own calibration.
+        adapt: of finer slices: a time such as "2m", or a number of updates, for which the core network is first fitted
+            to the volume, by the detail in its planes; the fitted network is only taken if it is better on planes that
+            it was not fitted to (`kfine.training.adaptation`).  The record has the gain, and the updates.
         strict: whether to refuse an image that is unlike those that the model was trained on, or that cannot be
             compared with them.  Otherwise "auto" interpolates such an image, and a method that is named restores it
             with a warning; the provenance says how far it is from them ("domain").
@@ -163,7 +167,7 @@ def restore(
         slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, time_method=time_method, effort=effort,
         method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise,
         sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
-        confidence=confidence, calibration=calibration, strict=strict,
+        confidence=confidence, calibration=calibration, adapt=adapt, strict=strict,
         seed=index(seed),  # of numpy too, whose integers are no JSON
     )  # fmt: skip
     result = restore_planned(
@@ -203,6 +207,8 @@ def restore_planned(
     if acquisition.slices is not None:
         check_whole(slices=slices, keep_samples=keep_samples)
         through = slice_work(acquisition, options, pixels=lambda device: PIXELS_A_CALL[device.type])
+        if options.adapt is not None:
+            through, call["options"]["adapt"] = fitted(through, acquisition, options, on_update=watch.fit)
     steps = Steps(watch.steps, after=through.evaluations_of(acquisition) if through else 0)
     first_stage = replace(watch, steps=steps.first)
     if acquisition.in_plane:

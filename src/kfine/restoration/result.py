@@ -78,8 +78,8 @@ class Restoration:
 
     Attributes:
         mean: the mean of the samples, in the input's intensity units.
-        std: the standard deviation voxel by voxel, same units: of the samples (`kfine.diffusion.noise.spread`), or of
-            the error as a calibrated model states it (`kfine.models.calibration`); None where neither is known.
+        std: the standard deviation voxel by voxel, same units: of the samples (`kfine.diffusion.samplers.spread`), or
+            of the error as a calibrated model states it (`kfine.models.calibration`); None where neither is known.
         samples: every sample, when they were asked for.
         residual: over all measured planes that are restored, how far the mean contradicts the scan:
             ||A mean - y|| / ||y|| of its k-space y, or of a magnitude scan m, || |A mean| - m || / ||m||.
@@ -179,7 +179,7 @@ class Restoration:
         OUT_upper.nii.gz and OUT.json; or the folder OUT, OUT_std.dcm, OUT_lower.dcm, OUT_upper.dcm and OUT.json.
 
         Args:
-            path: ends in .nii or .nii.gz; or a folder for DICOM (a name without suffix).
+            path: ends in .nii, .nii.gz, .nrrd or .mha; or a folder for DICOM (a name without suffix).
             dicom: "classic" (a file a slice and time) or "enhanced" (one file): the kind of DICOM image; if left out,
                 classic where `path` is a folder.
             figure: also draw a picture there (.png, .pdf, .svg, .jpg); of a cine also a moving one beside it, .gif.
@@ -200,7 +200,7 @@ class Restoration:
         if files.dicom and origin is None:
             raise UsageError(
                 f"{files.mean}: DICOM joins the study of the input; give its file or folder as source, or a name that "
-                "ends in .nii or .nii.gz"
+                "ends in .nii, .nii.gz, .nrrd or .mha"
             )
         moving = [files.animation] if files.animation and self.mean.frames > 1 else []
         check_outputs([*files.all, *moving], overwrite=overwrite, folders=files.folders)

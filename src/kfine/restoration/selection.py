@@ -17,11 +17,11 @@ from kfine.errors import ModelError, UsageError
 from kfine.methods.base import Method, PlaneMethod
 from kfine.methods.cine_core import CineCoreMethod
 from kfine.methods.core import SYMMETRIES, TURNS, CoreMethod, CoreOptions
-from kfine.methods.frame_by_frame import BEST_TIME_METHOD, FrameByFrame, check_time_method
 from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
 from kfine.methods.ldm import CineLDMMethod, LDMOptions, StillLDMMethod
 from kfine.methods.regression import CineRegression
 from kfine.methods.sharp import SharpMethod
+from kfine.methods.time_interpolation import BEST_TIME_METHOD, FrameByFrame, check_time_method
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.models.calibration import Calibration
 from kfine.models.calibration_file import CalibrationFile
@@ -29,10 +29,8 @@ from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Domain, Ranges
 from kfine.models.sampling_defaults import ModelSampling
-from kfine.networks.cine_core import CineCoreNet, cine_network
-from kfine.networks.core import CoreNet
+from kfine.networks.core import CineCoreNet, CoreNet, SharpNet, cine_network
 from kfine.networks.ldm import CineLDM, StillLDM
-from kfine.networks.sharp import SharpNet
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 from kfine.restoration.options import BASELINES, Options, check_use, check_values, without_use

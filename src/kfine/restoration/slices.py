@@ -19,13 +19,14 @@ from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.intensity import Scaling
 from kfine.methods.base import Draws
-from kfine.methods.core import measured_parts
-from kfine.methods.frame_by_frame import FrameByFrame
+from kfine.methods.core import CoreMethod, measured_parts
 from kfine.methods.slices import SliceMethod
+from kfine.methods.time_interpolation import FrameByFrame
 from kfine.models.checkpoint import Model, load_model
 from kfine.models.domain import ranges_of
+from kfine.networks.core import CoreNet
 from kfine.operators.kspace import KSpaceCrop
-from kfine.restoration.options import BASELINES, Options
+from kfine.restoration.options import BASELINES, Options, adapt_budget
 from kfine.restoration.selection import ResolvedMethod, choose_method
 from kfine.restoration.statement import Statement
 from kfine.restoration.streaming import check_finite_result, contradiction, measured_plane
@@ -58,6 +59,47 @@ class SliceWork:
     def evaluations_of(self, acquisition: Acquisition) -> int:
         """Return the evaluations of all frames, for progress."""
         return len(acquisition.timing.at) * self.method.evaluations(acquisition.high)
+
+
+def fitted(
+    work: SliceWork, acquisition: Acquisition, options: Options, *, on_update: Callable[[int, int], None]
+) -> tuple[SliceWork, int]:
+    """Return `work` with its network fitted to the volume, if that is better, and the number of updates.
+
+    Args:
+        work: what there is to do.
+        acquisition: the plan; its measured slices are fitted to.
+        options: how long, and the seed.
+        on_update: called with (done, total) updates.
+
+    Raises:
+        UsageError: another method than the core network, or an image that is no magnitude image.
+        InputError: too few slices with tissue.
+    """
+    from kfine.training.adaptation import adapted
+
+    plane = work.method.plane
+    if not (isinstance(plane, CoreMethod) and isinstance(plane.network, CoreNet)):
+        raise UsageError(f"adapt: fits the core network, expected method {METHOD}, got {plane.name}")
+    measured = acquisition.measured
+    if measured.measured or acquisition.scan.signed:
+        raise UsageError("adapt: expected a magnitude image, got one with signs or phases; leave it out")
+    updates, seconds = adapt_budget(options.adapt or "")
+    stack = np.maximum(measured.voxels[0], 0) / np.float32(acquisition.scaling.full)
+    found = adapted(
+        plane.network,
+        torch.from_numpy(np.ascontiguousarray(stack, dtype=np.float32)),
+        work.plan,
+        pixel=(measured.voxel_sizes[1], measured.voxel_sizes[2]),
+        updates=updates,
+        seconds=seconds,
+        seed=options.seed,
+        precision=plane.precision,
+        on_update=on_update,
+    )
+    method = replace(work.method, plane=plane.with_network(found.network))
+    resolved = replace(work.resolved, options={**work.resolved.options, "adapted": found.as_dict()})
+    return replace(work, method=method, resolved=resolved), found.updates
 
 
 class Steps:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
-from kfine.diffusion.noise import spread as spread_of
+from kfine.diffusion.samplers import spread as spread_of
 from kfine.errors import InputError, ModelError, ResourceError
 from kfine.image import Image
 from kfine.intensity import AIR, Scaling

@@ -21,23 +21,21 @@ from kfine._version import __version__
 from kfine.errors import KfineError, UsageError
 from kfine.files.names import stem_of
 from kfine.serve import inspection
-from kfine.serve.inspectors import Inspectors
-from kfine.serve.request import RestoreRequest
+from kfine.serve.inspection import Inspectors
+from kfine.serve.requests import Limits, RestoreRequest, place_of, receive
 from kfine.serve.security import Door, Guard, let_in
-from kfine.serve.session import Session, new_key
-from kfine.serve.store import CANCELLED, DONE, QUEUED, RUNNING
-from kfine.serve.uploads import Limits, place_of, receive
+from kfine.serve.session import CANCELLED, DONE, QUEUED, RUNNING, Session, new_key
 from kfine.text import clean_text
 
 _STATIC = Path(__file__).parent / "static"
 _BODY = 64 << 10  # bytes of a request in JSON
 _MOST_JOBS, _MOST_SCANS = 200, 500
-_POLL, _ALIVE = 0.25, 15.0  # s: between looks at the queue, and between signs of life
-_WRONG = 1.0  # s that a wrong password costs
+_POLL, _ALIVE = 0.25, 15.0  # s between checks of the queue, and between keep-alive comments
+_WRONG = 1.0  # s of delay for a wrong password
 _ORDINARY_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 UPLOADING, READY = "uploading", "ready"
 
-# What can be fetched of a restoration: file, media type, ending of its name as a download (None: shown in the page).
+# Files of a restoration: file name, media type, ending of the download's name (None: shown in the page).
 FILES: dict[str, tuple[str, str, str | None]] = {
     "before": ("before.nii.gz", "application/gzip", None),
     "after": ("after.nii.gz", "application/gzip", None),
@@ -60,9 +58,9 @@ class Workbench:
 
     Args:
         session: scans, restorations and their files.
-        inspectors: runs what reads files from outside.
-        door: what a request must bring.
-        limits: bounds of what is taken in.
+        inspectors: processes that read uploaded files.
+        door: conditions of access.
+        limits: limits of uploads.
     """
 
     def __init__(self, session: Session, inspectors: Inspectors, door: Door, limits: Limits) -> None:
@@ -78,13 +76,13 @@ class Workbench:
         return FileResponse(_STATIC / "index.html")
 
     async def login(self, request: Request) -> Response:
-        """Return the page that asks for the password, or take the password."""
+        """Return the login page, or check the password."""
         if self.door.password is None:
             raise HTTPException(404)
         if request.method == "GET":
             return FileResponse(_STATIC / "login.html")
-        given = (await _json(request)).get("password")
-        if not isinstance(given, str) or not self.door.is_password(given):
+        password = (await _json(request)).get("password")
+        if not isinstance(password, str) or not self.door.is_password(password):
             await asyncio.sleep(_WRONG)
             raise HTTPException(403, "the password is wrong")
         answer = PlainTextResponse("")
@@ -92,7 +90,7 @@ class Workbench:
         return answer
 
     async def about(self, request: Request) -> Response:
-        """Return what the page must know of this installation."""
+        """Return version, folder and limits of this installation."""
         return JSONResponse(
             {"version": __version__, "folder": self.session.images is not None, "upload": self.limits.upload}
         )
@@ -100,7 +98,7 @@ class Workbench:
     # --- scans ---------------------------------------------------------------------------------------------------
 
     async def scans(self, request: Request) -> Response:
-        """Return the scans that can be chosen: uploads, and the images of the folder."""
+        """Return the available scans: uploads, and the images of the folder."""
         known = {scan["path"]: scan for scan in self.store.all("scan")}
         if self.session.images is not None:
             answer = await self._inspect(
@@ -126,7 +124,7 @@ class Workbench:
         return JSONResponse({"id": key})
 
     async def upload(self, request: Request) -> Response:
-        """Take one file of an upload from the body."""
+        """Receive one file of an upload from the body."""
         scan = self._scan(request, UPLOADING)
         folder = self.session.scan(scan["id"])
         stems = self._stems.setdefault(scan["id"], {})
@@ -145,7 +143,7 @@ class Workbench:
         return JSONResponse({"bytes": scan["bytes"] + size})
 
     async def finish(self, request: Request) -> Response:
-        """End an upload: its archive is unpacked, and it can be chosen."""
+        """Finish an upload: unpack its archive and make the scan available."""
         scan = self._scan(request, UPLOADING)
         self._stems.pop(scan["id"], None)
         answer = await self._inspect(inspection.unpacked, str(self.session.scan(scan["id"])), self.limits)
@@ -156,7 +154,7 @@ class Workbench:
         return JSONResponse({"id": scan["id"], "name": scan["name"]})
 
     async def describe(self, request: Request) -> Response:
-        """Return what kfine sees in a scan, or the series or images to choose from."""
+        """Return the facts of a scan, or the series or images to choose from."""
         scan = self._scan(request, READY)
         reading = await _json(request)
         restoration = RestoreRequest.of({"scale": 2, **reading})
@@ -164,7 +162,7 @@ class Workbench:
         return JSONResponse(_check(answer))
 
     async def forecast(self, request: Request) -> Response:
-        """Return what a restoration will make of a scan, and the estimated time."""
+        """Return method, sizes and estimated time of a restoration."""
         scan = self._scan(request, READY)
         values = await _json(request)
         RestoreRequest.of(values)
@@ -183,7 +181,7 @@ class Workbench:
     # --- restorations --------------------------------------------------------------------------------------------
 
     async def start(self, request: Request) -> Response:
-        """Put a restoration into the queue."""
+        """Append a restoration to the queue."""
         values = await _json(request)
         scan = self._known("scan", str(values.pop("scan", "")))
         if scan["state"] != READY:
@@ -198,7 +196,7 @@ class Workbench:
 
     async def job(self, request: Request) -> Response:
         """Return one restoration."""
-        return JSONResponse(_shown(self._known("job", request.path_params["key"])))
+        return JSONResponse(_public(self._known("job", request.path_params["key"])))
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a restoration that waits or runs."""
@@ -210,7 +208,7 @@ class Workbench:
         return JSONResponse({})
 
     async def remove_job(self, request: Request) -> Response:
-        """Remove a restoration that ended, and its files."""
+        """Remove a finished restoration and its files."""
         job = self._known("job", request.path_params["key"])
         if job["state"] in (QUEUED, RUNNING):
             raise HTTPException(409, "the restoration waits or runs; cancel it first")
@@ -229,7 +227,7 @@ class Workbench:
         while not self.closing.is_set():
             latest, changed, keys = self.store.since(revision)
             if latest != revision:
-                body = {"jobs": [_shown(job) for job in changed], "keys": keys}
+                body = {"jobs": [_public(job) for job in changed], "keys": keys}
                 yield f"data: {json.dumps(body)}\n\n"
                 revision, quiet = latest, 0.0
             elif quiet > _ALIVE:
@@ -239,7 +237,7 @@ class Workbench:
             quiet += _POLL
 
     async def file(self, request: Request) -> Response:
-        """Return a file of a restoration; ranges are served as FileResponse bounds them."""
+        """Return a file of a restoration, or a range of it within the bounds of FileResponse."""
         job = self._known("job", request.path_params["key"])
         kind = request.path_params["kind"]
         if kind not in FILES or job["state"] != DONE:
@@ -252,9 +250,9 @@ class Workbench:
         if ending is not None:
             stem = _ORDINARY_NAME.sub("-", stem_of(Path(job["name"].rstrip("/")))).strip("-.") or "image"
             label = _ORDINARY_NAME.sub("-", job["label"]) or "restored"
-            name = "kfine" if kind == "mail" else stem  # a page that is sent on names nobody
+            name = "kfine" if kind == "mail" else stem  # the page to mail must not name a patient
             answer.headers["Content-Disposition"] = f'attachment; filename="{name}_{label}_kfine{ending}"'
-        elif kind == "page":  # it has a policy of its own, inside
+        elif kind == "page":  # the page contains its own policy
             answer.headers["Content-Security-Policy"] = "frame-ancestors 'self'; sandbox allow-scripts"
         return answer
 
@@ -263,7 +261,7 @@ class Workbench:
     def _known(self, table: str, key: str) -> dict[str, Any]:
         found = self.store.get(table, key)
         if found is None:
-            raise HTTPException(404, "it is not there any more; reload the page")
+            raise HTTPException(404, "it does not exist any more; reload the page")
         return found
 
     def _scan(self, request: Request, state: str | None = None) -> dict[str, Any]:
@@ -277,8 +275,8 @@ class Workbench:
         shutil.rmtree(self.session.scan(scan["id"]), ignore_errors=True)
 
 
-def _shown(job: dict[str, Any]) -> dict[str, Any]:
-    """Return what the page may know of a restoration."""
+def _public(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a restoration that the page gets."""
     return {name: value for name, value in job.items() if name not in ("tries", "revision", "cancel")} | {
         "cancelling": bool(job["cancel"] and job["state"] == RUNNING)
     }
@@ -291,7 +289,7 @@ def _check(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _json(request: Request) -> dict[str, Any]:
-    """Return the JSON object of a request's body, of bounded size."""
+    """Return the JSON object in the body of a request, of bounded size."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -307,7 +305,7 @@ async def _json(request: Request) -> dict[str, Any]:
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    """Return one line that says what went wrong."""
+    """Return the error message as JSON."""
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code)
     code = 400 if isinstance(error, UsageError) else 413

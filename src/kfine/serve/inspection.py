@@ -1,11 +1,18 @@
-"""What a scan is and what its restoration will take; runs in a process of its own, for files from outside."""
+"""Inspection of scans in separate processes: contents, forecast of a restoration.
+
+A file that kills its process leaves the server alive.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,26 +20,27 @@ from typing import Any
 
 from kfine.errors import collected_notes, verdict
 from kfine.restoration.options import BASELINES
-from kfine.serve.request import RestoreRequest
-from kfine.serve.uploads import Limits, only_image, unpack
+from kfine.serve.requests import Limits, RestoreRequest, only_image, unpack
 from kfine.text import printable
 
-_TIMED = 64  # rows and columns of the image that a method is timed with
+_TIMED = 64  # rows and columns of the image for timing
 _WHOLE_BEATS = (
     "cine-core",
     "cine-ldm",
     "cine-regression",
 )  # methods whose evaluation takes all frames of a slice
 _SAMPLED = ("vdm", "ldm", "cine-ldm")
-_STACK, _THICK = 4, 1.2  # slices, and their distance in pixels, from which finer ones are offered
+_STACK, _THICK = 4, 1.2  # least number of slices, and spacing in pixels, for the offer of finer slices
 _LISTED = 1000  # scans of a folder
 _THROUGH = 2  # planes through the slices: across rows and across columns
 
 Answer = dict[str, Any]
+_LIMIT = 300.0  # s
+_PROCESSES = 2  # an estimate of time must not delay later calls
 
 
 def warm() -> None:
-    """Load what every inspection needs, and end with the server, however that ends."""
+    """Load the modules of all inspections, and end with the server, also if that is killed."""
     server = multiprocessing.parent_process()
     if server is not None:
         threading.Thread(target=_end_with, args=(server,), daemon=True).start()
@@ -46,27 +54,27 @@ def _end_with(server: Any) -> None:
 
 
 def describe(path: str, reading: dict[str, Any]) -> Answer:
-    """Return {"path", "facts"} of a scan, or {"error"}; never raises what its files cause.
+    """Return the facts of a scan, or {"error"}; errors of its files are not raised.
 
     Args:
-        path: a file or folder; a folder of one archive is unpacked first.
+        path: a file or folder.
         reading: keywords of `kfine.read`.
     """
     return _answer(_described, Path(path), reading)
 
 
 def unpacked(folder: str, limits: Limits) -> Answer:
-    """Return {"path"} of what an upload's folder is to be read as, its archive unpacked, or {"error"}."""
+    """Unpack the archive of an upload if there is one; return {"path"} of the image, or {"error"}."""
     return _answer(_unpacked, Path(folder), limits)
 
 
 def forecast(path: str, values: dict[str, Any], timed: bool) -> Answer:
-    """Return what a restoration will make of a scan, or {"error"}; `timed`: also how long it takes."""
+    """Return the method and the sizes of a restoration, or {"error"}; with `timed`, also its estimated duration."""
     return _answer(_forecast, Path(path), values, timed)
 
 
 def found_in(top: str, home: str) -> Answer:
-    """Return {"scans": [{"path", "name"}]} of a folder of images, without the results of kfine."""
+    """Return {"scans": [{"path", "name"}]} for a folder of images, without results of kfine."""
     return _answer(_found_in, Path(top), Path(home))
 
 
@@ -122,7 +130,7 @@ def _described(path: Path, reading: dict[str, Any]) -> Answer:
 
 
 def _series_of(path: Path) -> list[dict[str, Any]]:
-    """Return the DICOM series in a folder: their identifiers, and a line about each."""
+    """Return the DICOM series in a folder: their identifiers and descriptions."""
     from kfine.io.dicom.series import find_series, series_text
 
     groups, _ = find_series(path)
@@ -171,9 +179,9 @@ def _size(frames: int, slices: int, matrix: tuple[int, int]) -> str:
 
 @cache
 def _rate(method: str) -> float:
-    """Return the seconds that a method takes on this machine for one evaluation of one restored pixel.
+    """Return the seconds of one evaluation of a method for one restored pixel on this machine.
 
-    It is measured with a small beating heart or one frame of it: the fastest of three runs, the first of which loads
+    The measurement uses a small beating heart or one frame of it, and the fastest of three runs; the first run loads
     the model.
     """
     from kfine.models.checkpoint import load_model
@@ -219,3 +227,40 @@ def _found_in(top: Path, home: Path) -> Answer:
             {"path": str(path), "name": printable(name)} for path, name in list(scans.items())[:_LISTED]
         ]
     }
+
+
+class Inspectors:
+    """Two processes, replaced if one ends or takes too long.
+
+    Args:
+        limit: time limit of a call, seconds.
+    """
+
+    def __init__(self, limit: float = _LIMIT) -> None:
+        self._limit, self._pool = limit, self._new()
+
+    async def run(self, work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+        """Return the answer of `work`, or {"error"} if its process ended."""
+        try:
+            future = self._pool.submit(work, *arguments)
+            return await asyncio.wait_for(asyncio.wrap_future(future), self._limit)
+        except BrokenProcessPool:
+            self._renew()
+            return {"error": "the process that read this file ended, probably for lack of memory"}
+        except TimeoutError:
+            self._renew()
+            return {"error": f"reading this file took longer than {self._limit:.0f} s; use kfine restore"}
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _renew(self) -> None:
+        self.close()
+        self._pool = self._new()
+
+    def _new(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(_PROCESSES, context, initializer=warm)

@@ -1,4 +1,4 @@
-"""Who may talk to the page: Host, Origin and token checks before any route, and headers after."""
+"""Access control of the page: checks of Host, Origin and token before any route, security headers after."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _SAFE = ("GET", "HEAD")
 _OPEN = ("/login", "/static/login.js", "/static/style.css", "/static/icon.svg")
-"""Paths that need no token where a password stands for it."""
+"""Paths without a token, if there is a password."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self' data:; "
@@ -31,13 +31,13 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Door:
-    """What a request must bring.
+    """Conditions of access.
 
     Attributes:
-        token: the secret of the address.
-        port: the server's.
-        hosts: names by which it may be addressed, without port.
-        password: whether a page asks for a password instead of the token in the address.
+        token: the secret token of the address.
+        port: port of the server.
+        hosts: host names of the server, without port.
+        password: password of the login page, which replaces the token in the address; None for the token.
     """
 
     token: str
@@ -47,42 +47,42 @@ class Door:
 
     @property
     def cookie(self) -> str:
-        """Name of the cookie; cookies of all ports of a machine are sent to each of them."""
+        """Name of the cookie; browsers send the cookies of a machine to all its ports."""
         return f"kfine-{self.port}"
 
     @property
     def pass_mark(self) -> str:
-        """Value of the cookie: derived, so that the token itself is stored nowhere in the browser."""
+        """Value of the cookie, derived from the token, so that the browser does not store the token."""
         return hmac.new(self.token.encode(), b"cookie", hashlib.sha256).hexdigest()
 
     def is_host(self, host: str) -> bool:
-        """Return whether a Host header names this server: another name is a page that had its name rebound."""
+        """Return whether a Host header names this server; another name indicates DNS rebinding."""
         return host in {f"{name}:{self.port}" for name in self.hosts} or (
             self.port == 80 and host in self.hosts
         )
 
-    def is_token(self, given: str) -> bool:
-        """Return whether `given` is the token, in constant time."""
-        return hmac.compare_digest(given.encode(), self.token.encode())
+    def is_token(self, text: str) -> bool:
+        """Return whether `text` is the token, in constant time."""
+        return hmac.compare_digest(text.encode(), self.token.encode())
 
-    def is_password(self, given: str) -> bool:
-        """Return whether `given` is the password, in constant time."""
-        return self.password is not None and hmac.compare_digest(given.encode(), self.password.encode())
+    def is_password(self, text: str) -> bool:
+        """Return whether `text` is the password, in constant time."""
+        return self.password is not None and hmac.compare_digest(text.encode(), self.password.encode())
 
 
 class Guard:
-    """ASGI middleware: refuses what does not come from our own page in the user's browser.
+    """ASGI middleware: refuses requests that do not come from kfine's own page in the user's browser.
 
     Args:
-        app: what is guarded.
-        door: what a request must bring.
+        app: the protected application.
+        door: conditions of access.
     """
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app, self._door = app, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a refusal, or hand the request on."""
+        """Refuse the request, or pass it to the application."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
@@ -101,18 +101,18 @@ class Guard:
         await (self._app if refusal is None else refusal)(scope, receive, sending)
 
     def _refusal(self, request: Request) -> PlainTextResponse | RedirectResponse | None:
-        """Return why a request is refused, or where it is sent; None where it may pass."""
+        """Return a refusal or redirection of a request; None if it may pass."""
         door, headers = self._door, request.headers
         host = headers.get("host", "")
         if not door.is_host(host):
-            return _refused("this server goes by another name; use the address that kfine serve printed", 421)
+            return _refused("this server has another name; use the address that kfine serve printed", 421)
         if not _same_origin(headers, host):
             return _refused("requests of other pages are refused")
         if request.method not in _SAFE and headers.get("x-kfine") != "1":
             return _refused("expected a request of kfine's own page")
-        given = request.query_params.get("token")
-        if given is not None and door.password is None and request.url.path == "/":
-            if not door.is_token(given):
+        token = request.query_params.get("token")
+        if token is not None and door.password is None and request.url.path == "/":
+            if not door.is_token(token):
                 return _refused("the token is wrong; use the address that kfine serve printed")
             answer = RedirectResponse("/", 303)
             let_in(answer, door)
@@ -128,12 +128,12 @@ class Guard:
 
 
 def let_in(answer: RedirectResponse | PlainTextResponse, door: Door) -> None:
-    """Let a browser pass from now on."""
+    """Set the cookie that lets a browser pass."""
     answer.set_cookie(door.cookie, door.pass_mark, path="/", httponly=True, samesite="strict")
 
 
 def _same_origin(headers: Headers, host: str) -> bool:
-    """Return whether a request was made by our own page or typed into the address bar."""
+    """Return whether a request comes from kfine's own page or from the address bar."""
     origin = headers.get("origin")
     if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         return False

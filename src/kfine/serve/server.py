@@ -1,4 +1,4 @@
-"""The server: a socket on this machine, the page, and a worker process beside it."""
+"""Server: a socket on this machine, the page, and a worker process."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pathlib import Path
 from kfine.errors import ResourceError, UsageError
 from kfine.serve.session import Session, session
 
-_LOOK = 1.0  # s between looks whether the worker lives
-PASSWORD = "KFINE_PASSWORD"  # environment: needed beyond this machine
-_SHORTEST = 12  # characters of it
+_LOOK = 1.0  # s between checks of the worker
+PASSWORD = "KFINE_PASSWORD"  # environment variable: required for access from other machines
+_SHORTEST = 12  # characters of the password
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the page is served.
+    """Address of the page.
 
     Attributes:
-        host: the address of a network card; this machine alone if left out.
-        port: 0 for any that is free.
-        password: needed where `host` can be reached from other machines.
+        host: address of a network interface; by default this machine alone.
+        port: 0 for any free port.
+        password: required if other machines can reach `host`.
     """
 
     host: str = "127.0.0.1"
@@ -36,7 +36,7 @@ class Address:
     password: str | None = None
 
     def check(self) -> None:
-        """Raise `UsageError` for an address that others reach without a password of 12 characters."""
+        """Raise `UsageError` if other machines can reach the address and the password has less than 12 characters."""
         if self.host in _LOOPBACK:
             return
         if not self.password:
@@ -51,7 +51,7 @@ class Address:
 
     @property
     def outside(self) -> bool:
-        """Whether other machines can reach it."""
+        """Whether other machines can reach the address."""
         return self.host not in _LOOPBACK
 
 
@@ -59,14 +59,14 @@ def serve(images: Path | None, address: Address, *, browser: bool, announce: Cal
     """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
-        images: a folder whose images the page offers; uploads alone if None.
-        address: where.
-        browser: whether to open one.
-        announce: takes lines for the user, the page's address among them.
+        images: folder with the images on the page; None for uploads alone.
+        address: address of the page.
+        browser: whether a browser is opened.
+        announce: called with lines for the user, such as the address of the page.
 
     Raises:
-        UsageError: an address that is not safe or taken, or a folder that is none or served already.
-        ResourceError: a package is missing, or the private folder cannot be made.
+        UsageError: an address that is not safe or in use, or a folder that does not exist or is served already.
+        ResourceError: a package is missing, or the private folder cannot be created.
     """
     address.check()
     _check_packages()
@@ -80,7 +80,7 @@ def serve(images: Path | None, address: Address, *, browser: bool, announce: Cal
         finally:
             left = found.store.unfinished()
             if left:
-                announce(f"{left} unfinished; the same command goes on with them. Files stay in {found.home}")
+                announce(f"{left} unfinished; the same command continues them. Files stay in {found.home}")
 
 
 def _check_packages() -> None:
@@ -120,23 +120,23 @@ async def _serve(
     import uvicorn
 
     from kfine.serve.app import application
-    from kfine.serve.inspectors import Inspectors
+    from kfine.serve.inspection import Inspectors
     from kfine.serve.security import LOOPBACK, Door
 
     hosts = (*LOOPBACK, address.host) if address.outside else LOOPBACK
     door = Door(found.token, address.port, hosts, address.password if address.outside else None)
     inspectors = Inspectors()
     app = application(found, inspectors, door)
-    # Without access log: the first request holds the token.
+    # No access log: the first request contains the token.
     config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", server_header=False,
                             timeout_graceful_shutdown=2, h11_max_incomplete_event_size=32 << 10)  # fmt: skip
     server = uvicorn.Server(config)
     host = f"[{address.host}]" if ":" in address.host else address.host
     url = f"http://{host}:{address.port}/" + ("" if door.password else f"?token={door.token}")
     announce(f"kfine serve: {url}")
-    announce("Ctrl-C ends it and removes what was uploaded and restored.")
+    announce("Ctrl-C ends the server and removes uploads and results.")
     if address.outside:
-        announce("Others on this network can read what is sent: put a proxy with TLS in front.")
+        announce("Others on this network can read the traffic: put a proxy with TLS in front.")
     if browser:
         webbrowser.open(url)
     ending = asyncio.Event()
@@ -153,14 +153,14 @@ async def _serve(
 
 
 async def _close_streams(server: object, closing: asyncio.Event) -> None:
-    """End the streams of events where the server is asked to end: it waits for them."""
+    """End the event streams when the server must exit, which waits for them."""
     while not getattr(server, "should_exit", False):
         await asyncio.sleep(0.1)
     closing.set()
 
 
 async def _keep_worker(found: Session, ending: asyncio.Event) -> None:
-    """Keep a worker process alive until the server ends; it notices by its standard input."""
+    """Keep a worker process alive until the server ends; the worker detects that by its standard input."""
     worker = _worker(found)
     while not ending.is_set():
         if worker.poll() is not None:
@@ -173,7 +173,7 @@ async def _keep_worker(found: Session, ending: asyncio.Event) -> None:
     worker.stdin.close()
     try:
         await asyncio.to_thread(worker.wait, 5)
-    except subprocess.TimeoutExpired:  # in the middle of a slice, which the next worker restores anew
+    except subprocess.TimeoutExpired:  # within a slice, which the next worker restores again
         worker.kill()
         await asyncio.to_thread(worker.wait)
         found.store.requeue()
@@ -185,5 +185,5 @@ def _worker(found: Session) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        start_new_session=True,  # Ctrl-C in the terminal is the server's
+        start_new_session=True,  # only the server gets Ctrl-C of the terminal
     )

@@ -1,4 +1,4 @@
-"""Worker process: takes restorations from the queue, one after the other, through the command line's pipeline."""
+"""Worker process: runs queued restorations one after the other and writes the files of the viewer."""
 
 from __future__ import annotations
 
@@ -12,18 +12,99 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kfine.errors import KfineError, collected_notes, verdict
 from kfine.files.locks import locked
+from kfine.image import Image, magnitude
 from kfine.restoration.outputs import RestorationFiles, write_restoration
 from kfine.restoration.pipeline import restore_case
 from kfine.restoration.progress import Forecast
-from kfine.serve.request import RestoreRequest
-from kfine.serve.session import Session
-from kfine.serve.store import CANCELLED, DONE, FAILED, QUEUED
+from kfine.restoration.result import Restoration
+from kfine.serve.requests import RestoreRequest
+from kfine.serve.session import CANCELLED, DONE, FAILED, QUEUED, Session
+from kfine.viz.kspace import kspace_picture
+from kfine.viz.layers import difference, on_grid_of
+from kfine.viz.view import plane_name
 
+BEFORE, AFTER, STD, DIFFERENCE = "before", "after", "std", "difference"
+VOLUMES = (BEFORE, AFTER, STD, DIFFERENCE)
+PAGE, KSPACE = "page.html", "kspace.png"
 RESULT, DICOM, FIGURE = "result.nii.gz", "result-dicom.zip", "figure.png"
 _LOCK = "worker-lock"
-_PAUSE, _EVERY = 0.2, 0.25  # s: between looks at the queue, and between notes of progress
+_PAUSE, _EVERY = 0.2, 0.25  # s between checks of the queue, and between updates of the progress
+
+
+def write_views(result: Restoration, folder: Path) -> dict[str, Any]:
+    """Write the files of the viewer to `folder`, and return their description, JSON-ready.
+
+    Args:
+        result: a restoration with its input.
+        folder: an existing folder.
+    """
+    low = result.low
+    assert low is not None
+    assert result.acquisition is not None
+    before, after = magnitude(low), magnitude(result.mean)
+    slices = result.provenance.slices
+    if slices is not None:
+        before = before.take_slices(*slices)
+    aligned = on_grid_of(before, after)
+    change = difference(aligned, after)
+    images = {BEFORE: before, AFTER: after, STD: result.std, DIFFERENCE: change}
+    for name, image in images.items():
+        if image is not None:
+            write_compact(image, folder / f"{name}.nii.gz")
+    (folder / KSPACE).write_bytes(kspace_picture(result.acquisition.measured, result.mean))
+    (folder / PAGE).write_text(result.show().page, "utf-8")
+    return {
+        "volumes": [name for name in VOLUMES if images[name] is not None],
+        "window": [0.0, _bright(after.voxels)],
+        "spread": _bright(result.std.voxels) if result.std else None,
+        "difference": _bright(np.abs(change.voxels)),
+        "times": {BEFORE: _times(before), AFTER: _times(after)},
+        "period": after.period,
+        "shape": {BEFORE: list(before.voxels.shape), AFTER: list(after.voxels.shape)},
+        "voxel_mm": {BEFORE: _rounded(before.voxel_sizes), AFTER: _rounded(after.voxel_sizes)},
+        "plane": _shown_plane(after, through=result.acquisition.slices is not None),
+    }
+
+
+def write_compact(image: Image, path: Path) -> None:
+    """Write the magnitudes of `image` as a NIfTI file of 16-bit integers, first axis along columns."""
+    import nibabel
+
+    voxels = np.transpose(image.voxels, (3, 2, 1, 0))
+    affine = image.affine[:, [2, 1, 0, 3]]
+    file = nibabel.Nifti1Image(voxels[..., 0] if image.frames == 1 else voxels, affine)
+    file.set_data_dtype(np.int16)
+    file.header.set_xyzt_units("mm", "sec")
+    nibabel.save(file, path)
+
+
+def _shown_plane(image: Image, *, through: bool) -> str:
+    """Return the initial plane: that of the slices, or one through the slices if their direction was restored."""
+    plane = plane_name(image.affine)
+    return plane if not through else "sagittal" if plane == "coronal" else "coronal"
+
+
+def _times(image: Image) -> list[float]:
+    """Return the frame times in seconds; frames of unknown times are 50 ms apart."""
+    if image.frame_times is not None:
+        return [round(time - image.frame_times[0], 5) for time in image.frame_times]
+    return [round(0.05 * frame, 5) for frame in range(image.frames)]
+
+
+def _bright(voxels: NDArray[Any]) -> float:
+    """Return the 99.5th percentile of the voxels above 0 of the middle frame."""
+    part = voxels[len(voxels) // 2]
+    inside = part[part > 0]
+    return float(np.percentile(inside, 99.5)) if inside.size else 1.0
+
+
+def _rounded(sizes: tuple[float, ...]) -> list[float]:
+    return [round(size, 3) for size in sizes]
 
 
 class Cancelled(BaseException):
@@ -31,32 +112,32 @@ class Cancelled(BaseException):
 
 
 class Stopped(BaseException):
-    """The server ended; the restoration waits for the next one."""
+    """The server has ended; the restoration waits for the next server."""
 
 
 class QueueProgress:
-    """A `kfine.restoration.progress.Progress` that is shown through the queue.
+    """A `kfine.restoration.progress.Progress` that writes to the queue.
 
     Args:
-        session: of the restoration.
-        key: its name.
-        stopping: says whether the server ended.
+        session: session of the restoration.
+        key: name of the restoration.
+        stopping: returns whether the server has ended.
     """
 
     def __init__(self, session: Session, key: str, stopping: Callable[[], bool]) -> None:
         self._store, self._key, self._stopping = session.store, key, stopping
-        self._text, self._noted = "reading", 0.0
+        self._text, self._updated = "reading", 0.0
         self.forecast = Forecast()
 
     def __call__(self, done: int, total: int) -> None:
-        """Note that `done` of `total` evaluations are done; raise where the work is to end."""
+        """Report that `done` of `total` evaluations are done; raise if the work must end."""
         if done == 0:
             self.forecast = Forecast()
         self.forecast(done, total)
         self.check()
         now = time.monotonic()
-        if now - self._noted > _EVERY or done == total:
-            self._noted = now
+        if now - self._updated > _EVERY or done == total:
+            self._updated = now
             self._store.update(
                 "job",
                 self._key,
@@ -68,7 +149,7 @@ class QueueProgress:
             )
 
     def check(self) -> None:
-        """Raise `Stopped` or `Cancelled` where the work is to end."""
+        """Raise `Stopped` or `Cancelled` if the work must end."""
         if self._stopping():
             raise Stopped
         job = self._store.get("job", self._key)
@@ -81,19 +162,19 @@ class QueueProgress:
         self._store.update("job", self._key, text=text)
 
     def group(self, text: str) -> None:
-        """Show `text` from now on, where a group of slices begins."""
+        """Show `text` from now on, at the start of a group of slices."""
         self.forecast.group()
         self.check()
         self._text = text
 
     def say(self, line: str) -> None:
-        """Leave out what the page shows by itself: how long it takes."""
+        """Ignore messages about durations, which the page shows by itself."""
 
 
 def work(session: Session, stopping: Callable[[], bool], *, until_empty: bool = False) -> None:
-    """Restore what waits in the queue, until `stopping`.
+    """Run the restorations of the queue until `stopping`.
 
-    until_empty: whether to return where nothing waits.
+    until_empty: whether to return when the queue is empty.
     """
     store = session.store
     store.requeue()
@@ -108,7 +189,7 @@ def work(session: Session, stopping: Callable[[], bool], *, until_empty: bool = 
 
 
 def _restore(session: Session, job: dict[str, Any], stopping: Callable[[], bool]) -> None:
-    """Restore one, and note how it ended."""
+    """Run one restoration, and write its outcome to the queue."""
     store, key = session.store, job["id"]
     values: dict[str, Any]
     try:
@@ -129,13 +210,12 @@ def _restore(session: Session, job: dict[str, Any], stopping: Callable[[], bool]
 
 
 def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) -> dict[str, Any]:
-    """Restore, write files, and return what the page needs to show them."""
+    """Restore, write the files, and return their description for the page."""
     from kfine.io.reading import read_input
-    from kfine.serve.views import write_views
 
     scan = session.store.get("scan", job["scan"])
     if scan is None:
-        raise KfineError("the scan is gone; choose it again")
+        raise KfineError("the scan was removed; choose it again")
     request, folder = RestoreRequest.of(job["request"]), session.job(job["id"])
     folder.mkdir(mode=0o700, exist_ok=True)
     began = time.perf_counter()
@@ -172,7 +252,7 @@ def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) ->
 
 
 def _write_dicom(found: Any, result: Any, folder: Path) -> str | None:
-    """Write the result as DICOM in the source's study, zipped; return why not, None where it is done."""
+    """Write the result as zipped DICOM in the study of the source; return None, or the error message."""
     from kfine.restoration.checks import study_of
 
     try:
@@ -198,11 +278,11 @@ def main() -> None:
     def watch() -> None:
         sys.stdin.buffer.read()
         stop.set()
-        time.sleep(20)  # long enough for a slice; what is finished stays and the next worker goes on
+        time.sleep(20)  # enough for a slice; finished slices stay, and the next worker continues
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
-    with locked(home / _LOCK):  # the worker of a killed server may still be ending
+    with locked(home / _LOCK):  # the worker of a killed server may still run
         work(Session(home, None), stop.is_set)
 
 

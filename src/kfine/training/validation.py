@@ -19,10 +19,10 @@ from kfine.image import Image
 from kfine.intensity import AIR
 from kfine.methods.base import Draws
 from kfine.methods.ldm import CineLDMMethod, LDMOptions
-from kfine.methods.ldm_prediction import Projection, predict
+from kfine.methods.regression import Projection, predict
 from kfine.models.checkpoint import replace_bytes
 from kfine.networks.ldm import CineLDM
-from kfine.networks.quantiser import codebook_use
+from kfine.networks.vqgan import codebook_use
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.data.degradation import measured_matrix
 from kfine.training.data.volumes import SliceRef, Volumes
@@ -128,7 +128,7 @@ class LDMValidation:
         }
         codes = None
         if network.autoencoder is not None:
-            seen, x = predicted.held[None], case.x[None].to(device)
+            seen, x = predicted.projected[None], case.x[None].to(device)
             images["codes"] = project.of_magnitudes(network.decode(network.encode(x, seen), seen)[0])
             z = network.autoencoder.encode(x[0][:, None], seen[0][:, None])
             decoded = network.autoencoder.decode(z, seen[0][:, None])[:, 0].float()

@@ -1,1 +1,1 @@
-"""The report: one HTML page that needs nothing besides itself.  How it looks cannot change a score."""
+"""Report: one self-contained HTML page.  Its layout cannot change a score."""

@@ -15,6 +15,7 @@ from kfine.files.side_files import read_json
 from kfine.io.nifti.header import GZIP_MAGIC, is_pair
 
 RESTORED = "kfine restored"  # begins the header's `descrip`
+_ITK_LONGEST = 1024  # bytes within which kfine writes its mark to NRRD and MetaImage
 _DESCRIP = slice(148, 228)  # bytes of a NIfTI-1 header, which is what kfine writes
 # BIDS's entity for phase images, and suffixes of phase images from DICOM converters.
 _PHASE = re.compile(r"_part-phase(_|$)|_(ph|phase[12]?|phasediff)$")
@@ -50,10 +51,16 @@ def is_restored(path: Path, descrip: bytes, matrix: tuple[int, int]) -> bool:
 
 
 def says_restored(path: Path) -> bool:
-    """Return whether the header of the NIfTI file at `path` marks it as restored by kfine; False if damaged."""
+    """Return whether the header of the NIfTI, NRRD or MetaImage file at `path` marks it as restored by kfine.
+
+    False if damaged.
+    """
     try:
         with path.open("rb") as file:
-            packed = file.read(2) == GZIP_MAGIC
+            start = file.read(_ITK_LONGEST)
+        if re.match(rb"NRRD000|ObjectType", start):
+            return re.search(rb"^(content: |Comment = )" + RESTORED.encode(), start, re.MULTILINE) is not None
+        packed = start.startswith(GZIP_MAGIC)
         with gzip.open(path) if packed else path.open("rb") as file:
             return file.read(_DESCRIP.stop)[_DESCRIP].startswith(RESTORED.encode())
     except (OSError, EOFError, zlib.error):

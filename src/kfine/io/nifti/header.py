@@ -133,7 +133,7 @@ def read_header(file: BinaryIO, name: str, *, pair: bool = False) -> NiftiHeader
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         affine=affine,
-        period=_noted_period(raw),
+        period=noted_period(raw),
     )
 
 
@@ -171,7 +171,22 @@ def period_note(period: float) -> str:
     return f"; period {period:.9g} s"
 
 
-def _noted_period(raw: Any) -> float | None:
+def itk_notes(slice_axis: int, *, timed: bool, period: float | None) -> str:
+    """Return the notes on slice axis, unit of time and period for NRRD and MetaImage, which have no fields for them."""
+    times = "; times in s" if timed else ""
+    return f"; slice axis {slice_axis}{times}{'' if period is None else period_note(period)}"
+
+
+def read_itk_notes(raw: Any) -> None:
+    """Set the fields of `raw` from the notes of `itk_notes` in its `descrip`."""
+    found = re.search(rb"; slice axis ([012])(; times in s)?(?:; period |$)", bytes(raw["descrip"].item()))
+    if found:
+        raw.set_dim_info(slice=int(found[1]))
+        raw["xyzt_units"] = 2 | (8 if found[2] else 0)
+
+
+def noted_period(raw: Any) -> float | None:
+    """Return the period (s) that `period_note` left in `descrip`; None without one."""
     found = re.search(rb"; period ([0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?) s$", bytes(raw["descrip"].item()))
     period = float(found[1]) if found else 0.0
     return period if 0 < period < np.inf else None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kfine.errors import InputError
 from kfine.geometry import LPS_TO_RAS, check_affine
-from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader
+from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader, noted_period, read_itk_notes
 
 _LONGEST = 1 << 16  # bytes of a header
 _META = {
@@ -33,6 +33,7 @@ _LPS = np.array([*LPS_TO_RAS, 1.0])
 _SPACES = {
     "left-posterior-superior": _LPS, "lps": _LPS, "right-anterior-superior": np.ones(4), "ras": np.ones(4),
 }  # fmt: skip
+_UNITS = {"s": 8, "sec": 8, "ms": 16, "msec": 16}  # of NRRD, as codes of NIfTI
 _RAW, _GZIP, _ZLIB = "raw", "gzip", "zlib"
 
 
@@ -52,6 +53,7 @@ def read_itk(file: BinaryIO, name: str) -> tuple[NiftiHeader, BinaryIO]:
         nrrd = start.startswith(b"NRRD000")
         fields, offset = _nrrd_fields(start) if nrrd else _meta_fields(start)
         shape, dtype, affine, packing = (_nrrd if nrrd else _meta)(fields, name)
+        raw = _times(shape, *(_nrrd_time if nrrd else _meta_time)(fields))
         if not 1 <= len(shape) <= 4 or min(shape) < 1:
             raise ValueError("a matrix of other than 1 to 4 axes")
     except InputError:
@@ -61,20 +63,44 @@ def read_itk(file: BinaryIO, name: str) -> tuple[NiftiHeader, BinaryIO]:
             f"{name}: expected the header of an image of grey values in .mha or .nrrd, got one that is damaged or of "
             "another kind; convert it to NIfTI"
         ) from None
-    return _header(shape, dtype, affine, name), _stream(file, offset, packing)
+    raw["descrip"] = fields.get("content" if nrrd else "Comment", "").encode("ascii", "replace")[:79]
+    read_itk_notes(raw)
+    return _header(raw, shape, dtype, affine, name), _stream(file, offset, packing)
 
 
-def _header(
-    shape: tuple[int, ...], dtype: np.dtype[Any], affine: NDArray[np.float64], name: str
-) -> NiftiHeader:
+def _times(shape: tuple[int, ...], step: float, start: float, unit: int) -> Any:
+    """Return a NIfTI header with these times of the fourth axis."""
     import nibabel
 
     raw = nibabel.Nifti1Header()
     raw["sform_code"] = 1
+    if len(shape) > 3:
+        raw["pixdim"][4], raw["toffset"], raw["xyzt_units"] = step, start, 2 | unit
+    return raw
+
+
+def _meta_time(fields: dict[str, str]) -> tuple[float, float, int]:
+    """Return step and start of the fourth axis, and the code of their unit, which the format does not have."""
+    step, start = (fields.get(key, "").split()[3:] for key in ("ElementSpacing", "Offset"))
+    return float(step[0]) if step else 1.0, float(start[0]) if start else 0.0, 0
+
+
+def _nrrd_time(fields: dict[str, str]) -> tuple[float, float, int]:
+    """Return step and start of the fourth axis, and the code of their unit (0: unknown)."""
+    step, start = (fields.get(key, "").split()[3:] for key in ("spacings", "axis mins"))
+    units = re.findall(r'"([^"]*)"', fields.get("units", ""))[3:]
+    first = float(start[0]) if start else 0.0
+    unit = _UNITS.get(units[0], 0) if units else 0
+    return float(step[0]) if step else 1.0, first if np.isfinite(first) else 0.0, unit
+
+
+def _header(
+    raw: Any, shape: tuple[int, ...], dtype: np.dtype[Any], affine: NDArray[np.float64], name: str
+) -> NiftiHeader:
     i, j, k, t = (*shape, 1, 1, 1)[:4]
     return NiftiHeader(
         raw=raw, shape=(i, j, k, t), time_axis=t > 1, dtype=dtype, size=0, offset=0, slope=1.0, intercept=0.0,
-        affine=check_affine(affine, where=name), period=None,
+        affine=check_affine(affine, where=name), period=noted_period(raw),
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ class Viewer {
     if (Object.keys(this.views).length) return;
     for (const name of ["before", "after", "third"]) {
       const view = new niivue.Niivue({
-        isColorbar: false, backColor: [0, 0, 0, 1], crosshairColor: [0.5, 0.82, 1, 0.8], crosshairWidth: 0.6,
+        isColorbar: false, backColor: [0, 0, 0, 1], crosshairColor: [0.5, 0.82, 1, 0.8], crosshairWidth: 1,
         isRadiologicalConvention: true, sagittalNoseLeft: true, isResizeCanvas: true, logLevel: "silent",
         textHeight: 0.045, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "", dragAndDropEnabled: false,
       });

@@ -18,8 +18,7 @@ from torch.utils.data import Dataset
 from kfine.degradation.photographic import blindly_degraded, on_kspace_grid
 from kfine.degradation.scanner import displayed_image
 from kfine.intensity import AIR
-from kfine.methods.optical_flow import warped
-from kfine.methods.time_interpolation import neighbours
+from kfine.methods.time_interpolation import neighbours, warped
 from kfine.networks.core import Facts, of_slice
 from kfine.operators.fourier import fft2c
 from kfine.training.config import CineCoreDataConfig
@@ -51,7 +50,7 @@ class Clip(NamedTuple):
     """A scan of a slice's frames and what is sought of it; a piece, or collated ones.
 
     Attributes:
-        blend, apart, part: (frame, ...), see `kfine.networks.cine_core.CineCoreNet.forward`.
+        blend, apart, part: (frame, ...), see `kfine.networks.core.CineCoreNet.forward`.
         target: (frame, row, column), what the network should make of it.
         unit: the scan's unit of detail.
         facts: (FACTS,), see `kfine.networks.core.Facts`.

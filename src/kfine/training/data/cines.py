@@ -22,7 +22,7 @@ from kfine.image import Image, Source
 from kfine.io import read
 from kfine.io.checks import check_voxels
 from kfine.io.discovery import NIFTI, find_volumes, subject_of
-from kfine.methods.guide import guide, with_facts
+from kfine.methods.regression import guide, with_facts
 from kfine.methods.time_interpolation import neighbours
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.data.degradation import Degradation, drawn_degradation, leaving_two, zero_filled

@@ -28,7 +28,7 @@ class Item(NamedTuple):
 
     Attributes:
         x: (image, frame, row, column), the truth in model units.
-        guide: (image, channel, frame, row, column), see `kfine.methods.guide` and `kfine.methods.guide`.
+        guide: (image, channel, frame, row, column), see `kfine.methods.regression` and `kfine.methods.regression`.
         kept: (image, frame) bool, the frames that were measured.
         parts: (image, 2), which part of each k-space direction was measured.
         exact: (image,) bool, whether what was measured is the truth's own k-space.

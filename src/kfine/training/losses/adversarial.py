@@ -17,8 +17,7 @@ from kfine.networks.discriminator import (
 )
 from kfine.networks.ldm import CineLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
-from kfine.networks.quantiser import Quantised, codebook_use
-from kfine.networks.vqgan import VQGAN
+from kfine.networks.vqgan import VQGAN, Quantised, codebook_use
 from kfine.training.data.patches import Item
 from kfine.training.losses.ldm import shown
 from kfine.training.stage_config import DiscriminatorConfig, VGGAdversaryConfig

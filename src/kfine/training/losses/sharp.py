@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from kfine.networks.sharp import SharpNet
+from kfine.networks.core import SharpNet
 from kfine.training.data.core_patches import Sample
 from kfine.training.losses.decoder import detail, energy_divergence
 

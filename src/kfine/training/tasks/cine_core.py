@@ -1,4 +1,4 @@
-"""The training task of the core network of cines, see `kfine.networks.cine_core`."""
+"""The training task of the core network of cines, see `kfine.networks.core`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from torch.utils.data import Dataset
 
 from kfine.degradation.scanner import Acquisition, central_kspace, displayed_image
 from kfine.errors import InputError, ModelError
-from kfine.methods.optical_flow import warped
+from kfine.methods.time_interpolation import warped
 from kfine.models.checkpoint import load_model
-from kfine.networks.cine_core import CineCoreNet, start_from_core
-from kfine.networks.core import CoreNet
+from kfine.networks.core import CineCoreNet, CoreNet, start_from_core
 from kfine.training.config import CineCoreReportConfig, CineCoreTrainingConfig
 from kfine.training.data.cine_patches import CineCoreDataset, Clip, mean_description
 from kfine.training.data.core_patches import Volumes, load_volumes, scanned_magnitudes

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kfine.errors import ModelError
-from kfine.networks.sharp import NOISES, SharpNet
+from kfine.networks.core import NOISES, SharpNet
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.losses.sharp import SharpObjective

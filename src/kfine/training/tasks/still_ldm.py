@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
-from kfine.diffusion.noise import SeededNoise
+from kfine.diffusion.samplers import SeededNoise
 from kfine.methods.ldm import LDMOptions, drawn_latents
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.ldm import StillLDM

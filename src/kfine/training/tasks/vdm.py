@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kfine.diffusion.losses import antithetic_times, bound
-from kfine.diffusion.noise import SeededNoise
-from kfine.diffusion.samplers import SAMPLERS, ancestral, learned, uniform_in_gamma
+from kfine.diffusion.samplers import SAMPLERS, SeededNoise, ancestral, learned, uniform_in_gamma
 from kfine.methods.vdm import denoiser_of
 from kfine.networks.vdm import VDM
 from kfine.training.config import VDMTrainingConfig

@@ -1,0 +1,148 @@
+"""Pace of this machine: seconds a method takes for a pixel, and for a study."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from kfine.acquisition.plan import Acquisition
+from kfine.image import Image
+from kfine.models.checkpoint import load_model
+from kfine.restoration.options import BASELINES, Options, check_values
+from kfine.restoration.progress import Watch
+from kfine.restoration.restore import plan_of, resolved_of, restore_planned
+from kfine.restoration.selection import ResolvedMethod, packaged_for
+
+THROUGH = (
+    2  # evaluations of the core network for a restored voxel of finer slices: planes across rows and columns
+)
+WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # an evaluation takes in all frames of a slice
+_SAMPLED = ("vdm", "ldm", "cine-ldm")
+_SIDE = 64  # pixels of the measured image that the pace is measured with
+
+
+@cache
+def seconds_a_pixel(method: str) -> float:
+    """Return the seconds that `method` takes on this machine for one evaluation of one restored pixel.
+
+    It is measured with a small beating heart or one frame of it: the fastest of three runs, the first of which loads
+    the model.
+    """
+    from kfine.phantom.cine import beating_heart
+
+    beats = method in WHOLE_BEATS
+    heart = beating_heart((_SIDE, _SIDE), frames=4)
+    image = heart if beats else replace(heart, voxels=heart.voxels[:1], frame_times=None, period=None)
+    few = (
+        {"samples": 1, "steps": 2}
+        if method in _SAMPLED
+        else {"effort": "fast"}
+        if method in ("core", "cine-core")
+        else {}
+    )
+    model = load_model(name) if method not in BASELINES and (name := packaged_for(method)) else None
+    options = Options(scale=2, method=method, model=model, **few)
+    acquisition, seconds = plan_of(image, options), []
+    for _ in range(3):
+        began = time.perf_counter()
+        restore_planned(acquisition, options, watch=Watch())
+        seconds.append(time.perf_counter() - began)
+    evaluations = resolved_of(acquisition, options).method.evaluations(acquisition.scan)
+    frames = image.frames if beats else 1
+    return min(seconds) / (evaluations * frames * (2 * _SIDE) ** 2)
+
+
+def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None) -> float:
+    """Return the seconds that a restoration takes on this machine, if no slice is empty.
+
+    Args:
+        acquisition: the plan.
+        resolved: the method of the planes; None where they stay.
+    """
+    rows, columns = acquisition.high
+    image, plan, seconds = acquisition.measured, acquisition.slices, 0.0
+    if resolved is not None:
+        method = resolved.method.name
+        evaluations = image.slices * resolved.method.evaluations(acquisition.scan)
+        together = image.frames if method in WHOLE_BEATS else 1
+        seconds += seconds_a_pixel(method) * evaluations * together * rows * columns
+    if plan is not None:
+        frames = len(acquisition.timing.at)
+        seconds += seconds_a_pixel("core") * frames * THROUGH * plan.fine_margined * rows * columns
+    return seconds
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study of a usual size takes.
+
+    Attributes:
+        title: what was measured.
+        restored: what it becomes.
+        method: that restores it.
+        seconds: on this machine.
+    """
+
+    title: str
+    restored: str
+    method: str
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON values."""
+        return {**asdict(self), "seconds": round(self.seconds, 1)}
+
+
+_STUDIES: tuple[
+    tuple[str, str, tuple[int, int, int, int], tuple[float, float, float], dict[str, Any]], ...
+] = (
+    ("head, 256x256x180", "512x512x180", (1, 180, 256, 256), (1, 1, 1), {"scale": 2}),
+    ("30 slices of 320x320", "640x640x30", (1, 30, 320, 320), (4, 0.7, 0.7), {"scale": 2}),
+    (
+        "36 slices of 5 mm, 256x256",
+        "isotropic, 0.9 mm",
+        (1, 36, 256, 256),
+        (5, 0.9, 0.9),
+        {"isotropic": True},
+    ),
+    ("heart, 12 slices, 20 frames of 128x128", "256x256", (20, 12, 128, 128), (8, 2.8, 2.8), {"scale": 2}),
+    (
+        "the same",
+        "256x256, 40 frames",
+        (20, 12, 128, 128),
+        (8, 2.8, 2.8),
+        {"scale": 2, "frames_scale": 2},
+    ),
+)
+
+
+def studies(
+    methods: tuple[str, ...], *, on_study: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[Study]:
+    """Yield what usual studies take, by each of `methods`, or by the default ones where there is none.
+
+    on_study: called with (done, total).
+
+    Raises:
+        UsageError: an unknown method.
+        ModelError: a method without a packaged model.
+    """
+    work = [(method, *study) for method in methods or ("auto",) for study in _STUDIES]
+    on_study(0, len(work))
+    for number, (method, title, restored, shape, sizes, target) in enumerate(work, start=1):
+        options = Options(method=method, **target)
+        check_values(options)
+        times = tuple(np.arange(shape[0]) / shape[0]) if shape[0] > 1 else None
+        # Zeros that take no memory; what they are does not matter for the plan.
+        voxels = np.broadcast_to(np.float32(1), shape)
+        image = Image(voxels, np.diag([*sizes, 1.0]), frame_times=times, period=1.0 if times else None)
+        acquisition = plan_of(image, options)
+        resolved = resolved_of(acquisition, options) if acquisition.in_plane else None
+        name = resolved.method.name if resolved else "core"
+        yield Study(title, restored, name, seconds_of(acquisition, resolved))
+        on_study(number, len(work))
