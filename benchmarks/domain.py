@@ -63,7 +63,7 @@ BOUNDS = (math.log(64.0),)  # between the classes of sizes
 ALARMS = 0.01
 SHRINKAGE = 0.1
 FOLDS = 5
-FEWEST = 20  # planes of a kind and a class of sizes
+FEWEST = 12  # planes of a kind and a class of sizes
 
 
 def main() -> None:

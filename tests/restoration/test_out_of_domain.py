@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_auto_interpolates_a_foreign_image_and_says_why(noise):
 
 
 def test_options_that_interpolation_has_no_use_for_are_named(noise):
-    with pytest.warns(UserWarning, match="without effect: denoise, effort"):
+    with pytest.warns(UserWarning, match="without effect: effort, denoise"):
         result = kfine.restore(noise, scale=2, effort="best", denoise=True)
     assert result.provenance["method"] == "zero-filling"
 
@@ -108,7 +109,7 @@ def test_a_clinical_scan_is_not_foreign(scan):
     acquisition = plan(scan, scale=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = settled(acquisition, Options(scale=2, strict=True))
+        found = settled(acquisition, Options(scale=2))
     assert found.options.method == "auto"
     assert found.record["foreign"] is False
     assert 0 < found.record["distance"] < 1
@@ -127,6 +128,14 @@ def test_the_middle_of_the_planes_decides(scan):
     assert stack(0).distance == pytest.approx(novelty_of(scan, table).distance, rel=1e-3)
     assert not stack(2).foreign
     assert stack(4).foreign
+
+
+def test_strict_refuses_voxels_far_from_those_tested_on(scan):
+    """The image is 0.16 mm fine once it is restored; otherwise it is like the training images."""
+    with pytest.raises(DomainError, match="strict: model core: voxel size"):
+        kfine.restore(scan, scale=2, strict=True)
+    coarse = replace(scan, affine=scan.affine @ np.diag([1.0, 4.0, 4.0, 1.0]))
+    assert settled(plan(coarse, scale=2), Options(scale=2, strict=True)).record["foreign"] is False
 
 
 @pytest.mark.parametrize("kind", ["stripes", "text", "boxes", "1/f noise"])

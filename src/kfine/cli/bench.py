@@ -38,7 +38,7 @@ def bench(
     """
     import torch
 
-    from kfine.benchmark.meter import machine
+    from kfine.benchmark.cases import machine
     from kfine.restoration.pace import studies
 
     if threads:

@@ -21,7 +21,7 @@ _FULL, _HEADROOM, _BRIGHTEST = (
 )  # quantile at `_HEADROOM` of full intensity; brighter voxels are cut
 _MARGIN = 2  # voxels around the tissue
 _LEVELS = 3  # of the wavelet transform
-_FEWEST = 16  # voxels of tissue that statistics are taken of
+_FEWEST = 16  # voxels that statistics are taken of: where there is less tissue, the brightest
 _TINY = 1e-4  # of full intensity: weaker detail counts as this
 _GREYS = 32  # grey levels of the histogram
 _WHERE = ("air", "rim", "corner", "centre")
@@ -137,7 +137,7 @@ def _detail(x: Plane) -> dict[str, float]:
         x, along_rows, along_columns, cross = _haar(x)
         tissue = x > _TISSUE
         if tissue.sum() < _FEWEST:
-            tissue = np.ones_like(tissue)
+            tissue = x >= np.partition(x.ravel(), -_FEWEST)[-_FEWEST]
         energy = along_rows**2 + along_columns**2
         inside = np.concatenate([along_rows[tissue], along_columns[tissue]])
         rms, crossing = _rms(inside), _rms(cross[tissue])

@@ -124,12 +124,12 @@ def _model_of(acquisition: Acquisition, options: Options) -> tuple[str | None, A
     if model is None:
         return None, None  # said where the method is chosen
     if isinstance(model, Model):
-        core = model.core or model
-        return core.name, PACKAGED / core.name if core.name in packaged_models() else None
+        name = (model.core or model).name
+        return name, PACKAGED / name if name in packaged_models() else None
     folder = folder_of(model)
-    core = read_config(folder).get("core")
-    if isinstance(core, dict) and core.get("name") in packaged_models():
-        return str(core["name"]), PACKAGED / str(core["name"])
+    inner = read_config(folder).get("core")
+    if isinstance(inner, dict) and inner.get("name") in packaged_models():
+        return str(inner["name"]), PACKAGED / str(inner["name"])
     return folder.name, folder
 
 
