@@ -18,7 +18,7 @@ import pytest
 
 from kfine.errors import KfineError
 from kfine.image import Image
-from kfine.io import read
+from kfine.io import read, write
 from kfine.models.checkpoint import Model, load_model, save_model
 from kfine.models.sampling_defaults import ModelSampling
 from kfine.networks.vdm import VDM
@@ -88,7 +88,49 @@ def hdf5(folder: Path) -> Path:
     return folder / "a.h5"
 
 
-READERS = (nifti, packed, pair, freesurfer, one, many, zipped, slices, kspace, bart, hdf5)
+def mat(folder: Path) -> Path:
+    """Return a file of CMRxRecon."""
+    h5py = pytest.importorskip("h5py")
+    pairs = np.ones((2, 2, 2, 8, 6), [("real", "<f4"), ("imag", "<f4")])
+    with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
+        file["kspace"] = pairs
+    return folder / "a.mat"
+
+
+def calgary(folder: Path) -> Path:
+    """Return a file of Calgary-Campinas."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["kspace"] = np.ones((2, 8, 6, 4), np.float32)
+    return folder / "a.h5"
+
+
+def mrd(folder: Path) -> Path:
+    """Return an ISMRMRD file of two contrasts."""
+    ismrmrd = pytest.importorskip("ismrmrd")
+    dataset = ismrmrd.Dataset(str(folder / "m.h5"), "dataset", True)
+    dataset.write_xml_header(xml_header((6, 8, 1), (6, 8, 1)))
+    for number in range(16):
+        readout = ismrmrd.Acquisition.from_array(np.ones((2, 6), np.complex64))
+        readout.idx.kspace_encode_step_1, readout.idx.contrast = number % 8, number // 8
+        dataset.append_acquisition(readout)
+    dataset.close()
+    return folder / "m.h5"
+
+
+def nrrd(folder: Path) -> Path:
+    write(Image(GRID[None]), folder / "a.nrrd")
+    return folder / "a.nrrd"
+
+
+def metaimage(folder: Path) -> Path:
+    write(Image(np.stack([GRID, GRID]), frame_times=(0.0, 0.1)), folder / "a.mha")
+    return folder / "a.mha"
+
+
+READERS = (
+    nifti, packed, pair, freesurfer, nrrd, metaimage, one, many, zipped, slices, kspace, bart, hdf5, mat, calgary, mrd,
+)  # fmt: skip
 
 
 def damaged(content: bytes, random: np.random.Generator) -> bytes:

@@ -79,6 +79,16 @@ class Terminated(BaseException):
         self.number = number
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` is Python's, or torch's on a processor or a device, for lack of memory."""
+    # By its name, without importing torch.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
 def verdict(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the message for what ended a command."""
     if isinstance(error, KfineError):
@@ -92,9 +102,9 @@ def verdict(error: BaseException) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         help_of = context.command_path if context else "kfine"
         return 2, f"{error.format_message().rstrip('. ')} (see {help_of} --help)"
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
-        return 6, "out of memory on the device; use device='cpu' or fewer samples"
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
+        if type(error).__name__ == "OutOfMemoryError":
+            return 6, "out of memory on the device; use device='cpu' or fewer samples"
         return (
             6,
             "out of memory; restore fewer slices at a time with slices=(A, B), or ask for fewer samples",

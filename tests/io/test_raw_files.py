@@ -1,5 +1,6 @@
 """Files of raw k-space: fastMRI, ISMRMRD as its own package writes it, BART."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from raw_files import (
     write_fastmri,
     xml_header,
 )
+from refusals import refused
 
+from kfine.cli import run
+from kfine.errors import InputError, UsageError
 from kfine.io import read
 from kfine.io.kspace.ismrmrd import _readouts as readouts_of
 
@@ -137,6 +141,41 @@ HEADER = xml_header((COLUMNS, ROWS, 1), (100, 96, 3), centre=ROWS // 2)
 
 def lines(kspace: np.ndarray, **index) -> list:
     return [acquisition(kspace[:, row], kspace_encode_step_1=row, **index) for row in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("places", "listed"),
+    [
+        ([{"contrast": 0}, {"contrast": 1}, {"contrast": 4}], "2 (contrast 1, set 0), 3 (contrast 4, set 0)"),
+        ([{"set": 0}, {"set": 1}], "1 (contrast 0, set 0), 2 (contrast 0, set 1)"),
+        (
+            [{"contrast": c, "set": s} for c in (0, 1) for s in (0, 1)],
+            "3 (contrast 1, set 0), 4 (contrast 1, set 1)",
+        ),
+    ],
+)
+def test_ismrmrd_with_several_contrasts_or_sets(tmp_path: Path, places: list, listed: str, capsys) -> None:
+    kspace = measured()
+    readouts = [line for number, place in enumerate(places, 1) for line in lines(number * kspace, **place)]
+    path = write_mrd(tmp_path / "a.h5", HEADER, readouts)
+    refused(InputError, listed, read, path)
+    for wrong in (0, len(places) + 1):
+        refused(UsageError, f"contrast {wrong}: expected one of 1 (", read, path, contrast=wrong)
+    first = np.abs(read(path, contrast=1).voxels)
+    for number in range(2, len(places) + 1):
+        assert_allclose(np.abs(read(path, contrast=number).voxels), number * first, rtol=1e-4, atol=1e-3)
+    assert run(["info", str(path)]) == 4
+    assert "--contrast N" in capsys.readouterr().err
+
+
+def test_the_command_line_selects_a_contrast(tmp_path: Path) -> None:
+    readouts = [line for number in (1, 2) for line in lines(number * measured(), contrast=number)]
+    path = write_mrd(tmp_path / "a.h5", HEADER, readouts)
+    assert run(["restore", str(path), "--scale", "1.5", "--method", "zero-filling", "--contrast", "2"]) == 0
+    (made,) = tmp_path.glob("*_kfine.json")
+    record = json.loads(made.read_text())
+    assert "_contrast-2_" in made.name
+    assert record["call"]["reading"] == {"contrast": 2}
 
 
 def test_ismrmrd_with_readout_oversampling(tmp_path: Path) -> None:

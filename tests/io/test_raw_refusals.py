@@ -143,7 +143,10 @@ def test_ismrmrd_refusals(tmp_path: Path) -> None:
     told("Cartesian", [line], xml_header((COLUMNS, ROWS, 1), (1, 1, 1), trajectory="spiral"))
     told("within the header's matrix", [acquisition(kspace[:, 0], kspace_encode_step_1=ROWS)])
     told("within the header's", [acquisition(np.ones((2, 3 * COLUMNS), np.complex64))])
-    told("one contrast", [line, acquisition(kspace[:, 0], contrast=1)])
+    told(
+        r"got 1 (contrast 0, set 0), 2 (contrast 1, set 0); choose one with contrast=N",
+        [line, acquisition(kspace[:, 0], contrast=1)],
+    )
     told("heart phases or repetitions", [line, acquisition(kspace[:, 0], phase=1, repetition=1)])
     told("as many coils", [line, acquisition(kspace[:1, 0])])
     told("readouts of an image", [acquisition(kspace[:, 0], flags=1 << 18)])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kfine.errors import ModelError
+from kfine.models.tensors import read_tensors
 from kfine.networks.space_time import SpaceTimeUNet
 from kfine.training.state import Ema, State
 
@@ -68,3 +69,52 @@ def test_a_run_goes_on_with_the_features_it_began_with(tmp_path, there, here, sa
     assert state(features=there).load(tmp_path / "c.safetensors") == 7
     with pytest.raises(ModelError, match=says):
         state(features=here).load(tmp_path / "c.safetensors")
+
+
+def damaged(path, how):
+    """Damage a checkpoint: cut short, other values in the middle, or no safetensors at all."""
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        data = data[:-5]
+    elif how == "values":
+        data[-40] ^= 1
+    elif how == "foreign":
+        data = bytearray(b"PK\x03\x04" * 100)
+    path.write_bytes(data)
+    if how == "missing":
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["cut", "values", "foreign", "missing"])
+def test_the_one_before_is_used_where_the_latest_is_damaged(tmp_path, how):
+    latest, before = tmp_path / "c.safetensors", tmp_path / "b.safetensors"
+    first = state()
+    first.save(before, step=3)
+    state(seed=2).save(latest, step=6)
+    damaged(latest, how)
+    second = state(seed=1)
+    with pytest.warns(UserWarning, match="b.safetensors, of update 3, is used"):
+        assert second.load_latest(latest, before) == 3
+    assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+    with pytest.raises(ModelError, match=r"c\.safetensors"):
+        second.load(latest)
+    damaged(before, "values")
+    with pytest.raises(ModelError, match="both are damaged"):
+        state(seed=1).load_latest(latest, before)
+
+
+def test_another_network_is_no_damage(tmp_path):
+    state().save(tmp_path / "b.safetensors", step=3)
+    state(blocks=2).save(tmp_path / "c.safetensors", step=6)
+    with pytest.raises(ModelError, match="another network"):
+        state().load_latest(tmp_path / "c.safetensors", tmp_path / "b.safetensors")
+
+
+def test_checkpoints_of_earlier_versions_have_no_digest(tmp_path):
+    from safetensors.torch import save_file
+
+    first, second = state(), state(seed=1)
+    first.save(tmp_path / "c.safetensors", step=7)
+    save_file(read_tensors(tmp_path / "c.safetensors"), tmp_path / "d.safetensors")
+    assert second.load_latest(tmp_path / "d.safetensors", tmp_path / "none.safetensors") == 7
+    assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +15,15 @@ import pytest
 import torch
 
 import kfine
-from kfine.errors import InputError, ModelError, UsageError
+from kfine.errors import InputError, ModelError, ResourceError, UsageError
 from kfine.io.discovery import find_volumes
 from kfine.models.checkpoint import load_model, packaged_models, save_model
 from kfine.models.tensors import read_tensors
 from kfine.networks.core import CoreNet
 from kfine.training.config import VDMTrainingConfig, read_training_config
+from kfine.training.data.core_patches import CoreDataset
 from kfine.training.loop import Devices, train
-from kfine.training.reports import Log
+from kfine.training.reports import CHECKPOINT, Log
 from kfine.training.stage_config import (
     AutoencoderTrainingConfig,
     CineLDMTrainingConfig,
@@ -131,6 +135,64 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(brains, tmp_path):
     assert drop(rows(tmp_path / "whole")) == drop(rows(tmp_path / "cut"))
     seconds = [float(row["seconds"]) for row in rows(tmp_path / "cut")]
     assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("how", ["cut", "values"])
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(brains, tmp_path, how):
+    train(VDMTask(config(brains), brains), out=tmp_path / "whole", devices=CPU)
+    first, latest = (tmp_path / "cut" / name for name in ("checkpoint-before.safetensors", CHECKPOINT))
+    train(VDMTask(config(brains), brains), out=tmp_path / "cut", devices=CPU)
+    assert int(read_tensors(first)["step"]) == 3
+    assert int(read_tensors(latest)["step"]) == 6
+    data = bytearray(latest.read_bytes())
+    data[-9] ^= 64
+    latest.write_bytes(data[:-100] if how == "cut" else data)
+    with pytest.warns(UserWarning, match=r"checkpoint\.safetensors: .*of update 3, is used"):
+        train(VDMTask(config(brains), brains), out=tmp_path / "cut", resume=True, devices=CPU)
+    assert int(read_tensors(first)["step"]) == 3  # the damaged one does not take its place
+    a, b = (read_tensors(tmp_path / name / CHECKPOINT) for name in ("whole", "cut"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("workers", "at"), [(1, 2), (2, 3)])
+def test_a_killed_data_worker_is_named_and_replaced(brains, tmp_path, workers, at):
+    """Killed from outside, as a system short of memory does; the run is as if it had not been."""
+    killed = []
+
+    def kill(step, loss):
+        if step == at:
+            worker = multiprocessing.active_children()[0]
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    settings = {"steps": 24}  # more than the workers prepare ahead
+    train(VDMTask(config(brains, **settings), brains), out=tmp_path / "whole", devices=CPU)
+    with pytest.warns(UserWarning, match="data worker ended before update") as notes:
+        train(
+            VDMTask(config(brains, **settings), brains),
+            out=tmp_path / "cut",
+            devices=Devices("cpu", workers=workers),
+            on_step=kill,
+        )
+    assert any(f"process {killed[0]} (SIGKILL)" in str(note.message) for note in notes)
+    a, b = (read_tensors(tmp_path / name / CHECKPOINT) for name in ("whole", "cut"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "exit code 3"])
+def test_a_data_worker_that_is_killed_again_ends_the_run(brains, tmp_path, monkeypatch, how):
+    def ends(self, item):
+        if how != "SIGKILL":
+            os._exit(3)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(CoreDataset, "__getitem__", ends)
+    with (
+        pytest.warns(UserWarning, match=rf"before update 1: process \d+ \({how}\), .* started again"),
+        pytest.raises(ResourceError, match=rf"before update 1: process \d+ \({how}\), .*resume=True"),
+    ):
+        train(VDMTask(config(brains), brains), out=tmp_path / "run", devices=CPU)
+    assert not list((tmp_path / "run").glob("check*"))
 
 
 def test_a_run_ends_in_time_and_goes_on_as_if_it_had_not(brains, tmp_path, monkeypatch):

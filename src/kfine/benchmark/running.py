@@ -23,7 +23,7 @@ from kfine.benchmark.results import Failure, Record, Results, records_of
 from kfine.benchmark.scoring import perceptual
 from kfine.benchmark.truths import Truth, find_truths, volumes_below
 from kfine.benchmark.writing import document, results_csv, results_json
-from kfine.errors import InputError, KfineError, ResourceError, UsageError
+from kfine.errors import InputError, KfineError, ResourceError, UsageError, is_out_of_memory
 from kfine.evaluation.metrics import Distance
 from kfine.files.atomic import atomic_file
 
@@ -165,7 +165,7 @@ def _reason(error: Exception) -> str | None:
     """Return the message of an error that is meant for users, None for other errors."""
     if isinstance(error, KfineError):
         return str(error)
-    return "not enough memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else None
+    return "not enough memory" if is_out_of_memory(error) else None
 
 
 def _measured_before(records: Sequence[Record]) -> str:

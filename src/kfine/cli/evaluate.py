@@ -16,6 +16,7 @@ from kfine.cli.parameters import (
     SLICES,
     CoilAxis,
     Combine,
+    Contrast,
     ImageChoice,
     Overwrite,
     Plane,
@@ -134,6 +135,7 @@ def degrade(
     plane: Plane = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
+    contrast: Contrast = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -161,7 +163,12 @@ def degrade(
 
     with plain_warnings(quiet=quiet):
         whole = read(
-            image, series=series, plane=parsers.parse_plane(plane), coil_axis=coil_axis, combine=combine
+            image,
+            series=series,
+            plane=parsers.parse_plane(plane),
+            coil_axis=coil_axis,
+            combine=combine,
+            contrast=contrast,
         )
         low = degrade_image(
             whole,

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kfine.cli.console import out, plain_warnings, say_json
-from kfine.cli.parameters import AsJson, CoilAxis, Combine, ImageChoice, takes, wanted_of
+from kfine.cli.parameters import AsJson, CoilAxis, Combine, Contrast, ImageChoice, takes, wanted_of
 from kfine.cli.parsers import as_options
 from kfine.text import literal
 
@@ -26,6 +26,7 @@ def info(
     series: ImageChoice = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
+    contrast: Contrast = None,
     as_json: AsJson = False,
 ) -> None:
     """Describe an image, or this machine and installation.
@@ -40,7 +41,7 @@ def info(
     from kfine.restoration.facts import facts_of
 
     with plain_warnings() as notes:
-        facts = facts_of(image, series=series, coil_axis=coil_axis, combine=combine)
+        facts = facts_of(image, series=series, coil_axis=coil_axis, combine=combine, contrast=contrast)
     if "choose" in facts:
         facts["choose"] = as_options(facts["choose"])
     if as_json:

@@ -65,6 +65,14 @@ CoilAxis = Annotated[
         help="Which axis of a .npy file holds the coils, from 0; none if left out.",
     ),
 ]
+Contrast = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=RAW,
+        help="Which image of an ISMRMRD file with several contrasts or sets, from 1; the only one if left out.",
+    ),
+]
 Combine = Annotated[
     str | None,
     typer.Option(
@@ -123,13 +131,15 @@ def wanted_of(*, series: Series = None, echo: Echo = None, part: Part = None) ->
     return series if echo is None and part is None else Wanted(series, echo, part)
 
 
-def ending_of(choice: ImageChoice) -> str:
+def ending_of(choice: ImageChoice, contrast: int | None = None) -> str:
     """Return what the name of a result says of the image that was chosen.
 
     >>> from kfine.io.dicom.images import Wanted
-    >>> ending_of(Wanted(echo=2, part="mag")), ending_of(None)
-    ('_echo-2_mag', '')
+    >>> ending_of(Wanted(echo=2, part="mag")), ending_of(None), ending_of(None, 3)
+    ('_echo-2_mag', '', '_contrast-3')
     """
+    if contrast is not None:
+        return f"_contrast-{contrast}"
     if choice is None or isinstance(choice, str):
         return ""
     part = re.sub(r"[^A-Za-z0-9_-]+", "-", choice.part or "")

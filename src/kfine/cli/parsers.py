@@ -13,8 +13,8 @@ Matrix = tuple[int, int]
 
 # Arguments of the library that its messages name as NAME=VALUE, each an option of the commands.
 _ARGUMENTS = (
-    "coil_axis", "combine", "device", "echo", "force", "matrix", "method", "model", "nan", "overwrite", "part",
-    "periodic", "precision", "resume", "series", "slices", "input", "calibration", "strict",
+    "coil_axis", "combine", "contrast", "device", "echo", "force", "matrix", "method", "model", "nan", "overwrite",
+    "part", "periodic", "precision", "resume", "series", "slices", "input", "calibration", "strict",
 )  # fmt: skip
 _ARGUMENT = re.compile(
     rf"\b({'|'.join(_ARGUMENTS)})=(\([^()]*\)|'[^']*'|[\w.+-]+)|(?<![\w.])coil_axis\b", re.ASCII

@@ -17,6 +17,7 @@ from kfine.cli.parameters import (
     OUTPUT,
     CoilAxis,
     Combine,
+    Contrast,
     ImageChoice,
     Nan,
     Overwrite,
@@ -53,6 +54,7 @@ def restore(
     plane: Plane = None,
     coil_axis: CoilAxis = None,
     combine: Combine = None,
+    contrast: Contrast = None,
     period: Period = None,
     periodic: Periodic = False,
     nan: Nan = "air",
@@ -113,7 +115,7 @@ def restore(
     [bold]kfine restore CINE_FOLDER -o out.nii.gz --scale 2 --frames-scale 2 --resume[/bold]
     """
     output = output or beside(
-        discreet(image), f"{options.label}{ending_of(series)}_kfine{'' if dicom else '.nii.gz'}"
+        discreet(image), f"{options.label}{ending_of(series, contrast)}_kfine{'' if dicom else '.nii.gz'}"
     )
     files = RestorationFiles.of(output, figure, dicom=dicom)
     check_outputs(files.all, overwrite=overwrite, folders=files.folders)
@@ -127,8 +129,8 @@ def restore(
     parts = files.parts if resume else None
     with resumable(parts), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
         how: dict[str, Any] = {
-            "plane": parsers.parse_plane(plane), "coil_axis": coil_axis, "combine": combine, "period": period,
-            "periodic": periodic, "nan": nan,
+            "plane": parsers.parse_plane(plane), "coil_axis": coil_axis, "combine": combine, "contrast": contrast,
+            "period": period, "periodic": periodic, "nan": nan,
         }  # fmt: skip
         found = read_input(image, series=series, **how)
         with no_more_open_than(found.paths(image)):

@@ -24,6 +24,7 @@ def stem_of(path: PurePath) -> str:
         ".npy",
         ".h5",
         ".hdf5",
+        ".mat",
         ".cfl",
         ".hdr",
         ".img",

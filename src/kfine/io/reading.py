@@ -20,15 +20,31 @@ if TYPE_CHECKING:
     from kfine.io.dicom.reader import DicomSeries
 
 # Suffixes of images, for the message about damaged files.
-SUFFIXES = (".nii", ".nii.gz", ".dcm", ".dcm.gz", ".mgz", ".mgh", ".mha", ".nrrd", ".npy", ".h5", ".hdf5")
+SUFFIXES = (
+    ".nii",
+    ".nii.gz",
+    ".dcm",
+    ".dcm.gz",
+    ".mgz",
+    ".mgh",
+    ".mha",
+    ".nrrd",
+    ".npy",
+    ".h5",
+    ".hdf5",
+    ".mat",
+)
 _KINDS = (
     "a NIfTI file (.nii, .nii.gz, .hdr and .img), .mgz, .mha, .nrrd, a DICOM file or folder, or raw k-space "
-    "(.h5, .cfl, .npy)"
+    "(.h5, .mat, .cfl, .npy)"
 )
 # Kinds of files for --nan, --coil-axis and --combine.
 NIFTI = ("nifti",)
 NPY = ("kspace",)
 RAW = (*NPY, "bart", "hdf5")
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class Raw(NamedTuple):
 
     coil_axis: int | None
     combine: str | None
+    contrast: int | None
 
 
 def read(
@@ -59,13 +76,14 @@ def read(
     plane: tuple[int, int] | str | None = None,
     coil_axis: int | None = None,
     combine: str | None = None,
+    contrast: int | None = None,
     period: float | None = None,
     periodic: bool = False,
     nan: str = AIR,
 ) -> Image:
     """Return the MR image in `path`: NIfTI, .mgz, .mha, .nrrd, a DICOM file or folder, or raw k-space.
 
-    Formats of raw k-space: .npy, BART's .cfl and .hdr, fastMRI's HDF5 and ISMRMRD's HDF5.
+    Formats of raw k-space: .npy, BART's .cfl and .hdr, and HDF5 of fastMRI, ISMRMRD, CMRxRecon and Calgary-Campinas.
 
     Args:
         path: a file, or a folder of DICOM files (subfolders included).
@@ -77,6 +95,7 @@ def read(
             1 or 2.  Default: from the geometry.
         coil_axis: axis of the coils in a .npy file, from 0 or, negative, from the end.  Default: none.
         combine: combination of the coils of raw k-space: "sensitivities" (default) or "rss".
+        contrast: image of an ISMRMRD file with several contrasts or sets, from 1; required if there are several.
         period: seconds after which the frames of a cine begin again, for files that do not state it, such as NIfTI of
             other programs; without frame times the frames are taken as evenly spaced.  Default: that of the file.
         periodic: instead of `period`, whether the first frame follows the last one, a frame time later.
@@ -95,6 +114,7 @@ def read(
         plane=plane,
         coil_axis=coil_axis,
         combine=combine,
+        contrast=contrast,
         period=period,
         periodic=periodic,
         nan=nan,
@@ -110,6 +130,7 @@ def read_input(
     plane: tuple[int, int] | str | None = None,
     coil_axis: int | None = None,
     combine: str | None = None,
+    contrast: int | None = None,
     period: float | None = None,
     periodic: bool = False,
     nan: str = AIR,
@@ -124,7 +145,12 @@ def read_input(
         )
     with reading_errors(name):
         found = _read(
-            path, name, series=_wanted(series, echo, part), plane=plane, nan=nan, raw=Raw(coil_axis, combine)
+            path,
+            name,
+            series=_wanted(series, echo, part),
+            plane=plane,
+            nan=nan,
+            raw=Raw(coil_axis, combine, contrast),
         )
     if period is None and not periodic:
         return found
@@ -200,6 +226,8 @@ def _read(
         raise UsageError(
             f"{name}: coil_axis is for .npy files, other formats define the axis of the coils; leave it out"
         )
+    if raw.contrast is not None and kind != "hdf5":
+        raise UsageError(f"{name}: contrast selects images of ISMRMRD files, and this is none; leave it out")
     if kind == "dicom":
         from kfine.io.dicom.reader import DicomSeries
 
@@ -227,7 +255,7 @@ def _read_raw(path: Path, kind: str, raw: Raw) -> Image:
         return image_of_scan(bart_scan(path), combine=combine)
     from kfine.io.kspace.hdf5 import hdf5_scan
 
-    with hdf5_scan(path) as scan:
+    with hdf5_scan(path, contrast=raw.contrast) as scan:
         return image_of_scan(scan, combine=combine)
 
 
@@ -246,8 +274,12 @@ def _kind(path: Path, name: str) -> str:
         raise InputError(f"{name}: expected {_KINDS}, got an empty file; copy it again")
     if start.startswith(b"\x93NUMPY"):
         return "kspace"
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+    if _HDF5 in (start[:8], start[512:520]):  # MATLAB writes 512 bytes before it
         return "hdf5"
+    if start.startswith(b"MATLAB 5.0 MAT-file"):
+        raise InputError(
+            f"{name}: expected MATLAB's format 7.3 (HDF5), got 5.0; save it with the option -v7.3"
+        )
     if start[128:132] == b"DICM" or is_bare(start):
         return "dicom"
     if start.startswith(GZIP_MAGIC) or is_nifti(start) or is_mgh(path, start) or is_itk(start):

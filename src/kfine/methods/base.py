@@ -21,11 +21,13 @@ class Draws:
             rest of the batch; deterministic methods draw none.
         at_once: greatest number of planes in one call of a network.  A network that works in time gets all frames of a
             slice in one call.
+        side: greatest side of the tiles of the core network; None: that of `kfine.methods.core.in_tiles`.
         on_step: called with the number of new evaluations.
     """
 
     names: tuple[tuple[int, ...], ...]
     at_once: int = 1
+    side: int | None = None
     on_step: Callable[[int], None] = lambda evaluations: None
 
     def seeds(self, samples: int) -> list[tuple[int, ...]]:

@@ -173,6 +173,7 @@ def core_mean(
     inputs: Sequence[ScanInput],
     *,
     symmetries: int,
+    side: int | None = None,
     device: torch.device,
     precision: torch.dtype,
 ) -> Tensor:
@@ -182,6 +183,7 @@ def core_mean(
         network: in evaluation mode, on `device`.
         inputs: input for each plane.
         symmetries: see `CoreOptions`.
+        side: greatest side of tiles; None: `SIDE`.
         device: device of the network.
         precision: autocast type of the network.
     """
@@ -191,35 +193,43 @@ def core_mean(
 
     def estimate(symmetry: Symmetry) -> Tensor:
         facts = torch.stack([symmetry.facts(each.facts).tensor() for each in inputs]).to(device)
-        return _estimate(network, run, symmetry.image(image), unit, facts)
+        return _estimate(network, run, symmetry.image(image), unit, facts, side=side or SIDE)
 
     return mean_over_symmetries(estimate, symmetries).cpu()
 
 
-def _estimate(network: Estimator, run: Estimator, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
+def _estimate(
+    network: Estimator, run: Estimator, image: Tensor, unit: Tensor, facts: Tensor, *, side: int
+) -> Tensor:
     """Return the estimate by `run`, the `network` in its precision; large planes in tiles if the network is local."""
     if not isinstance(network, CoreNet):
         return run(image, unit, facts)
     return in_tiles(
-        lambda part: run(part, unit, facts), image, reach=network.reach, stride=network.unet.stride
+        lambda part: run(part, unit, facts),
+        image,
+        reach=network.reach,
+        stride=network.unet.stride,
+        side=side,
     )
 
 
 def conditions(
     network: Estimator,
     inputs: Sequence[ScanInput],
+    draws: Draws,
     *,
-    at_once: int,
     symmetries: int,
     device: torch.device,
     precision: torch.dtype,
 ) -> Condition:
-    """Return the condition of the planes, on the CPU; the core network gets `at_once` planes a call."""
+    """Return the condition of the planes, on the CPU; the core network gets batches and tiles of `draws`."""
+    at_once = draws.at_once
     means = [
         core_mean(
             network,
             inputs[first : first + at_once],
             symmetries=symmetries,
+            side=draws.side,
             device=device,
             precision=precision,
         )
@@ -348,6 +358,7 @@ class CoreMethod(CoreBased[Estimator]):
                 self.network,
                 inputs,
                 symmetries=settings.symmetries,
+                side=draws.side,
                 device=self.device,
                 precision=self.precision,
             )

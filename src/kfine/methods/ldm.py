@@ -197,7 +197,7 @@ class StillLDMMethod:
         condition = conditions(
             self.network.core,
             inputs,
-            at_once=draws.at_once,
+            draws,
             symmetries=self.core.symmetries,
             device=self.device,
             precision=self.precision,

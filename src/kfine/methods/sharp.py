@@ -33,7 +33,7 @@ class SharpMethod(CoreBased[SharpNet]):
         condition = conditions(
             self.network.core,
             inputs,
-            at_once=draws.at_once,
+            draws,
             symmetries=self.settings.symmetries,
             device=self.device,
             precision=self.precision,

@@ -205,7 +205,7 @@ class VDMMethod:
             condition = conditions(
                 self.network.core,
                 inputs,
-                at_once=draws.at_once,
+                draws,
                 symmetries=self.settings.symmetries,
                 device=self.device,
                 precision=self.precision,

@@ -24,7 +24,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file, or raise `ModelError` when it is not one."""
     try:
         with path.open("rb") as file:
-            entries = _entries(file, path.stat().st_size)
+            entries, _ = _header(file, path.stat().st_size)
             content = bytearray(file.read())
         return {name: _tensor(entry, content) for name, entry in entries.items()}
     except (
@@ -43,14 +43,23 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor in a safetensors file by its header, or raise `ModelError`."""
     try:
         with path.open("rb") as file:
-            entries = _entries(file, path.stat().st_size)
+            entries, _ = _header(file, path.stat().st_size)
         return {name: tuple(entry["shape"]) for name, entry in entries.items()}
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from None
 
 
-def _entries(file: BinaryIO, size: int) -> dict[str, dict[str, Any]]:
-    """Return what the header at the start of `file` says of each tensor, held against the size of the file."""
+def metadata_of(path: Path) -> dict[str, Any]:
+    """Return the metadata in the header of a safetensors file, or raise `ModelError`."""
+    try:
+        with path.open("rb") as file:
+            return _header(file, path.stat().st_size)[1]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _header(file: BinaryIO, size: int) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the entries of the tensors in the header of `file`, checked against its size, and the metadata."""
     start = file.read(8)
     length = unpack("<Q", start)[0] if len(start) == 8 else 0
     if not 2 <= length <= min(size - 8, _LONGEST):
@@ -58,7 +67,7 @@ def _entries(file: BinaryIO, size: int) -> dict[str, dict[str, Any]]:
     entries = json.loads(file.read(length))
     if not isinstance(entries, dict):
         raise ValueError("the header is no table")
-    entries.pop("__metadata__", None)
+    metadata = entries.pop("__metadata__", None)
     end = 0
     for entry in sorted(entries.values(), key=lambda entry: entry["data_offsets"]):
         first, last = entry["data_offsets"]
@@ -70,7 +79,7 @@ def _entries(file: BinaryIO, size: int) -> dict[str, dict[str, Any]]:
         end = last
     if end != size - 8 - length:
         raise ValueError(f"expected {end} bytes of tensors, got {size - 8 - length}")
-    return entries
+    return entries, metadata if isinstance(metadata, dict) else {}
 
 
 def _tensor(entry: dict[str, Any], content: bytearray) -> Tensor:

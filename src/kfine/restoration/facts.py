@@ -28,6 +28,7 @@ def info(
     series: Series = None,
     coil_axis: int | None = None,
     combine: str | None = None,
+    contrast: int | None = None,
 ) -> dict[str, Any]:
     """Return what `kfine info --json` prints: a description of an image, or of this machine and installation.
 
@@ -36,14 +37,14 @@ def info(
 
     Args:
         path: an image; this machine if left out.
-        series, coil_axis, combine: how it is read, see `kfine.read`.
+        series, coil_axis, combine, contrast: how it is read, see `kfine.read`.
 
     Raises:
         InputError: a file that cannot be used.
         UsageError: an option that does not go with the format.
     """
     with collected_notes() as notes:
-        facts = facts_of(path, series=series, coil_axis=coil_axis, combine=combine)
+        facts = facts_of(path, series=series, coil_axis=coil_axis, combine=combine, contrast=contrast)
     return facts | ({"notes": notes} if notes else {})
 
 
@@ -53,12 +54,15 @@ def facts_of(
     series: Series = None,
     coil_axis: int | None = None,
     combine: str | None = None,
+    contrast: int | None = None,
 ) -> dict[str, Any]:
     """Return the same without notes; what is warned of is warned of."""
     if path is None:
         return _machine()
     try:
-        return describe_image(read(path, series=series, coil_axis=coil_axis, combine=combine))
+        return describe_image(
+            read(path, series=series, coil_axis=coil_axis, combine=combine, contrast=contrast)
+        )
     except SeveralImages as several:
         return {
             "name": several.name,

@@ -19,7 +19,7 @@ from kfine.restoration.labels import Restored, label, method_of, residual_of
 from kfine.restoration.progress import Watch
 from kfine.restoration.provenance import NOTICE
 from kfine.restoration.selection import DETERMINISTIC
-from kfine.restoration.streaming import Work, stream
+from kfine.restoration.streaming import Room, Work, stream
 from kfine.viz.figure import draw, save
 from kfine.viz.view import brightest_slice
 
@@ -139,7 +139,9 @@ def interpolated(acquisition: Acquisition, method: str) -> Image:
     """Return the mean image of a restoration by `method`, which has no model: "zero-filling" or a kernel's name."""
     plane_wise = FrameByFrame(DETERMINISTIC[method])
     work = Work(acquisition.scan, acquisition.scaling, plane_wise, seed=0, at_once=1, keep=False)
-    arrays, _ = stream(acquisition.measured, work, first=0, watch=Watch(), parts=None)
+    arrays, _ = stream(
+        acquisition.measured, work, first=0, watch=Watch(), parts=None, room=Room(work.at_once)
+    )
     timed = acquisition.measured.frame_times is not None
     return acquisition.measured.with_frames(arrays["mean"], acquisition.timing.at if timed else None)
 

@@ -92,6 +92,7 @@ class Provenance(Mapping[str, Any]):
         residual: how far the result contradicts the scan; None before it is known.
         uncertainty: what the standard deviation and the intervals come from, JSON-ready; None where the error is not
             calibrated.
+        memory: the batches or tiles that it ended with, JSON-ready, where memory ran out; None where it was enough.
         domain: how far the image is from the training images of the model (`kfine.models.novelty`), JSON-ready; None
             where that is not known.
     """
@@ -114,6 +115,7 @@ class Provenance(Mapping[str, Any]):
     slice_direction: dict[str, Any] | None = None
     residual: float | None = None
     uncertainty: dict[str, Any] | None = None
+    memory: dict[str, int] | None = None
     domain: dict[str, Any] | None = None
 
     @classmethod
@@ -193,8 +195,10 @@ class Provenance(Mapping[str, Any]):
     def as_dict(self) -> dict[str, Any]:
         """Return the same, JSON-ready."""
         residual = {f"relative_{'magnitude' if self.magnitude else 'kspace'}_residual": self.residual}
+        memory = {"out_of_memory": self.memory} if self.memory else {}
         domain = {"domain": self.domain} if self.domain else {}
-        return self.before() | domain | (residual if self.residual is not None else {}) | {"notice": NOTICE}
+        known = residual if self.residual is not None else {}
+        return self.before() | domain | known | memory | {"notice": NOTICE}
 
     def __getitem__(self, key: str) -> Any:
         return self.as_dict()[key]

@@ -33,7 +33,7 @@ from kfine.restoration.resume import ResumeStore
 from kfine.restoration.selection import ResolvedMethod, choose_method
 from kfine.restoration.slices import Steps, check_whole, fitted, refined, slice_work
 from kfine.restoration.statement import Statement
-from kfine.restoration.streaming import Work, measurements, stream
+from kfine.restoration.streaming import Room, Work, measurements, stream
 
 # Planes a network call: about what keeps a processor's caches and a GPU's cores busy.
 PIXELS_A_CALL = {"cpu": 8 * 128 * 128, "cuda": 64 * 256 * 256, "mps": 16 * 128 * 128}
@@ -227,9 +227,17 @@ def restore_planned(
         steps.first(0, 0)
         result = Restoration(acquisition.measured, None, (), 0.0, provenance)
     if through is not None:
-        mean, std, residual = refined(result.mean, through, acquisition, std=result.std, on_step=steps.second)
+        room = Room(through.at_once)
+        mean, std, residual = refined(
+            result.mean, through, acquisition, std=result.std, on_step=steps.second, room=room
+        )
         stated = through.statement or result.statement
-        provenance = replace(result.provenance, residual=residual, uncertainty=_stated(stated, options))
+        provenance = replace(
+            result.provenance,
+            residual=residual,
+            uncertainty=_stated(stated, options),
+            memory=room.record or result.provenance.memory,
+        )
         result = replace(
             result, mean=mean, std=std, residual=residual, provenance=provenance, statement=stated
         )
@@ -298,7 +306,8 @@ def _restored_planes(
         uncertainty=_stated(work.statement, options),
     )
     store = None if parts is None else ResumeStore(parts, _recipe(measured, work, provenance))
-    voxels, residual = stream(part, work, first=first, watch=watch, parts=store)
+    room = Room(work.at_once)
+    voxels, residual = stream(part, work, first=first, watch=watch, parts=store, room=room)
     at = acquisition.timing.at if measured.frame_times is not None else None
     images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
     return Restoration(
@@ -306,7 +315,7 @@ def _restored_planes(
         images.get("std"),
         tuple(part.with_frames(array, at) for array in voxels.get("samples", ())),
         residual,
-        replace(provenance, residual=residual),
+        replace(provenance, residual=residual, memory=room.record),
         statement=work.statement,
     )
 

@@ -29,7 +29,7 @@ from kfine.operators.kspace import KSpaceCrop
 from kfine.restoration.options import BASELINES, Options, adapt_budget
 from kfine.restoration.selection import ResolvedMethod, choose_method
 from kfine.restoration.statement import Statement
-from kfine.restoration.streaming import check_finite_result, contradiction, measured_plane
+from kfine.restoration.streaming import Room, check_finite_result, contradiction, measured_plane
 
 METHOD = "core"
 
@@ -210,6 +210,7 @@ def refined(
     *,
     std: Image | None,
     on_step: Callable[[int], None],
+    room: Room,
 ) -> tuple[Image, Image | None, float]:
     """Return `image` with finer slices, its standard deviation, and how far it contradicts the scan.
 
@@ -220,6 +221,7 @@ def refined(
         std: the standard deviation of `image`, None where it has none; its errors and those of the slice direction
             count as independent.
         on_step: called with the number of evaluations just done.
+        room: batches that fit the memory.
 
     Raises:
         ModelError: the model overflows.
@@ -232,7 +234,12 @@ def refined(
     for frame in range(image.frames):
         stack = _to_model(image.voxels[frame], work.scaling, real=real)
         draws = Draws(((work.seed, frame),), at_once=work.at_once, on_step=on_step)
-        result = work.method.restore(stack, plan, draws)
+        result = room.run(
+            draws,
+            lambda draws, stack=stack: work.method.restore(stack, plan, draws),  # type: ignore[misc]
+            planes=sum(image.matrix),
+            matrix=(plan.fine_margined, max(image.matrix)),
+        )
         check_finite_result(stack, result.mean)
         mean[frame] = _to_scanner(result.mean, work.scaling, real=real)
         again[frame] = result.again

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,17 +14,81 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.diffusion.samplers import spread as spread_of
-from kfine.errors import InputError, ModelError, ResourceError
+from kfine.errors import InputError, ModelError, ResourceError, is_out_of_memory
 from kfine.image import Image
 from kfine.intensity import AIR, Scaling
 from kfine.methods.base import Draws, Method
+from kfine.methods.core import SIDE
 from kfine.operators.kspace import image_of, measurement_of
 from kfine.restoration.progress import Watch
 from kfine.restoration.resume import ResumeStore
 from kfine.restoration.statement import Statement
 
 Arrays = dict[str, NDArray[Any]]
+Result = TypeVar("Result")
 _AIR = 0.02  # of full intensity: a slice without anything brighter is air
+
+
+_LEAST_SIDE = 128  # pixels of a tile
+
+
+class Room:
+    """Planes a call and side of tiles that fit the memory; smaller once they did not.
+
+    Attributes:
+        at_once: greatest number of planes a network sees in one call.
+        side: greatest side of tiles of the core network.
+        short: whether memory ran out.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once, self.side, self.short = at_once, SIDE, False
+
+    def run(
+        self, draws: Draws, call: Callable[[Draws], Result], *, planes: int, matrix: tuple[int, int]
+    ) -> Result:
+        """Return `call(draws)`, where memory ends again with smaller batches, then with tiles.
+
+        Args:
+            draws: of the call; batches and tiles are put in.
+            call: what is done.
+            planes: how many there are.
+            matrix: their (rows, columns).
+
+        Raises:
+            MemoryError, RuntimeError: memory is too small for one tile.
+        """
+        while True:
+            try:
+                return call(replace(draws, at_once=self.at_once, side=self.side))
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or not self._smaller(planes, matrix):
+                    raise
+            # Here, where the failed call's tensors are free.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    @property
+    def record(self) -> dict[str, int] | None:
+        """What ran in the end, JSON-ready; None where memory was enough."""
+        tiles = {} if self.side == SIDE else {"tile_side": self.side}
+        return {"planes_a_call": self.at_once, **tiles} if self.short else None
+
+    def _smaller(self, planes: int, matrix: tuple[int, int]) -> bool:
+        """Return whether there are smaller batches or tiles, which are taken from now on."""
+        if min(self.at_once, planes) > 1:
+            self.at_once = min(self.at_once, planes) // 2
+            now = f"{self.at_once} planes a call" if self.at_once > 1 else "one plane a call"
+        else:
+            side = self.side // 2
+            while side >= _LEAST_SIDE and side * side >= matrix[0] * matrix[1]:
+                side //= 2
+            if side < _LEAST_SIDE:
+                return False
+            self.side, now = side, f"tiles of {side}x{side} pixels"
+        self.short = True
+        warnings.warn(f"out of memory: goes on with {now}", UserWarning, stacklevel=2)
+        return True
 
 
 @dataclass(frozen=True)
@@ -58,7 +123,7 @@ class Work:
 
 
 def stream(
-    image: Image, work: Work, *, first: int, watch: Watch, parts: ResumeStore | None
+    image: Image, work: Work, *, first: int, watch: Watch, parts: ResumeStore | None, room: Room
 ) -> tuple[Arrays, float]:
     """Return the arrays "mean", "std" and "samples" of a whole image, and the relative residual of the mean.
 
@@ -68,6 +133,7 @@ def stream(
         first: the number of the image's first slice in the whole one: a part of it gets the same voxels, to rounding.
         watch: callbacks for the progress.
         parts: takes every finished slice, and gives those of an earlier run; None for neither.
+        room: batches that fit the memory.
 
     Returns:
         "mean" and "std" (frame, slice, row, column), "samples" (sample, frame, slice, row, column), the last two
@@ -81,7 +147,7 @@ def stream(
 
     def step(count: int) -> None:
         nonlocal done
-        done += count
+        done = min(done + count, total)  # what ran out of memory is done again
         watch.steps(done, total)
 
     def put(chunk: Sequence[int], results: list[Arrays]) -> None:
@@ -94,14 +160,14 @@ def stream(
     watch.steps(0, total)
     for index in air:
         draws = _draws(work, [first + index], lambda count: None)
-        put([index], _restored(image, work, [index], draws=draws, air=True))
+        put([index], _restored(image, work, [index], draws=draws, room=room, air=True))
     for chunk in _chunks([index for index in range(image.slices) if index not in air], work.slices_at_once):
         numbers = [first + index for index in chunk]
         finished = [parts.load(number) if parts else None for number in numbers]
         if any(part is None for part in finished):
             watch.slices(numbers[0], numbers[-1] + 1)
             # Together or not at all: a result's last bits depend on what it was computed with.
-            results = _restored(image, work, chunk, draws=_draws(work, numbers, step))
+            results = _restored(image, work, chunk, draws=_draws(work, numbers, step), room=room)
             for number, result in zip(numbers, results, strict=True):
                 if parts:
                     parts.save(number, result)
@@ -128,7 +194,7 @@ def _air(image: Image, work: Work) -> list[int]:
 
 
 def _restored(
-    image: Image, work: Work, chunk: Sequence[int], *, draws: Draws, air: bool = False
+    image: Image, work: Work, chunk: Sequence[int], *, draws: Draws, room: Room, air: bool = False
 ) -> list[Arrays]:
     """Return for each slice of `chunk` its arrays without the slice axis, and "sums": |A mean - y|^2 and |y|^2.
 
@@ -136,7 +202,13 @@ def _restored(
     """
     y = torch.stack([measured_plane(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
     method = work.air if air and work.air else work.method
-    drawn = method.restore(work.scan, y, draws)
+    planes = len(y) * max(y.shape[1], len(work.scan.timing.at)) * method.samples
+    drawn = room.run(
+        draws,
+        lambda draws: method.restore(work.scan, y, draws),
+        planes=planes,
+        matrix=work.scan.crop.high,
+    )
     check_finite_result(y, drawn)
     drawn = drawn.expand(-1, work.method.samples, *drawn.shape[2:]) if air else drawn
     mean, kept = drawn.mean(1), work.scan.kept(y)

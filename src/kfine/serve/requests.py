@@ -21,8 +21,8 @@ _CHUNK = 1 << 20
 _ENCRYPTED = 0x1
 # Suffixes that readers need; other files are named by their number alone.
 _SUFFIXES = (
-    ".nii.gz", ".nii", ".hdr", ".img", ".cfl", ".npy", ".h5", ".hdf5", ".mgz", ".mgh", ".mha", ".nrrd", ".dcm.gz",
-    ".dcm", ".zip",
+    ".nii.gz", ".nii", ".hdr", ".img", ".cfl", ".npy", ".h5", ".hdf5", ".mat", ".mgz", ".mgh", ".mha", ".nrrd",
+    ".dcm.gz", ".dcm", ".zip",
 )  # fmt: skip
 
 
@@ -86,6 +86,7 @@ _READING: dict[str, Callable[[str, Any], Any]] = {
     "period": _number(1e-3, 1e3),
     "periodic": _flag,
     "coil_axis": _whole(-8, 8),
+    "contrast": _whole(1, 1000),
     "plane": _one_of(("axial", "coronal", "sagittal")),
 }
 

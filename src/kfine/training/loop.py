@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import multiprocessing.process
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +21,7 @@ from torch.utils.data import DataLoader, Subset
 from kfine.errors import KfineError, ResourceError, UsageError
 from kfine.training.config import BaseOptimiserConfig
 from kfine.training.muon import Muon
-from kfine.training.reports import CHECKPOINT, Reports
+from kfine.training.reports import CHECKPOINT, PREVIOUS, Reports
 from kfine.training.state import Ema, State
 from kfine.training.tasks.base import Learner, LossStep, Task, Turn
 from kfine.training.time_limit import TimeLimit
@@ -52,12 +56,12 @@ def train(
 ) -> Path:
     """Run `task` and return the folder of its model, `out`/model.
 
-    `out` also receives checkpoint.safetensors, log.csv and samples/*.png as training goes on.
+    `out` also receives checkpoint.safetensors and the one before it, log.csv and samples/*.png as training goes on.
 
     Args:
         task: what to train, on what.
         out: folder of the run; made if it is not there.
-        resume: go on from `out`/checkpoint.safetensors.
+        resume: go on from `out`/checkpoint.safetensors; where it is damaged, from the one before.
         devices: one device of the best kind by default.
         tensorboard: write TensorBoard events to `out`/tensorboard too.
         max_time: seconds after which the run ends with a checkpoint, to go on with `resume`; a little before them, so
@@ -65,18 +69,20 @@ def train(
         on_step: called on the first process after every update with (step, loss).
 
     Warns:
-        UserWarning: it ended for lack of time, after which update.
+        UserWarning: it ended for lack of time, after which update; the checkpoint is damaged, and the one before is
+            used; a data worker was killed, and is started again.
 
     Raises:
         UsageError: a run is there already and `resume` is false, or nothing is there to resume.
         InputError: no usable training data.
-        ResourceError: Lightning Fabric is not installed.
+        ModelError: the checkpoint and the one before are damaged, or of another network.
+        ResourceError: Lightning Fabric is not installed; data workers were killed again and again.
     """
     devices = devices or Devices()
     options = task.config.optimiser
     fabric = _fabric(options, devices)
     limit = TimeLimit(max_time, fabric)
-    checkpoint = _checkpoint(out, resume=resume)
+    _check_folder(out, resume=resume)
     out.mkdir(parents=True, exist_ok=True)
     fabric.launch()
     torch.manual_seed(options.seed)
@@ -88,7 +94,7 @@ def train(
         {name: optimiser.optimizer for name, optimiser in optimisers.items()},
         Ema(network, options.ema),
     )
-    first = state.load(checkpoint) if resume else 0
+    first = state.load_latest(out / CHECKPOINT, out / PREVIOUS) if resume else 0
     if options.compile:
         # The weight of an adversary differentiates a compiled network twice.
         functorch.donated_buffer = False
@@ -148,17 +154,16 @@ def _descended(
     return figures
 
 
-def _checkpoint(out: Path, *, resume: bool) -> Path:
-    checkpoint = out / CHECKPOINT
-    if resume and not checkpoint.exists():
+def _check_folder(out: Path, *, resume: bool) -> None:
+    there = any((out / name).exists() for name in (CHECKPOINT, PREVIOUS))
+    if resume and not there:
         raise UsageError(
             f"{out.name}: expected {CHECKPOINT} to resume from, found none; train without resume=True"
         )
-    if not resume and checkpoint.exists():
+    if not resume and there:
         raise UsageError(
             f"{out.name}: holds a run already; add resume=True to go on with it or choose another folder"
         )
-    return checkpoint
 
 
 def _fabric(options: BaseOptimiserConfig, devices: Devices) -> Any:
@@ -214,21 +219,76 @@ def _batches(task: Task, fabric: Any, *, first: int, workers: int) -> Iterator[A
     if options.batch % processes:
         raise UsageError(f"batch {options.batch}: expected a multiple of the {processes} processes")
     total = options.steps * options.batch
-    mine = range(first * options.batch + fabric.global_rank, total, processes)
-    loader = DataLoader(
-        Subset(task.dataset(total), mine),
-        batch_size=options.batch // processes,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        generator=torch.Generator(),  # else it takes a number from the one that the update's own draws come from
+    dataset, share = task.dataset(total), options.batch // processes
+
+    def loader(done: int) -> DataLoader[Any]:
+        mine = range(done * options.batch + fabric.global_rank, total, processes)
+        return DataLoader(
+            Subset(dataset, mine),
+            batch_size=share,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            generator=torch.Generator(),  # else it takes a number from the one that the update's own draws come from
+        )
+
+    return _with_a_restart(loader, first)
+
+
+def _with_a_restart(loader: Callable[[int], DataLoader[Any]], done: int) -> Iterator[Any]:
+    """Yield the batches of `loader(done)`; killed workers are replaced once, from the batch that is missing on.
+
+    Items do not depend on the worker that prepares them, so that the run is the same.
+    """
+    restarted = False
+    while True:
+        others = set(multiprocessing.active_children())
+        batches = iter(loader(done))
+        workers = [child for child in multiprocessing.active_children() if child not in others]
+        _leave_killed_workers_to_the_loader()
+        try:
+            for batch in _in_plain_words(batches):
+                yield batch
+                done += 1
+            return
+        except (RuntimeError, OSError, EOFError):  # of the loader, or of the connection to a worker
+            ended = _ended(workers)
+            if not ended:
+                raise
+            what = f"data worker ended before update {done + 1}: {ended}, often for lack of memory"
+            if restarted:
+                raise ResourceError(
+                    f"again a {what}; give fewer workers and go on with resume=True"
+                ) from None
+            warnings.warn(f"a {what}; it is started again", UserWarning, stacklevel=2)
+            restarted = True
+
+
+def _ended(workers: list[multiprocessing.process.BaseProcess]) -> str:
+    """Return which of `workers` ended and how, "" if none did."""
+    for worker in workers:
+        worker.join(0.2)  # one whose connection is lost may not have ended quite
+    killed = {worker.pid: worker.exitcode for worker in workers if worker.exitcode}
+    return ", ".join(
+        f"process {pid} ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+        for pid, code in killed.items()
     )
-    return _in_plain_words(loader)
 
 
-def _in_plain_words(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Yield the loader's batches; an error for the user loses the traceback that a worker puts before it."""
+def _leave_killed_workers_to_the_loader() -> None:
+    """Undo torch's handler of SIGCHLD, which raises anywhere, also in the middle of an update.
+
+    The loader itself finds a killed worker when it waits for its batch.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        return
+    if getattr(signal.getsignal(signal.SIGCHLD), "__module__", "").startswith("torch.utils.data"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _in_plain_words(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield `batches`; an error for the user loses the traceback that a worker puts before it."""
     try:
-        yield from loader
+        yield from batches
     except KfineError as error:
         kind = type(error)
         last = str(error).strip().splitlines()[-1]

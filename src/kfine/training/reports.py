@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from kfine.errors import ResourceError
+from kfine.files.atomic import atomic_file
 from kfine.models.checkpoint import replace_bytes, save_model
-from kfine.training.state import State
+from kfine.training.state import State, is_sound
 from kfine.training.tasks.base import Task
 
 
@@ -89,7 +92,7 @@ def _events(folder: Path) -> Any:
 
 
 LOG_EVERY = 25
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint-before.safetensors"
 
 
 class Reports:
@@ -134,8 +137,20 @@ class Reports:
         if saves:
             # The checkpoint last: a run killed in between goes on from the one before and writes the model again.
             save_model(self.model, self._averaged(), self._description(step))
+            self._keep_the_one_before()
             self.state.save(self.out / CHECKPOINT, step=step)
         self._picture(step)
+
+    def _keep_the_one_before(self) -> None:
+        """Give the checkpoint, unless it is damaged, a second name, which stays when it is replaced."""
+        if not is_sound(self.out / CHECKPOINT):
+            return
+        with atomic_file(self.out / PREVIOUS, overwrite=True) as partial:
+            partial.unlink(missing_ok=True)
+            try:
+                os.link(self.out / CHECKPOINT, partial)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(self.out / CHECKPOINT, partial)
 
     def make_up(self, step: int) -> None:
         """Draw the picture of the checkpoint that a run goes on from: one killed in between has none."""

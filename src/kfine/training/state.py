@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +13,9 @@ from torch import Tensor, nn
 
 from kfine.errors import ModelError
 from kfine.models.checkpoint import replace_bytes
-from kfine.models.tensors import read_tensors
+from kfine.models.tensors import metadata_of, read_tensors
 
+_DIGEST = "sha256"
 _STAGE = "model of the stage before"
 _FROZEN = {"features": "set of features"}  # what is not a stage's, by the name of its module
 
@@ -62,7 +65,35 @@ class State:
             for index, moments in optimiser.state_dict()["state"].items():
                 tensors |= {f"{_moments_of(name)}.{index}.{key}": value for key, value in moments.items()}
         tensors["step"] = torch.tensor(step)
-        replace_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+        plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        replace_bytes(path, save(plain, metadata={_DIGEST: _digest(plain)}))
+
+    def load_latest(self, path: Path, before: Path) -> int:
+        """Restore the checkpoint `path`, or where it is damaged the one `before`; return the finished updates.
+
+        Warns:
+            UserWarning: the one before is used.
+
+        Raises:
+            ModelError: both are damaged, or see `load`.
+        """
+        try:
+            tensors = _read(path)
+        except ModelError as error:
+            if not before.exists():
+                raise
+            reason = str(error)
+        else:
+            return self._restore(tensors, path)
+        try:
+            tensors = _read(before)
+        except ModelError:
+            raise ModelError(
+                f"{path.name} and {before.name}: both are damaged; train into a fresh folder"
+            ) from None
+        step = self._restore(tensors, before)
+        warnings.warn(f"{reason}: {before.name}, of update {step}, is used", UserWarning, stacklevel=2)
+        return step
 
     def load(self, path: Path) -> int:
         """Restore what `save` wrote and return the number of finished updates.
@@ -70,7 +101,9 @@ class State:
         Raises:
             ModelError: damaged, of another network, or made with other frozen parts than those in place.
         """
-        tensors = read_tensors(path)
+        return self._restore(_read(path), path)
+
+    def _restore(self, tensors: dict[str, Tensor], path: Path) -> int:
         try:
             self._check(tensors, path)
             with torch.no_grad():
@@ -118,6 +151,36 @@ class State:
                         f"{path.name}: the checkpoint was made with another {_FROZEN.get(name, _STAGE)} than the "
                         "one given; give that one, or train into a fresh folder"
                     )
+
+
+def is_sound(path: Path) -> bool:
+    """Return whether there is a checkpoint at `path` that is not damaged."""
+    try:
+        _read(path)
+    except ModelError:
+        return False
+    return True
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint, or raise `ModelError` where it is missing or damaged.
+
+    Checkpoints of earlier versions have no digest; their content is not checked.
+    """
+    tensors = read_tensors(path)
+    digest = metadata_of(path).get(_DIGEST)
+    if digest is not None and digest != _digest(tensors):
+        raise ModelError(f"{path.name}: the checkpoint is damaged: its content is not what was written")
+    return tensors
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of names and values."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def _learned(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kfine.errors import InputError
@@ -73,7 +73,7 @@ class Plane:
 
 
 def planes(file: DicomFile) -> list[Plane]:
-    """Return the frames of `file` in its order: one for a classic image, several for an enhanced one.
+    """Return the frames of `file` in its order: one for a classic image, several for an enhanced one or a mosaic.
 
     Raises:
         InputError: a frame without position, orientation or pixel spacing, or with damaged ones.
@@ -85,6 +85,12 @@ def planes(file: DicomFile) -> list[Plane]:
                 f"{file.name}: expected a functional group for each of {file.frames} frames, got {groups}; "
                 "export the original MR series"
             )
+        if file.tiles is not None:
+            whole = _plane(file, 0)
+            return [
+                replace(whole, index=index, position=file.tiles.position(index))
+                for index in range(file.tiles.count)
+            ]
         return [_plane(file, index) for index in range(file.frames)]
 
 

@@ -15,6 +15,7 @@ from struct import unpack_from
 from typing import Any, BinaryIO
 
 from kfine.errors import InputError
+from kfine.io.dicom.mosaic import CSA, UIH_GRID, Tiles, tiles_of
 from kfine.io.dicom.privacy import names_patient, patient_words
 from kfine.text import clean_text, human_size
 
@@ -82,6 +83,8 @@ _TAGS: list[Any] = [
     "DiffusionGradientOrientation",
     "DimensionIndexSequence",
     (0x0043, 0x102F),
+    *CSA,
+    UIH_GRID,
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
@@ -102,6 +105,7 @@ class DicomFile:
         modality: "MR" or another modality; "" if unknown.
         matrix: (rows, columns) of each frame.
         frames: number of frames.
+        tiles: slices in each frame of a Siemens mosaic; None for other images, and for mosaics that do not place them.
         shown: pseudonym for messages if the file name identifies the patient, else "".
     """
 
@@ -114,7 +118,13 @@ class DicomFile:
     modality: str
     matrix: tuple[int, int]
     frames: int
+    tiles: Tiles | None = None
     shown: str = ""
+
+    @property
+    def slice_matrix(self) -> tuple[int, int]:
+        """(rows, columns) of a slice."""
+        return self.matrix if self.tiles is None else self.tiles.matrix
 
     @property
     def name(self) -> str:
@@ -236,6 +246,7 @@ def _parse(path: Path, name: str, *, bare: bool) -> DicomFile | None:
         modality=clean_text(header.get("Modality") or ""),
         matrix=matrix,
         frames=frames,
+        tiles=tiles_of(header) if "MOSAIC" in image_type(header) and frames == 1 else None,
     )
 
 

@@ -28,7 +28,7 @@ class _Word(NamedTuple):
 
 
 def frames_of(file: DicomFile) -> Iterator[NDArray[Any]]:
-    """Yield the stored values (row, column) of each frame of `file`.
+    """Yield the stored values (row, column) of each frame of `file`, of a mosaic those of each slice.
 
     Raises:
         InputError: missing, truncated or damaged pixels, or fewer frames than the header promises.
@@ -44,7 +44,11 @@ def frames_of(file: DicomFile) -> Iterator[NDArray[Any]]:
             if pixels.shape != file.matrix:
                 break
             count += 1
-            yield pixels if word is None else word.value(pixels)
+            values = pixels if word is None else word.value(pixels)
+            if file.tiles is None:
+                yield values
+            else:
+                yield from file.tiles.split(values)
     if count < file.frames:
         raise InputError(
             f"{file.name}: expected {file.frames} frames of {file.matrix[0]}x{file.matrix[1]} pixels, "

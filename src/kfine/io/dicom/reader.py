@@ -173,7 +173,7 @@ def _voxels(
 
 def _read_voxels(stack: Stack, files: list[DicomFile], name: str) -> NDArray[np.float32]:
     """Return voxels (frame, slice, row, column); each file is opened once and may have its frames in any order."""
-    shape = (len(stack.planes), len(stack.planes[0]), *files[0].matrix)
+    shape = (len(stack.planes), len(stack.planes[0]), *files[0].slice_matrix)
     check_memory(4 * int(np.prod(shape, dtype=object)), name=name)
     voxels = np.empty(shape, dtype=np.float32)
     places: dict[Path, dict[int, tuple[int, int, Plane]]] = defaultdict(dict)
@@ -257,5 +257,6 @@ def _enhanced_block(file: DicomFile) -> tuple[int, int] | None:
 
 def _smaller(rows: int, columns: int, file: DicomFile) -> tuple[int, int] | None:
     """Return (rows, columns) if they are a proper part of the file's matrix, else None."""
-    inside = 0 < rows <= file.matrix[0] and 0 < columns <= file.matrix[1]
-    return (rows, columns) if inside and (rows, columns) != file.matrix else None
+    matrix = file.slice_matrix
+    inside = 0 < rows <= matrix[0] and 0 < columns <= matrix[1]
+    return (rows, columns) if inside and (rows, columns) != matrix else None

@@ -23,6 +23,7 @@ from kfine.io.dicom.header import (
     size_of,
 )
 from kfine.io.dicom.images import Series, Wanted
+from kfine.io.dicom.mosaic import has_grid
 from kfine.io.dicom.privacy import Discretion
 from kfine.io.dicom.streams import most_bytes
 from kfine.text import clean_text, display_name, human_size
@@ -200,7 +201,7 @@ def series_planes(files: list[DicomFile], *, name: str) -> list[Plane]:
         _check_identifiers(files, name)
     found = [plane for file in files for plane in planes(file)]
     first = found[0]
-    matrices = sorted({f"{f.matrix[0]}x{f.matrix[1]}" for f in files})
+    matrices = sorted({"{}x{}".format(*file.slice_matrix) for file in files})
     if len(matrices) > 1:
         raise InputError(
             f"{name}: expected one matrix in the series, got {', '.join(matrices)}; separate the files"
@@ -256,9 +257,15 @@ def _check_kind(file: DicomFile) -> None:
         raise InputError(
             f"{file.name}: expected grey values (MONOCHROME2), got {photometric}; choose the original series"
         )
-    if "MOSAIC" in image_type(header):
+    if "MOSAIC" in image_type(header) and file.tiles is None:
         raise InputError(
-            f"{file.name}: Siemens mosaic images are not supported; convert the series: dcm2niix -z y -o OUT FOLDER"
+            f"{file.name}: expected a Siemens mosaic with the CSA header that places its slices, got none or a damaged "
+            "one; convert the series: dcm2niix -z y -o OUT FOLDER"
+        )
+    if has_grid(header):
+        raise InputError(
+            f"{file.name}: grids of slices of United Imaging are not supported; convert the series: dcm2niix -z y -o "
+            "OUT FOLDER"
         )
 
 

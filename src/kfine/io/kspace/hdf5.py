@@ -1,4 +1,4 @@
-"""HDF5 input: fastMRI and ISMRMRD (MRD) files, without following links to other files.
+"""HDF5 input: fastMRI, ISMRMRD (MRD), CMRxRecon and Calgary-Campinas files, without following links to other files.
 
 A child process with limited memory and time reads the headers first: libhdf5 allocates the sizes stated in the file
 while it has the interpreter's lock, so that a forged length could take all memory, and no signal could end the process.
@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import kfine
-from kfine.errors import InputError, ResourceError
+from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.files.digests import digest_of
+from kfine.io.kspace.challenges import (
+    calgary_campinas_scan,
+    cmrxrecon_key,
+    cmrxrecon_scan,
+    is_calgary_campinas,
+)
 from kfine.io.kspace.fastmri import fastmri_scan
 from kfine.io.kspace.hdf5_datasets import has_own, hdf5_errors
 from kfine.io.kspace.ismrmrd import ismrmrd_scan
@@ -25,11 +31,14 @@ from kfine.text import clean_text
 
 
 @contextmanager
-def hdf5_scan(path: Path) -> Iterator[RawScan]:
+def hdf5_scan(path: Path, *, contrast: int | None = None) -> Iterator[RawScan]:
     """Yield the scan in `path`; its planes are read within the context.
 
+    contrast: which image of an ISMRMRD file with several contrasts or sets, from 1.
+
     Raises:
-        InputError: neither format, damaged, or with data in other files.
+        UsageError: `contrast` for another layout.
+        InputError: another layout, damaged, or with data in other files.
         ResourceError: h5py is not installed.
     """
     name = clean_text(path.name)
@@ -39,33 +48,37 @@ def hdf5_scan(path: Path) -> Iterator[RawScan]:
         raise ResourceError(
             f"{name}: HDF5 needs h5py, which is not installed; install it with: pip install 'kfine[raw]'"
         ) from None
-    check_in_child(path, name=name)
+    check_in_child(path, name=name, contrast=contrast)
     digest = digest_of(path)
     with hdf5_errors(name):
         file = h5py.File(path, "r")
     with file:
-        yield scan_of(file, name, digest)
+        yield scan_of(file, name, digest, contrast=contrast)
 
 
-def scan_of(file: Any, name: str, digest: str) -> RawScan:
-    """Return the scan in an open file.
-
-    Raises:
-        InputError: neither format, damaged, or with data in other files.
-    """
+def scan_of(file: Any, name: str, digest: str, *, contrast: int | None = None) -> RawScan:
+    """Return the scan in an open file, see `hdf5_scan`."""
     with hdf5_errors(name):
-        if "kspace" in list(file):
-            return fastmri_scan(file, name, digest)
         # The default name of ISMRMRD's group is "dataset".
         groups = [
             key for key in sorted(file, key=lambda key: key != "dataset")[:16] if has_own(file, key, "group")
         ]
         for group in groups:
             if {"data", "xml"} <= set(file[group]):
-                return ismrmrd_scan(file[group], name, digest)
+                return ismrmrd_scan(file[group], name, digest, contrast=contrast)
+        if contrast is not None:
+            raise UsageError(
+                f"{name}: contrast selects images of ISMRMRD files, and this is none; leave it out"
+            )
+        key = cmrxrecon_key(file)
+        if key is not None:
+            return cmrxrecon_scan(file, key, name, digest)
+        if "kspace" in list(file):
+            scan = calgary_campinas_scan if is_calgary_campinas(file) else fastmri_scan
+            return scan(file, name, digest)
     raise InputError(
-        f"{name}: expected fastMRI's dataset 'kspace' or ISMRMRD's 'dataset/data' and 'dataset/xml', got neither; "
-        "convert the raw data with ismrmrd's tools"
+        f"{name}: expected 'kspace' of fastMRI, CMRxRecon or Calgary-Campinas, or ISMRMRD's 'dataset/data' and "
+        "'dataset/xml', got neither; convert the raw data with ismrmrd's tools"
     )
 
 
@@ -74,7 +87,7 @@ _SECONDS, _PACE = 60.0, 2e6  # s, and bytes a second
 _DAMAGED = 4  # exit status of the child for a damaged file
 
 
-def check_in_child(path: Path, *, name: str) -> None:
+def check_in_child(path: Path, *, name: str, contrast: int | None = None) -> None:
     """Raise `InputError` if the headers in `path` cannot be read within limits of memory and time.
 
     Other errors are reported by the reader.
@@ -84,7 +97,7 @@ def check_in_child(path: Path, *, name: str) -> None:
     size = path.stat().st_size
     code = (
         "from kfine.io.kspace import hdf5; "
-        f"hdf5.read_within({size}, lambda file: hdf5.scan_of(file, 'file', ''))"
+        f"hdf5.read_within({size}, lambda file: hdf5.scan_of(file, 'file', '', contrast={contrast!r}))"
     )
     package = str(Path(kfine.__file__).parents[1])
     paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -127,7 +140,7 @@ def read_within(size: int, reader: Callable[[Any], object]) -> None:
             reader(file)
     except MemoryError:
         status = _DAMAGED
-    except InputError as error:
+    except KfineError as error:
         chain = error.__cause__ or error.__context__
         out = isinstance(chain, MemoryError) or "alloc" in str(chain).lower()
         status = _DAMAGED if out else 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kfine.errors import InputError
+from kfine.errors import InputError, UsageError
 from kfine.geometry import LPS_TO_RAS, Affine
 from kfine.io.checks import check_memory
 from kfine.io.kspace.hdf5_datasets import dataset_of, text_of
@@ -30,6 +30,7 @@ _FIELDS = (
 )  # fmt: skip
 _LINE, _PARTITION = "kspace_encode_step_1", "kspace_encode_step_2"
 _INDEX = (_LINE, _PARTITION, "contrast", "set", "phase", "repetition", "slice")
+_LISTED = 20  # contrasts in a message
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,17 @@ class _Places:
     shape: tuple[int, ...]
 
 
-def ismrmrd_scan(group: Any, name: str, digest: str) -> RawScan:
+def ismrmrd_scan(group: Any, name: str, digest: str, *, contrast: int | None = None) -> RawScan:
     """Return the scan in an open group with the datasets `xml` and `data`; rows are phase encoding, columns readout.
 
     Averages are averaged; heart phases or repetitions are frames; noise scans give the covariance of the coils;
-    navigators, phase corrections and similar readouts are skipped.
+    navigators, phase corrections and similar readouts are skipped.  Of several contrasts or sets, `contrast` selects
+    one, from 1 in the order of their numbers.
 
     Raises:
-        InputError: not Cartesian, several contrasts or sets, lines outside the matrix, truncated readouts, or data in
-            other files.
+        UsageError: `contrast` is none of the file's.
+        InputError: not Cartesian, several contrasts or sets without `contrast`, lines outside the matrix, truncated
+            readouts, or data in other files.
         ResourceError: larger than the machine's memory.
     """
     header = read_raw_header(text_of(group, "xml", name), name=name)
@@ -74,6 +77,7 @@ def ismrmrd_scan(group: Any, name: str, digest: str) -> RawScan:
         raise InputError(
             f"{name}: expected readouts of an image, got none among {len(heads)}; check the file"
         )
+    imaging = _of_contrast(heads, imaging, contrast, name)
     places = _places(heads, np.flatnonzero(imaging), header, name)
     kspace = _gathered(data, heads, places, name)
     kspace = slices_of(kspace, name=name)
@@ -101,15 +105,29 @@ def _heads(data: Any, name: str) -> NDArray[Any]:
     return data.fields("head")[()]  # type: ignore[no-any-return]
 
 
+def _of_contrast(
+    heads: NDArray[Any], imaging: NDArray[np.bool_], contrast: int | None, name: str
+) -> NDArray[np.bool_]:
+    """Return which of the `imaging` readouts belong to the image number `contrast`; None: the only one."""
+    pairs = np.stack([heads["idx"][key].astype(np.int64) for key in ("contrast", "set")], axis=1)
+    images = np.unique(pairs[imaging], axis=0)
+    if contrast is None and len(images) == 1:
+        return imaging
+    if contrast is not None and 1 <= contrast <= len(images):
+        return imaging & (pairs == images[contrast - 1]).all(1)
+    named = [
+        f"{number} (contrast {c}, set {s})" for number, (c, s) in enumerate(images[:_LISTED].tolist(), 1)
+    ]
+    listed = ", ".join(named) + ("" if len(images) <= _LISTED else f" and {len(images) - _LISTED} more")
+    if contrast is None:
+        raise InputError(f"{name}: expected one image, got {listed}; choose one with contrast=N")
+    raise UsageError(f"{name}: contrast {contrast}: expected one of {listed}")
+
+
 def _places(heads: NDArray[Any], numbers: NDArray[np.int64], header: RawHeader, name: str) -> _Places:
     """Return the positions of the readouts `numbers`; pure calibration lines are used only where no other line is."""
     chosen = heads[numbers]
     index = {key: chosen["idx"][key].astype(np.int64) for key in _INDEX}
-    for key in ("contrast", "set"):
-        if np.ptp(index[key]):
-            raise InputError(
-                f"{name}: expected one {key}, got {len(np.unique(index[key]))}; write a separate file for each"
-            )
     if np.ptp(index["phase"]) and np.ptp(index["repetition"]):
         raise InputError(
             f"{name}: expected heart phases or repetitions, got both; write a file for each repetition"

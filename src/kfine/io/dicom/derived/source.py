@@ -136,6 +136,10 @@ def no_dicom(name: str) -> UsageError:
 def check_study(series: DicomSeries) -> None:
     """Raise `InputError` if the files of `series` name no study for derived images."""
     for file in series.files:
+        if file.tiles is not None:
+            raise InputError(
+                f"{file.name}: DICOM output of Siemens mosaics is not supported; write a .nii.gz file"
+            )
         with pydicom_errors(file.name, "its identifiers"):
             named = all(file.header.get(keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
         if not named:
