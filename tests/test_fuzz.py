@@ -161,7 +161,7 @@ def check(error: KfineError, *codes: int) -> None:
     assert error.exit_code in codes
 
 
-def rounds(seconds: float, name: str, least: int = 5) -> Iterator[np.random.Generator]:
+def rounds(seconds: float, name: str, least: int = 2) -> Iterator[np.random.Generator]:
     """Yield generators, each with its own seed, until the time is over."""
     began = time.monotonic()
     number = 0

@@ -52,7 +52,7 @@ def test_cmrxrecon_undersampled_and_of_one_coil(tmp_path: Path) -> None:
     kspace = stack(2, 2)
     kspace[..., 1 : ROWS // 4 : 2, :] = 0
     image = read(write_mat(tmp_path / "cine_lax.mat", kspace, "kus"))
-    assert image.matrix == (ROWS, COLUMNS)  # the coils tell what lies between the lines
+    assert image.matrix == (ROWS, COLUMNS)  # parallel imaging fills in the lines
     assert_allclose(np.abs(image.voxels[0, 0])[OBJECT], np.abs(thing())[OBJECT], atol=0.15)
     image = read(write_mat(tmp_path / "one.mat", stack(3, 2)[:, :, 0], "kspace_sub08"))
     assert image.voxels.shape == (3, 2, ROWS, COLUMNS)

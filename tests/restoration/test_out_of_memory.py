@@ -81,8 +81,8 @@ def test_then_tiles(core_folder, scarce, error):
     with pytest.warns(UserWarning, match="out of memory") as notes:
         short = kfine.restore(image, **options)
     same(short, plenty)
-    said = [str(note.message) for note in notes if "out of memory" in str(note.message)]
-    assert said == [
+    shown = [str(note.message) for note in notes if "out of memory" in str(note.message)]
+    assert shown == [
         "out of memory: goes on with one plane a call",
         "out of memory: goes on with tiles of 128x128 pixels",
     ]

@@ -64,7 +64,7 @@ def cmrxrecon_scan(file: Any, key: str, name: str, digest: str) -> RawScan:
     coils.  There are neither voxel sizes nor times.
 
     Raises:
-        InputError: other axes, where coils and frames cannot be told apart, or weightings instead of frames.
+        InputError: other axes, where coils and frames cannot be distinguished, or weightings instead of frames.
         ResourceError: a plane larger than the machine's memory.
     """
     kspace = dataset_of(file, key, name)
