@@ -23,6 +23,7 @@ EXIT_CODES = {
     5: "model: missing, damaged or foreign",
     6: "resources: memory, disk, device or an optional package",
     7: "verify, replay: not what the record says",
+    8: "restore --strict: the image is unlike those that the model was trained on",
     130: "interrupted (143: terminated): nothing half-written",
 }
 TRACEBACK = "KFINE_TRACEBACK"
@@ -62,6 +63,12 @@ class MismatchError(KfineError):
     """Files are not what their record says."""
 
     exit_code = 7
+
+
+class DomainError(KfineError):
+    """The image is not known to be like those that the model was trained on."""
+
+    exit_code = 8
 
 
 class Terminated(BaseException):

@@ -55,7 +55,7 @@ def test_tiles_are_the_whole_plane(core, size):
 
 def test_restoration_takes_tiles_for_large_planes(monkeypatch):
     scan = kfine.Image(phantom((1, 1, 100, 80), 1))
-    whole = kfine.restore(scan, scale=2, effort="fast", precision="float32").mean.voxels
+    whole = kfine.restore(scan, scale=2, method="core", effort="fast", precision="float32").mean.voxels
     seen = []
     monkeypatch.setattr(
         "kfine.methods.core.in_tiles",
@@ -64,6 +64,6 @@ def test_restoration_takes_tiles_for_large_planes(monkeypatch):
             in_tiles(estimate, image, **where | {"side": SIDE}),
         )[1],
     )
-    tiled = kfine.restore(scan, scale=2, effort="fast", precision="float32").mean.voxels
+    tiled = kfine.restore(scan, scale=2, method="core", effort="fast", precision="float32").mean.voxels
     assert seen == [(1, 200, 160)]
     assert abs(tiled - whole).max() < 1e-4 * abs(whole).max()

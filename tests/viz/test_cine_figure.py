@@ -90,6 +90,20 @@ def test_the_figure_has_a_row_a_time_and_a_column_an_image():
     )
 
 
+def test_unsure_voxels_of_a_cine_are_coloured_frame_by_frame():
+    low, mean, timing = case()
+    width = np.zeros_like(mean.voxels)
+    width[0] = 0.2 * np.ptp(mean.voxels)  # the first frame alone
+    half = replace(mean, voxels=width)
+    figure = draw_cine(low=low, restored={"a": mean}, timing=timing, half_width=half)
+    panels = {axes.get_label(): axes for axes in figure.axes}
+    later = f"frame {make_cine_scene(mean, timing).chosen(3)[0]}"
+    assert panels["image: sure and unsure"].images[1].get_array()[..., 3].all()
+    assert not panels[f"{later}: sure and unsure"].images[1].get_array()[..., 3].any()
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert "unsure: half of the 90 % interval is wider than 5 % of the range" in words
+
+
 def test_the_animation_loops_in_one_heart_beat(tmp_path):
     low, mean, timing = case(7)
     moving = animate(low=low, restored={"restored": mean}, timing=timing)

@@ -7,6 +7,7 @@ import torch
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
 from kfine.evaluation.metrics import psnr, ssim
@@ -25,7 +26,7 @@ def pixels(axes) -> np.ndarray:
 
 
 def words(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
 def rendered(figure: Figure) -> np.ndarray:
@@ -77,6 +78,45 @@ def test_without_reference_the_uncertainty_is_a_column(case):
     places = [panels(figure)[name].get_position() for name in ("image: restored", "uncertainty")]
     assert places[0].y0 == pytest.approx(places[1].y0)
     assert places[0].x1 < places[1].x0
+
+
+def test_where_the_interval_is_wide_voxels_are_unsure(case):
+    """Half of the interval is 8 % of the range in the upper half of the image and 2 % in the lower one."""
+    data_range = float(np.ptp(case.reference.voxels))
+    width = np.full_like(case.reference.voxels, 0.02 * data_range)
+    width[:, :, : case.reference.matrix[0] // 2] = 0.08 * data_range
+    half = replace(case.reference, voxels=width)
+    figure = draw(
+        low=case.low, restored={"zero filling": case.zero_filled, "r": case.reference}, half_width=half
+    )
+    found = panels(figure)
+    _, tinted = found["image: sure and unsure"].images
+    np.testing.assert_array_equal(pixels(found["image: sure and unsure"]), pixels(found["image: r"]))
+    unsure = tinted.get_array()[..., 3] > 0
+    np.testing.assert_array_equal(unsure, pixels(found["uncertainty"]) > 5)
+    assert 0 < unsure.mean() < 1
+    assert found["uncertainty"].collections  # the outline
+    assert pixels(found["uncertainty"]).max() == pytest.approx(8, rel=1e-5)
+    assert "unsure: half of the 90 % interval is wider than 5 % of the range" in words(figure)
+    assert {"zoom: sure and unsure", "scale: uncertainty"} <= set(found)
+    boxes = [axes.get_position() for axes in figure.axes]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number] if other.width > 0)
+
+
+def test_where_all_is_sure_nothing_is_coloured(case):
+    half = replace(case.reference, voxels=np.zeros_like(case.reference.voxels))
+    found = panels(draw(low=None, restored={"r": case.reference}, half_width=half))
+    assert not found["image: sure and unsure"].images[1].get_array()[..., 3].any()
+    assert not found["uncertainty"].collections
+
+
+def test_beside_errors_the_interval_lies_below_the_reference(case):
+    half = replace(case.reference, voxels=0.1 * np.abs(case.reference.voxels))
+    figure = draw(low=None, restored={"r": case.zero_filled}, reference=case.reference, half_width=half)
+    assert "image: sure and unsure" not in panels(figure)
+    assert panels(figure)["uncertainty"].collections
+    assert "90 % interval (±)" in words(figure)
 
 
 def test_a_comparison_needs_no_input(case):

@@ -164,6 +164,8 @@ def _scored(outcome: Outcome, truth: Truth, index: int, distances: Mapping[str, 
         arrays["pictures"] = np.stack(variants)
         if std is not None:
             arrays["spread"] = std
+        if outcome.half_width is not None:
+            arrays["half_width"] = _plane(outcome.half_width, index)
     return arrays
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from kfine.acquisition.grid import Matrix
 from kfine.errors import UsageError
 from kfine.image import Image
+from kfine.models.calibration import SHOWN_CONFIDENCE
 from kfine.models.checkpoint import Model, load_model
 from kfine.models.devices import choose_device, choose_precision
 from kfine.restoration.options import BASELINES, GONE, METHODS
@@ -34,11 +35,13 @@ class Outcome:
         mean: the best estimate.
         std: the standard deviation of each voxel, or None; it is compared with the error.
         sample: one sample, or None; it is scored beside the mean.
+        half_width: half the width of the 90 % interval, or None; it is drawn.
     """
 
     mean: Image
     std: Image | None = None
     sample: Image | None = None
+    half_width: Image | None = None
 
 
 class Competitor(Protocol):
@@ -119,7 +122,8 @@ class Packaged:
             keep_samples=True,
         )  # fmt: skip
         sampled = len(result.samples) > 1
-        return Outcome(result.mean, result.std, result.samples[0] if sampled else None)
+        half_width = result.half_width(SHOWN_CONFIDENCE) if result.knows(SHOWN_CONFIDENCE) else None
+        return Outcome(result.mean, result.std, result.samples[0] if sampled else None, half_width)
 
 
 def available() -> list[str]:

@@ -118,10 +118,18 @@ class Record:
 
     def picture(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Return the restored middle slice of the truth, and its standard deviation or None."""
+        arrays = self._middle()
+        return arrays["pictures"][self.variant], arrays.get("spread")
+
+    def half_width(self) -> NDArray[Any] | None:
+        """Return half the width of the 90 % interval of that slice, or None."""
+        return self._middle().get("half_width")
+
+    def _middle(self) -> Arrays:
         truth = self.case.truth
         arrays = self.case.parts.load(truth.numbers[truth.middle])
         assert arrays is not None, "the slices of a record are saved"
-        return arrays["pictures"][self.variant], arrays.get("spread")
+        return arrays
 
 
 def records_of(case: Case, slices: list[Arrays]) -> list[Record]:

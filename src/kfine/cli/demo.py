@@ -92,4 +92,6 @@ def _scenes(model: str | None, cine_model: str | None) -> Iterator[_Scene]:
     still = read(Path(str(get_testdata_file("MR_small.dcm", download=False))))
     yield _Scene(STILL, still, {"model": model})
     heart = beating_heart((64, 64), frames=10, measured=True)
-    yield _Scene(CINE, heart, {"model": cine_model, "frames_scale": 2})
+    # Named: auto would interpolate a synthetic image.
+    method = {"method": "cine-core"} if cine_model is None else {"model": cine_model}
+    yield _Scene(CINE, heart, {"frames_scale": 2, **method})

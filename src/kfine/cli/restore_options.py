@@ -236,6 +236,16 @@ PARAMETERS: dict[str, Any] = {
             help="A file of kfine calibrate, made of your own scans; the packaged calibration if left out.",
         ),
     ],
+    "strict": Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            metavar=FLAG,
+            rich_help_panel=TRUST,
+            help="Refuse an image that is unlike those that the model was trained on (exit code 8); if left out, auto "
+            "interpolates it, and says so.",
+        ),
+    ],
 }
 # Fields that a command line writes in another way: (option, its default).
 _WRITTEN: dict[str, tuple[str, Any]] = {

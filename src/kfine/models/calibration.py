@@ -18,6 +18,7 @@ Part = Annotated[float, Field(gt=0, le=1)]
 Confidence = Annotated[float, Field(gt=0, lt=1)]
 Exponent = Annotated[float, Field(ge=-3, le=3)]
 
+SHOWN_CONFIDENCE = 0.9  # of the intervals that pictures show
 BASELINES = Path(__file__).parent / "baselines.json"  # tables of the methods without a model, by method
 
 
@@ -130,12 +131,17 @@ class Calibration(BaseModel):
         """Return the constant for the measured parts of both directions, interpolated in their logarithm."""
         return self._between(fractions, self.constants)
 
+    def knows(self, confidence: float) -> bool:
+        """Return whether intervals of `confidence` are calibrated."""
+        known = self.confidences
+        return bool(known) and known[0] <= confidence <= known[-1]
+
     def multiplier(self, fractions: tuple[float, float], confidence: float) -> float | None:
         """Return half the width of the interval of `confidence`, in standard deviations; None where it is not known.
 
         Between the calibrated confidences interpolated in the quantile of a Gaussian; none beyond them.
         """
-        if not self.confidences or not self.confidences[0] <= confidence <= self.confidences[-1]:
+        if not self.knows(confidence):
             return None
         from scipy.special import ndtri
 

@@ -81,7 +81,7 @@ def load_model(model: str | os.PathLike[str]) -> Model:
     Raises:
         ModelError: unknown name, missing, truncated, altered or foreign files, or a pickle.
     """
-    folder = _folder_of(model)
+    folder = folder_of(model)
     config, weights = read_config(folder), folder / "model.safetensors"
     if not weights.is_file():
         others = sorted(
@@ -228,7 +228,12 @@ def replace_bytes(path: Path, payload: bytes) -> None:
         partial.write_bytes(payload)
 
 
-def _folder_of(model: str | os.PathLike[str]) -> Path:
+def folder_of(model: str | os.PathLike[str]) -> Path:
+    """Return the folder of a packaged model by its name, or the folder itself, where there is one.
+
+    Raises:
+        ModelError: there is none, or it is no folder.
+    """
     packaged = isinstance(model, str) and model in packaged_models()
     folder = PACKAGED / model if packaged else Path(model)
     if folder.name in {"", ".."}:  # "." and "..": the provenance wants the folder's own name

@@ -33,6 +33,14 @@ class Restored(Protocol):
         """Upper ends of them."""
         ...
 
+    def knows(self, confidence: float) -> bool:
+        """Whether there are intervals of `confidence`."""
+        ...
+
+    def half_width(self, confidence: float) -> Image:
+        """Half the width of an interval, voxel by voxel."""
+        ...
+
     @property
     def residual(self) -> float:
         """How far the mean contradicts the scan."""

@@ -25,7 +25,7 @@ GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
 # Options that earlier versions did not have.
-LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt")
+LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict")
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 
@@ -76,6 +76,7 @@ class Options:
     confidence: float | None = None
     calibration: str | os.PathLike[str] | None = None
     adapt: str | int | None = None
+    strict: bool = False
 
     def normal(self) -> Options:
         """Return the same with each number of its own type: 2 for a scale is 2.0, a matrix is a pair."""
@@ -228,6 +229,13 @@ def without_use(options: Options, method: str) -> list[str]:
         "samples": None if options.samples == 1 else options.samples,
     }
     return [name for name in _NO_USE.get(method, ()) if changed[name] is not None]
+
+
+def fallen_back(options: Options, method: str) -> Options:
+    """Return `options` with another method, without those that it has no use for."""
+    defaults = {option.name: option.default for option in fields(options)}
+    useless = {name: defaults[name] for name in (*without_use(options, method), "adapt")}
+    return replace(options, method=method, **useless)  # type: ignore[arg-type]
 
 
 def check_use(options: Options, *, in_time: bool) -> None:

@@ -14,6 +14,7 @@ from kfine.errors import UsageError
 from kfine.geometry import resized_affine
 from kfine.image import Image
 from kfine.methods.time_interpolation import BEST_TIME_METHOD, FrameByFrame
+from kfine.models.calibration import SHOWN_CONFIDENCE
 from kfine.restoration.labels import Restored, label, method_of, residual_of
 from kfine.restoration.progress import Watch
 from kfine.restoration.provenance import NOTICE
@@ -44,7 +45,7 @@ def figure_of(result: Restored) -> Figure:
     """Return the figure of a restoration.
 
     One slice of frame 0, or a plane through the slices where these were restored: input, zero filling, bicubic,
-    restored, uncertainty, k-space.
+    restored, sure and unsure voxels, uncertainty, k-space.
     """
     acquisition, first = _acquisition(result), (result.provenance.slices or (0, 0))[0]
     if acquisition.slices is not None:
@@ -54,11 +55,13 @@ def figure_of(result: Restored) -> Figure:
     shown, mean = still.measured, _plane(result.mean, index)
     # Where only other frames were asked for there is nothing to interpolate.
     enlarged = mean.matrix != shown.matrix
+    std, half_width = _spread(result)
     others = [name for name in BASELINES if enlarged and name != result.provenance.method]
     return draw(
         low=shown,
         restored={**{name: interpolated(still, name) for name in others}, label(result): mean},
-        uncertainty=_plane(result.std, index) if result.std else None,
+        uncertainty=_plane(std, index) if std else None,
+        half_width=_plane(half_width, index) if half_width else None,
         measured=shown.matrix,
         title=acquisition.image.source.name,
         provenance=_provenance(result, acquisition.image, first + index),
@@ -79,16 +82,25 @@ def _figure_through(result: Restored, acquisition: Acquisition) -> Figure:
     )
     scan = Scan(crop_of(shown, mean.matrix), Timing.unchanged((0.0,), None), signed=acquisition.scan.signed)
     still = replace(acquisition, image=shown, measured=shown, scan=scan, slices=None)
+    std, half_width = _spread(result)
     others = [name for name in BASELINES if name != result.provenance.method]
     facts = f"plane through the slices, row {row} of 0-{low.matrix[0] - 1} of the input"
     return draw(
         low=shown,
         restored={**{name: interpolated(still, name) for name in others}, label(result): mean},
-        uncertainty=_plane(_crossed(result.std), index) if result.std else None,
+        uncertainty=_plane(_crossed(std), index) if std else None,
+        half_width=_plane(_crossed(half_width), index) if half_width else None,
         measured=shown.matrix,
         title=low.source.name,
         provenance=f"{facts} · {_provenance(result, shown, 0)}",
     )
+
+
+def _spread(result: Restored) -> tuple[Image | None, Image | None]:
+    """Return (standard deviation, None); or (None, half the width of the 90 % interval) where that is calibrated."""
+    if result.knows(SHOWN_CONFIDENCE):
+        return None, result.half_width(SHOWN_CONFIDENCE)
+    return result.std, None
 
 
 def _crossed(image: Image) -> Image:
@@ -109,11 +121,13 @@ def _draw_cine(result: Restored, path: Path, *, animation: Path) -> None:
     if result.provenance.method != CINE_BASELINE:
         name = f"{CINE_BASELINE}, {BEST_TIME_METHOD}" if timing.changed else CINE_BASELINE
         restored = {name: interpolated(part, CINE_BASELINE), **restored}
+    std, half_width = _spread(result)
     figure = draw_cine(
         low=part.measured,
         restored=restored,
         timing=timing,
-        uncertainty=result.std.take_slices(index, index + 1) if result.std else None,
+        uncertainty=std.take_slices(index, index + 1) if std else None,
+        half_width=half_width.take_slices(index, index + 1) if half_width else None,
         title=acquisition.image.source.name,
         provenance=_provenance(result, acquisition.image, first + index),
     )

@@ -93,6 +93,8 @@ class Provenance(Mapping[str, Any]):
         uncertainty: what the standard deviation and the intervals come from, JSON-ready; None where the error is not
             calibrated.
         memory: the batches or tiles that it ended with, JSON-ready, where memory ran out; None where it was enough.
+        domain: how far the image is from the training images of the model (`kfine.models.novelty`), JSON-ready; None
+            where that is not known.
     """
 
     source: Source
@@ -114,6 +116,7 @@ class Provenance(Mapping[str, Any]):
     residual: float | None = None
     uncertainty: dict[str, Any] | None = None
     memory: dict[str, int] | None = None
+    domain: dict[str, Any] | None = None
 
     @classmethod
     def of(
@@ -193,7 +196,9 @@ class Provenance(Mapping[str, Any]):
         """Return the same, JSON-ready."""
         residual = {f"relative_{'magnitude' if self.magnitude else 'kspace'}_residual": self.residual}
         memory = {"out_of_memory": self.memory} if self.memory else {}
-        return self.before() | (residual if self.residual is not None else {}) | memory | {"notice": NOTICE}
+        domain = {"domain": self.domain} if self.domain else {}
+        known = residual if self.residual is not None else {}
+        return self.before() | domain | known | memory | {"notice": NOTICE}
 
     def __getitem__(self, key: str) -> Any:
         return self.as_dict()[key]

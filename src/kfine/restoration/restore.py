@@ -24,6 +24,7 @@ from kfine.methods.time_interpolation import FrameByFrame
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.restoration.inputs import Input, image_of, path_of
+from kfine.restoration.novelty import settled
 from kfine.restoration.options import Options
 from kfine.restoration.progress import Watch
 from kfine.restoration.provenance import Provenance
@@ -69,6 +70,7 @@ def restore(
     confidence: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
     adapt: str | int | None = None,
+    strict: bool = False,
     slices: tuple[int, int] | None = None,
     keep_samples: bool = False,
     planes_a_call: int | None = None,
@@ -136,6 +138,9 @@ def restore(
         adapt: of finer slices: a time such as "2m", or a number of updates, for which the core network is first fitted
             to the volume, by the detail in its planes; the fitted network is only taken if it is better on planes that
             it was not fitted to (`kfine.training.adaptation`).  The record has the gain, and the updates.
+        strict: whether to refuse an image that is unlike those that the model was trained on, or that cannot be
+            compared with them.  Otherwise "auto" interpolates such an image, and a method that is named restores it
+            with a warning; the provenance says how far it is from them ("domain").
         slices: (first, stop) of the slices to restore; intensities are still scaled by the whole image.
         keep_samples: whether the result holds every sample.
         planes_a_call: planes the network sees at once; None fits the device.
@@ -147,20 +152,22 @@ def restore(
 
     Warns:
         UserWarning: the image is far from what its model was tested on; the property is named, and what was measured
-            there.  Or the scanner had filled up its k-space (`kfine.acquisition.zero_fill`).
+            there; or it is unlike all its training images.  Or the scanner had filled up its k-space
+            (`kfine.acquisition.zero_fill`).
 
     Raises:
         UsageError: options that contradict each other or are out of range.
         InputError: an image (a voxel that is not finite) or a target that cannot be used.
         ModelError: a model that cannot be found, read or trusted.
         ResourceError: a device that is not there, or too little memory.
+        DomainError: with `strict`, an image unlike those that the model was trained on.
     """
     options = Options(
         matrix=matrix, scale=scale, slice_scale=slice_scale, voxel=voxel, isotropic=isotropic,
         slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, time_method=time_method, effort=effort,
         method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise,
         sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
-        confidence=confidence, calibration=calibration, adapt=adapt,
+        confidence=confidence, calibration=calibration, adapt=adapt, strict=strict,
         seed=index(seed),  # of numpy too, whose integers are no JSON
     )  # fmt: skip
     result = restore_planned(
@@ -195,7 +202,8 @@ def restore_planned(
     began = time.perf_counter()
     call = {"options": options.normal().changed, "reading": {}}
     options = replace(options, noise=_noise_of(acquisition) if options.noise == "data" else options.noise)
-    through = None
+    found = settled(acquisition, options)
+    options, through = found.options, None
     if acquisition.slices is not None:
         check_whole(slices=slices, keep_samples=keep_samples)
         through = slice_work(acquisition, options, pixels=lambda device: PIXELS_A_CALL[device.type])
@@ -233,6 +241,10 @@ def restore_planned(
         result = replace(
             result, mean=mean, std=std, residual=residual, provenance=provenance, statement=stated
         )
+    provenance = replace(
+        result.provenance, domain=found.record, reason=found.reason or result.provenance.reason
+    )
+    result = replace(result, provenance=provenance)
     if options.confidence is not None:
         lower, upper = result.interval(options.confidence)
         result = replace(result, lower=lower, upper=upper)

@@ -18,6 +18,7 @@ from kfine.image import Image, magnitude
 from kfine.io.dicom.derived.source import series_behind
 from kfine.io.dicom.derived.writer import check_writer
 from kfine.io.dicom.images import Series
+from kfine.models.calibration import SHOWN_CONFIDENCE
 from kfine.restoration.checks import check_drawable, check_still
 from kfine.restoration.labels import summary
 from kfine.restoration.outputs import RestorationFiles, write_restoration
@@ -47,10 +48,12 @@ class Shown:
         assert low is not None
         taken, after = self.result.provenance.slices, magnitude(self.result.mean)
         before = magnitude(low if taken is None else low.take_slices(*taken))
+        interval = self.result.knows(SHOWN_CONFIDENCE)
         return page_of(
             before=on_grid_of(before, after),
             after=after,
-            std=self.result.std,
+            std=self.result.half_width(SHOWN_CONFIDENCE) if interval else self.result.std,
+            interval=interval,
             title="Restored by kfine",
             facts=[summary(self.result)],
         )
@@ -114,14 +117,27 @@ class Restoration:
         Raises:
             UsageError: the error is not calibrated, or not for this confidence.
         """
-        if self.statement is None or self.std is None:
-            raise UsageError("confidence: the error of this restoration was not calibrated; leave it out")
         centre = magnitude(self.mean)
-        half = self.std.voxels * np.float32(self.statement.multiplier(confidence))
+        half = self.half_width(confidence).voxels
         low = centre.voxels - half
         if centre.voxels.min() >= 0:
             low = low.clip(0)
         return replace(centre, voxels=low), replace(centre, voxels=centre.voxels + half)
+
+    def knows(self, confidence: float) -> bool:
+        """Return whether there are intervals of `confidence`."""
+        return self.std is not None and self.statement is not None and self.statement.knows(confidence)
+
+    def half_width(self, confidence: float) -> Image:
+        """Return half the width of the interval of `confidence`, voxel by voxel, in the image's units.
+
+        Raises:
+            UsageError: the error is not calibrated, or not for this confidence.
+        """
+        if self.statement is None or self.std is None:
+            raise UsageError("confidence: the error of this restoration was not calibrated; leave it out")
+        quantile = np.float32(self.statement.multiplier(confidence))
+        return replace(self.std, voxels=self.std.voxels * quantile)
 
     @property
     def low(self) -> Image | None:

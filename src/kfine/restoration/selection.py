@@ -268,6 +268,18 @@ def pick(traits: ImageTraits, models: Mapping[str, str], options: Options) -> Se
     return Selection(method, name, kind)
 
 
+def picked_for(scan: Scan, options: Options) -> str | None:
+    """Return the name of the packaged model that "auto" takes for an image; None where none can serve it."""
+    picked = _picked(scan, options)
+    return None if picked is None else picked.model
+
+
+def _picked(scan: Scan, options: Options) -> Selection | None:
+    timing = scan.timing
+    beats = timing.period is not None and len(timing.times) > 1
+    return pick(ImageTraits(beats, timing.changed, measured=not scan.crop.real), _packaged(), options)
+
+
 def _named(options: Options, scan: Scan) -> tuple[Options, str | None]:
     """Return `options` with a method for "auto", and why; its model is loaded if that says which."""
     if options.method != "auto":
@@ -276,10 +288,7 @@ def _named(options: Options, scan: Scan) -> tuple[Options, str | None]:
         model = options.model if isinstance(options.model, Model) else load_model(options.model)
         method = HALF_WAY.get(model.method, model.method)
         return replace(options, method=method, model=model), f"what model {model.name} was made for"
-    timing = scan.timing
-    beats = timing.period is not None and len(timing.times) > 1
-    traits = ImageTraits(beats, timing.changed, measured=not scan.crop.real)
-    picked = pick(traits, _packaged(), options)
+    timing, picked = scan.timing, _picked(scan, options)
     if picked is not None:
         if len(timing.times) > 1 and timing.period is None and picked.method in _STILL:
             warnings.warn(

@@ -41,6 +41,10 @@ class Statement:
         """
         return self.constant * scan_scale(scan, y, self.calibration.weights)
 
+    def knows(self, confidence: float) -> bool:
+        """Return whether intervals of `confidence` are calibrated."""
+        return self.calibration.knows(confidence)
+
     def multiplier(self, confidence: float) -> float:
         """Return half the width of the interval of `confidence` in standard deviations.
 

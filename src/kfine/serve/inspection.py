@@ -140,6 +140,7 @@ def _series_of(path: Path) -> list[dict[str, Any]]:
 def _forecast(path: Path, values: dict[str, Any], timed: bool) -> Answer:
     from kfine.io.reading import read
     from kfine.restoration.checks import check_original, check_room, ready
+    from kfine.restoration.novelty import settled
     from kfine.restoration.restore import plan_of, resolved_of
 
     request = RestoreRequest.of(values)
@@ -147,12 +148,13 @@ def _forecast(path: Path, values: dict[str, Any], timed: bool) -> Answer:
     check_original(image, force=request.force)
     ready(request.options, dicom=None)
     acquisition = plan_of(image, request.options)
+    options = settled(acquisition, request.options).options
     check_room(acquisition, request.options, taken=None)
     frames, plan = len(acquisition.timing.at), acquisition.slices
     rows, columns = acquisition.high
     seconds, method = 0.0, "core"
     if acquisition.in_plane:
-        resolved = resolved_of(acquisition, request.options)
+        resolved = resolved_of(acquisition, options)
         method = resolved.method.name
         if timed:
             evaluations = image.slices * resolved.method.evaluations(acquisition.scan)

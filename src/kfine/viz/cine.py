@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from kfine.acquisition.timing import Timing
 from kfine.errors import UsageError
@@ -16,23 +17,29 @@ from kfine.image import Image, magnitude
 from kfine.viz import drawing
 from kfine.viz.drawing import BLOCK, FAINT, OUTLINE, Box
 from kfine.viz.sheet import (
+    INTERVAL,
     LOW,
     METHOD,
     PANEL,
     SIDE,
     SIDE_WITH_BAR,
+    SURENESS,
     UNCERTAINTY,
+    UNSURE,
+    UNSURE_COLOUR,
     Column,
     Sheet,
     columns_of,
     empty_sheet,
     grid_of,
+    unsure_part,
+    unsure_words,
 )
 from kfine.viz.view import CineScene, check_low, make_cine_scene
 
 _FRAMES = 3
 _BEATS = 2  # of a cine with a period, so that the transition from the last frame to the first is visible
-_STD = "std"
+_STD, _SURENESS = "std", "sureness"
 _TALL = 0.8  # height to width of a line over time
 
 
@@ -43,6 +50,7 @@ def draw_cine(
     timing: Timing,
     reference: Image | None = None,
     uncertainty: Image | None = None,
+    half_width: Image | None = None,
     slice_index: int | None = None,
     title: str = "",
     provenance: str = "",
@@ -59,6 +67,8 @@ def draw_cine(
         timing: times of the frames of `low` and of `restored`.
         reference: the truth on that grid, at the same times; adds mean PSNR and SSIM over the slice's frames.
         uncertainty: standard deviation on that grid, at the same times.
+        half_width: instead of it, half the width of the 90 % interval, beside the last restored cine with the unsure
+            voxels coloured (`kfine.viz.sheet.UNSURE`).
         slice_index: counted from 0; default: the slice that changes most.
         title, provenance: a line above, a paragraph below.
 
@@ -71,23 +81,38 @@ def draw_cine(
     guide = reference if reference is not None else list(restored.values())[-1]
     scene = check_and_make_scene(guide, low, [*restored.values()], timing, slice_index=slice_index)
     columns = columns_of(low, restored, reference)
-    columns += [] if uncertainty is None else [Column(UNCERTAINTY, uncertainty, _STD)]
+    columns += _columns_of_uncertainty(list(restored.values())[-1], uncertainty, half_width)
     square = PANEL * scene.still.zoom.height / scene.still.zoom.width
     frames = scene.chosen(_FRAMES)
     heights = {"image": PANEL * scene.still.window.height / scene.still.window.width}
     heights |= {f"frame {frame}": square for frame in frames} | {"line": PANEL * _TALL}
+    facts = _facts(scene, guide, with_low=low is not None, scored=reference is not None)
+    facts += "" if half_width is None else f" · {unsure_words()} ({range_of(guide):.4g})"
     sheet = empty_sheet(
         scene.still, columns, heights=heights, places=len(columns),
-        margins=(SIDE, SIDE if uncertainty is None else SIDE_WITH_BAR), title=title,
-        notes=[_facts(scene, guide, with_low=low is not None, scored=reference is not None), provenance],
+        margins=(SIDE, SIDE_WITH_BAR if columns[-1].role == _STD else SIDE), title=title,
+        notes=[facts, provenance],
     )  # fmt: skip
     for number, column in enumerate(columns):
         below = f"{grid_of(column.image)} · {column.image.frames} frames"
+        unsure = None
         if column.role == _STD:
             below = "% of range"
+        elif column.role == _SURENESS and half_width is not None:
+            part = unsure_part(column.image, half_width, data_range=range_of(guide))
+            below, unsure = f"{part:.0%} unsure (orange)", 100 * half_width.voxels / range_of(guide) > UNSURE
         elif column.role == METHOD and reference is not None:
             below = _scores(scene, column.image, reference)
-        _draw_column(sheet, scene, number, column, frames=frames, data_range=range_of(guide), below=below)
+        _draw_column(
+            sheet,
+            scene,
+            number,
+            column,
+            frames=frames,
+            data_range=range_of(guide),
+            below=below,
+            unsure=unsure,
+        )
     label = scene.label if low is not None else scene.when
     for row, words in {
         "image": scene.when(0), **{f"frame {frame}": label(frame) for frame in frames},
@@ -96,6 +121,15 @@ def draw_cine(
         top, height = sheet.tops[row], sheet.heights[row]
         drawing.text_at(sheet.figure, (0.2, top + height / 2), words, fontsize=8, color=FAINT, rotation=90)
     return sheet.figure
+
+
+def _columns_of_uncertainty(
+    shown: Image, uncertainty: Image | None, half_width: Image | None
+) -> list[Column]:
+    """Return the last columns: the standard deviation; or `shown`, of which voxels are coloured, and the interval."""
+    if half_width is not None:
+        return [Column(SURENESS, shown, _SURENESS), Column(INTERVAL, half_width, _STD)]
+    return [] if uncertainty is None else [Column(UNCERTAINTY, uncertainty, _STD)]
 
 
 def check_and_make_scene(
@@ -131,8 +165,12 @@ def _draw_column(
     frames: list[int],
     data_range: float,
     below: str,
+    unsure: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Draw every row of one column, and the text `below` its first image."""
+    """Draw every row of one column, and the text `below` its first image.
+
+    unsure: voxels (frame, slice, row, column) that are coloured.
+    """
     still, image, std = scene.still, column.image, column.role == _STD
     shown = scene.latest_measured() if column.role == LOW else list(range(image.frames))
     factor = 100 / data_range if std else 1.0
@@ -146,6 +184,9 @@ def _draw_column(
         axes = drawing.axes_at(sheet.figure, f"{row}: {column.name}", sheet.place(row, number))
         plane = factor * still.plane(image, frame=shown[frame])
         drawing.show(axes, plane, extent, window=window, limits=limits, colours=colours)
+        if unsure is not None:
+            mask = still.view.turn(unsure[shown[frame], still.index])
+            drawing.tint(axes, mask, extent, colour=UNSURE_COLOUR)
         return axes
 
     axes = show("image", 0, still.window)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
@@ -112,6 +113,31 @@ def outline(axes: Axes, box: Box, *, colour: str, linewidth: float = 0.9) -> Non
             joinstyle="miter",
         )
     )
+
+
+def contour(axes: Axes, mask: NDArray[np.bool_], extent: Box, *, colour: str) -> None:
+    """Draw a thin line around the pixels of `mask` (row, column), which covers `extent`."""
+    if mask.any() and not mask.all():
+        x, y = _centres(mask.shape, extent)
+        axes.contour(x, y, mask.astype(float), levels=[0.5], colors=[colour], linewidths=0.5)
+
+
+def tint(axes: Axes, mask: NDArray[np.bool_], extent: Box, *, colour: str, opacity: float = 0.5) -> None:
+    """Colour the pixels of `mask` (row, column), which covers `extent`, over the image of the axes."""
+    layer = np.zeros((*mask.shape, 4))
+    layer[..., :3] = to_rgb(colour)
+    layer[..., 3] = opacity * mask
+    edges = (extent.left, extent.right, extent.bottom, extent.top)
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.imshow(layer, extent=edges, interpolation="nearest", aspect="auto")
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def _centres(shape: tuple[int, ...], extent: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the positions of the columns and rows of an image of `shape` that covers `extent`."""
+    rows, columns = shape[0], shape[1]
+    x = extent.left + (np.arange(columns) + 0.5) * extent.width / columns
+    return x, extent.top + (np.arange(rows) + 0.5) * extent.height / rows
 
 
 def frame(axes: Axes, *, colour: str) -> None:

@@ -19,12 +19,16 @@ from kfine.files.atomic import atomic_file
 from kfine.files.names import PICTURES
 from kfine.image import Image
 from kfine.viz.sheet import (
+    INTERVAL,
+    UNCERTAINTY,
     columns_of,
     draw_errors,
     draw_images,
     draw_kspaces,
+    draw_sureness,
     draw_uncertainty,
     lay_out,
+    unsure_words,
 )
 from kfine.viz.view import Scene, check_low, make_scene
 
@@ -35,6 +39,7 @@ def draw(
     restored: Mapping[str, Image],
     reference: Image | None = None,
     uncertainty: Image | None = None,
+    half_width: Image | None = None,
     slice_index: int | None = None,
     measured: tuple[int, int] | None = None,
     zoom: bool = True,
@@ -50,6 +55,8 @@ def draw(
             Without a reference the last one determines zoom, grey window and range.
         reference: the truth on that grid; adds the errors, and PSNR and SSIM of the shown slice.
         uncertainty: standard deviation on that grid, in the images' units.
+        half_width: instead of it, half the width of the 90 % interval: shown with its colour bar and, without a
+            reference, beside the last restored image whose unsure voxels are coloured (`kfine.viz.sheet.UNSURE`).
         slice_index: counted from 0; default: the slice with the largest signal.
         zoom: whether to enlarge the region with the most detail.
         title, provenance: a line above, a paragraph below.
@@ -61,17 +68,23 @@ def draw(
     if not restored:
         raise UsageError("figure: expected at least one restored image, got none")
     guide = reference if reference is not None else list(restored.values())[-1]
-    _check(guide, low, [*restored.values(), *([] if uncertainty is None else [uncertainty])])
+    spread = uncertainty if half_width is None else half_width
+    _check(guide, low, [*restored.values(), *([] if spread is None else [spread])])
     scene = make_scene(guide, slice_index=slice_index)
     columns = columns_of(low, restored, reference)
-    with_range = reference is not None or uncertainty is not None
-    notes = [_facts(scene, guide, scored=reference is not None, with_range=with_range), provenance]
-    sheet = lay_out(scene, columns, uncertainty=uncertainty is not None, zoom=zoom, title=title, notes=notes)
+    with_range = reference is not None or spread is not None
+    facts = _facts(scene, guide, scored=reference is not None, with_range=with_range)
+    facts += "" if half_width is None else f" · {unsure_words()}"
+    beside = 0 if spread is None else 1 if half_width is None else 2
+    sheet = lay_out(scene, columns, beside=beside, zoom=zoom, title=title, notes=[facts, provenance])
     draw_images(sheet, reference)
     if reference is not None:
         draw_errors(sheet, reference, data_range=range_of(reference))
-    if uncertainty is not None:
-        draw_uncertainty(sheet, uncertainty, data_range=range_of(guide))
+    if spread is not None:
+        name = UNCERTAINTY if half_width is None else INTERVAL
+        draw_uncertainty(sheet, spread, data_range=range_of(guide), name=name)
+    if half_width is not None and reference is None:
+        draw_sureness(sheet, list(restored.values())[-1], half_width, data_range=range_of(guide))
     draw_kspaces(sheet, guide, None if low is None else measured or low.matrix)
     return sheet.figure
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from kfine.evaluation.comparison import range_of
+from kfine.evaluation.foreground import foreground
 from kfine.evaluation.metrics import psnr, ssim
 from kfine.image import Image, magnitude
 from kfine.viz import drawing
-from kfine.viz.drawing import BACKGROUND, BLOCK, FAINT, INK, OUTLINE, shortened, text_at
+from kfine.viz.drawing import BACKGROUND, BLOCK, FAINT, INK, OUTLINE, Box, shortened, text_at
 from kfine.viz.view import Scene
 
 LOW, METHOD, REFERENCE = "low", "method", "reference"
@@ -40,7 +43,8 @@ class Column:
 class Sheet:
     """An empty figure and its layout in inches: top and height of each row, left edge of the first column.
 
-    Rows are "image" and, for stills, those of "zoom", "error" and "k-space" that have data.
+    Rows are "image" and, for stills, those of "zoom", "error" and "k-space" that have data.  `beside`: columns at the
+    right of those of the images.
     """
 
     figure: Figure
@@ -49,6 +53,7 @@ class Sheet:
     left: float
     tops: dict[str, float]
     heights: dict[str, float]
+    beside: int = 0
 
     def place(self, row: str, column: int) -> tuple[float, float, float, float]:
         """Return (left, top, width, height) of a panel."""
@@ -76,12 +81,15 @@ def lay_out(
     scene: Scene,
     columns: Sequence[Column],
     *,
-    uncertainty: bool,
+    beside: int,
     zoom: bool,
     title: str,
     notes: Sequence[str],
 ) -> Sheet:
-    """Return the sheet for `columns` with its title and its notes (one paragraph each)."""
+    """Return the sheet for `columns` with its title and its notes (one paragraph each).
+
+    beside: number of columns of the uncertainty, at the right of `columns`; below the reference where there is one.
+    """
     has_reference = any(column.role == REFERENCE for column in columns)
     has_low = any(column.role == LOW for column in columns)
     down, across = scene.spacing
@@ -94,8 +102,8 @@ def lay_out(
     heights["k-space"] = PANEL * min(max(across / down, 0.6), 1.6)
     # The colourbar of the errors is in the free place below the input; without an input, in the margin.
     left = SIDE_WITH_BAR if has_reference and not has_low else SIDE
-    right = SIDE_WITH_BAR if uncertainty else SIDE
-    places = len(columns) + (uncertainty and not has_reference)
+    right = SIDE_WITH_BAR if beside else SIDE
+    places = len(columns) + (beside if not has_reference else 0)
     return empty_sheet(
         scene, columns, heights=heights, places=places, margins=(left, right), title=title, notes=notes
     )
@@ -128,10 +136,14 @@ def empty_sheet(
     for number, line in enumerate(lines):
         place = left, top + 0.13 + _FOOT_LINE * number
         text_at(figure, place, line, fontsize=_FOOT_POINTS, color=FAINT, ha="left")
-    return Sheet(figure, scene, columns, left, tops, heights)
+    return Sheet(figure, scene, columns, left, tops, heights, beside=places - len(columns))
 
 
 UNCERTAINTY = "uncertainty (std)"
+INTERVAL = "90 % interval (±)"
+SURENESS = "sure and unsure"
+UNSURE = 5.0  # % of the range: where half of the 90 % interval is wider, a voxel counts as unsure
+UNSURE_COLOUR = "#ff8c42"
 _ERROR_COLOURS, _UNCERTAINTY_COLOURS = "inferno", "viridis"
 _DECADES = 4.5  # of k-space magnitude: the largest grey window
 
@@ -182,34 +194,83 @@ def draw_errors(sheet: Sheet, reference: Image, *, data_range: float) -> None:
     drawing.text_at(sheet.figure, (left - 0.68, top + height / 2), "absolute error, % of range", **words)
 
 
-def draw_uncertainty(sheet: Sheet, std: Image, *, data_range: float) -> None:
-    """Draw the standard deviation in % of `data_range`: beside the errors if there are any, else as last column."""
+def draw_uncertainty(sheet: Sheet, spread: Image, *, data_range: float, name: str = UNCERTAINTY) -> None:
+    """Draw `spread` in % of `data_range` with its colour bar: beside the errors if there are any, else as last column.
+
+    Args:
+        sheet: where.
+        spread: standard deviation, or half the width of the 90 % interval, in the images' units.
+        data_range: maximum - minimum of the image.
+        name: what `spread` is.  Of `INTERVAL`, a line surrounds the voxels that are unsure (`UNSURE`).
+    """
     scene, beside_errors = sheet.scene, "error" in sheet.tops
-    row, number = ("error", len(sheet.columns) - 1) if beside_errors else ("image", len(sheet.columns))
-    values, extent = 100 * scene.plane(std) / data_range, scene.extent(std.matrix)
+    number = len(sheet.columns) - 1 if beside_errors else _places(sheet) - 1
+    row = "error" if beside_errors else "image"
+    values, extent = 100 * scene.plane(spread) / data_range, scene.extent(spread.matrix)
     limits = 0.0, drawing.nice_ceiling(float(np.percentile(values, 99)))
+
+    def show(axes: Axes, window: Box) -> AxesImage:
+        if name == INTERVAL:
+            drawing.contour(axes, values > UNSURE, extent, colour=UNSURE_COLOUR)
+        return drawing.show(axes, values, extent, window=window, limits=limits, colours=_UNCERTAINTY_COLOURS)
+
     axes = drawing.axes_at(sheet.figure, "uncertainty", sheet.place(row, number))
-    drawn = drawing.show(
-        axes, values, extent, window=scene.window, limits=limits, colours=_UNCERTAINTY_COLOURS
-    )
+    drawn = show(axes, scene.window)
     if beside_errors:
-        drawing.text_in(axes, UNCERTAINTY, colour=INK)  # a label, as the panel is below the reference
+        drawing.text_in(axes, name, colour=INK)  # a label, as the panel is below the reference
     else:
-        sheet.write_above(number, UNCERTAINTY)
+        sheet.write_above(number, name)
         if "zoom" in sheet.tops:
             drawing.outline(axes, scene.zoom, colour=OUTLINE)
             detail = drawing.axes_at(sheet.figure, "zoom: uncertainty", sheet.place("zoom", number))
-            drawing.show(
-                detail, values, extent, window=scene.zoom, limits=limits, colours=_UNCERTAINTY_COLOURS
-            )
+            show(detail, scene.zoom)
             drawing.frame(detail, colour=OUTLINE)
     left, top, width, height = sheet.place(row, number)
     bar = left + width + 0.08, top + 0.2 * height, 0.08, 0.6 * height
     drawing.colourbar(sheet.figure, "scale: uncertainty", drawn, place=bar)
     words = {"fontsize": 8, "color": FAINT, "rotation": 90}
-    drawing.text_at(
-        sheet.figure, (left + width + 0.68, top + height / 2), f"{UNCERTAINTY}, % of range", **words
-    )
+    drawing.text_at(sheet.figure, (left + width + 0.68, top + height / 2), f"{name}, % of range", **words)
+
+
+def draw_sureness(sheet: Sheet, image: Image, half: Image, *, data_range: float) -> None:
+    """Draw `image` with the unsure voxels coloured, as the column before the uncertainty.
+
+    Args:
+        sheet: of a figure without reference.
+        image: the restored image.
+        half: half the width of its 90 % interval, same units.
+        data_range: of which `UNSURE` is a percentage.
+    """
+    scene, number = sheet.scene, _places(sheet) - 2
+    plane, extent = scene.plane(image), scene.extent(image.matrix)
+    unsure = 100 * scene.plane(half) / data_range > UNSURE
+    panels = {"image": scene.window} | ({"zoom": scene.zoom} if "zoom" in sheet.tops else {})
+    for row, window in panels.items():
+        axes = drawing.axes_at(sheet.figure, f"{row}: {SURENESS}", sheet.place(row, number))
+        drawing.show(axes, plane, extent, window=window, limits=scene.grey)
+        drawing.tint(axes, unsure, extent, colour=UNSURE_COLOUR)
+        if row == "image" and "zoom" in panels:
+            drawing.outline(axes, scene.zoom, colour=OUTLINE)
+        elif row == "zoom":
+            drawing.frame(axes, colour=OUTLINE)
+    sheet.write_above(number, SURENESS)
+    sheet.write_below(number, f"{unsure_part(image, half, data_range=data_range):.0%} unsure (orange)")
+
+
+def unsure_part(image: Image, half: Image, *, data_range: float) -> float:
+    """Return the part of the body's voxels, over the whole of `image`, that are unsure; 0 without a body."""
+    body = np.broadcast_to(foreground(image), image.voxels.shape)
+    return float((100 * half.voxels[body] / data_range > UNSURE).mean()) if body.any() else 0.0
+
+
+def unsure_words() -> str:
+    """Return the sentence of a caption that says what is unsure."""
+    return f"unsure: half of the 90 % interval is wider than {UNSURE:g} % of the range"
+
+
+def _places(sheet: Sheet) -> int:
+    """Return the number of columns in the width of a sheet without reference, those of the uncertainty included."""
+    return len(sheet.columns) + sheet.beside
 
 
 def draw_kspaces(sheet: Sheet, guide: Image, block: tuple[int, int] | None) -> None:

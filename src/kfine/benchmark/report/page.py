@@ -13,6 +13,7 @@ from kfine.benchmark.report import plots, tables
 from kfine.benchmark.report.tables import Block, Facts, Heading, Items, Paragraph, Picture, counted
 from kfine.benchmark.results import LEVEL, MISSES, RESAMPLES, Results, wins
 from kfine.benchmark.scoring import BY_KEY, METRICS
+from kfine.viz.sheet import unsure_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,6 +60,7 @@ _PICTURE = (
     "PSNR and SSIM of this slice inside the body."
 )
 _SPREAD = " Below the truth: standard deviation of {method}."
+_INTERVAL = " Below the truth: half the width of the 90 % interval of {method}, the unsure voxels outlined ({unsure})."
 _CORRELATION = (
     "Fourier ring correlation with the truth, mean over patients: 1 for the detail of the truth, 0 for unrelated "
     "detail. Vertical lines: the edges of the measured k-space in each direction. Dashed level: 0.5, the threshold of "
@@ -213,9 +215,16 @@ def _degradations(results: Results) -> Iterator[Block]:
                 drawn.png,
                 form="png",
                 alt=f"{degradation.title}: images, detail and errors of patient {truth.subject}",
-                caption=_PICTURE.format(title=degradation.title)
-                + (_SPREAD.format(method=drawn.spread_of) if drawn.spread_of else ""),
+                caption=_PICTURE.format(title=degradation.title) + _spread_words(drawn),
             )
+
+
+def _spread_words(drawn: plots.Drawn) -> str:
+    """Return the caption of the panel below the truth."""
+    if drawn.spread_of is None:
+        return ""
+    sentence = _INTERVAL if drawn.interval else _SPREAD
+    return sentence.format(method=drawn.spread_of, unsure=unsure_words())
 
 
 def _frequencies(results: Results) -> list[Block]:

@@ -29,11 +29,13 @@ from kfine.image import Image
 from kfine.viz.drawing import FAINT
 from kfine.viz.drawing import INK as LIGHT
 from kfine.viz.sheet import (
+    INTERVAL,
     LOW,
     METHOD,
     PANEL,
     REFERENCE,
     SIDE_WITH_BAR,
+    UNCERTAINTY,
     Column,
     Sheet,
     draw_errors,
@@ -297,10 +299,17 @@ def pictured_methods(results: Results, degradation: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture, and the method whose standard deviation it shows, or None."""
+    """A picture, and whose uncertainty it shows.
+
+    Attributes:
+        png: the picture.
+        spread_of: the method, None where no uncertainty is shown.
+        interval: whether it is the 90 % interval, else the standard deviation.
+    """
 
     png: bytes
     spread_of: str | None
+    interval: bool = False
 
 
 def picture(results: Results, degradation: Degradation, truth: Truth) -> Drawn | None:
@@ -319,14 +328,17 @@ def picture(results: Results, degradation: Degradation, truth: Truth) -> Drawn |
     columns += [Column(name, Image(records[name].picture()[0][None, None], affine), METHOD) for name in names]
     columns.append(Column("truth", reference, REFERENCE))
     whose = next((name for name in names if records[name].calibration), None)
-    std = None if whose is None else records[whose].picture()[1]
+    spread, name = None, UNCERTAINTY
+    if whose is not None:
+        half_width = records[whose].half_width()
+        spread, name = (records[whose].picture()[1], name) if half_width is None else (half_width, INTERVAL)
     sheet = _empty(reference, columns)
     captions = {name: _caption(records[name], index) for name in names}
     draw_images(sheet, None, captions=captions)
     draw_errors(sheet, reference, data_range=truth.data_range)
-    if std is not None:
-        draw_uncertainty(sheet, Image(std[None, None], affine), data_range=truth.data_range)
-    return Drawn(_png(_on_paper(sheet.figure)), whose)
+    if spread is not None:
+        draw_uncertainty(sheet, Image(spread[None, None], affine), data_range=truth.data_range, name=name)
+    return Drawn(_png(_on_paper(sheet.figure)), whose, interval=name == INTERVAL)
 
 
 def _shows(record: Record, degradation: Degradation, truth: Truth) -> bool:

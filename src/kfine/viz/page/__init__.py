@@ -37,6 +37,7 @@ def page_of(
     before: Image,
     after: Image,
     std: Image | None = None,
+    interval: bool = False,
     title: str = "",
     facts: Sequence[str] = (),
 ) -> str:
@@ -49,6 +50,7 @@ def page_of(
     Args:
         before, after: real images of one shape.
         std: standard deviation of `after`, None if unknown.
+        interval: whether `std` is half the width of the 90 % interval instead.
         title: heading.
         facts: lines of text below the views.
 
@@ -75,6 +77,7 @@ def page_of(
         "times": _times(after),
         "period": after.period,
         "spread": std is not None,
+        "spreadName": "half of the 90 % interval" if interval else "standard deviation",
     }
     folder = files("kfine.viz.page")
     script, style = (folder.joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))

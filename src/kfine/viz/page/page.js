@@ -98,7 +98,7 @@
     profile(before, after, gain);
     const span = third === "std" ? DATA.windows.spread : DATA.windows.change;
     $("other-caption").textContent = third === "std"
-      ? `Uncertainty: standard deviation, black 0, yellow ${span.toPrecision(3)} or more`
+      ? `Uncertainty: ${DATA.spreadName}, black 0, yellow ${span.toPrecision(3)} or more`
       : `Difference: after minus before, orange +${span.toPrecision(3)}, blue −${span.toPrecision(3)}`;
     $("slice-text").textContent = `${plane.indices[state.slice] + 1} of ${plane.of}`;
     const frame = plane.frames[state.frame];
