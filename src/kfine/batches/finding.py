@@ -167,8 +167,8 @@ def _kind(path: Path) -> str | None:
         if named:
             raise
         return None
-    if kind == "hdf5" and not named:
-        return None  # many programs use HDF5, with other suffixes
+    if kind == "hdf5" and (not named or name.endswith(".mat")):
+        return None  # many programs use HDF5, with other suffixes, and MATLAB's files hold anything
     if kind == "bart" and path.suffix.lower() == ".hdr" and path.with_suffix(".cfl").is_file():
         return None  # the file with the data represents both
     if kind == "nifti" and (halves_of(path) or (None,))[0] == path:
