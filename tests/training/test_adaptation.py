@@ -105,11 +105,22 @@ def test_the_record_says_what_it_gained_and_the_updates_do_it_again(model, low):
 def test_where_there_is_nothing_to_fit_it_is_refused(model, low):
     with pytest.raises(UsageError, match="add isotropic, slice_scale or voxel"):
         kfine.restore(low, scale=2, model=model, adapt="2m")
-    with pytest.raises(UsageError, match="expected method core, got bicubic"):
+    with pytest.raises(UsageError, match="method bicubic: has no use for adapt"):
         kfine.restore(low, slice_scale=2, method="bicubic", adapt=1)
     signed = replace(low, voxels=low.voxels - 300)
     with pytest.raises(UsageError, match="expected a magnitude image"):
         kfine.restore(signed, slice_scale=2, model=model, adapt=1)
+
+
+def test_what_is_refused_is_refused_before_the_fit(model, low, monkeypatch):
+    def too_early(*arguments, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(adaptation, "adapted", too_early)
+    with pytest.raises(UsageError, match="the error of finer slices was not calibrated"):
+        kfine.restore(low, slice_scale=4, model=model, adapt=5, confidence=0.9)
+    with pytest.raises(UsageError, match=r"confidence 0\.999: expected one that was calibrated"):
+        kfine.restore(low, slice_scale=4, method="core", adapt=5, confidence=0.999)
 
 
 @pytest.mark.parametrize("text", ["", "2 m", "0", "0s", "-3", "1.5", "m", "2d"])

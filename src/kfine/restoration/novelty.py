@@ -74,7 +74,7 @@ def settled(acquisition: Acquisition, options: Options) -> Settled:
         warnings.warn(f"{why}; the result may be worse than interpolation", UserWarning, stacklevel=3)
         return Settled(options, record=record)
     instead = fallen_back(options, BEST_BASELINE)
-    useless = without_use(options, BEST_BASELINE) + (["adapt"] if options.adapt is not None else [])
+    useless = without_use(options, BEST_BASELINE)
     unused = f", without effect: {', '.join(useless)}" if useless else ""
     warnings.warn(f"{why}: {BEST_BASELINE} instead{unused}; method=... insists", UserWarning, stacklevel=3)
     return Settled(instead, why, record)

@@ -33,7 +33,7 @@ _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
 # Options that a method has no use for.
 _NO_USE = {
-    **{name: ("model", "strength", "effort", *_SAMPLING) for name in BASELINES},
+    **{name: ("model", "strength", "effort", "adapt", *_SAMPLING) for name in BASELINES},
     "core": _DRAWING,
     "sharp": _DRAWING,
     "srresnet": _DRAWING,
@@ -222,6 +222,7 @@ def without_use(options: Options, method: str) -> list[str]:
         "noise": options.noise or None,
         "denoise": options.denoise or None,
         "effort": None if options.effort == "normal" else options.effort,
+        "adapt": options.adapt,
         "conditioned": options.conditioned,
         "steps": options.steps,
         "sampler": options.sampler,
@@ -234,7 +235,7 @@ def without_use(options: Options, method: str) -> list[str]:
 def fallen_back(options: Options, method: str) -> Options:
     """Return `options` with another method, without those that it has no use for."""
     defaults = {option.name: option.default for option in fields(options)}
-    useless = {name: defaults[name] for name in (*without_use(options, method), "adapt")}
+    useless = {name: defaults[name] for name in without_use(options, method)}
     return replace(options, method=method, **useless)  # type: ignore[arg-type]
 
 

@@ -18,10 +18,8 @@ from kfine.restoration.progress import Watch
 from kfine.restoration.restore import plan_of, resolved_of, restore_planned
 from kfine.restoration.selection import ResolvedMethod, packaged_for
 
-THROUGH = (
-    2  # evaluations of the core network for a restored voxel of finer slices: planes across rows and columns
-)
-WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # an evaluation takes in all frames of a slice
+_THROUGH = 2  # evaluations for a voxel of finer slices: planes across rows and across columns
+_WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # an evaluation takes in all frames of a slice
 _SAMPLED = ("vdm", "ldm", "cine-ldm")
 _SIDE = 64  # pixels of the measured image that the pace is measured with
 
@@ -35,7 +33,7 @@ def seconds_a_pixel(method: str) -> float:
     """
     from kfine.phantom.cine import beating_heart
 
-    beats = method in WHOLE_BEATS
+    beats = method in _WHOLE_BEATS
     heart = beating_heart((_SIDE, _SIDE), frames=4)
     image = heart if beats else replace(heart, voxels=heart.voxels[:1], frame_times=None, period=None)
     few = (
@@ -57,23 +55,24 @@ def seconds_a_pixel(method: str) -> float:
     return min(seconds) / (evaluations * frames * (2 * _SIDE) ** 2)
 
 
-def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None) -> float:
+def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None, *, through: str = "core") -> float:
     """Return the seconds that a restoration takes on this machine, if no slice is empty.
 
     Args:
         acquisition: the plan.
         resolved: the method of the planes; None where they stay.
+        through: name of the method of finer slices.
     """
     rows, columns = acquisition.high
     image, plan, seconds = acquisition.measured, acquisition.slices, 0.0
     if resolved is not None:
         method = resolved.method.name
         evaluations = image.slices * resolved.method.evaluations(acquisition.scan)
-        together = image.frames if method in WHOLE_BEATS else 1
+        together = image.frames if method in _WHOLE_BEATS else 1
         seconds += seconds_a_pixel(method) * evaluations * together * rows * columns
     if plan is not None:
         frames = len(acquisition.timing.at)
-        seconds += seconds_a_pixel("core") * frames * THROUGH * plan.fine_margined * rows * columns
+        seconds += seconds_a_pixel(through) * frames * _THROUGH * plan.fine_margined * rows * columns
     return seconds
 
 
@@ -138,7 +137,7 @@ def studies(
         options = Options(method=method, **target)
         check_values(options)
         times = tuple(np.arange(shape[0]) / shape[0]) if shape[0] > 1 else None
-        # Zeros that take no memory; what they are does not matter for the plan.
+        # Ones that take no memory: the values do not matter for the plan.
         voxels = np.broadcast_to(np.float32(1), shape)
         image = Image(voxels, np.diag([*sizes, 1.0]), frame_times=times, period=1.0 if times else None)
         acquisition = plan_of(image, options)

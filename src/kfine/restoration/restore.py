@@ -31,7 +31,7 @@ from kfine.restoration.provenance import Provenance
 from kfine.restoration.result import Restoration
 from kfine.restoration.resume import ResumeStore
 from kfine.restoration.selection import ResolvedMethod, choose_method
-from kfine.restoration.slices import Steps, check_whole, fitted, refined, slice_work
+from kfine.restoration.slices import SliceWork, Steps, check_whole, fitted, refined, slice_work
 from kfine.restoration.statement import Statement
 from kfine.restoration.streaming import Room, Work, measurements, stream
 
@@ -207,13 +207,13 @@ def restore_planned(
     if acquisition.slices is not None:
         check_whole(slices=slices, keep_samples=keep_samples)
         through = slice_work(acquisition, options, pixels=lambda device: PIXELS_A_CALL[device.type])
-        if options.adapt is not None:
-            through, call["options"]["adapt"] = fitted(through, acquisition, options, on_update=watch.fit)
+    resolved = resolved_of(acquisition, options) if acquisition.in_plane else None
+    check_confidence(acquisition, resolved, through, options)
+    if through is not None and options.adapt is not None:
+        through, call["options"]["adapt"] = fitted(through, acquisition, options, on_update=watch.fit)
     steps = Steps(watch.steps, after=through.evaluations_of(acquisition) if through else 0)
     first_stage = replace(watch, steps=steps.first)
-    if acquisition.in_plane:
-        resolved = resolved_of(acquisition, options)
-        check_confidence(acquisition, resolved, options)
+    if resolved is not None:
         result = _restored_planes(
             acquisition, resolved, options, slices=slices, keep_samples=keep_samples, planes_a_call=planes_a_call,
             parts=parts, watch=first_stage, through=through.resolved if through else None,
@@ -255,9 +255,21 @@ def _stated(statement: Statement | None, options: Options) -> dict[str, Any] | N
     return None if statement is None else statement.as_dict(options.confidence)
 
 
-def check_confidence(acquisition: Acquisition, resolved: ResolvedMethod, options: Options) -> None:
-    """Raise `UsageError` for intervals that nothing was calibrated for."""
+def check_confidence(
+    acquisition: Acquisition, resolved: ResolvedMethod | None, through: SliceWork | None, options: Options
+) -> None:
+    """Raise `UsageError` for intervals that nothing was calibrated for.
+
+    resolved: the method of the planes; through: the work of the slices; None where these stay.
+    """
     if options.confidence is None:
+        return
+    stated = None if through is None else through.statement
+    if stated is not None:
+        stated.multiplier(options.confidence)
+    if resolved is None:
+        if stated is None:
+            raise UsageError("confidence: the error of finer slices was not calibrated; leave it out")
         return
     name = resolved.method.name
     if acquisition.timing.changed:

@@ -73,15 +73,14 @@ def fitted(
         on_update: called with (done, total) updates.
 
     Raises:
-        UsageError: another method than the core network, or an image that is no magnitude image.
+        UsageError: an image with signs or phases.
         InputError: too few slices with tissue.
     """
     from kfine.training.adaptation import adapted
 
-    plane = work.method.plane
-    if not (isinstance(plane, CoreMethod) and isinstance(plane.network, CoreNet)):
-        raise UsageError(f"adapt: fits the core network, expected method {METHOD}, got {plane.name}")
-    measured = acquisition.measured
+    plane, measured = work.method.plane, acquisition.measured
+    assert isinstance(plane, CoreMethod)  # baselines have no use for the option
+    assert isinstance(plane.network, CoreNet)
     if measured.measured or acquisition.scan.signed:
         raise UsageError("adapt: expected a magnitude image, got one with signs or phases; leave it out")
     updates, seconds = adapt_budget(options.adapt or "")

@@ -9,12 +9,9 @@ import asyncio
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +20,8 @@ from kfine.restoration.options import BASELINES
 from kfine.serve.requests import Limits, RestoreRequest, only_image, unpack
 from kfine.text import printable
 
-_TIMED = 64  # rows and columns of the image for timing
-_WHOLE_BEATS = (
-    "cine-core",
-    "cine-ldm",
-    "cine-regression",
-)  # methods whose evaluation takes all frames of a slice
-_SAMPLED = ("vdm", "ldm", "cine-ldm")
 _STACK, _THICK = 4, 1.2  # least number of slices, and spacing in pixels, for the offer of finer slices
 _LISTED = 1000  # scans of a folder
-_THROUGH = 2  # planes through the slices: across rows and across columns
 
 Answer = dict[str, Any]
 _LIMIT = 300.0  # s
@@ -141,6 +130,7 @@ def _forecast(path: Path, values: dict[str, Any], timed: bool) -> Answer:
     from kfine.io.reading import read
     from kfine.restoration.checks import check_original, check_room, ready
     from kfine.restoration.novelty import settled
+    from kfine.restoration.pace import seconds_of
     from kfine.restoration.restore import plan_of, resolved_of
 
     request = RestoreRequest.of(values)
@@ -151,20 +141,11 @@ def _forecast(path: Path, values: dict[str, Any], timed: bool) -> Answer:
     options = settled(acquisition, request.options).options
     check_room(acquisition, request.options, taken=None)
     frames, plan = len(acquisition.timing.at), acquisition.slices
-    rows, columns = acquisition.high
-    seconds, method = 0.0, "core"
-    if acquisition.in_plane:
-        resolved = resolved_of(acquisition, options)
-        method = resolved.method.name
-        if timed:
-            evaluations = image.slices * resolved.method.evaluations(acquisition.scan)
-            together = image.frames if method in _WHOLE_BEATS else 1
-            seconds += _rate(method) * evaluations * together * rows * columns
-    if plan is not None and timed:
-        seconds += _rate("core") * frames * _THROUGH * plan.fine_margined * rows * columns
+    resolved = resolved_of(acquisition, options) if acquisition.in_plane else None
+    through = options.method if options.method in BASELINES else "core"
     return {
-        "method": method,
-        "seconds": seconds if timed else None,
+        "method": resolved.method.name if resolved else through,
+        "seconds": seconds_of(acquisition, resolved, through=through) if timed else None,
         "from": _size(image.frames, image.slices, image.matrix),
         "to": _size(frames, plan.fine if plan else image.slices, acquisition.high),
     }
@@ -175,43 +156,6 @@ def _size(frames: int, slices: int, matrix: tuple[int, int]) -> str:
     words += [f"{slices} slices"] if slices > 1 else []
     words += [f"{frames} frames"] if frames > 1 else []
     return ", ".join(words)
-
-
-@cache
-def _rate(method: str) -> float:
-    """Return the seconds of one evaluation of a method for one restored pixel on this machine.
-
-    The measurement uses a small beating heart or one frame of it, and the fastest of three runs; the first run loads
-    the model.
-    """
-    from kfine.models.checkpoint import load_model
-    from kfine.phantom.cine import beating_heart
-    from kfine.restoration.options import Options
-    from kfine.restoration.progress import Watch
-    from kfine.restoration.restore import plan_of, resolved_of, restore_planned
-    from kfine.restoration.selection import packaged_for
-
-    beats = method in _WHOLE_BEATS
-    heart = beating_heart((_TIMED, _TIMED), frames=4)
-    image = heart if beats else replace(heart, voxels=heart.voxels[:1], frame_times=None, period=None)
-    few = (
-        {"samples": 1, "steps": 2}
-        if method in _SAMPLED
-        else {"effort": "fast"}
-        if method in ("core", "cine-core")
-        else {}
-    )
-    model = load_model(name) if method not in BASELINES and (name := packaged_for(method)) else None
-    options = Options(scale=2, method=method, model=model, **few)
-    acquisition, seconds = plan_of(image, options), []
-    for _ in range(3):
-        began = time.perf_counter()
-        restore_planned(acquisition, options, watch=Watch())
-        seconds.append(time.perf_counter() - began)
-    evaluations = resolved_of(acquisition, options).method.evaluations(acquisition.scan)
-    return min(seconds) / (
-        evaluations * image.frames * 4 * _TIMED * _TIMED if beats else evaluations * 4 * _TIMED**2
-    )
 
 
 def _found_in(top: Path, home: Path) -> Answer:
