@@ -16,7 +16,7 @@ from tests.conftest import phantom
 def steady(monkeypatch):
     """A machine that takes a nanosecond for each pixel of an evaluation."""
     asked = []
-    monkeypatch.setattr(pace, "seconds_a_pixel", lambda method: asked.append(method) or 1e-9)
+    monkeypatch.setattr(pace, "seconds_a_pixel", lambda method, **effort: asked.append(method) or 1e-9)
     return asked
 
 
