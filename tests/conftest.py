@@ -1,6 +1,7 @@
 """Shared pieces of tests: a phantom with detail, and a tiny untrained model."""
 
 import re
+import os
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,11 @@ def pytest_addoption(parser):
     )
 
 
-# For the session: fixtures of a module train runs that tests repeat to the last bit.
+# For the session: fixtures of a module train runs that tests repeat to the last bit.  One thread beside other processes
+# of tests: threads that wait for a core make a test up to thirty times as slow.
 @pytest.fixture(autouse=True, scope="session")
-def _two_threads():
-    torch.set_num_threads(2)
+def _threads():
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 def phantom(shape=(1, 3, 32, 32), seed=0):
