@@ -1,7 +1,7 @@
 """Shared pieces of tests: a phantom with detail, and a tiny untrained model."""
 
-import re
 import os
+import re
 from pathlib import Path
 
 import numpy as np
