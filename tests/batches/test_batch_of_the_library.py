@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kfine
+from kfine.batches import run as run_of_a_batch
 from kfine.cli import run
 from kfine.errors import InputError, ModelError, UsageError
 from kfine.image import Image
@@ -122,3 +123,18 @@ def test_batch_stays_a_function_whatever_is_loaded():
         "import kfine\nfirst = kfine.batch\nimport kfine.batches.run\nassert kfine.batch is first is not None"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_report_that_another_process_writes_at_this_moment_is_replaced(tmp_path, monkeypatch):
+    report, real = tmp_path / "run.json", run_of_a_batch.check_outputs
+
+    def late(paths, *, overwrite):
+        report.write_text(json.dumps({"report": run_of_a_batch._KIND}))
+        real(paths, overwrite=overwrite)
+
+    monkeypatch.setattr(run_of_a_batch, "check_outputs", late)
+    run_of_a_batch.check_report(report, overwrite=False)
+    monkeypatch.setattr(run_of_a_batch, "check_outputs", real)
+    report.write_text("{}")
+    with pytest.raises(UsageError, match="exists"):
+        run_of_a_batch.check_report(report, overwrite=False)

@@ -372,7 +372,13 @@ def check_report(path: Path | None, *, overwrite: bool) -> None:
         return
     if path.suffix.lower() != ".json":
         raise UsageError(f"report {path}: expected a name that ends in .json")
-    check_outputs([path], overwrite=overwrite or _is_report(path))
+    try:
+        check_outputs([path], overwrite=overwrite)
+    except UsageError:
+        # In this order: another process may write its report at any time.
+        if not _is_report(path):
+            raise
+        check_outputs([path], overwrite=True)
 
 
 def _is_report(path: Path) -> bool:
