@@ -33,6 +33,11 @@ class Restored(Protocol):
         """Upper ends of them."""
         ...
 
+    @property
+    def sharp(self) -> Image | None:
+        """A sharp image around the mean, where it was asked for."""
+        ...
+
     def knows(self, confidence: float) -> bool:
         """Whether there are intervals of `confidence`."""
         ...

@@ -27,7 +27,7 @@ class RestorationFiles:
 
     Attributes:
         mean: a NIfTI, NRRD or MetaImage file, or a folder of DICOM images.
-        std, lower, upper, record: beside it.
+        std, lower, upper, sharp, record: beside it; `sharp` is of the kind of `mean`, also a folder of DICOM images.
         figure: None for none.
         dicom: None, or what kind of DICOM image is written ("classic", "enhanced").
         std_record: JSON file of the standard deviation; None for none.
@@ -37,6 +37,7 @@ class RestorationFiles:
     std: Path
     lower: Path
     upper: Path
+    sharp: Path
     record: Path
     figure: Path | None = None
     dicom: str | None = None
@@ -49,18 +50,24 @@ class RestorationFiles:
         suffix = ".dcm" if kind else volume_suffix(mean, also=", or a folder for DICOM")
         check_suffix(figure, "figure", PICTURES)
         std, lower, upper = (beside(mean, f"_{what}{suffix}") for what in ("std", "lower", "upper"))
-        return cls(mean, std, lower, upper, beside(mean, ".json"), figure, kind)
+        sharp = beside(mean, "_sharp" if kind else f"_sharp{suffix}")
+        return cls(mean, std, lower, upper, sharp, beside(mean, ".json"), figure, kind)
 
     @property
     def folders(self) -> list[Path]:
         """Which of them are folders."""
-        return [self.mean] if self.dicom else []
+        return [self.mean, self.sharp] if self.dicom else []
 
     @property
     def all(self) -> list[Path]:
         """Every file that a restoration of one frame may have."""
         figure = [self.figure] if self.figure else []
-        return [self.mean, *self.of_std, *self.of_interval, self.record, *figure]
+        return [*self.images, self.record, *figure]
+
+    @property
+    def images(self) -> list[Path]:
+        """All images, and the JSON file of the standard deviation."""
+        return [self.mean, *self.of_std, *self.of_interval, self.sharp]
 
     @property
     def of_std(self) -> list[Path]:
@@ -93,8 +100,7 @@ def write_restoration(
 ) -> list[Path]:
     """Write a restoration's files together and return their paths.
 
-    A restoration without standard deviation or intervals removes the OUT_std, OUT_lower and OUT_upper of the one that
-    it replaces.
+    A restoration without standard deviation, intervals or sharp image removes those of the one that it replaces.
 
     Args:
         result: what is written.
@@ -105,11 +111,13 @@ def write_restoration(
     """
     moving = files.animation if result.mean.frames > 1 else None
     lacking = [*([] if result.std else files.of_std), *([] if result.lower else files.of_interval)]
+    lacking += [] if result.sharp else [files.sharp]
     paths = [path for path in files.all if path not in lacking] + ([moving] if moving else [])
     # The record first: where it is not, there is nothing of ours, and where it is, it tells what belongs to it.
     order = sorted(paths, key=lambda path: path != files.record)
     obsolete = lacking if overwrite else []
-    with staged(order, overwrite=overwrite, obsolete=obsolete, folders=files.folders) as places:
+    folders = [path for path in files.folders if path in paths]
+    with staged(order, overwrite=overwrite, obsolete=obsolete, folders=folders) as places:
         if series is not None:
             _write_dicom(result, files, places, series=series)
         else:
@@ -136,6 +144,8 @@ def _write_volumes(result: Restored, files: RestorationFiles, places: dict[Path,
     from kfine.io.nifti.companions import RESTORED
 
     write(magnitude(result.mean), places[files.mean], description=RESTORED)
+    if result.sharp:
+        write(magnitude(result.sharp), places[files.sharp], description=RESTORED)
     for image, path in ((result.std, files.std), (result.lower, files.lower), (result.upper, files.upper)):
         if image:
             write(image, places[path], description=RESTORED)
@@ -148,6 +158,10 @@ def _write_dicom(
 
     made_by, enhanced = result.provenance, files.dicom == "enhanced"
     write_series(result.mean, places[files.mean], source=series, made_by=made_by, enhanced=enhanced)
+    if result.sharp:
+        write_series(
+            result.sharp, places[files.sharp], source=series, made_by=made_by, enhanced=enhanced, what="sharp"
+        )
     maps = (
         ("std", result.std, files.std),
         ("lower", result.lower, files.lower),

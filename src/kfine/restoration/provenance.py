@@ -92,6 +92,7 @@ class Provenance(Mapping[str, Any]):
         residual: how far the result contradicts the scan; None before it is known.
         uncertainty: what the standard deviation and the intervals come from, JSON-ready; None where the error is not
             calibrated.
+        sharp: name and SHA-256 of the model of the sharp image; None where there is none.
         memory: the batches or tiles that it ended with, JSON-ready, where memory ran out; None where it was enough.
         domain: how far the image is from the training images of the model (`kfine.models.novelty`), JSON-ready; None
             where that is not known.
@@ -115,6 +116,7 @@ class Provenance(Mapping[str, Any]):
     slice_direction: dict[str, Any] | None = None
     residual: float | None = None
     uncertainty: dict[str, Any] | None = None
+    sharp: dict[str, str] | None = None
     memory: dict[str, int] | None = None
     domain: dict[str, Any] | None = None
 
@@ -157,6 +159,7 @@ class Provenance(Mapping[str, Any]):
             seed=options.seed,
             magnitude=acquisition.scan.magnitude,
             slice_direction=direction,
+            sharp=resolved.sharp_model,
         )
 
     def before(self) -> dict[str, Any]:
@@ -190,6 +193,7 @@ class Provenance(Mapping[str, Any]):
             "options": self.options,
             "seed": self.seed,
             **({"uncertainty": self.uncertainty} if self.uncertainty else {}),
+            **({"sharp": self.sharp} if self.sharp else {}),
         }
 
     def as_dict(self) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def restore(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
+    sharp: bool = False,
     confidence: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
     adapt: str | int | None = None,
@@ -132,6 +133,8 @@ def restore(
         seed: of all noise; equal seeds give equal voxels, to rounding whatever `planes_a_call` and `slices`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
+        sharp: whether the result also has `sharp`: an image with the sharpness of a true one, around the mean image of
+            "core", for one more evaluation a plane.  Its error is larger than that of the mean image.
         confidence: of intervals, the part of the voxels that they are to hold, such as 0.9: the result has `lower` and
             `upper`.
         calibration: a file of `kfine calibrate`; None takes the method's own calibration.
@@ -167,7 +170,7 @@ def restore(
         slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, time_method=time_method, effort=effort,
         method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise,
         sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
-        confidence=confidence, calibration=calibration, adapt=adapt, strict=strict,
+        sharp=sharp, confidence=confidence, calibration=calibration, adapt=adapt, strict=strict,
         seed=index(seed),  # of numpy too, whose integers are no JSON
     )  # fmt: skip
     result = restore_planned(
@@ -329,6 +332,7 @@ def _restored_planes(
         residual,
         replace(provenance, residual=residual, memory=room.record),
         statement=work.statement,
+        sharp=images.get("sharp"),
     )
 
 
@@ -359,6 +363,7 @@ def _work(
         keep=keep,
         air=air,
         statement=statement,
+        sharp=resolved.sharp,
     )
 
 

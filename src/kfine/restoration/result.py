@@ -86,6 +86,7 @@ class Restoration:
         provenance: what made it; the same for the same input, options and software.  It reads as the mapping that
             stands in the JSON file.
         seconds: wall time of the work.
+        sharp: a sharp image around the mean, same units, when it was asked for (`kfine.methods.sharp`).
         lower, upper: the interval of the confidence that was asked for, voxel by voxel (`interval`); None: none was.
         statement: what is stated of the error; None where that is not calibrated.
         call: the options of the call that differ from their defaults, and how the input was read, JSON-ready: what
@@ -102,6 +103,7 @@ class Restoration:
     seconds: float = 0.0
     acquisition: Acquisition | None = field(default=None, repr=False)
     path: Path | None = field(default=None, repr=False)
+    sharp: Image | None = field(default=None, repr=False)
     lower: Image | None = field(default=None, repr=False)
     upper: Image | None = field(default=None, repr=False)
     statement: Statement | None = field(default=None, repr=False)
@@ -175,8 +177,9 @@ class Restoration:
         """Write the files that `kfine restore` writes, all of them or none, and return their paths.
 
         They are the mean (the magnitude of a complex one) at `path`, beside it the standard deviation, where it is
-        known, the interval, where one was asked for, and the provenance: OUT.nii.gz, OUT_std.nii.gz, OUT_lower.nii.gz,
-        OUT_upper.nii.gz and OUT.json; or the folder OUT, OUT_std.dcm, OUT_lower.dcm, OUT_upper.dcm and OUT.json.
+        known, the interval and the sharp image, where they were asked for, and the provenance: OUT.nii.gz,
+        OUT_std.nii.gz, OUT_lower.nii.gz, OUT_upper.nii.gz, OUT_sharp.nii.gz and OUT.json; or the folders OUT and
+        OUT_sharp, OUT_std.dcm, OUT_lower.dcm, OUT_upper.dcm and OUT.json.
 
         Args:
             path: ends in .nii, .nii.gz, .nrrd or .mha; or a folder for DICOM (a name without suffix).

@@ -308,10 +308,12 @@ class SharpTrainingConfig(Section):
             core network if left out.
         core: packaged model, or folder of a model, of method core: the mean image that sharp images are made around.
         energy: weight of the divergence of the energy of detail, beside the squared error.
+        perceptual: weight of the feature distance to the truth, where SqueezeNet's weights are at hand.
     """
 
     method: Literal["sharp"] = "sharp"
     energy: Annotated[float, Field(ge=0)] = 2.0
+    perceptual: Annotated[float, Field(ge=0)] = 2.0
     initial: str | None = None
     core: str = "core"
     data: CoreDataConfig
