@@ -22,8 +22,7 @@ from kfine.io import read
 from kfine.io.discovery import find_volumes, subject_of
 from kfine.methods.core import measured_parts
 from kfine.methods.uncertainty import error_scale
-from kfine.models.calibration import Calibration, Weights
-from kfine.models.calibration_file import CalibrationFile
+from kfine.models.calibration import Calibration, CalibrationFile, Weights
 from kfine.models.checkpoint import Model, load_model
 from kfine.restoration.options import BASELINES
 from kfine.restoration.restore import restore
