@@ -19,8 +19,7 @@ import pytest
 from kfine.errors import KfineError
 from kfine.image import Image
 from kfine.io import read, write
-from kfine.models.checkpoint import Model, load_model, save_model
-from kfine.models.sampling_defaults import ModelSampling
+from kfine.models.checkpoint import Model, ModelSampling, load_model, save_model
 from kfine.networks.vdm import VDM
 from tests.io.dicom_files import classic, enhanced, pixels, position, save, series
 from tests.io.raw_files import write_bart, write_fastmri, xml_header

@@ -23,7 +23,7 @@ import kfine
 from kfine.batches.worker import digest_of_json
 from kfine.cli import run
 from kfine.image import Image
-from kfine.restoration.resume import ResumeStore
+from kfine.restoration.streaming import ResumeStore
 from kfine.training.config import read_training_config
 from tests.configurations import KINDS
 

@@ -193,7 +193,7 @@ def test_a_full_disk_is_no_fault_of_a_method(folder, tmp_path, monkeypatch):
     def full(*arguments):
         raise ResourceError("no space left")
 
-    monkeypatch.setattr("kfine.restoration.resume.ResumeStore.save", full)
+    monkeypatch.setattr("kfine.restoration.streaming.ResumeStore.save", full)
     with pytest.raises(ResourceError, match="no space left"):
         benchmark(
             folder,

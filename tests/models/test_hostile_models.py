@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from kfine.errors import ModelError
-from kfine.models.checkpoint import load_model, save_model
-from kfine.models.sampling_defaults import ModelSampling
+from kfine.models.checkpoint import ModelSampling, load_model, save_model
 from kfine.models.tensors import read_tensors, shapes_of
 from kfine.networks.vdm import VDM
 from tests.io.refusals import refused

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kfine.errors import ResourceError
-from kfine.restoration.resume import ResumeStore
+from kfine.restoration.streaming import ResumeStore
 
 ARRAYS = {"mean": np.arange(6.0).reshape(2, 3), "sums": np.ones(2)}
 

@@ -62,6 +62,16 @@ def test_another_result_is_noticed(out, capsys):
     assert "output out_lower.nii.gz: differs" in said
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpeg", ".JPG"])
+def test_figures_are_not_drawn_again(tmp_path, suffix):
+    kfine.write(Image(phantom((1, 1, 20, 16)), np.diag([4.0, 2.0, 2.0, 1.0])), tmp_path / "low.nii.gz")
+    call = ["restore", tmp_path / "low.nii.gz", "-o", tmp_path / "out.nii.gz", "--matrix", "40x30"]
+    figure = str(tmp_path / f"figure{suffix}")
+    assert run([*map(str, call), "--method", "zero-filling", "--figure", figure]) == 0
+    assert run(["verify", str(tmp_path / "out.nii.gz")]) == 0
+    assert run(["replay", str(tmp_path / "out.nii.gz")]) == 0
+
+
 def test_another_input_is_refused(out, capsys):
     kfine.write(Image(phantom((1, 2, 20, 16), seed=1)), out.with_name("low.nii.gz"), overwrite=True)
     assert run(["replay", str(out)]) == 4

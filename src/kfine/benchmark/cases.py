@@ -32,8 +32,7 @@ from kfine.evaluation.calibration import calibration
 from kfine.evaluation.comparison import check_same_grid
 from kfine.evaluation.metrics import Distance
 from kfine.image import Image, magnitude
-from kfine.restoration.resume import ResumeStore
-from kfine.restoration.streaming import Arrays
+from kfine.restoration.streaming import Arrays, ResumeStore
 
 _PROCESS = Path("/proc/self")
 _MIB = 2**20

@@ -83,7 +83,7 @@ def calibrate(
     from kfine.restoration.pairs import find_pairs, summary_of
 
     with plain_warnings(quiet=quiet), progress("calibrating", quiet=quiet) as bar:
-        found = find_pairs(pairs, highs, made=scale is not None)
+        found = find_pairs(pairs, highs, simulated=scale is not None)
         file = run(found, method=method, model=model, scale=scale, slices=slices, device=device, on_pair=bar)
         with atomic_file(output, overwrite=overwrite) as partial:
             partial.write_text(file.text(), "utf-8")

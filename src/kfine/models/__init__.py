@@ -1,1 +1,1 @@
-"""Trained models: weights and configuration on disk, their domain and their sampling; one folder a packaged model."""
+"""Trained models: weights and configuration on disk, domain, sampling defaults; one folder per packaged model."""

@@ -1,6 +1,6 @@
 """Models on disk: a folder with `model.safetensors` and `config.json`, the weights' hash checked; never a pickle.
 
-A model around a packaged core network holds no copy of it: its config.json names it, with its hash, under "core".
+A model built around a packaged core network holds no copy of it: config.json has its name and hash under "core".
 """
 
 from __future__ import annotations
@@ -12,35 +12,39 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from kfine.errors import ModelError
 from kfine.files.atomic import atomic_file
 from kfine.files.digests import digest_of
 from kfine.files.side_files import read_json
-from kfine.models.bounds import bounded_by
-from kfine.models.tensors import read_tensors, shapes_of
+from kfine.models.tensors import bounded_by, read_tensors, shapes_of
 from kfine.text import printable
 
 PACKAGED = Path(__file__).parent
 FORMAT = 1
-_CORE = "core."  # how the names of a core network's weights begin in a model around it
+_CORE = "core."  # prefix of the names of a core network's weights in a model around it
+
+Steps = Annotated[int, Field(ge=1, le=1_000_000)]
+Samples = Annotated[int, Field(ge=1, le=10_000)]
+Level = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network ready for use, and what is known of it.
+    """A network ready for use, with its configuration.
 
     Attributes:
-        name: its folder's name.
-        method: which method it serves, for example "vdm".
+        name: of its folder.
+        method: the method that uses it, for example "vdm".
         network: the torch module, in evaluation mode, on the CPU, float32.
         config: the whole config.json.
         digest: SHA-256 of the weights file.
-        core: the packaged core network that the model is around; None where it holds its own, or none.
+        core: the packaged core network inside the model; None if the model holds its own or none.
     """
 
     name: str
@@ -52,17 +56,17 @@ class Model:
 
     @property
     def network_config(self) -> dict[str, Any]:
-        """The arguments of the network, those of its core network among them."""
+        """The arguments of the network, including those of its core network."""
         return self.config["network"] | ({"core": self.core.config["network"]} if self.core else {})
 
     @property
     def digests(self) -> dict[str, str]:
-        """Name and hashes: all that the network depends on."""
+        """Name and hashes of all weights that the network depends on."""
         return {"name": self.name, "sha256": self.digest} | ({"core": self.core.digest} if self.core else {})
 
-    def is_that_of(self, named: Mapping[str, str]) -> bool:
-        """Return whether these are the weights whose `digests` a record holds."""
-        return all(self.digests.get(key) == named.get(key) for key in ("sha256", "core"))
+    def is_that_of(self, recorded: Mapping[str, str]) -> bool:
+        """Return whether `recorded`, the `digests` in a record, are those of this model."""
+        return all(self.digests.get(key) == recorded.get(key) for key in ("sha256", "core"))
 
 
 def packaged_models() -> list[str]:
@@ -71,12 +75,12 @@ def packaged_models() -> list[str]:
 
 
 def load_model(model: str | os.PathLike[str]) -> Model:
-    """Load a packaged model by its name, or a folder that holds `model.safetensors` and `config.json`.
+    """Load a packaged model by its name, or a folder with `model.safetensors` and `config.json`.
 
-    A folder that has a packaged model's name is given as "./NAME", or as a `Path`.
+    Write "./NAME", or pass a `Path`, for a folder with the name of a packaged model.
 
     Warns:
-        UserWarning: it was trained around another core network than the packaged one.
+        UserWarning: the model was trained around another core network than the packaged one.
 
     Raises:
         ModelError: unknown name, missing, truncated, altered or foreign files, or a pickle.
@@ -110,16 +114,16 @@ def load_model(model: str | os.PathLike[str]) -> Model:
 
 
 def _core_of(config: dict[str, Any], name: str) -> Model | None:
-    """Return the packaged core network that config.json names; None where the model holds its own, or none."""
-    named = config.get("core")
-    if "core" in config["network"] or named is None:
+    """Return the packaged core network that config.json names; None if the model holds its own or none."""
+    entry = config.get("core")
+    if "core" in config["network"] or entry is None:
         return None
-    if not isinstance(named, dict) or named.get("name") not in packaged_models():
+    if not isinstance(entry, dict) or entry.get("name") not in packaged_models():
         raise ModelError(f"model {name}: config.json: expected the name of a packaged model under core")
-    core = load_model(str(named["name"]))
+    core = load_model(str(entry["name"]))
     if core.method != "core":
         raise ModelError(f"model {name}: config.json: core: {core.name} is a model of method {core.method}")
-    if core.digest != named.get("sha256"):
+    if core.digest != entry.get("sha256"):
         warnings.warn(
             f"model {name}: was trained around another {core.name} than the packaged one; its samples may be a little "
             "worse",
@@ -130,11 +134,10 @@ def _core_of(config: dict[str, Any], name: str) -> Model | None:
 
 
 def save_model(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
-    """Write `network` and `config` (method, network and whatever describes it) as a model folder, atomically.
+    """Write `network` and `config` (method, network and further entries) as a model folder, atomically.
 
-    Weights are stored in float16, half the size of float32: its rounding, 0.05 %, is far below what a weight's
-    value is worth.  Loading gives float32.  A core network whose `config["core"]` (name, sha256) is a packaged model's
-    is left out.
+    Weights are stored in float16, whose rounding of 0.05 % is negligible; loading returns float32.  The core network
+    is left out if `config["core"]` (name, sha256) is that of a packaged model.
     """
     from safetensors.torch import save
 
@@ -142,8 +145,8 @@ def save_model(folder: Path, network: nn.Module, config: dict[str, Any]) -> None
     weights = network.state_dict()
     if _is_packaged(config.get("core")):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(_CORE)}
-        own = {name: value for name, value in config["network"].items() if name != "core"}
-        config = config | {"network": own}
+        without_core = {name: value for name, value in config["network"].items() if name != "core"}
+        config = config | {"network": without_core}
     payload = save(
         {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in weights.items()}
     )
@@ -153,14 +156,14 @@ def save_model(folder: Path, network: nn.Module, config: dict[str, Any]) -> None
 
 
 def _is_packaged(core: Any) -> bool:
-    """Return whether `core`, a table of name and sha256, is of a packaged model."""
+    """Return whether `core`, a table of name and sha256, belongs to a packaged model."""
     if not isinstance(core, dict) or core.get("name") not in packaged_models():
         return False
     return bool(read_config(PACKAGED / core["name"])["sha256"] == core.get("sha256"))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a model folder's config.json, checked for what loading needs."""
+    """Return a model folder's config.json after checking the entries that loading needs."""
     try:
         config = read_json(folder / "config.json")
     except FileNotFoundError:
@@ -195,7 +198,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     from kfine.networks.srresnet import SRResNet
     from kfine.networks.vdm import VDM
 
-    # By method: the network, and those of its optional parts that the method cannot do without.
+    # By method: the network, and those of its optional parts that the method requires.
     networks: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
         "core": (CoreNet, ()),
         "vdm": (VDM, ()),
@@ -223,20 +226,20 @@ def build_network(config: dict[str, Any]) -> nn.Module:
 
 
 def replace_bytes(path: Path, payload: bytes) -> None:
-    """Write `payload` to `path` so that a reader sees the old file or the new one, never a part."""
+    """Write `payload` to `path` atomically: a reader sees the old file or the new one, never a part."""
     with atomic_file(path, overwrite=True) as partial:
         partial.write_bytes(payload)
 
 
 def folder_of(model: str | os.PathLike[str]) -> Path:
-    """Return the folder of a packaged model by its name, or the folder itself, where there is one.
+    """Return the folder of a packaged model by its name, or `model` itself if it is a folder.
 
     Raises:
-        ModelError: there is none, or it is no folder.
+        ModelError: it does not exist or is no folder.
     """
     packaged = isinstance(model, str) and model in packaged_models()
     folder = PACKAGED / model if packaged else Path(model)
-    if folder.name in {"", ".."}:  # "." and "..": the provenance wants the folder's own name
+    if folder.name in {"", ".."}:  # "." and "..": the provenance records the folder's real name
         folder = folder.resolve()
     if not folder.exists():
         known = ", ".join(packaged_models()) or "none"
@@ -256,4 +259,46 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
             f"model {name}: the weights do not fit the network that config.json describes"
         ) from None
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
-        raise ModelError(f"model {name}: the weights hold NaN or Inf: its training failed; use another model")
+        raise ModelError(
+            f"model {name}: the weights contain NaN or Inf: its training failed; use another model"
+        )
+
+
+class ModelSampling(BaseModel):
+    """Sampling defaults of a model, the table "sampling" of its config.json; None: the method's default.
+
+    Attributes:
+        steps: network evaluations per sample.
+        samples: number of samples to average.
+        sampler: a name in `kfine.diffusion.samplers.SAMPLERS`.
+        start: noise level to start from, inf for pure noise.
+        start_factor: multiple of the noise level estimated from the scan, used without `start`.
+        last: noise level of the last evaluation.
+        conditioned: whether the network was trained with the scan as an input.
+        turned: whether predictions are averaged over quarter turns.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    steps: Steps | None = None
+    samples: Samples | None = None
+    sampler: Literal["dpm-solver-2m", "ddim", "ancestral"] | None = None
+    start: Level | None = None
+    start_factor: Level = 3.0
+    last: Level | None = None
+    conditioned: bool = False
+    turned: bool = False
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        """Return the validated table of `model`.
+
+        Raises:
+            ModelError: an unknown key or a value out of range, with its name.
+        """
+        try:
+            return cls.model_validate(model.config.get("sampling", {}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in ("sampling", *first["loc"]))
+            raise ModelError(f"model {model.name}: config.json: {where}: {first['msg']}") from None

@@ -1,4 +1,4 @@
-"""Device and precision of networks."""
+"""Choice of device and precision."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def choose_device(name: str) -> torch.device:
     """Return the device called "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     Raises:
-        UsageError: another name.
-        ResourceError: the machine does not have it.
+        UsageError: any other name.
+        ResourceError: the machine does not have this device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -30,10 +30,10 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the autocast type called "auto", "float32" or "bfloat16".
 
-    "auto" is bfloat16 where the hardware computes in it, float32 elsewhere: emulated, it is several times slower.
+    "auto" is bfloat16 if the hardware supports it, else float32: emulated bfloat16 is several times slower.
 
     Raises:
-        UsageError: another name.
+        UsageError: any other name.
     """
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name == "auto":

@@ -1,4 +1,4 @@
-"""Domain of a model: the ranges of the images it was tested on, and what was measured beyond them."""
+"""Domain of a model: ranges of the images it was tested on, and results measured outside them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Interval = tuple[Number, Number]
 Sentence = Annotated[str, Field(min_length=1, max_length=200)]
 
-AIR, TISSUE = 0.02, 0.1  # of full scale: darker is air, brighter is tissue
-LEAST_TISSUE = 0.03  # of a slice that is not empty
-_VOXELS = 1_000_000  # looked at, at most
+AIR, TISSUE = 0.02, 0.1  # fractions of full scale: darker is air, brighter is tissue
+LEAST_TISSUE = 0.03  # fraction of the voxels of a slice that is not empty
+_VOXELS = 1_000_000  # greatest number of voxels that are sampled
 UNKNOWN = "how good the result is there was not measured"
 
-# How far beyond its range a model may be used without a word: a factor; of parts of the voxels, a difference.  No
-# network sees voxel sizes, which only say how fine the anatomy is that the pixels show.
+# How far outside its ranges a model may be used without a warning: as a factor, or as a difference for fractions of
+# the voxels.  The tolerance for voxel sizes is wide because no network has them as an input.
 _FACTORS = {"voxel_size": 2.5, "matrix": 1.5, "scale": 1.1, "brightness": 1.3}
 _PARTS = {"air": 0.15}
 _WORDS = {
@@ -38,14 +38,14 @@ _WORDS = {
 
 
 class Ranges(BaseModel):
-    """From least to greatest; None where it is not known.  Of a model, the table "ranges" of its config.json.
+    """Ranges (least, greatest) of the properties of images; None: unknown.  The table "ranges" of config.json.
 
     Attributes:
         voxel_size: in plane, mm, of the fine image.
         matrix: rows and columns of the fine image.
-        scale: how many times smaller the scan's matrix is.
-        air: part of a slice's voxels below 2 % of full scale (`Scaling`).
-        brightness: mean of a slice's voxels above 10 % of full scale, as a part of it.
+        scale: fine matrix over the scan's matrix.
+        air: fraction of a slice's voxels below 2 % of full scale (`Scaling`).
+        brightness: mean of a slice's voxels above 10 % of full scale, as a fraction of full scale.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +58,7 @@ class Ranges(BaseModel):
 
     @classmethod
     def around(cls, several: Iterable[Ranges]) -> Ranges:
-        """Return the least ranges that hold all of `several`, of whatever is known of any."""
+        """Return the smallest ranges that enclose all of `several`, property by property, where any is known."""
         each = [ranges.model_dump(exclude_none=True) for ranges in several]
         joined: dict[str, Interval] = {}
         for name in cls.model_fields:
@@ -68,7 +68,7 @@ class Ranges(BaseModel):
         return cls.model_validate(joined)
 
     def words(self) -> dict[str, str]:
-        """Return what is known, in words: {"voxel_size": "voxel size 0.87-2.1 mm"}."""
+        """Return descriptions of the known ranges: {"voxel_size": "voxel size 0.87-2.1 mm"}."""
         return {
             name: f"{_WORDS[name][0]} {shown(*interval)}{_WORDS[name][1]}"
             for name, interval in self.model_dump(exclude_none=True).items()
@@ -76,11 +76,11 @@ class Ranges(BaseModel):
 
 
 class Domain(BaseModel):
-    """What is known of a model's use: the tables "ranges" and "beyond" of its config.json.
+    """Domain of a model: the tables "ranges" and "beyond" of its config.json.
 
     Attributes:
         ranges: of the images that it was tested on.
-        beyond: what was measured outside the range of a property, by its name.
+        beyond: results measured outside the range of a property, by its name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,10 +90,10 @@ class Domain(BaseModel):
 
     @classmethod
     def of(cls, name: str, config: dict[str, Any]) -> Domain:
-        """Return what a model's `config` says; nothing is known where it has no such tables.
+        """Return the domain in a model's `config`; without such tables nothing is known.
 
         Raises:
-            ModelError: not such tables.
+            ModelError: a table is invalid.
         """
         try:
             return cls.model_validate({key: config[key] for key in cls.model_fields if key in config})
@@ -103,7 +103,7 @@ class Domain(BaseModel):
             raise ModelError(f"model {name}: config.json: {where}: {first['msg']}") from None
 
     def far(self, image: Ranges) -> list[str]:
-        """Return what of `image` is far outside, each with what was measured there."""
+        """Return descriptions of the properties of `image` that are far outside, with the results measured there."""
         return [
             f"{words}: {printable(self.beyond[name]) if name in self.beyond else UNKNOWN}"  # type: ignore[index]
             for name, words in far(image, self.ranges).items()
@@ -111,10 +111,10 @@ class Domain(BaseModel):
 
 
 def ranges_of(image: Image, scaling: Scaling, *, high: tuple[int, int]) -> Ranges:
-    """Return what `image` is like once it is brought to the matrix `high` (rows, columns).
+    """Return the properties of `image` restored to the matrix `high` (rows, columns).
 
-    Its voxel size is taken as unknown where it has no place in the world.  Intensities are those of its slices with
-    tissue, without the outermost twentieths.
+    The voxel size is unknown if the affine is the identity.  Ranges of intensities go from the 5 % to the 95 %
+    quantile over the slices with tissue.
     """
     sizes = [mm * n / big for mm, n, big in zip(image.voxel_sizes[1:], image.matrix, high, strict=True)]
     factors = [big / n for n, big in zip(image.matrix, high, strict=True)]
@@ -130,15 +130,15 @@ def ranges_of(image: Image, scaling: Scaling, *, high: tuple[int, int]) -> Range
 
 
 def _intensities(image: Image, scaling: Scaling) -> tuple[Interval, Interval]:
-    """Return the ranges of air and brightness over the slices with tissue; over all where none has enough."""
+    """Return the ranges of air and brightness over the slices with tissue, over all slices if none has enough."""
     stride = max(1, math.isqrt(image.voxels.size // _VOXELS))
     voxels = np.abs(image.voxels[:, :, ::stride, ::stride]).swapaxes(0, 1).reshape(image.slices, -1)
     voxels = voxels / scaling.full
     tissue = voxels > TISSUE
-    part = tissue.mean(1)
-    kept = part >= min(LEAST_TISSUE, part.max())
-    air = (voxels < AIR).mean(1)[kept]
-    brightness = (voxels * tissue).mean(1)[kept] / np.maximum(part[kept], 1e-6)
+    fraction = tissue.mean(1)
+    chosen = fraction >= min(LEAST_TISSUE, fraction.max())
+    air = (voxels < AIR).mean(1)[chosen]
+    brightness = (voxels * tissue).mean(1)[chosen] / np.maximum(fraction[chosen], 1e-6)
     return _middle(air), _middle(brightness)
 
 
@@ -148,24 +148,24 @@ def _middle(values: NDArray[np.floating[Any]]) -> Interval:
 
 
 def far(image: Ranges, model: Ranges) -> dict[str, str]:
-    """Return in words, by name, what of `image` is far from the ranges of `model`, where both are known."""
-    theirs, own = model.model_dump(exclude_none=True), image.model_dump(exclude_none=True)
-    said = {}
-    for name, (low, high) in theirs.items():
-        if name not in own:
+    """Return descriptions, by name, of the properties of `image` that are far from the known ranges of `model`."""
+    tested, actual = model.model_dump(exclude_none=True), image.model_dump(exclude_none=True)
+    descriptions = {}
+    for name, (low, high) in tested.items():
+        if name not in actual:
             continue
         if name in _PARTS:
             least, most = low - _PARTS[name], high + _PARTS[name]
         else:
             least, most = low / _FACTORS[name], high * _FACTORS[name]
-        if own[name][0] < least or own[name][1] > most:
+        if actual[name][0] < least or actual[name][1] > most:
             words, unit = _WORDS[name]
-            said[name] = f"{words} {shown(*own[name])}{unit} (tested on {shown(low, high)})"
-    return said
+            descriptions[name] = f"{words} {shown(*actual[name])}{unit} (tested on {shown(low, high)})"
+    return descriptions
 
 
 def shown(low: float, high: float) -> str:
-    """Return an interval in three digits.
+    """Return an interval as text with three significant digits.
 
     >>> shown(0.868, 2.1), shown(128, 128)
     ('0.868-2.1', '128')
@@ -174,16 +174,16 @@ def shown(low: float, high: float) -> str:
 
 
 def trained_ranges(seen: Iterable[Ranges], *, scale: float, brightness: float) -> dict[str, Any]:
-    """Return the ranges of training images, widened by what training does to them, JSON-ready.
+    """Return the ranges of training images, widened by augmentation, JSON-ready.
 
     Args:
-        seen: of the images at the matrices that they are brought to.
-        scale: the greatest factor by which a scan's matrix is smaller; one direction may be whole.
-        brightness: the greatest factor, and its inverse, by which intensities are scaled.
+        seen: ranges of the images at the matrices that they are resampled to.
+        scale: the greatest factor by which a scan's matrix is smaller; one direction may stay whole.
+        brightness: intensities are scaled by factors from its inverse to it.
     """
-    own = Ranges.around(seen)
+    total = Ranges.around(seen)
     wide: dict[str, Interval] = {"scale": (1.0, scale)}
-    if own.brightness:
-        wide["brightness"] = own.brightness[0] / brightness, own.brightness[1] * brightness
-    named = own.model_copy(update=wide).model_dump(exclude_none=True)
+    if total.brightness:
+        wide["brightness"] = total.brightness[0] / brightness, total.brightness[1] * brightness
+    named = total.model_copy(update=wide).model_dump(exclude_none=True)
     return {name: [float(f"{bound:.3g}") for bound in interval] for name, interval in named.items()}

@@ -1,4 +1,4 @@
-"""The file novelty.json of a model: what its training images are like, and how far others may be from them."""
+"""Novelty table of a model (novelty.json): distribution of its training planes, and limits of the distance to them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Vector = NDArray[np.float64]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-MOST = 8.0  # standard deviations that a single feature counts, at most
-SIZE = "size"  # the feature by which the planes are sorted into classes
+MOST = 8.0  # standard deviations at which a single feature is clipped
+SIZE = "size"  # the feature that divides planes into classes
 
 
 class Kind(BaseModel):
     """Planes of one kind and one range of sizes.
 
     Attributes:
-        name: the anatomy, or what foreign planes are.
+        name: the anatomy, or a name for the foreign planes.
         mean: of the features, in the table's units.
         foreign: whether the network was not trained on them.
     """
@@ -46,9 +46,9 @@ class SizeClass(BaseModel):
         below: upper bound of the feature "size", exclusive; None: none.
         kinds: anatomies, and foreign kinds.
         factor: rows of the lower triangle of L, with L L^T the inverse of the covariance within the anatomies.
-        limit: distance of Mahalanobis to the nearest anatomy beyond which a plane is foreign.
-        margin: by how much the squared distance to a foreign kind, in units of the squared limit, may be less than that
-            to the nearest anatomy.
+        limit: Mahalanobis distance to the nearest anatomy beyond which a plane is foreign.
+        margin: how much less than that to the nearest anatomy the squared distance to a foreign kind may be, in
+            units of the squared limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,16 +69,16 @@ class SizeClass(BaseModel):
 class NoveltyTable(BaseModel):
     """Gaussians of the features of training planes (`kfine.methods.novelty`), with a common covariance.
 
-    The distance of a plane is that of Mahalanobis to the nearest anatomy, in units of the limit: beyond 1 it is foreign
-    (Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018).  So is a plane
-    that is nearer to a foreign kind by more than a margin, which is a linear discriminant (Fisher 1936).
+    The distance of a plane is its Mahalanobis distance to the nearest anatomy, in units of the limit: beyond 1 it is
+    foreign (Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018).  A plane
+    that is nearer to a foreign kind by more than a margin is foreign too: a linear discriminant (Fisher 1936).
 
     Attributes:
-        features: their names, in their order.
+        features: ordered names.
         centre, scale: of each feature over all training planes; distances are of (feature - centre) / scale.
         classes: by size, increasing; the last has no upper bound.
-        planes, subjects: how many it was fitted to.
-        false_alarms: part of the scans of single planes of validation subjects that it takes for foreign.
+        planes, subjects: numbers of training planes and subjects.
+        false_alarms: fraction of the scans of single planes of validation subjects that are classified as foreign.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,7 +92,7 @@ class NoveltyTable(BaseModel):
     false_alarms: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
-    def _alike(self) -> Self:
+    def _consistent(self) -> Self:
         n = len(self.features)
         if SIZE not in self.features or not len(self.centre) == len(self.scale) == n:
             raise ValueError(f"expected a centre and a scale for each feature, {SIZE!r} among them")
@@ -109,10 +109,10 @@ class NoveltyTable(BaseModel):
 
     @classmethod
     def of(cls, folder: Path) -> NoveltyTable | None:
-        """Return the table of the model in `folder`, None where it has none.
+        """Return the table of the model in `folder`, None if it has none.
 
         Raises:
-            ModelError: not such a table.
+            ModelError: the table is invalid.
         """
         try:
             return cls.model_validate(read_json(folder / FILE))
@@ -126,7 +126,7 @@ class NoveltyTable(BaseModel):
             raise ModelError(f"model {folder.name}: {FILE} cannot be read ({type(error).__name__})") from None
 
     def distance(self, features: Vector) -> Novelty:
-        """Return how far a plane with these `features` (len(self.features),) is from the training planes."""
+        """Return the novelty of a plane with these `features` (len(self.features),)."""
         units = (features - np.array(self.centre)) / np.array(self.scale)
         units = np.clip(units, -MOST, MOST)
         size = features[self.features.index(SIZE)]
@@ -136,26 +136,26 @@ class NoveltyTable(BaseModel):
             factor[number, : number + 1] = row
         lengths = [float(np.linalg.norm((units - np.array(kind.mean)) @ factor)) for kind in chosen.kinds]
         pairs = list(zip(lengths, chosen.kinds, strict=True))
-        anatomy, like = min(
+        anatomy, nearest_anatomy = min(
             ((length, kind) for length, kind in pairs if not kind.foreign), key=lambda pair: pair[0]
         )
         others = [length for length, kind in pairs if kind.foreign]
-        odd = np.abs(units - np.array(like.mean))
+        deviations = np.abs(units - np.array(nearest_anatomy.mean))
         return Novelty(
             apart=anatomy / chosen.limit,
             nearer=(anatomy**2 - min(others) ** 2) / chosen.limit**2 - chosen.margin if others else -math.inf,
             nearest=chosen.kinds[int(np.argmin(lengths))].name,
-            odd=self.features[int(odd.argmax())],
+            odd=self.features[int(deviations.argmax())],
         )
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """How far an image is from those that a model was trained on.
+    """Distance of an image from the training images of a model.
 
     Attributes:
         apart: distance to the nearest anatomy, in units of its limit.
-        nearer: by how much more than the margin a foreign kind is nearer, in units of the squared limit.
+        nearer: excess over the margin by which a foreign kind is nearer, in units of the squared limit.
         nearest: name of the nearest kind.
         odd: the feature that differs most from the nearest anatomy.
     """
@@ -167,7 +167,7 @@ class Novelty:
 
     @property
     def distance(self) -> float:
-        """From the training images; above 1 the image is foreign."""
+        """Distance from the training images; above 1 the image is foreign."""
         return max(self.apart, 1 + self.nearer)
 
     @property

@@ -1,15 +1,27 @@
-"""The safetensors format, read in Python: an interruption stays one, and shapes are known before memory is taken."""
+"""Safetensors files and the networks built from them, both bounded by the size of the file.
+
+The reader is in Python so that KeyboardInterrupt passes through it and shapes are known before memory is allocated.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from struct import unpack
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.overrides import TorchFunctionMode
 
 from kfine.errors import ModelError
 
@@ -18,6 +30,14 @@ _TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+
+_PARTS = (
+    20  # layers, parameters or buffers per tensor of the weights; some parameters are replaced after creation
+)
+_TIMES = 4  # elements allocated per element of the weights: some are recreated, some are temporary
+_SMALL = 1 << 20  # elements that are always allowed
+_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full, torch.eye)
+_LINES = (torch.arange, torch.linspace)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -93,3 +113,67 @@ def _tensor(entry: dict[str, Any], content: bytearray) -> Tensor:
 def _damaged(path: Path, error: Exception) -> ModelError:
     reason = (str(error) or type(error).__name__).splitlines()[0][:100]
     return ModelError(f"{path.name}: expected a safetensors file, it is damaged or foreign ({reason})")
+
+
+@contextmanager
+def bounded_by(shapes: Collection[tuple[int, ...]]) -> Iterator[None]:
+    """Limit the number and size of layers and tensors of a network built in the block to what `shapes` can fill.
+
+    Raises:
+        ValueError: in the block, when a limit is exceeded.
+    """
+    most, counts = _PARTS * (len(shapes) + 1), Counter[str]()
+
+    def counted(kind: str) -> Callable[..., None]:
+        def count(*_: Any) -> None:
+            counts[kind] += 1
+            if counts[kind] > most:
+                raise ValueError(f"more {kind} than the {len(shapes)} tensors of its weights can be of")
+
+        return count
+
+    hooks = [
+        register_module_parameter_registration_hook(counted("parameters")),
+        register_module_buffer_registration_hook(counted("buffers")),
+        register_module_module_registration_hook(counted("layers")),
+    ]
+    try:
+        with _Sized(_TIMES * sum(map(math.prod, shapes)) + _SMALL):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Sized(TorchFunctionMode):
+    """Raise `ValueError` once tensors of more than `left` elements in total have been created."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self._left = left
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count the elements that `func` allocates before it is called."""
+        if func in _MAKERS or func in _LINES:
+            self._left -= _elements(func, args, kwargs or {})
+            if self._left < 0:
+                raise ValueError("larger than its weights")
+        return func(*args, **(kwargs or {}))
+
+
+def _elements(func: Any, args: Any, kwargs: dict[str, Any]) -> int:
+    """Return the number of elements of the tensor that `func(*args, **kwargs)` creates, or an upper bound."""
+    numbers = (*args, kwargs.get("size", ()), kwargs.get("steps", ()), kwargs.get("end", ()))
+    flat = [n for size in numbers for n in (size if isinstance(size, (tuple, list, torch.Size)) else [size])]
+    counts = [
+        abs(int(n))
+        for n in flat
+        if isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n)
+    ]
+    if func in _LINES:
+        return max(counts, default=0)
+    if func is torch.full:
+        counts = [abs(int(n)) for n in (args[0] if args else kwargs.get("size", ()))]
+    if func is torch.eye:
+        return math.prod([*counts, *counts][:2])
+    return math.prod(counts)

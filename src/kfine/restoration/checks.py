@@ -1,4 +1,4 @@
-"""Checks before the work of a restoration: options, input, room for the result.  Loads nothing heavy by itself."""
+"""Checks before a restoration: options, input, size of the result.  Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from kfine.models.checkpoint import Model
 
 NIFTI_LONGEST = 32767  # voxels along an axis
-# Bytes a voxel of one slice, all its frames: in double precision the image, its k-space and copies; and what the
-# networks of cines, which see a whole slice, keep of it.
+# Bytes of memory per voxel of one slice with all its frames: for the image, its k-space and copies in double precision,
+# and for activations of cine networks, which process a whole slice.
 _WORK, _CINE_WORK = 100, 600
-_SLICE_WORK = 16  # and a voxel of a frame whose slices are restored
+_SLICE_WORK = 16  # bytes per voxel of a frame while the slice direction is restored
 
 
 def ready(options: Options, *, dicom: str | None) -> Model | None:
-    """Return the model that is named, or raise what would be wrong with every image: before the first one.
+    """Check everything that does not depend on the image, and return the model of the options, loaded.
 
-    dicom: whether DICOM is written, and which kind.
+    dicom: kind of DICOM output; None: none.
     """
     from kfine.acquisition.slices import check_slices
     from kfine.models.checkpoint import load_model
@@ -97,7 +97,10 @@ def study_of(found: Reading) -> DicomSeries:
 
 
 def check_room(acquisition: Acquisition, options: Options, *, taken: tuple[int, int] | None) -> None:
-    """Raise if the result fits neither into a NIfTI file nor into memory: asking for it may kill the process."""
+    """Raise an error if the result is too large for a NIfTI file or for memory, where the process might be killed.
+
+    taken: (first, stop) of the restored slices; None: all.
+    """
     from kfine.acquisition.grid import show
     from kfine.io.checks import check_memory
 
@@ -111,8 +114,8 @@ def check_room(acquisition: Acquisition, options: Options, *, taken: tuple[int, 
     slices = taken[1] - taken[0] if taken else low.slices
     cine = low.frames > 1 and options.method in ("auto", "cine-core", "cine-ldm", "cine-regression")
     work = _CINE_WORK if cine else _WORK
-    if plan is not None:  # the longer stack, one frame at a time, beside the results
+    if plan is not None:  # the finer stack, one frame at a time, in addition to the results
         work += _SLICE_WORK * plan.fine_margined
         slices += plan.fine
-    # Mean and standard deviation of all slices, and the work on one.
+    # Mean and standard deviation of all slices, and temporary memory for one slice.
     check_memory((low.voxels.itemsize + 4) * slices * plane + work * plane, name=f"target {show(high)}")

@@ -1,4 +1,4 @@
-"""Facts about an image, or about this machine and installation."""
+"""Description of an image, or of this machine and installation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from kfine.io.dicom.images import Series, SeveralImages
 from kfine.models import checkpoint
 from kfine.models.devices import choose_device, choose_precision
 
-_THICK = 1.5  # times the pixels: slices farther apart are thick
-_ROUNDED = 1.5e-3  # s: spacings that differ by less are even, in whole milliseconds
+_THICK = 1.5  # ratio of slice spacing to pixel size above which slices are thick
+_ROUNDED = 1.5e-3  # s: spacings that differ by less are equal; headers round to milliseconds
 
 
 def info(
@@ -30,18 +30,18 @@ def info(
     combine: str | None = None,
     contrast: int | None = None,
 ) -> dict[str, Any]:
-    """Return what `kfine info --json` prints: a description of an image, or of this machine and installation.
+    """Return a description of an image, or of this machine and installation: the output of `kfine info --json`.
 
-    Of an image: axes, matrix, voxel sizes, frame times, R-R interval, intensities; of DICOM also how much k-space was
-    measured; "notes", kfine's warnings, where there are any.  It holds no patient data.
+    Of an image: axes, matrix, voxel sizes, frame times, R-R interval, intensities; of DICOM also the measured block of
+    k-space; "notes": warnings of kfine, if any.  It contains no patient data.
 
     Args:
-        path: an image; this machine if left out.
-        series, coil_axis, combine, contrast: how it is read, see `kfine.read`.
+        path: an image; None: this machine.
+        series, coil_axis, combine, contrast: options of reading, see `kfine.read`.
 
     Raises:
         InputError: a file that cannot be used.
-        UsageError: an option that does not go with the format.
+        UsageError: an option that the format does not have.
     """
     with collected_notes() as notes:
         facts = facts_of(path, series=series, coil_axis=coil_axis, combine=combine, contrast=contrast)
@@ -56,7 +56,7 @@ def facts_of(
     combine: str | None = None,
     contrast: int | None = None,
 ) -> dict[str, Any]:
-    """Return the same without notes; what is warned of is warned of."""
+    """Return the same without "notes": warnings are issued as usual."""
     if path is None:
         return _machine()
     try:
@@ -86,7 +86,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _timing(image: Image) -> dict[str, Any]:
-    """Return the frame times in short, and the heart beat if they begin again with it."""
+    """Return a summary of the frame times and, of a periodic cine, the heart rate."""
     facts: dict[str, Any] = {}
     times = image.frame_times
     if times is not None and len(times) > 1:
@@ -108,7 +108,7 @@ def _timing(image: Image) -> dict[str, Any]:
 
 
 def _slices(image: Image) -> dict[str, Any]:
-    """Return thickness and kind of the slices, where the file says them, and how thick they are beside the pixels."""
+    """Return thickness and kind of the slices, if known, and their spacing relative to the pixels."""
     between, *pixels = image.voxel_sizes
     facts: dict[str, Any] = {}
     if image.source.slice_thickness:
@@ -122,7 +122,7 @@ def _slices(image: Image) -> dict[str, Any]:
 
 
 def describe_image(image: Image) -> dict[str, Any]:
-    """Return what `info` says of an image that was read."""
+    """Return the description of an image."""
     shown = magnitude(image).voxels
     facts: dict[str, Any] = {
         "name": image.source.name,

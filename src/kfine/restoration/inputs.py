@@ -1,4 +1,4 @@
-"""Inputs of a restoration: an image, the path of one, or an array with its axes and voxel size."""
+"""Inputs of a restoration: an image, a path, or an array with axes and voxel size."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ _SIZES = "the mm between voxels as (row, column) or (slice, row, column)"
 Input = Image | str | os.PathLike[str] | NDArray[Any]
 
 
-def image_of(given: Input, *, voxel_size: Sequence[float] | None = None, axes: str | None = None) -> Image:
-    """Return the image that `given` is, holds the path of, or has the voxels of.
+def image_of(source: Input, *, voxel_size: Sequence[float] | None = None, axes: str | None = None) -> Image:
+    """Return the image of `source`: itself, read from its path, or built from its array.
 
     Args:
-        given: an image; the path of a file or folder, see `kfine.read`; or an array, magnitudes or real numbers, or
-            complex numbers whose k-space was measured.
-        voxel_size: of an array: mm between voxels, (row, column) or (slice, row, column), in this order whatever the
-            order of its axes.  A single slice may leave the first out.
-        axes: of an array: what its axes are, in their order, such as "slice,row,column".  May be left out of an array
+        source: an image; the path of a file or folder, see `kfine.read`; or an array of magnitudes, of signed real
+            numbers, or of complex numbers whose k-space was measured.
+        voxel_size: of an array: mm between voxels, (row, column) or (slice, row, column), whatever the order of its
+            axes.  The slice may be left out for a single slice.
+        axes: of an array: names of its axes in order, such as "slice,row,column".  May be left out for an array
             of two axes, which are "row,column".
 
     Raises:
-        UsageError: something else, or an array without what it needs.
+        UsageError: another type, or an array without axes or voxel size.
         InputError: a file that cannot be used.
     """
-    if isinstance(given, np.ndarray):
-        return _image_of_array(given, voxel_size=voxel_size, axes=axes)
+    if isinstance(source, np.ndarray):
+        return _image_of_array(source, voxel_size=voxel_size, axes=axes)
     for name, value in (("voxel_size", voxel_size), ("axes", axes)):
         if value is not None:
             raise UsageError(
                 f"{name}: expected with an array only, an image or a file has its own; leave it out"
             )
-    if isinstance(given, Image):
-        return given
-    if isinstance(given, str | os.PathLike):
-        return read(given)
-    raise UsageError(f"image: expected an Image, a path or a numpy array, got {type(given).__name__}")
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return read(source)
+    raise UsageError(f"image: expected an Image, a path or a numpy array, got {type(source).__name__}")
 
 
-def path_of(given: Input) -> Path | None:
-    """Return where an input was read from, None where that is not known."""
-    return Path(given) if isinstance(given, str | os.PathLike) else None
+def path_of(source: Input) -> Path | None:
+    """Return the path of an input, None for images and arrays."""
+    return Path(source) if isinstance(source, str | os.PathLike) else None
 
 
 def _image_of_array(array: NDArray[Any], *, voxel_size: Sequence[float] | None, axes: str | None) -> Image:
@@ -65,7 +65,7 @@ def _image_of_array(array: NDArray[Any], *, voxel_size: Sequence[float] | None, 
     order = [names.index(name) for name in AXES if name in names]
     voxels = np.expand_dims(array.transpose(order), [AXES.index(name) for name in missing])
     sizes = _sizes(voxel_size, slices=voxels.shape[1])
-    # float32 in memory order, a copy: a later change of the array leaves the image as it is.
+    # A contiguous copy in single precision: later changes of the array do not change the image.
     kind = np.complex64 if np.iscomplexobj(voxels) else np.float32
     return Image(np.array(voxels, kind, order="C"), np.diag([*sizes, 1.0]))
 
@@ -90,17 +90,19 @@ def _names(axes: str | None, count: int, shape: tuple[int, ...]) -> list[str]:
     return names
 
 
-def _sizes(given: Sequence[float] | None, *, slices: int) -> tuple[float, float, float]:
+def _sizes(voxel_size: Sequence[float] | None, *, slices: int) -> tuple[float, float, float]:
     """Return mm between slices, rows and columns."""
-    if given is None:
+    if voxel_size is None:
         raise UsageError(f"voxel_size: expected {_SIZES} of an array, got none")
     try:
-        sizes = [float(size) for size in given]
+        sizes = [float(size) for size in voxel_size]
     except (TypeError, ValueError):
-        raise UsageError(f"voxel_size {given}: expected {_SIZES}") from None
+        raise UsageError(f"voxel_size {voxel_size}: expected {_SIZES}") from None
     if len(sizes) == 2 and slices > 1:
-        raise UsageError(f"voxel_size {given}: expected (slice, row, column) of an array of {slices} slices")
+        raise UsageError(
+            f"voxel_size {voxel_size}: expected (slice, row, column) of an array of {slices} slices"
+        )
     if len(sizes) not in (2, 3) or not all(math.isfinite(size) and size > 0 for size in sizes):
-        raise UsageError(f"voxel_size {given}: expected {_SIZES}, each above 0")
+        raise UsageError(f"voxel_size {voxel_size}: expected {_SIZES}, each above 0")
     between, row, column = sizes if len(sizes) == 3 else [1.0, *sizes]
     return between, row, column

@@ -1,4 +1,4 @@
-"""Names and summaries of a restoration, for figures and the command line."""
+"""Labels and summaries of a restoration, for figures and the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Restored(Protocol):
-    """A `kfine.Restoration`, as far as it is written and drawn."""
+    """The part of `kfine.Restoration` that writing and drawing need."""
 
     @property
     def mean(self) -> Image:
@@ -20,17 +20,17 @@ class Restored(Protocol):
 
     @property
     def std(self) -> Image | None:
-        """The standard deviation, where it is known."""
+        """The standard deviation, None if unknown."""
         ...
 
     @property
     def lower(self) -> Image | None:
-        """Lower ends of the intervals that were asked for."""
+        """Lower ends of the requested intervals, None without intervals."""
         ...
 
     @property
     def upper(self) -> Image | None:
-        """Upper ends of them."""
+        """Upper ends of the requested intervals, None without intervals."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class Restored(Protocol):
         ...
 
     def knows(self, confidence: float) -> bool:
-        """Whether there are intervals of `confidence`."""
+        """Whether intervals of `confidence` are calibrated."""
         ...
 
     def half_width(self, confidence: float) -> Image:
@@ -48,17 +48,17 @@ class Restored(Protocol):
 
     @property
     def residual(self) -> float:
-        """How far the mean contradicts the scan."""
+        """Relative residual of the mean and the scan."""
         ...
 
     @property
     def provenance(self) -> Provenance:
-        """What made it."""
+        """Input, options, model and software."""
         ...
 
     @property
     def acquisition(self) -> Acquisition | None:
-        """What was measured."""
+        """The plan, with the input."""
         ...
 
     @property
@@ -68,12 +68,12 @@ class Restored(Protocol):
 
     @property
     def record(self) -> dict[str, Any]:
-        """The same and the wall time."""
+        """Provenance, call and wall time."""
         ...
 
 
 def label(result: Restored) -> str:
-    """Return a restoration's short name: the model or the method, and how many samples are averaged."""
+    """Return a short name of a restoration: model or method, and the number of averaged samples."""
     record = result.provenance
     if not record.model:
         return method_of(result)
@@ -83,19 +83,19 @@ def label(result: Restored) -> str:
 
 
 def method_of(result: Restored) -> str:
-    """Return the name of the method, in space and, where that is another, in time."""
+    """Return the name of the method in space and, if there is one, of the method in time."""
     record = result.provenance
     return f"{record.method}, {record.time_method}" if record.time_method else record.method
 
 
 def residual_of(result: Restored) -> str:
-    """Return in words how far a restoration contradicts the scan."""
+    """Return the relative residual as text."""
     of = "magnitude" if result.provenance.magnitude else "k-space"
     return f"{of} residual {result.residual:.1e}"
 
 
 def summary(result: Restored) -> str:
-    """Return one line that says what was done."""
+    """Return a one-line summary of what was restored and how."""
     record, frames = result.provenance, result.provenance.frames
     in_time = ""
     if frames.measured != frames.restored:

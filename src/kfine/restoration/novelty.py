@@ -1,4 +1,4 @@
-"""Out of domain: an image compared with the training images of the model that would restore it, and what follows."""
+"""Detection of out-of-domain images: comparison with the model's training images, warning, fallback or error."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from kfine.models.novelty import Novelty, NoveltyTable
 from kfine.restoration.options import BASELINES, Options, check_values, fallen_back, without_use
 from kfine.restoration.selection import BEST_BASELINE, packaged_for, picked_for
 
-_PLANES = 5  # of an image that are compared
+_PLANES = 5  # number of an image's planes that are compared
 
 
 @dataclass(frozen=True)
 class Settled:
-    """Options once the image has been compared with the training images.
+    """Result of comparing an image with the training images.
 
     Attributes:
-        options: with the best interpolation as the method where "auto" fell back to it.
-        reason: why it did; None where it did not.
-        record: what was found, JSON-ready; None where there was nothing to compare with.
+        options: of the call; the method is the best interpolation if "auto" fell back to it.
+        reason: for the fallback; None without a fallback.
+        record: the novelty, JSON-ready; None if no comparison was possible.
     """
 
     options: Options
@@ -38,10 +38,10 @@ class Settled:
 
 
 def settled(acquisition: Acquisition, options: Options) -> Settled:
-    """Return `options` as they are followed for an image, by what its model was trained on.
+    """Compare an image with the training images of its model and return the options to use.
 
-    "auto" takes the best interpolation for an image that is unlike all training images; a method, a model or a
-    calibration that the user names is used all the same.
+    For an image that is unlike all training images "auto" falls back to the best interpolation; a method, model or
+    calibration named by the user is used nevertheless.
 
     Args:
         acquisition: the plan.
@@ -51,9 +51,9 @@ def settled(acquisition: Acquisition, options: Options) -> Settled:
         UserWarning: the image is unlike all training images.
 
     Raises:
-        DomainError: the same, with the option `strict`; or with it, an image far from what the model was tested on,
-            or one that cannot be compared.
-        ModelError: a table that cannot be read.
+        DomainError: with the option `strict`: the image is unlike all training images, far outside the model's
+            tested ranges, or cannot be compared.
+        ModelError: a table cannot be read.
     """
     check_values(options)
     name, folder = _model_of(acquisition, options)
@@ -62,8 +62,8 @@ def settled(acquisition: Acquisition, options: Options) -> Settled:
     table = None if folder is None else NoveltyTable.of(folder)
     found = None if table is None else novelty_of(acquisition.measured, table)
     if options.strict:
-        like = ranges_of(acquisition.measured, acquisition.scaling, high=acquisition.high)
-        _refuse(name, folder, found, like, known=table is not None)
+        ranges = ranges_of(acquisition.measured, acquisition.scaling, high=acquisition.high)
+        _refuse(name, folder, found, ranges, known=table is not None)
     if table is None or found is None:
         return Settled(options)
     record = {"model": name, **found.as_dict()}
@@ -73,23 +73,23 @@ def settled(acquisition: Acquisition, options: Options) -> Settled:
     if options.method != "auto" or options.model is not None or options.calibration is not None:
         warnings.warn(f"{why}; the result may be worse than interpolation", UserWarning, stacklevel=3)
         return Settled(options, record=record)
-    instead = fallen_back(options, BEST_BASELINE)
+    fallback = fallen_back(options, BEST_BASELINE)
     useless = without_use(options, BEST_BASELINE)
     unused = f", without effect: {', '.join(useless)}" if useless else ""
     warnings.warn(f"{why}: {BEST_BASELINE} instead{unused}; method=... insists", UserWarning, stacklevel=3)
-    return Settled(instead, why, record)
+    return Settled(fallback, why, record)
 
 
 def words_of(found: Novelty) -> str:
-    """Return how far an image is from the training images, and what of it is most unlike them."""
-    what = next((words for words, names in GROUPS.items() if found.odd in names), found.odd)
-    return f"distance {found.distance:.2f} of at most 1; most of all {what}"
+    """Return a description of the distance from the training images and of the feature that differs most."""
+    feature = next((words for words, names in GROUPS.items() if found.odd in names), found.odd)
+    return f"distance {found.distance:.2f} of at most 1; most of all {feature}"
 
 
 def novelty_of(image: Image, table: NoveltyTable) -> Novelty | None:
-    """Return how far `image` is from the training images: of up to five planes the one in the middle by distance.
+    """Return the novelty of `image`: that of the plane with the median distance among up to five planes.
 
-    None where the planes are too small or empty, or the table is of other features.
+    None if the planes are too small or empty, or if the table has other features.
     """
     if table.features != FEATURES:
         return None
@@ -103,16 +103,16 @@ def _planes(image: Image) -> list[Any]:
     step = max(1, image.slices // (4 * _PLANES))
     candidates = [np.abs(image.voxels[0, index]) for index in range(step // 2, image.slices, step)]
     full = max(float(np.quantile(plane, 0.999)) for plane in candidates)
-    there = [plane for plane in candidates if (plane > TISSUE * full).mean() >= LEAST_TISSUE] or candidates
-    chosen = np.linspace(0, len(there) - 1, min(_PLANES + 2, len(there))).round().astype(int)
-    inner = chosen[1:-1] if len(chosen) > _PLANES else chosen  # the outermost planes show little
-    return [there[index] for index in np.unique(inner)]
+    tissue = [plane for plane in candidates if (plane > TISSUE * full).mean() >= LEAST_TISSUE] or candidates
+    chosen = np.linspace(0, len(tissue) - 1, min(_PLANES + 2, len(tissue))).round().astype(int)
+    inner = chosen[1:-1] if len(chosen) > _PLANES else chosen  # the outermost planes show little anatomy
+    return [tissue[index] for index in np.unique(inner)]
 
 
 def _model_of(acquisition: Acquisition, options: Options) -> tuple[str | None, Any]:
     """Return name and folder of the core network that would restore the image.
 
-    (None, None) of methods without a network; no folder of a network that no table can be of.
+    (None, None) for methods without a network; the folder is None if the network has no folder, so no table.
     """
     if options.method in BASELINES:
         return None, None
@@ -122,7 +122,7 @@ def _model_of(acquisition: Acquisition, options: Options) -> tuple[str | None, A
     elif model is None:
         model = packaged_for(options.method)
     if model is None:
-        return None, None  # said where the method is chosen
+        return None, None  # choose_method raises the error
     if isinstance(model, Model):
         name = (model.core or model).name
         return name, PACKAGED / name if name in packaged_models() else None
@@ -133,11 +133,11 @@ def _model_of(acquisition: Acquisition, options: Options) -> tuple[str | None, A
     return folder.name, folder
 
 
-def _refuse(name: str, folder: Any, found: Novelty | None, like: Ranges, *, known: bool) -> None:
-    """Raise `DomainError` unless the image is known to be like the training images."""
+def _refuse(name: str, folder: Any, found: Novelty | None, ranges: Ranges, *, known: bool) -> None:
+    """Raise `DomainError` unless the image is known to be similar to the training images."""
     if not known:
         raise DomainError(
-            f"strict: of the training images of model {name} nothing is known; leave strict out"
+            f"strict: nothing is known of the training images of model {name}; leave strict out"
         )
     if found is None:
         raise DomainError(
@@ -149,6 +149,6 @@ def _refuse(name: str, folder: Any, found: Novelty | None, like: Ranges, *, know
             f"strict: the image is unlike those that model {name} was trained on ({words_of(found)}); check the "
             "input, or leave strict out"
         )
-    far = Domain.of(name, read_config(folder)).far(like)
+    far = Domain.of(name, read_config(folder)).far(ranges)
     if far:
         raise DomainError(f"strict: model {name}: {far[0]}; leave strict out")

@@ -1,4 +1,4 @@
-"""Files of a restoration: names, and writing them together."""
+"""Files of a restoration: names and atomic writing."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from kfine.text import json_text
 if TYPE_CHECKING:
     from kfine.io.dicom.reader import DicomSeries
 
-# Content of the JSON files of a restoration: from it, and from where its other files are, whole, before they are moved
-# into place.
+# Content of the JSON files of a restoration, computed from it and from the temporary paths of its other files.
 Sidecars = Callable[[Restored, Mapping[Path, Path]], dict[Path, Any]]
 
 
 @dataclass(frozen=True)
 class RestorationFiles:
-    """Where the files of one restoration go.
+    """Paths of the files of one restoration.
 
     Attributes:
         mean: a NIfTI, NRRD or MetaImage file, or a folder of DICOM images.
-        std, lower, upper, sharp, record: beside it; `sharp` is of the kind of `mean`, also a folder of DICOM images.
-        figure: None for none.
-        dicom: None, or what kind of DICOM image is written ("classic", "enhanced").
-        std_record: JSON file of the standard deviation; None for none.
+        std, lower, upper, sharp, record: files beside it; `sharp` has the format of `mean`.
+        figure: None: none.
+        dicom: kind of DICOM image ("classic", "enhanced"); None for other formats.
+        std_record: JSON file of the standard deviation; None: none.
     """
 
     mean: Path
@@ -45,7 +44,7 @@ class RestorationFiles:
 
     @classmethod
     def of(cls, mean: Path, figure: Path | None, *, dicom: str | None = None) -> RestorationFiles:
-        """Return the files beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
+        """Return the paths beside `mean`, or raise `UsageError` if a name has the wrong suffix."""
         kind = dicom_kind(mean, dicom)
         suffix = ".dcm" if kind else volume_suffix(mean, also=", or a folder for DICOM")
         check_suffix(figure, "figure", PICTURES)
@@ -55,12 +54,12 @@ class RestorationFiles:
 
     @property
     def folders(self) -> list[Path]:
-        """Which of them are folders."""
+        """The paths that are folders."""
         return [self.mean, self.sharp] if self.dicom else []
 
     @property
     def all(self) -> list[Path]:
-        """Every file that a restoration of one frame may have."""
+        """All files that a restoration of one frame can have."""
         figure = [self.figure] if self.figure else []
         return [*self.images, self.record, *figure]
 
@@ -71,22 +70,22 @@ class RestorationFiles:
 
     @property
     def of_std(self) -> list[Path]:
-        """Those that a restoration without standard deviation lacks."""
+        """The files of the standard deviation."""
         return [self.std, *([self.std_record] if self.std_record else [])]
 
     @property
     def of_interval(self) -> list[Path]:
-        """Those that a restoration without intervals lacks."""
+        """The files of the interval."""
         return [self.lower, self.upper]
 
     @property
     def animation(self) -> Path | None:
-        """The moving picture that a cine has beside its figure."""
+        """The animation beside the figure of a cine."""
         return self.figure.with_suffix(".gif") if self.figure else None
 
     @property
     def parts(self) -> Path:
-        """The hidden folder for finished slices while others are not."""
+        """The hidden folder for finished slices of an unfinished restoration."""
         return self.mean.with_name(f".{self.mean.name}.kfine-part")
 
 
@@ -100,20 +99,20 @@ def write_restoration(
 ) -> list[Path]:
     """Write a restoration's files together and return their paths.
 
-    A restoration without standard deviation, intervals or sharp image removes those of the one that it replaces.
+    If the restoration has no standard deviation, interval or sharp image, those of a replaced restoration are removed.
 
     Args:
-        result: what is written.
-        files: where to.
-        overwrite: whether files there are replaced.
-        series: the one that DICOM output joins, None for other formats.
-        sidecars: what the JSON files say; the provenance alone if left out.
+        result: the restoration.
+        files: paths to write to.
+        overwrite: whether existing files are replaced.
+        series: the source series of DICOM output, None for other formats.
+        sidecars: content of the JSON files; None: the record.
     """
     moving = files.animation if result.mean.frames > 1 else None
     lacking = [*([] if result.std else files.of_std), *([] if result.lower else files.of_interval)]
     lacking += [] if result.sharp else [files.sharp]
     paths = [path for path in files.all if path not in lacking] + ([moving] if moving else [])
-    # The record first: where it is not, there is nothing of ours, and where it is, it tells what belongs to it.
+    # The record is moved into place first: it names the files that belong to it, and without it none exist.
     order = sorted(paths, key=lambda path: path != files.record)
     obsolete = lacking if overwrite else []
     folders = [path for path in files.folders if path in paths]
@@ -126,14 +125,14 @@ def write_restoration(
             from kfine.restoration.pictures import draw_restoration
 
             draw_restoration(result, places[files.figure], animation=places[moving] if moving else None)
-        said = sidecars(result, places) if sidecars else {files.record: _record(result, files, places)}
-        for path, content in said.items():
+        contents = sidecars(result, places) if sidecars else {files.record: _record(result, files, places)}
+        for path, content in contents.items():
             places[path].write_text(json_text(content), "utf-8")
     return paths
 
 
 def _record(result: Restored, files: RestorationFiles, places: Mapping[Path, Path]) -> dict[str, Any]:
-    """Return what the record says: the restoration's own and the digest of each other file, by its name."""
+    """Return the content of the record, with the digest of each other file by its name."""
     digests = {path.name: output_digest(place) for path, place in places.items() if path != files.record}
     return result.record | {"dicom": files.dicom, "outputs": digests}
 
@@ -156,11 +155,16 @@ def _write_dicom(
 ) -> None:
     from kfine.io.dicom.derived.writer import write_map, write_series
 
-    made_by, enhanced = result.provenance, files.dicom == "enhanced"
-    write_series(result.mean, places[files.mean], source=series, made_by=made_by, enhanced=enhanced)
+    provenance, enhanced = result.provenance, files.dicom == "enhanced"
+    write_series(result.mean, places[files.mean], source=series, made_by=provenance, enhanced=enhanced)
     if result.sharp:
         write_series(
-            result.sharp, places[files.sharp], source=series, made_by=made_by, enhanced=enhanced, what="sharp"
+            result.sharp,
+            places[files.sharp],
+            source=series,
+            made_by=provenance,
+            enhanced=enhanced,
+            what="sharp",
         )
     maps = (
         ("std", result.std, files.std),
@@ -169,4 +173,4 @@ def _write_dicom(
     )
     for what, image, path in maps:
         if image:
-            write_map(image, places[path], source=series, made_by=made_by, what=what)
+            write_map(image, places[path], source=series, made_by=provenance, what=what)

@@ -1,4 +1,4 @@
-"""Pace of this machine: seconds a method takes for a pixel, and for a study."""
+"""Speed of this machine: seconds that a method takes per pixel and per study."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from kfine.restoration.progress import Watch
 from kfine.restoration.restore import plan_of, resolved_of, restore_planned
 from kfine.restoration.selection import ResolvedMethod, packaged_for
 
-_THROUGH = 2  # evaluations for a voxel of finer slices: planes across rows and across columns
-_WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # an evaluation takes in all frames of a slice
+_THROUGH = 2  # evaluations per voxel of finer slices: planes across rows and across columns
+_WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # one evaluation processes all frames of a slice
 _SAMPLED = ("vdm", "ldm", "cine-ldm")
-_SIDE = 96  # pixels of the measured image that the pace is measured with
-_MORE, _MORE_BEATS = 6, 2  # slices, beyond the first
+_SIDE = 96  # matrix of the phantom that is timed
+_MORE, _MORE_BEATS = 6, 2  # slices beside the first
 
 
 @cache
 def seconds_a_pixel(method: str, *, effort: str = "normal") -> float:
     """Return the seconds that `method` takes on this machine for one evaluation of one restored pixel.
 
-    It is the time that a small beating heart, or one frame of it, takes with more slices beyond that with one slice.
-    So what a run takes whatever its size does not count; what a plane takes beside the network does.  Both are the
-    fastest of three runs.
+    It is the difference in time between several slices and one slice of a small beating heart, or of one frame of
+    it: constant costs of a run cancel, costs of a plane outside the network are included.  Both times are the fastest
+    of three runs.
     """
     from kfine.phantom.cine import beating_heart
 
@@ -46,7 +46,7 @@ def seconds_a_pixel(method: str, *, effort: str = "normal") -> float:
         if not beats:
             image = replace(image, voxels=image.voxels[:1], frame_times=None, period=None)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a phantom is unlike what networks were trained on
+            warnings.simplefilter("ignore", UserWarning)  # the phantom is out of domain
             acquisition, seconds = plan_of(image, options), []
             for _ in range(3):
                 began = time.perf_counter()
@@ -64,7 +64,7 @@ def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None, *, thr
 
     Args:
         acquisition: the plan.
-        resolved: the method of the planes; None where they stay.
+        resolved: the method of the planes; None if the planes are not restored.
         through: name of the method of finer slices.
     """
     rows, columns = acquisition.high
@@ -76,7 +76,7 @@ def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None, *, thr
         seconds += seconds_a_pixel(method) * evaluations * together * rows * columns
     if plan is not None:
         frames = len(acquisition.timing.at)
-        # One evaluation a plane, so that the work beside the network counts more.
+        # One evaluation per plane, so the work outside the network has a larger share.
         pace = seconds_a_pixel(through, **({} if through in BASELINES else {"effort": "fast"}))
         seconds += pace * frames * _THROUGH * plan.fine_margined * rows * columns
     return seconds
@@ -84,12 +84,12 @@ def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None, *, thr
 
 @dataclass(frozen=True)
 class Study:
-    """What a study of a usual size takes.
+    """Estimated time for a study of a usual size.
 
     Attributes:
-        title: what was measured.
-        restored: what it becomes.
-        method: that restores it.
+        title: description of the measured images.
+        restored: description of the result.
+        method: name of the method.
         seconds: on this machine.
     """
 
@@ -129,7 +129,7 @@ _STUDIES: tuple[
 def studies(
     methods: tuple[str, ...], *, on_study: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[Study]:
-    """Yield what usual studies take, by each of `methods`, or by the default ones where there is none.
+    """Yield the estimated times of usual studies by each of `methods`, by the default methods if there are none.
 
     on_study: called with (done, total).
 
@@ -143,7 +143,7 @@ def studies(
         options = Options(method=method, **target)
         check_values(options)
         times = tuple(np.arange(shape[0]) / shape[0]) if shape[0] > 1 else None
-        # Ones that take no memory: the values do not matter for the plan.
+        # A broadcast constant, which takes no memory: the plan does not depend on the values.
         voxels = np.broadcast_to(np.float32(1), shape)
         image = Image(voxels, np.diag([*sizes, 1.0]), frame_times=times, period=1.0 if times else None)
         acquisition = plan_of(image, options)

@@ -1,4 +1,4 @@
-"""Pairs of a scan and the image at full resolution: found in folders or a table, and what a method makes of them."""
+"""Calibration of a method on pairs of a scan and an image at full resolution, found in folders or a table."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from kfine.io import read
 from kfine.io.discovery import find_volumes, subject_of
 from kfine.methods.core import measured_parts
 from kfine.methods.uncertainty import error_scale
-from kfine.models.calibration import Calibration, Weights
-from kfine.models.calibration_file import CalibrationFile
+from kfine.models.calibration import Calibration, CalibrationFile, Weights
 from kfine.models.checkpoint import Model, load_model
 from kfine.restoration.options import BASELINES
 from kfine.restoration.restore import restore
@@ -32,8 +31,8 @@ from kfine.restoration.streaming import measured_plane
 
 LOW, HIGH, SUBJECT = "low", "high", "subject"
 _TABLES = (".csv", ".tsv")
-_VOXELS = 20_000  # of each pair
-_APART = 0.5  # voxels of the fine image that a pair's corners may lie apart
+_VOXELS = 20_000  # sampled from each pair
+_APART = 0.5  # greatest distance between corresponding corners of a pair, in voxels of the fine image
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class Pair:
     """Two images of one subject over the same field of view.
 
     Attributes:
-        subject: images of one subject are no independent evidence.
-        low: the scan's file or folder; None: `high` made coarser.
-        high: that of the image at full resolution.
+        subject: images of one subject are not independent.
+        low: file or folder of the scan; None: simulated from `high`.
+        high: file or folder of the image at full resolution.
     """
 
     subject: str
@@ -51,20 +50,20 @@ class Pair:
     high: Path
 
 
-def find_pairs(pairs: Path, highs: Path | None = None, *, made: bool = False) -> list[Pair]:
-    """Return the pairs that are meant.
+def find_pairs(pairs: Path, highs: Path | None = None, *, simulated: bool = False) -> list[Pair]:
+    """Return the pairs in folders or a table.
 
     Args:
-        pairs: a table (.csv, .tsv) with columns low, high and, if subjects have several images, subject, whose paths
-            are relative to it; a folder with folders low and high; or a folder of scans.
-        highs: the folder of the images at full resolution, of the same names as the scans.
-        made: whether `pairs` is a folder of images at full resolution alone.
+        pairs: a table (.csv, .tsv) with columns low, high and, if subjects have several images, subject, with paths
+            relative to the table; a folder with folders low and high; or a folder of scans.
+        highs: the folder of the images at full resolution, with the names of the scans.
+        simulated: whether `pairs` is a folder of images at full resolution only, whose scans are simulated.
 
     Raises:
-        UsageError: not such places.
+        UsageError: other places.
         InputError: a table without these columns, or a scan without its image.
     """
-    if made:
+    if simulated:
         return [Pair(subject_of(path, pairs), None, path) for path in find_volumes(pairs)]
     if pairs.suffix.lower() in _TABLES:
         return _of_table(pairs)
@@ -127,15 +126,15 @@ def calibrate(
 
     Args:
         pairs: of at least one subject.
-        method: of `kfine.restore`, but "auto".
-        model: of that method; None takes the packaged one.
-        scale: factor by which images without a scan are made coarser.
-        slices: of each pair, at most, evenly over the stack.
+        method: a method of `kfine.restore` other than "auto".
+        model: of that method; None: the packaged one.
+        scale: factor by which scans are simulated from images without a scan.
+        slices: greatest number of slices of each pair, evenly spread over the stack.
         device: see `kfine.restore`.
         on_pair: called with (done, total).
 
     Raises:
-        UsageError: a method that does not hold still, or no scale where one is needed.
+        UsageError: the method "auto", or no scale where one is needed.
         InputError: a pair over different fields of view or on the same grid.
     """
     if method == "auto":
@@ -143,8 +142,8 @@ def calibrate(
     if not pairs:
         raise InputError("pairs: expected at least one, found none")
     loaded = _model(method, model)
-    own = Calibration.of(loaded.name, loaded.config) if loaded else Calibration.of_baseline(method)
-    weights = own.weights if own else Weights()
+    packaged = Calibration.of(loaded.name, loaded.config) if loaded else Calibration.of_baseline(method)
+    weights = packaged.weights if packaged else Weights()
     errors = []
     on_pair(0, len(pairs))
     for number, pair in enumerate(pairs, start=1):
@@ -153,15 +152,15 @@ def calibrate(
         errors.append(_errors(pair.subject, low, high, estimate, weights))
         on_pair(number, len(pairs))
     table = fitted(errors, weights=weights, scans=f"{len(pairs)} pairs of the user")
-    if own:
-        table = table.model_copy(update={"slices": own.slices})
+    if packaged:
+        table = table.model_copy(update={"slices": packaged.slices})
     identity = None if loaded is None else loaded.digests
     facts = {"pairs": len(pairs), "slices_a_pair": slices, "made_coarser_by": scale}
     return CalibrationFile(table, method, identity, facts)
 
 
 def summary_of(calibration: Calibration) -> Iterator[str]:
-    """Yield lines that say what a calibration is worth."""
+    """Yield lines that describe the coverage and guarantee of a calibration."""
     n, needed = calibration.subjects, subjects_needed(REPORTED)
     yield f"calibrated on {n} subject{'s' if n > 1 else ''}: {', '.join(calibration.names)}"
     for part, cover in zip(calibration.measured, calibration.coverage, strict=False):
@@ -188,14 +187,14 @@ def _model(method: str, model: Model | str | None) -> Model | None:
 
 
 def _images(pair: Pair, *, scale: float | None, slices: int) -> tuple[Image, Image]:
-    """Return the scan and the image, as many slices of both."""
+    """Return the same slices of the scan and the image."""
     high = read(pair.high)
     numbers = np.unique(
         np.linspace(0, high.slices - 1, min(slices, high.slices) + 2).round().astype(int)[1:-1]
     )
     if pair.low is None:
         if scale is None:
-            raise UsageError("scale: expected a factor by which the images are made coarser; give one")
+            raise UsageError("scale: expected a factor by which the scans are simulated; give one")
         high = replace(high, voxels=high.voxels[:1, numbers], frame_times=None, period=None)
         return degrade(high, scale=scale), high
     low = read(pair.low)
@@ -227,7 +226,7 @@ def _check(pair: Pair, low: Image, high: Image) -> None:
 
 
 def _errors(subject: str, low: Image, high: Image, estimate: Image, weights: Weights) -> Errors:
-    """Return the errors of the body's voxels, model units."""
+    """Return the errors in voxels of the body, in model units."""
     planned = plan(low, matrix=high.matrix)
     truth, restored = magnitude(high).voxels[0], magnitude(estimate).voxels[0]
     body = np.broadcast_to(foreground(high)[0], truth.shape)

@@ -1,4 +1,4 @@
-"""Pictures of a restoration: one slice beside input and interpolation; a cine also moves."""
+"""Figures of a restoration: one slice with input, interpolation and uncertainty; animation of a cine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CINE_BASELINE = "zero-filling"
 def draw_restoration(result: Restored, path: Path, *, animation: Path | None) -> None:
     """Draw the figure of a restoration to `path`.
 
-    animation: where the moving picture of a cine goes; None for one frame.
+    animation: path of the animation of a cine; None for one frame.
     """
     if animation is None:
         save(figure_of(result), path)
@@ -44,8 +44,8 @@ def draw_restoration(result: Restored, path: Path, *, animation: Path | None) ->
 def figure_of(result: Restored) -> Figure:
     """Return the figure of a restoration.
 
-    One slice of frame 0, or a plane through the slices where these were restored: input, zero filling, bicubic,
-    restored, sure and unsure voxels, uncertainty, k-space.
+    It shows one slice of frame 0, or a plane through the slices if the slice direction was restored: input, zero
+    filling, bicubic, result, sure and unsure voxels, uncertainty, k-space.
     """
     acquisition, first = _acquisition(result), (result.provenance.slices or (0, 0))[0]
     if acquisition.slices is not None:
@@ -53,7 +53,7 @@ def figure_of(result: Restored) -> Figure:
     index = brightest_slice(result.mean)
     still = _first_frame(acquisition, first + index)
     shown, mean = still.measured, _plane(result.mean, index)
-    # Where only other frames were asked for there is nothing to interpolate.
+    # If only frames were added there is nothing to interpolate in the plane.
     enlarged = mean.matrix != shown.matrix
     std, half_width = _spread(result)
     others = [name for name in BASELINES if enlarged and name != result.provenance.method]
@@ -101,19 +101,19 @@ def _figure_through(result: Restored, acquisition: Acquisition) -> Figure:
 
 
 def _spread(result: Restored) -> tuple[Image | None, Image | None]:
-    """Return (standard deviation, None); or (None, half the width of the 90 % interval) where that is calibrated."""
+    """Return (None, half the width of the 90 % interval) if that is calibrated, else (standard deviation, None)."""
     if result.knows(SHOWN_CONFIDENCE):
         return None, result.half_width(SHOWN_CONFIDENCE)
     return result.std, None
 
 
 def _crossed(image: Image) -> Image:
-    """Return `image` with slices and rows in each other's place."""
+    """Return `image` with slices and rows exchanged."""
     return replace(image, voxels=image.voxels.swapaxes(1, 2), affine=image.affine[:, [1, 0, 2, 3]])
 
 
 def _draw_cine(result: Restored, path: Path, *, animation: Path) -> None:
-    """Draw the slice that changes most: input, the best interpolation, restored."""
+    """Draw the slice that changes most over time: input, the best interpolation, result."""
     from kfine.viz.animation import animate
     from kfine.viz.cine import draw_cine
     from kfine.viz.view import liveliest_slice
@@ -140,7 +140,7 @@ def _draw_cine(result: Restored, path: Path, *, animation: Path) -> None:
 
 
 def interpolated(acquisition: Acquisition, method: str) -> Image:
-    """Return the mean image of a restoration by `method`, which has no model: "zero-filling" or a kernel's name."""
+    """Return the restoration by a `method` without a model: "zero-filling" or a kernel's name."""
     plane_wise = FrameByFrame(DETERMINISTIC[method])
     work = Work(acquisition.scan, acquisition.scaling, plane_wise, seed=0, at_once=1, keep=False)
     arrays, _ = stream(
@@ -151,8 +151,8 @@ def interpolated(acquisition: Acquisition, method: str) -> Image:
 
 
 def _provenance(result: Restored, low: Image, index: int) -> str:
-    """Return what made the picture: slice, model, sampling, seed, where the k-space came from, version."""
-    record, made = result.provenance, result.provenance.options
+    """Return the caption: slice, model, sampling, seed, source of the k-space, version."""
+    record, options = result.provenance, result.provenance.options
     facts = [f"slice {index} of 0-{low.slices - 1} of the input"] if low.slices > 1 else []
     frames = record.frames
     if result.mean.frames > 1:
@@ -161,9 +161,9 @@ def _provenance(result: Restored, low: Image, index: int) -> str:
         facts.append(f"frame 0 of 0-{low.frames - 1}")
     if record.model:
         facts.append(f"model {record.model['name']} ({record.model['sha256'][:8]})")
-    if "samples" in made:
-        samples = "1 sample" if made["samples"] == 1 else f"mean of {made['samples']} samples"
-        facts.append(f"{samples} of {made['steps']} network evaluations, seed {record.seed}")
+    if "samples" in options:
+        samples = "1 sample" if options["samples"] == 1 else f"mean of {options['samples']} samples"
+        facts.append(f"{samples} of {options['steps']} network evaluations, seed {record.seed}")
     else:
         facts.append(f"method {method_of(result)}")
     facts.append(f"k-space {record.kspace}, {residual_of(result)}")
@@ -177,7 +177,7 @@ def _acquisition(result: Restored) -> Acquisition:
 
 
 def _slice(acquisition: Acquisition, index: int) -> Acquisition:
-    """Return slice `index` alone."""
+    """Return the plan of slice `index` alone."""
     image, measured = (
         image.take_slices(index, index + 1) for image in (acquisition.image, acquisition.measured)
     )
@@ -185,7 +185,7 @@ def _slice(acquisition: Acquisition, index: int) -> Acquisition:
 
 
 def _first_frame(acquisition: Acquisition, index: int) -> Acquisition:
-    """Return slice `index` of frame 0 alone."""
+    """Return the plan of slice `index` of frame 0 alone."""
     image, measured = (_plane(image, index) for image in (acquisition.image, acquisition.measured))
     scan = replace(acquisition.scan, timing=Timing.unchanged((0.0,), None))
     return replace(acquisition, image=image, measured=measured, scan=scan)

@@ -1,4 +1,4 @@
-"""One image from checks to writing, for `kfine restore` and for each image of `kfine batch`."""
+"""Restoration of one image from checks to writing, for `kfine restore`, `kfine batch` and the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles, Sidecars, write_restoration
 from kfine.restoration.progress import FASTER, Forecast, Progress, Watch, duration
 
-_WORTH = 5.0  # seconds left that are worth a line
-
 if TYPE_CHECKING:
     from kfine.io.reading import Reading
     from kfine.restoration.result import Restoration
+
+_WORTH = 5.0  # least number of remaining seconds for which a forecast is printed
 
 
 def restore_case(
@@ -34,20 +34,20 @@ def restore_case(
     announce: bool = False,
     reading: Mapping[str, Any] | None = None,
 ) -> tuple[Restoration, list[Path]]:
-    """Check, restore and write one image; return the restoration and the files it has.
+    """Check, restore and write one image; return the restoration and its files.
 
     Args:
         found: the image and its DICOM series.
-        options: what is done with it.
-        files: where it goes; the caller has checked these places.
-        overwrite: whether files there are replaced.
+        options: of the restoration.
+        files: output paths, which the caller has checked.
+        overwrite: whether existing files are replaced.
         force: whether derived images, phase images and results of kfine are restored too.
-        slices: (first, stop) of the slices to restore; all if left out.
-        parts: folder for finished slices, see `kfine.restore`; None for none.
-        bar: shows how far the work is.
+        slices: (first, stop) of the slices to restore; None: all.
+        parts: folder for finished slices, see `kfine.restore`; None: none.
+        bar: display of the progress.
         sidecars: see `write_restoration`.
-        announce: whether a line says how long the work takes, once that is known.
-        reading: how the image was read, JSON-ready, for the record.
+        announce: whether to print a forecast of the time once it is known.
+        reading: the options of reading, JSON-ready, for the record.
     """
     from kfine.restoration import restore
 
@@ -70,7 +70,7 @@ def restore_case(
 
 
 class _Watcher:
-    """Shows what a restoration does, and says once how long it takes."""
+    """Show the progress of a restoration, and print a forecast of its time once."""
 
     def __init__(self, bar: Progress, slices: int, *, announce: bool) -> None:
         self._bar, self._slices, self._announce = bar, slices, announce
@@ -96,13 +96,13 @@ class _Watcher:
 
 
 def forecast_line(forecast: Forecast, method: str) -> str:
-    """Return what there is to say before a long wait."""
+    """Return the forecast as text, with the name of a faster method if there is one."""
     seconds = forecast.seconds or 0.0
-    instead = f"; faster: method='{FASTER[method]}'" if method in FASTER else ""
-    return f"about {duration(seconds)} on this machine by {method}{instead}"
+    faster = f"; faster: method='{FASTER[method]}'" if method in FASTER else ""
+    return f"about {duration(seconds)} on this machine by {method}{faster}"
 
 
 def _named(first: int, stop: int, count: int) -> str:
-    """Return what a bar says of the slices `first` to `stop` of `count`."""
+    """Return the text of the progress bar for the slices `first` to `stop` of `count`."""
     which = f"slice {first}" if stop == first + 1 else f"slices {first}-{stop - 1}"
     return f"restoring {which} of 0-{count - 1}" if count > 1 else "restoring"

@@ -1,4 +1,4 @@
-"""Progress of a restoration: callbacks, display, and a forecast of its time from that of its first steps."""
+"""Progress of a restoration: callbacks, display, and a forecast of its time from its first steps."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-# A method with a network, and one for the same images that is faster.
-FASTER = {"vdm": "core", "ldm": "core", "cine-ldm": "cine-core"}
-_SOON, _LATEST = (
-    1.0,
-    5.0,
-)  # seconds of work after which two groups of slices, or a part of one, allow a forecast
+FASTER = {"vdm": "core", "ldm": "core", "cine-ldm": "cine-core"}  # a faster method for the same images
+# Seconds of work after which the forecast is certain: with two complete groups of slices, or with part of one.
+_SOON, _LATEST = 1.0, 5.0
 
 
 class Forecast:
-    """How long the work takes in all and how long it still takes.
+    """Forecast of the total and remaining time.
 
-    Called with (done, total) whenever some of it is done; the first time with what had been done before.  `group` is
-    called where a group of slices begins, if the work has such groups.  The first group also loads and warms up, so its
-    pace counts only until there is another.
+    Call it with (done, total) after each step, and first with what was done before the start.  Call `group` where a
+    group of slices begins, if the work has groups.  The first group includes loading and warming up, so its speed
+    counts only until a second group is complete.
 
     >>> seconds = iter([0.0, 10.0, 20.0])
     >>> forecast = Forecast(clock=lambda: next(seconds))
@@ -33,18 +30,18 @@ class Forecast:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._total = 0
-        self._points: list[tuple[float, int]] = []  # (time, done), the first and the last two kinds below
-        self._groups: list[tuple[float, int]] = []
+        self._points: list[tuple[float, int]] = []  # (time, done) of steps: the first two and the latest
+        self._groups: list[tuple[float, int]] = []  # the same where groups begin
 
     def __call__(self, done: int, total: int) -> None:
-        """Note that `done` of `total` is done."""
+        """Record that `done` of `total` is done."""
         self._total = total
         self._points.append((self._clock(), done))
         if len(self._points) > 3:
             del self._points[2:-1]
 
     def group(self) -> None:
-        """Note that a group of slices begins."""
+        """Record that a group of slices begins."""
         done = self._points[-1][1] if self._points else 0
         self._groups.append((self._clock(), done))
         if len(self._groups) > 3:
@@ -52,7 +49,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        """What the work takes in all, from its first call; None as long as nothing is known."""
+        """Total time of the work from the first call; None until it can be estimated."""
         if not self._points:
             return None
         pace, (now, done) = self._pace(), self._points[-1]
@@ -60,24 +57,24 @@ class Forecast:
 
     @property
     def left(self) -> float | None:
-        """What is left of it."""
+        """Remaining time; None until it can be estimated."""
         if self.seconds is None:
             return None
         return max(0.0, self.seconds - (self._clock() - self._points[0][0]))
 
     @property
     def certain(self) -> bool:
-        """Whether the forecast will hardly change any more."""
+        """Whether the forecast is reliable."""
         if self.seconds is None:
             return False
         worked = self._points[-1][0] - self._points[0][0]
         return worked >= _LATEST or (len(self._groups) > 2 and worked >= _SOON)
 
     def _pace(self) -> float | None:
-        """Return seconds a step."""
+        """Return seconds per step."""
         spans = [
             self._groups[1:] if len(self._groups) > 2 else [],  # from the second group to the latest
-            self._groups[:2] if len(self._groups) > 1 else [],  # the first
+            self._groups[:2] if len(self._groups) > 1 else [],  # the first group
             [self._points[1], self._points[-1]] if self._groups and len(self._points) > 2 else [],
             [self._points[0], self._points[-1]],
         ]
@@ -88,11 +85,11 @@ class Forecast:
 
 
 class Progress(Protocol):
-    """A display of how far a piece of work is."""
+    """A display of progress."""
 
     @property
     def forecast(self) -> Forecast:
-        """The time that the work takes."""
+        """The forecast of the time."""
         ...
 
     def __call__(self, done: int, total: int) -> None:
@@ -100,20 +97,20 @@ class Progress(Protocol):
         ...
 
     def name(self, text: str) -> None:
-        """Show `text` as the name of the work from now on."""
+        """Show `text` as the name of the work."""
         ...
 
     def group(self, text: str) -> None:
-        """Show `text` from now on, where a group of slices begins."""
+        """Show `text` for the group of slices that begins."""
         ...
 
     def say(self, line: str) -> None:
-        """Print a line of its own."""
+        """Print `line` above the display."""
         ...
 
 
 class Silent:
-    """A display of progress that shows nothing."""
+    """A display of progress without output."""
 
     def __init__(self) -> None:
         self.forecast = Forecast()
@@ -136,10 +133,10 @@ class Watch:
     """Callbacks for the progress.
 
     Attributes:
-        steps: takes (done, total) evaluations.
-        slices: takes the (first, stop) of the slices that are restored from now on.
-        method: takes the name of the method, once it is chosen.
-        fit: takes (done, total) updates of a network that is fitted to the image; total 0: not known yet.
+        steps: receives (done, total) evaluations.
+        slices: receives (first, stop) of the slices whose restoration begins.
+        method: receives the name of the method once it is chosen.
+        fit: receives (done, total) updates of a network that is fitted to the image; total 0: not known yet.
     """
 
     steps: Callable[[int, int], None] = lambda done, total: None
@@ -149,7 +146,7 @@ class Watch:
 
 
 def duration(seconds: float) -> str:
-    """Return `seconds` as one reads them.
+    """Return `seconds` as text.
 
     >>> duration(8.4), duration(95), duration(8100)
     ('8 s', '1 min 35 s', '2 h 15 min')

@@ -1,4 +1,4 @@
-"""Provenance of a restoration: what made it, from which input, with which options and software."""
+"""Provenance of a restoration: input, options, model and software."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NOTICE = "research software, not a medical device"
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of an image that were measured and that are restored.
+    """Measured and restored frames.
 
     Attributes:
         asked: frames_scale and frames, as in the call.
-        measured, restored: how many.
-        at_measured_times: the restored frames at whose times there is a measured one.
-        times: their times, or a remark that these are not known; {} of one frame.
+        measured, restored: numbers of frames.
+        at_measured_times: the restored frames at times of measured ones.
+        times: times of both, or a remark that these are not known; {} for one frame.
     """
 
     asked: dict[str, int | None]
@@ -56,7 +56,7 @@ class Frames:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same, JSON-ready."""
+        """Return the content, JSON-ready."""
         return {
             "asked": self.asked,
             "measured": self.measured,
@@ -68,34 +68,34 @@ class Frames:
 
 @dataclass(frozen=True)
 class Provenance(Mapping[str, Any]):
-    """What made a restoration; the same for the same input, options and software.
+    """Input, options, model and software of a restoration; equal for equal inputs, options and software.
 
-    It reads as the mapping that stands in the JSON file beside the result: `provenance["model"]`.
+    It is a mapping with the content of the JSON file beside the result: `provenance["model"]`.
 
     Attributes:
         source: the input.
-        kspace: "measured", or that it was simulated from a real image.
+        kspace: "measured", or "simulated from a real image".
         displayed: (rows, columns) of the input.
         measured: (rows, columns) of the measured block of its k-space.
         restored: (rows, columns) of the result.
         frames: measured and restored ones.
-        slices: (first, stop) of the restored ones; None for all.
-        full_scale: intensity that counts as full.
+        slices: (first, stop) of the restored slices; None: all.
+        full_scale: intensity that corresponds to 1 in model units.
         method: name of the method.
-        reason: why "auto" took it; None where it was named.
-        time_method: interpolation in time, None where there is none.
-        model: name and SHA-256, None for a method without.
+        reason: why "auto" chose it; None if the user named it.
+        time_method: interpolation in time; None without one.
+        model: name and SHA-256; None for a method without a model.
         options: of the method.
         seed: of all noise.
-        slice_direction: grids, profile and method of the restored slices, JSON-ready; None where they stay.
-        magnitude: whether magnitudes alone were known of the scan.
-        residual: how far the result contradicts the scan; None before it is known.
-        uncertainty: what the standard deviation and the intervals come from, JSON-ready; None where the error is not
+        slice_direction: grids, profile and method of the restored slice direction, JSON-ready; None if not restored.
+        magnitude: whether only magnitudes of the scan are known.
+        residual: relative residual of result and scan; None before the restoration.
+        uncertainty: source of the standard deviation and the intervals, JSON-ready; None if the error is not
             calibrated.
-        sharp: name and SHA-256 of the model of the sharp image; None where there is none.
-        memory: the batches or tiles that it ended with, JSON-ready, where memory ran out; None where it was enough.
-        domain: how far the image is from the training images of the model (`kfine.models.novelty`), JSON-ready; None
-            where that is not known.
+        sharp: name and SHA-256 of the model of the sharp image; None without one.
+        memory: batch and tile sizes after memory ran out, JSON-ready; None if it never did.
+        domain: distance of the image from the training images of the model (`kfine.models.novelty`), JSON-ready; None
+            if unknown.
     """
 
     source: Source
@@ -130,9 +130,9 @@ class Provenance(Mapping[str, Any]):
         slices: tuple[int, int] | None,
         through: ResolvedMethod | None = None,
     ) -> Provenance:
-        """Return what is known before the work.
+        """Return the provenance that is known before the restoration.
 
-        through: the method of the slice direction, None where the slices stay.
+        through: the method of the slice direction; None if it is not restored.
         """
         image, plan = acquisition.image, acquisition.slices
         direction = None
@@ -163,7 +163,7 @@ class Provenance(Mapping[str, Any]):
         )
 
     def before(self) -> dict[str, Any]:
-        """Return what is known before the work, JSON-ready: what decides the voxels, but for these of the input."""
+        """Return the content known before the restoration, JSON-ready; with the voxels it determines the result."""
         source = self.source
         displayed = {"displayed": list(self.displayed)} if self.displayed != self.measured else {}
         return {
@@ -197,7 +197,7 @@ class Provenance(Mapping[str, Any]):
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same, JSON-ready."""
+        """Return the content of the JSON file."""
         residual = {f"relative_{'magnitude' if self.magnitude else 'kspace'}_residual": self.residual}
         memory = {"out_of_memory": self.memory} if self.memory else {}
         domain = {"domain": self.domain} if self.domain else {}

@@ -1,4 +1,4 @@
-"""Restoration of a low-resolution image to a high-resolution one: plan, choice of a method, slices, result."""
+"""Restoration of a low-resolution image: plan, choice of method, planes, slices, result."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ from kfine.restoration.options import Options
 from kfine.restoration.progress import Watch
 from kfine.restoration.provenance import Provenance
 from kfine.restoration.result import Restoration
-from kfine.restoration.resume import ResumeStore
 from kfine.restoration.selection import ResolvedMethod, choose_method
 from kfine.restoration.slices import SliceWork, Steps, check_whole, fitted, refined, slice_work
 from kfine.restoration.statement import Statement
-from kfine.restoration.streaming import Room, Work, measurements, stream
+from kfine.restoration.streaming import ResumeStore, Room, Work, measurements, stream
 
-# Planes a network call: about what keeps a processor's caches and a GPU's cores busy.
+# Pixels in one network call: about as many as fill the caches of a processor or the cores of a GPU.
 PIXELS_A_CALL = {"cpu": 8 * 128 * 128, "cuda": 64 * 256 * 256, "mps": 16 * 128 * 128}
 
 
@@ -80,90 +79,90 @@ def restore(
     on_slices: Callable[[int, int], None] = lambda first, stop: None,
     on_method: Callable[[str], None] = lambda name: None,
 ) -> Restoration:
-    """Return `image` at a larger matrix over the same field of view, with more slices, at more times, or all of it.
+    """Return `image` with a larger matrix over the same field of view, more slices, more frames, or all of these.
 
-    The k-space of each slice is taken as the measured centre of the finer one; what a method adds lies outside.  Where
-    the scanner filled up k-space with zeros, or left out a part of it, that is not measured either.  Of a cine, frames
-    at measured times keep theirs.  Slices of nothing but air are zero-filled: no network sees them.
+    The k-space of each slice is the measured centre of the finer one; a method adds samples outside.  K-space that the
+    scanner filled with zeros or left out counts as not measured.  Restored frames of a cine at measured times agree
+    with the measured ones.  Slices that contain only air are zero-filled without a network.
 
     Args:
         image: an image; a path, read by `kfine.read`; or a numpy array with `voxel_size` and `axes`.  Real (its Fourier
             transform stands in for k-space) or complex (measured k-space).
         voxel_size: of an array: mm between voxels, (row, column) or (slice, row, column).
-        axes: of an array: the names of its axes in their order, such as "slice,row,column", "row,column,slice" or
-            "frame,row,column"; an array of two axes is "row,column" if left out.
+        axes: of an array: the names of its axes in order, such as "slice,row,column", "row,column,slice" or
+            "frame,row,column"; None: "row,column" for an array of two axes.
         matrix: (rows, columns) to restore to, each at least the image's.
-        scale: instead of `matrix`, the factor by which rows and columns grow.  Both may be left out when slices or
-            frames are asked for: the matrix stays.
+        scale: instead of `matrix`, the factor by which rows and columns grow.  Without both the matrix stays, if more
+            slices or frames are requested.
         slice_scale: factor by which the number of slices grows, over the same field of view.
-        voxel: instead of it, mm between the slices, the nearest that divides the field of view; or three numbers, of
-            rows, columns and slices, where planes that are finer stay.
-        isotropic: instead of it, slices as far apart as the finer side of the pixels.
+        voxel: instead of `slice_scale`, mm between slices, rounded so that it divides the field of view; or three
+            numbers, for rows, columns and slices, where planes that are already finer stay.
+        isotropic: instead of `slice_scale`, the spacing of slices becomes the smaller side of the pixels.
         slice_profile: of the measured slices, see `kfine.operators.slices.SliceProfile`: "gaussian" or "box", as wide
-            as the header's slice thickness or, where it does not say, as the slices lie apart; or "crop", of a 3-D
-            scan.  None: "crop" where the DICOM header says 3-D, else "gaussian".  The provenance says what and why.
+            as the header's slice thickness or, if that is missing, as the slice spacing; or "crop", of a 3-D scan.
+            None: "crop" if the DICOM header says 3-D, else "gaussian".  The provenance records profile and reason.
         frames_scale: s, to put s - 1 frames evenly into each interval between two measured ones; with a period also
             between the last and the first.
-        frames: instead of `frames_scale`, how many frames to restore: evenly round the period, or without one from
-            the first to the last.  A measured frame that is at none of their times only helps to find them.
+        frames: instead of `frames_scale`, the number of frames to restore: evenly over the period, or without one
+            from the first to the last.  Measured frames at other times only support the interpolation.
             Without frame times, frames are taken as evenly spaced.
-        effort: how many evaluations of the core network the mean image of a plane is made of:
+        effort: number of evaluations of the core network that are averaged in the mean image of a plane:
             "fast" (1), "normal" (4, the quarter turns of the scan) or "best" (8, its mirror images too);
-            the planes through finer slices take one each.
-        method: a name of `kfine.restoration.options.METHODS`; "auto" goes by what the image is, a heart beat (frames
-            with a period) or any other (`kfine.restoration.selection.pick`); the provenance says why.
-        time_method: of a method that works frame by frame: "nearest", "linear", "cubic", "band-limited" or
-            "optical-flow"; None takes the best.
-        model: a packaged model's name, a model folder or a loaded model; None takes the method's own.
-        steps: network evaluations a sample; None takes the model's.
-        samples: samples a slice; None takes the model's.
-        strength: guidance weight lambda, 0 to 1; at 1 the measured k-space is never contradicted.
+            planes through finer slices always take one.
+        method: a name in `kfine.restoration.options.METHODS`; "auto" chooses by properties of the image, above all
+            whether it is a cine (`kfine.restoration.selection.pick`); the provenance records the reason.
+        time_method: for methods that restore frame by frame: "nearest", "linear", "cubic", "band-limited" or
+            "optical-flow"; None: the best.
+        model: a packaged model's name, a model folder or a loaded model; None: the packaged model of the method.
+        steps: network evaluations per sample; None: the model's default.
+        samples: samples per slice; None: the model's default.
+        strength: guidance weight lambda, 0 to 1; at 1 the result agrees exactly with the measured k-space.
         noise: standard deviation of the noise in a voxel of `image`, as a fraction of its full intensity;
-            above 0 the result may differ from the measurement by about that much.  "data": as estimated from raw
+            above 0 the result may differ from the measurement by about that much.  "data": estimated from raw
             k-space.
-        denoise: whether "core", "cine-core" or "ldm" removes the noise, of the level `noise` or, where that is 0, as
-            estimated from the image; otherwise what was measured stays, noise included.
-        sampler: "dpm-solver-2m", "ddim" or "ancestral"; None takes the model's.
-        start: noise level at which sampling starts; inf: pure noise; None: the model's.  Of "vdm" from the mean image,
-            in standard deviations of what that lacks; where the network does not see the scan from the zero-filled
-            image, in model units (None: estimated from the scan's spectrum).  Of "ldm" and "cine-ldm" from the
-            prediction's latents, in standard deviations of these.
-        conditioned: whether the network sees the scan (p(x | y)); if not, the measurement acts through the
-            guidance alone, as in the abstract (p(x), guided).  None takes the model's own.
-        seed: of all noise; equal seeds give equal voxels, to rounding whatever `planes_a_call` and `slices`.
+        denoise: whether "core", "cine-core" or "ldm" removes the noise, of the level `noise` or, if that is 0, of the
+            level estimated from the image; otherwise measured noise stays in the result.
+        sampler: "dpm-solver-2m", "ddim" or "ancestral"; None: the model's default.
+        start: noise level at which sampling starts; inf: pure noise; None: the model's default.  For "vdm" it is added
+            to the mean image, in standard deviations of the residual; if the network is not conditioned on the scan,
+            to the zero-filled image, in model units (None: estimated from the scan's spectrum).  For "ldm" and
+            "cine-ldm" it is added to the latents of the prediction, in their standard deviations.
+        conditioned: whether the network has the scan as an input (p(x | y)); if not, the measurement acts through the
+            guidance alone, as in the abstract (p(x), guided).  None: the model's default.
+        seed: of all noise; equal seeds give equal voxels, to rounding, for any `planes_a_call` and `slices`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
-        sharp: whether the result also has `sharp`: an image with the sharpness of a true one, around the mean image of
-            "core", for one more evaluation a plane.  Its error is larger than that of the mean image.
-        confidence: of intervals, the part of the voxels that they are to hold, such as 0.9: the result has `lower` and
+        sharp: whether the result also has `sharp`, an image with the sharpness of a true one around the mean image of
+            "core", for one more evaluation per plane.  Its error is larger than that of the mean image.
+        confidence: of intervals, such as 0.9, the expected fraction of voxels inside: the result has `lower` and
             `upper`.
-        calibration: a file of `kfine calibrate`; None takes the method's own calibration.
-        adapt: of finer slices: a time such as "2m", or a number of updates, for which the core network is first fitted
-            to the volume, by the detail in its planes; the fitted network is only taken if it is better on planes that
-            it was not fitted to (`kfine.training.adaptation`).  The record has the gain, and the updates.
-        strict: whether to refuse an image that is unlike those that the model was trained on, or that cannot be
-            compared with them.  Otherwise "auto" interpolates such an image, and a method that is named restores it
-            with a warning; the provenance says how far it is from them ("domain").
+        calibration: a file of `kfine calibrate`; None: the calibration of the method's model.
+        adapt: for finer slices: a time such as "2m", or a number of updates, for which the core network is first
+            fitted to the volume, by the detail in its planes; the fitted network is only used if it is better on
+            held-out planes (`kfine.training.adaptation`).  The record has the gain and the number of updates.
+        strict: whether to raise an error for an image that is unlike the training images of the model, or that cannot
+            be compared with them.  Otherwise "auto" interpolates such an image, and a named method restores it with a
+            warning; the provenance records the distance ("domain").
         slices: (first, stop) of the slices to restore; intensities are still scaled by the whole image.
         keep_samples: whether the result holds every sample.
-        planes_a_call: planes the network sees at once; None fits the device.
-        parts: a folder, which may not exist yet, for finished slices: they are kept there, and those of an
-            interrupted run of the same image and options are taken from there.  Whoever gives it removes it.
+        planes_a_call: greatest number of planes in a network call; None: suited to the device.
+        parts: a folder, which may not exist yet, to store finished slices in; those of an interrupted run of the same
+            image and options are reused.  The caller removes it.
         on_progress: called with (done, total) evaluations.
-        on_slices: called with (first, stop), the slices of `image` that are restored from now on.
-        on_method: called with the name of the method, once it is chosen.
+        on_slices: called with (first, stop), the slices of `image` whose restoration begins.
+        on_method: called with the name of the method once it is chosen.
 
     Warns:
-        UserWarning: the image is far from what its model was tested on; the property is named, and what was measured
-            there; or it is unlike all its training images.  Or the scanner had filled up its k-space
+        UserWarning: a property of the image is far outside the ranges that the model was tested on (with the results
+            measured there); the image is unlike all training images; or the scanner had zero-filled its k-space
             (`kfine.acquisition.zero_fill`).
 
     Raises:
         UsageError: options that contradict each other or are out of range.
         InputError: an image (a voxel that is not finite) or a target that cannot be used.
-        ModelError: a model that cannot be found, read or trusted.
-        ResourceError: a device that is not there, or too little memory.
-        DomainError: with `strict`, an image unlike those that the model was trained on.
+        ModelError: a model that cannot be found or read, or whose files do not match.
+        ResourceError: a device that does not exist, or too little memory.
+        DomainError: with `strict`, an image unlike the training images of the model.
     """
     options = Options(
         matrix=matrix, scale=scale, slice_scale=slice_scale, voxel=voxel, isotropic=isotropic,
@@ -171,7 +170,7 @@ def restore(
         method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise,
         sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
         sharp=sharp, confidence=confidence, calibration=calibration, adapt=adapt, strict=strict,
-        seed=index(seed),  # of numpy too, whose integers are no JSON
+        seed=index(seed),  # numpy integers are not JSON serialisable
     )  # fmt: skip
     result = restore_planned(
         plan_of(image_of(image, voxel_size=voxel_size, axes=axes), options),
@@ -186,7 +185,7 @@ def restore(
 
 
 def plan_of(image: Image, options: Options) -> Acquisition:
-    """Return the plan of restoring `image` with `options`, see `kfine.acquisition.plan.plan`."""
+    """Return the plan for restoring `image` with `options`, see `kfine.acquisition.plan.plan`."""
     check_finite(image.voxels, name=image.source.name or "image")
     return plan(image, **options.target)
 
@@ -201,7 +200,7 @@ def restore_planned(
     parts: Path | None = None,
     watch: Watch,
 ) -> Restoration:
-    """Return the restoration that is planned; see `restore` for arguments and errors."""
+    """Restore a planned acquisition; see `restore` for arguments and errors."""
     began = time.perf_counter()
     call = {"options": options.normal().changed, "reading": {}}
     options = replace(options, noise=_noise_of(acquisition) if options.noise == "data" else options.noise)
@@ -261,9 +260,9 @@ def _stated(statement: Statement | None, options: Options) -> dict[str, Any] | N
 def check_confidence(
     acquisition: Acquisition, resolved: ResolvedMethod | None, through: SliceWork | None, options: Options
 ) -> None:
-    """Raise `UsageError` for intervals that nothing was calibrated for.
+    """Raise `UsageError` if intervals are requested that are not calibrated.
 
-    resolved: the method of the planes; through: the work of the slices; None where these stay.
+    resolved: the method of the planes; through: the work of the slice direction; None: not restored.
     """
     if options.confidence is None:
         return
@@ -289,7 +288,7 @@ def check_confidence(
 
 
 def resolved_of(acquisition: Acquisition, options: Options) -> ResolvedMethod:
-    """Return the method of the planes, its model loaded; see `choose_method` for errors."""
+    """Return the method of the planes with its model loaded; see `choose_method` for errors."""
     measured = acquisition.measured
     return choose_method(
         options,
@@ -311,7 +310,7 @@ def _restored_planes(
     watch: Watch,
     through: ResolvedMethod | None,
 ) -> Restoration:
-    """Return the restoration of the measured slices, in plane and time."""
+    """Restore the measured slices in plane and time."""
     measured = acquisition.measured
     first, part = (slices[0], measured.take_slices(*slices)) if slices else (0, measured)
     work = _work(acquisition, resolved, options, planes_a_call=planes_a_call, keep=keep_samples)
@@ -344,7 +343,7 @@ def _work(
     planes_a_call: int | None,
     keep: bool,
 ) -> Work:
-    """Return what is done with each slice."""
+    """Return the settings for restoring the slices."""
     if planes_a_call is not None and planes_a_call < 1:
         raise UsageError(f"planes_a_call {planes_a_call}: expected at least 1")
     rows, columns = acquisition.high
@@ -368,7 +367,7 @@ def _work(
 
 
 def _noise_of(acquisition: Acquisition) -> float:
-    """Return the noise estimated from raw k-space, as a part of full intensity."""
+    """Return the noise estimated from raw k-space, as a fraction of full intensity."""
     known = acquisition.measured.source.acquisition
     if known is None:
         raise UsageError(
@@ -378,7 +377,7 @@ def _noise_of(acquisition: Acquisition) -> float:
 
 
 def _recipe(image: Image, work: Work, provenance: Provenance) -> dict[str, Any]:
-    """Return everything that decides the voxels of a slice, to the last bit."""
+    """Return everything that determines the voxels of a slice to the last bit."""
     voxels = hashlib.sha256(np.ascontiguousarray(image.voxels).tobytes())
     if image.coverage is not None:
         voxels.update(np.ascontiguousarray(image.coverage).tobytes())

@@ -1,4 +1,4 @@
-"""Result of a restoration, and how it is saved."""
+"""Result of a restoration: images, intervals, notebook view, saving."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _TALL = 620  # pixels of a notebook's view
 
 @dataclass(frozen=True)
 class Shown:
-    """A restoration as notebooks display it.
+    """Notebook view of a restoration.
 
     Attributes:
-        result: holds its input.
+        result: a restoration with its input.
     """
 
     result: Restoration
 
     @property
     def page(self) -> str:
-        """The view as one HTML page, which holds no name of the input."""
+        """The view as one HTML page, without the name of the input."""
         from kfine.viz.layers import on_grid_of
         from kfine.viz.page import page_of
 
@@ -74,25 +74,25 @@ class Shown:
 
 @dataclass(frozen=True)
 class Restoration:
-    """A high-resolution image and how far it can be trusted.
+    """A high-resolution image with its uncertainty and provenance.
 
     Attributes:
         mean: the mean of the samples, in the input's intensity units.
         std: the standard deviation voxel by voxel, same units: of the samples (`kfine.diffusion.samplers.spread`), or
-            of the error as a calibrated model states it (`kfine.models.calibration`); None where neither is known.
-        samples: every sample, when they were asked for.
-        residual: over all measured planes that are restored, how far the mean contradicts the scan:
-            ||A mean - y|| / ||y|| of its k-space y, or of a magnitude scan m, || |A mean| - m || / ||m||.
-        provenance: what made it; the same for the same input, options and software.  It reads as the mapping that
-            stands in the JSON file.
-        seconds: wall time of the work.
-        sharp: a sharp image around the mean, same units, when it was asked for (`kfine.methods.sharp`).
-        lower, upper: the interval of the confidence that was asked for, voxel by voxel (`interval`); None: none was.
-        statement: what is stated of the error; None where that is not calibrated.
-        call: the options of the call that differ from their defaults, and how the input was read, JSON-ready: what
-            `kfine replay` does again.
+            of the error by the model's calibration (`kfine.models.calibration`); None if neither is known.
+        samples: every sample, if `keep_samples` was set.
+        residual: relative residual of the mean over all measured planes that are restored:
+            ||A mean - y|| / ||y|| of the scan's k-space y; for a magnitude scan m, || |A mean| - m || / ||m||.
+        provenance: input, options, model and software; equal for equal inputs, options and software.  It is a mapping
+            with the content of the JSON file.
+        seconds: wall time of the restoration.
+        sharp: a sharp image around the mean, same units (`kfine.methods.sharp`); None without a request.
+        lower, upper: the interval of the requested confidence, voxel by voxel (`interval`); None without a request.
+        statement: the calibrated error; None if not calibrated.
+        call: the options of the call that differ from their defaults, and the options of reading, JSON-ready:
+            `kfine replay` repeats the call.
         acquisition: the plan: input image, measured block, times; needed for figures and DICOM.
-        path: the file or folder that `kfine.restore` read it from, None where it got an image or an array.
+        path: the file or folder that `kfine.restore` read; None if it was called with an image or an array.
     """
 
     mean: Image
@@ -110,11 +110,11 @@ class Restoration:
     call: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def interval(self, confidence: float) -> tuple[Image, Image]:
-        """Return images (lower, upper) between which the true grey value lies in the part `confidence` of the voxels.
+        """Return images (lower, upper) between which the true grey value lies in a fraction `confidence` of the voxels.
 
-        The mean (the magnitude of a complex one) plus and minus the calibrated quantile of the error, in standard
-        deviations; magnitudes are not below 0.  The part is an average over the subjects that were calibrated on, no
-        guarantee for a single image, region or voxel.
+        The mean (the magnitude of a complex one) minus and plus the calibrated quantile of the error, in standard
+        deviations; magnitudes are not below 0.  The fraction is an average over the calibration subjects, no guarantee
+        for a single image, region or voxel.
 
         Raises:
             UsageError: the error is not calibrated, or not for this confidence.
@@ -127,7 +127,7 @@ class Restoration:
         return replace(centre, voxels=low), replace(centre, voxels=centre.voxels + half)
 
     def knows(self, confidence: float) -> bool:
-        """Return whether there are intervals of `confidence`."""
+        """Return whether intervals of `confidence` are calibrated."""
         return self.std is not None and self.statement is not None and self.statement.knows(confidence)
 
     def half_width(self, confidence: float) -> Image:
@@ -148,17 +148,17 @@ class Restoration:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The provenance, the call and the wall time: what stands beside the result as JSON, but for output digests."""
+        """Provenance, call and wall time: the content of the JSON file without the digests of the outputs."""
         return self.provenance.as_dict() | {"call": self.call, "wall_time_s": round(self.seconds, 3)}
 
     def show(self) -> Shown:
         """Return a view for a notebook: before, after and uncertainty with a slider, profile and playback.
 
-        It is one HTML page in a frame, so it needs no extension, works offline and stays in a saved notebook; a
-        program that shows no HTML gets the figure of `save`.
+        It is one HTML page in a frame, so it needs no extension, works offline and stays in a saved notebook;
+        front ends without HTML show the figure of `save`.
 
         Raises:
-            UsageError: the restoration does not hold its input.
+            UsageError: the restoration has no input.
         """
         if self.acquisition is None:
             raise UsageError("show: expected a restoration that holds its input, as kfine.restore returns it")
@@ -174,32 +174,32 @@ class Restoration:
         source: str | os.PathLike[str] | None = None,
         series: Series = None,
     ) -> list[Path]:
-        """Write the files that `kfine restore` writes, all of them or none, and return their paths.
+        """Write the files that `kfine restore` writes, all or none, and return their paths.
 
-        They are the mean (the magnitude of a complex one) at `path`, beside it the standard deviation, where it is
-        known, the interval and the sharp image, where they were asked for, and the provenance: OUT.nii.gz,
-        OUT_std.nii.gz, OUT_lower.nii.gz, OUT_upper.nii.gz, OUT_sharp.nii.gz and OUT.json; or the folders OUT and
-        OUT_sharp, OUT_std.dcm, OUT_lower.dcm, OUT_upper.dcm and OUT.json.
+        They are the mean (the magnitude of a complex one) at `path`, beside it the standard deviation, if known, the
+        interval and the sharp image, if requested, and the provenance: OUT.nii.gz, OUT_std.nii.gz, OUT_lower.nii.gz,
+        OUT_upper.nii.gz, OUT_sharp.nii.gz and OUT.json; or the folders OUT and OUT_sharp, OUT_std.dcm, OUT_lower.dcm,
+        OUT_upper.dcm and OUT.json.
 
         Args:
             path: ends in .nii, .nii.gz, .nrrd or .mha; or a folder for DICOM (a name without suffix).
-            dicom: "classic" (a file a slice and time) or "enhanced" (one file): the kind of DICOM image; if left out,
-                classic where `path` is a folder.
-            figure: also draw a picture there (.png, .pdf, .svg, .jpg); of a cine also a moving one beside it, .gif.
-            overwrite: replace files that exist.
-            source: for DICOM, the file or folder that the input was read from, whose study the result joins; may be
-                left out where `kfine.restore` got its path.
+            dicom: kind of DICOM image: "classic" (a file per slice and time) or "enhanced" (one file); None: classic
+                if `path` is a folder.
+            figure: path of a figure (.png, .pdf, .svg, .jpg); for a cine an animation (.gif) is written beside it.
+            overwrite: whether to replace existing files.
+            source: for DICOM, the file or folder that the input was read from; the result joins its study.  May be
+                left out if `kfine.restore` was called with a path.
             series: for DICOM, as in `kfine.read`.
 
         Raises:
-            UsageError: a name that names no format, a place that is taken, or no `source` for DICOM.
+            UsageError: an unknown suffix, an existing file, or no `source` for DICOM.
             InputError: the source cannot be read or has changed; slices without contrast for a figure.
             ResourceError: the disk is full or read-only, or a package is missing.
         """
         files = RestorationFiles.of(Path(path), None if figure is None else Path(figure), dicom=dicom)
         low, origin = self.low, self.path if source is None else Path(source)
         if (files.figure or files.dicom) and low is None:
-            raise UsageError("save: expected a restoration that holds its input , for DICOM and figures")
+            raise UsageError("save: expected a restoration that holds its input, for DICOM and figures")
         if files.dicom and origin is None:
             raise UsageError(
                 f"{files.mean}: DICOM joins the study of the input; give its file or folder as source, or a name that "

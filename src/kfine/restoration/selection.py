@@ -23,12 +23,10 @@ from kfine.methods.regression import CineRegression
 from kfine.methods.sharp import SharpMethod
 from kfine.methods.time_interpolation import BEST_TIME_METHOD, FrameByFrame, check_time_method
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
-from kfine.models.calibration import Calibration
-from kfine.models.calibration_file import CalibrationFile
-from kfine.models.checkpoint import PACKAGED, Model, load_model, packaged_models, read_config
+from kfine.models.calibration import Calibration, CalibrationFile
+from kfine.models.checkpoint import PACKAGED, Model, ModelSampling, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Domain, Ranges
-from kfine.models.sampling_defaults import ModelSampling
 from kfine.networks.core import CineCoreNet, CoreNet, SharpNet, cine_network
 from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.vdm import VDM

@@ -1,4 +1,4 @@
-"""Restoration of the slice direction: choice of its method, and frames of an image through it."""
+"""Restoration of the slice direction: choice of the method, fit of the network, restoration of each frame."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ METHOD = "core"
 
 @dataclass(frozen=True)
 class SliceWork:
-    """What there is to do in the slice direction.
+    """Settings for restoring the slice direction.
 
     Attributes:
         plan: grids and profile.
-        method: how.
-        resolved: the same for the provenance.
-        scaling: from scanner units to model units and back.
-        at_once: greatest number of planes a network sees in one call.
+        method: for stacks of slices.
+        resolved: the method's description for the provenance.
+        scaling: between scanner units and model units.
+        at_once: greatest number of planes in one network call.
         seed: of all noise.
-        statement: what is stated of the error; None where that is not known.
+        statement: calibrated error; None if not calibrated.
     """
 
     plan: SlicePlan
@@ -57,7 +57,7 @@ class SliceWork:
     statement: Statement | None = None
 
     def evaluations_of(self, acquisition: Acquisition) -> int:
-        """Return the evaluations of all frames, for progress."""
+        """Return the number of evaluations for all frames."""
         return len(acquisition.timing.at) * self.method.evaluations(acquisition.high)
 
 
@@ -67,9 +67,9 @@ def fitted(
     """Return `work` with its network fitted to the volume, if that is better, and the number of updates.
 
     Args:
-        work: what there is to do.
-        acquisition: the plan; its measured slices are fitted to.
-        options: how long, and the seed.
+        work: settings.
+        acquisition: the plan; the network is fitted to its measured slices.
+        options: duration of the fit, and the seed.
         on_update: called with (done, total) updates.
 
     Raises:
@@ -79,7 +79,7 @@ def fitted(
     from kfine.training.adaptation import adapted
 
     plane, measured = work.method.plane, acquisition.measured
-    assert isinstance(plane, CoreMethod)  # baselines have no use for the option
+    assert isinstance(plane, CoreMethod)  # check_use rejects the option for baselines
     assert isinstance(plane.network, CoreNet)
     if measured.measured or acquisition.scan.signed:
         raise UsageError("adapt: expected a magnitude image, got one with signs or phases; leave it out")
@@ -102,11 +102,11 @@ def fitted(
 
 
 class Steps:
-    """Progress of planes and slices as one piece of work.
+    """Joint progress of planes and slices.
 
     Args:
-        show: takes (done, total) evaluations of both.
-        after: evaluations of the slice direction.
+        show: called with (done, total) evaluations of both.
+        after: number of evaluations of the slice direction.
     """
 
     def __init__(self, show: Callable[[int, int], None], *, after: int) -> None:
@@ -114,18 +114,18 @@ class Steps:
         self._before = self._done = 0
 
     def first(self, done: int, total: int) -> None:
-        """Show what is done in the planes."""
+        """Show `done` of `total` evaluations in the planes."""
         self._before = total
         self._show(done, total + self._after)
 
     def second(self, count: int) -> None:
-        """Show that `count` evaluations more are done of the slices."""
+        """Show `count` further evaluations in the slice direction."""
         self._done += count
         self._show(self._before + self._done, self._before + self._after)
 
 
 def check_whole(*, slices: tuple[int, int] | None, keep_samples: bool) -> None:
-    """Raise `UsageError` for what does not go with finer slices."""
+    """Raise `UsageError` for options that finer slices do not allow."""
     if slices is not None:
         raise UsageError(
             f"slices {slices[0]}:{slices[1]}: finer slices are restored of the whole stack; leave it out"
@@ -137,20 +137,20 @@ def check_whole(*, slices: tuple[int, int] | None, keep_samples: bool) -> None:
 def slice_work(
     acquisition: Acquisition, options: Options, *, pixels: Callable[[torch.device], int]
 ) -> SliceWork:
-    """Return what there is to do for the slices of `acquisition`.
+    """Return the settings for restoring the slice direction of `acquisition`.
 
     Args:
-        acquisition: its `slices` are planned.
-        options: the core network restores the slices, whatever restores the planes, but for a baseline that is named.
-        pixels: takes a device and returns how many pixels a network sees there in one call.
+        acquisition: a plan with `slices`.
+        options: the core network restores the slices with any method of the planes, except a named baseline.
+        pixels: returns the number of pixels in one network call on a device.
 
     Raises:
-        UsageError: a method of planes alone where there is nothing to restore in the planes.
-        ModelError: a model that cannot be found, read or trusted, or none of the core network.
+        UsageError: a method for planes only, when the planes are not restored.
+        ModelError: a model that cannot be found or read, or no core network.
     """
     plan = acquisition.slices
     assert plan is not None
-    named = _through(options, alone=not acquisition.in_plane)
+    slice_options = _through(options, alone=not acquisition.in_plane)
     rows, columns = acquisition.high
     real = not acquisition.measured.measured
     longer = max(rows, columns)
@@ -161,9 +161,9 @@ def slice_work(
     if sizes is not None:
         sizes = min(sizes[0], plan.fine_spacing), max(sizes[1], plan.fine_spacing)
     like = ranges.model_copy(update={"scale": (1.0, plan.ratio), "voxel_size": sizes, "matrix": None})
-    resolved = choose_method(named, measurements=list, scan=scan, like=like)
+    resolved = choose_method(slice_options, measurements=list, scan=scan, like=like)
     by_planes = resolved.method
-    assert isinstance(by_planes, FrameByFrame)  # the core network and baselines all are
+    assert isinstance(by_planes, FrameByFrame)  # as are the core network and all baselines
     if options.method == "auto":
         resolved = replace(resolved, reason="the slice direction, which it was trained on")
     method = SliceMethod.of(
@@ -180,7 +180,7 @@ def slice_work(
 def _through(options: Options, *, alone: bool) -> Options:
     """Return the options of the slice direction.
 
-    alone: whether the planes stay as they are, so that a method for them alone would do nothing.
+    alone: whether only the slice direction is restored, so that a method for planes would have no effect.
     """
     if options.method in BASELINES:
         return options
@@ -211,16 +211,16 @@ def refined(
     on_step: Callable[[int], None],
     room: Room,
 ) -> tuple[Image, Image | None, float]:
-    """Return `image` with finer slices, its standard deviation, and how far it contradicts the scan.
+    """Return `image` with finer slices, its standard deviation, and the relative residual.
 
     Args:
         image: the measured slices, restored in plane and time.
-        work: what there is to do.
-        acquisition: the plan; its scan is what the result is compared with.
-        std: the standard deviation of `image`, None where it has none; its errors and those of the slice direction
-            count as independent.
+        work: settings.
+        acquisition: the plan; the residual is relative to its scan.
+        std: the standard deviation of `image`, or None; errors in plane and in the slice direction count as
+            independent.
         on_step: called with the number of evaluations just done.
-        room: batches that fit the memory.
+        room: batch sizes that fit into memory.
 
     Raises:
         ModelError: the model overflows.
@@ -229,7 +229,7 @@ def refined(
     shape = (image.frames, plan.fine, *image.matrix)
     mean = np.empty(shape, image.voxels.dtype)
     spread: NDArray[np.float32] | None = None
-    again = torch.empty(image.voxels.shape, dtype=torch.complex64 if image.measured else torch.float32)
+    predicted = torch.empty(image.voxels.shape, dtype=torch.complex64 if image.measured else torch.float32)
     for frame in range(image.frames):
         stack = _to_model(image.voxels[frame], work.scaling, real=real)
         draws = Draws(((work.seed, frame),), at_once=work.at_once, on_step=on_step)
@@ -241,26 +241,26 @@ def refined(
         )
         check_finite_result(stack, result.mean)
         mean[frame] = _to_scanner(result.mean, work.scaling, real=real)
-        again[frame] = result.again
+        predicted[frame] = result.again
         if result.std is not None:
             spread = np.empty(shape, np.float32) if spread is None else spread
             spread[frame] = work.scaling.spread_to_scanner(result.std.numpy())
     if std is not None:
-        own = np.stack([_between(part, plan) for part in std.voxels])
-        spread = own if spread is None else np.hypot(spread, own)
+        in_plane = np.stack([_between(part, plan) for part in std.voxels])
+        spread = in_plane if spread is None else np.hypot(spread, in_plane)
     affine = plan.affine(image.affine)
-    residual = _residual(again, acquisition)
+    residual = _residual(predicted, acquisition)
     fine = replace(image, voxels=mean, affine=affine, coverage=None)
     return fine, None if spread is None else replace(fine, voxels=spread), residual
 
 
-def _residual(again: Tensor, acquisition: Acquisition) -> float:
-    """Return how far the slices (frame, slice, row, column) that a result would give contradict the measured ones."""
+def _residual(predicted: Tensor, acquisition: Acquisition) -> float:
+    """Return the relative residual of the thick slices (frame, slice, row, column) predicted from a result."""
     wrong = size = 0.0
     scan = acquisition.scan
-    for index in range(again.shape[1]):
+    for index in range(predicted.shape[1]):
         y = measured_plane(acquisition.measured.voxels[:, index], scan, acquisition.scaling)[None]
-        parts = contradiction(scan, again[None, :, index], scan.kept(y))
+        parts = contradiction(scan, predicted[None, :, index], scan.kept(y))
         wrong, size = (
             total + float(part.sum(dtype=torch.float64))
             for total, part in zip((wrong, size), parts, strict=True)
@@ -279,7 +279,7 @@ def _to_scanner(x: Tensor, scaling: Scaling, *, real: bool) -> NDArray[Any]:
 
 
 def _between(std: NDArray[np.float32], plan: SlicePlan) -> NDArray[np.float32]:
-    """Return the standard deviation of the fine slices from that of the measured ones (slice, row, column)."""
+    """Interpolate the standard deviation (slice, row, column) of the measured slices at the fine slices."""
     at = (np.arange(plan.fine) - plan.fine // 2) / plan.ratio + plan.count // 2
     at = np.clip(at, 0, plan.count - 1)
     before = np.minimum(np.floor(at).astype(int), plan.count - 1)

@@ -1,4 +1,4 @@
-"""What a restoration states of its error: a standard deviation voxel by voxel, and intervals."""
+"""Calibrated error of a restoration: standard deviation voxel by voxel, and intervals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kfine.models.calibration import Calibration
 
 @dataclass(frozen=True)
 class Statement:
-    """What is stated of the error of one restoration.
+    """Calibrated error of one restoration.
 
     Attributes:
         calibration: constants and quantiles.
-        parts: of k-space along rows and columns that were measured.
-        source: whose calibration it is, in words.
+        parts: measured fractions of k-space along rows and columns.
+        source: description of the calibration.
     """
 
     calibration: Calibration
@@ -36,7 +36,7 @@ class Statement:
         """Return the standard deviation (slice, frame, *high) of the error, model units.
 
         Args:
-            scan: what was measured of a slice; frames keep their times.
+            scan: the measurement of a slice; restored frames are at the measured times.
             y: measurements (slice, frame, *low).
         """
         return self.constant * scan_scale(scan, y, self.calibration.weights)
@@ -49,7 +49,7 @@ class Statement:
         """Return half the width of the interval of `confidence` in standard deviations.
 
         Raises:
-            UsageError: a confidence that was not calibrated.
+            UsageError: intervals of this confidence are not calibrated.
         """
         found = self.calibration.multiplier(self.parts, confidence)
         if found is None:
@@ -62,7 +62,7 @@ class Statement:
         return found
 
     def as_dict(self, confidence: float | None) -> dict[str, Any]:
-        """Return the same, JSON-ready; with the interval of `confidence` where that is not None."""
+        """Return the statement JSON-ready, with the interval of `confidence` unless that is None."""
         interval = {}
         if confidence is not None:
             interval = {

@@ -1,10 +1,16 @@
-"""Slices through a method, a few at a time, in bounded memory: mean, deviation and samples in scanner units."""
+"""Restoration of slices in batches and bounded memory: mean, standard deviation and samples in scanner units.
+
+Finished slices can be stored on disk, from which an interrupted restoration is resumed.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +21,7 @@ from torch import Tensor
 from kfine.acquisition.scan import Scan
 from kfine.diffusion.samplers import spread as spread_of
 from kfine.errors import InputError, ModelError, ResourceError, is_out_of_memory
+from kfine.files.atomic import atomic_file
 from kfine.image import Image
 from kfine.intensity import AIR, Scaling
 from kfine.methods.base import Draws, Method
@@ -22,19 +29,16 @@ from kfine.methods.core import SIDE
 from kfine.methods.sharp import SharpMethod
 from kfine.operators.kspace import image_of, measurement_of
 from kfine.restoration.progress import Watch
-from kfine.restoration.resume import ResumeStore
 from kfine.restoration.statement import Statement
 
 Arrays = dict[str, NDArray[Any]]
 Result = TypeVar("Result")
-_AIR = 0.02  # of full intensity: a slice without anything brighter is air
-
-
+_AIR = 0.02  # fraction of full intensity: a slice without brighter voxels is air
 _LEAST_SIDE = 128  # pixels of a tile
 
 
 class Room:
-    """Planes a call and side of tiles that fit the memory; smaller once they did not.
+    """Planes per call and side of tiles that fit into memory; both are reduced when memory runs out.
 
     Attributes:
         at_once: greatest number of planes a network sees in one call.
@@ -48,12 +52,12 @@ class Room:
     def run(
         self, draws: Draws, call: Callable[[Draws], Result], *, planes: int, matrix: tuple[int, int]
     ) -> Result:
-        """Return `call(draws)`, where memory ends again with smaller batches, then with tiles.
+        """Return `call(draws)`; out of memory it is repeated with smaller batches, then with tiles.
 
         Args:
-            draws: of the call; batches and tiles are put in.
-            call: what is done.
-            planes: how many there are.
+            draws: of the call; batch and tile sizes are filled in here.
+            call: the computation.
+            planes: number of planes.
             matrix: their (rows, columns).
 
         Raises:
@@ -65,18 +69,18 @@ class Room:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or not self._smaller(planes, matrix):
                     raise
-            # Here, where the failed call's tensors are free.
+            # Outside the handler, where the failed call's tensors have been released.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
     @property
     def record(self) -> dict[str, int] | None:
-        """What ran in the end, JSON-ready; None where memory was enough."""
+        """The sizes in use, JSON-ready; None if memory never ran out."""
         tiles = {} if self.side == SIDE else {"tile_side": self.side}
         return {"planes_a_call": self.at_once, **tiles} if self.short else None
 
     def _smaller(self, planes: int, matrix: tuple[int, int]) -> bool:
-        """Return whether there are smaller batches or tiles, which are taken from now on."""
+        """Reduce the batch, or else the tile size; return False if neither can be reduced."""
         if min(self.at_once, planes) > 1:
             self.at_once = min(self.at_once, planes) // 2
             now = f"{self.at_once} planes a call" if self.at_once > 1 else "one plane a call"
@@ -94,18 +98,18 @@ class Room:
 
 @dataclass(frozen=True)
 class Work:
-    """What there is to do, the same for every slice.
+    """Settings of a restoration that are the same for every slice.
 
     Attributes:
-        scan: what was measured of a slice, and which frames are asked for.
-        scaling: from scanner units to model units and back.
-        method: how slices are restored.
+        scan: the measurement of a slice, and the restored frames.
+        scaling: between scanner units and model units.
+        method: for slices.
         seed: of all noise.
-        at_once: greatest number of planes a network sees in one call.
-        keep: whether every sample is kept.
-        air: how slices of nothing but air are restored; None for as the others.
-        statement: what is stated of the error; None where that is not known, so that samples alone give a spread.
-        sharp: makes a sharp image around each mean image; None for none.
+        at_once: greatest number of planes in one network call.
+        keep: whether every sample is returned.
+        air: method for slices that contain only air; None: `method`.
+        statement: calibrated error; None if not calibrated: the spread is then that of the samples.
+        sharp: method of the sharp image around each mean image; None without one.
     """
 
     scan: Scan
@@ -120,7 +124,7 @@ class Work:
 
     @property
     def slices_at_once(self) -> int:
-        """How many slices go through the method together."""
+        """Number of slices in one call of the method."""
         planes = len(self.scan.timing.times) * self.method.samples
         return max(1, self.at_once // planes)
 
@@ -132,15 +136,15 @@ def stream(
 
     Args:
         image: the slices to restore.
-        work: how.
-        first: the number of the image's first slice in the whole one: a part of it gets the same voxels, to rounding.
+        work: settings.
+        first: index of the image's first slice in the whole image: a part is restored to the same voxels, to rounding.
         watch: callbacks for the progress.
-        parts: takes every finished slice, and gives those of an earlier run; None for neither.
-        room: batches that fit the memory.
+        parts: stores finished slices and returns those of an earlier run; None: no store.
+        room: batch sizes that fit into memory.
 
     Returns:
         "mean", "std" and "sharp" (frame, slice, row, column), "samples" (sample, frame, slice, row, column), the last
-        three only as far as they are there; and the relative residual (`Restoration.residual`) over the kept frames.
+        three only if they exist; and the relative residual (`Restoration.residual`) over frames at measured times.
     """
     arrays = _empty(image, work)
     wrong = size = 0.0
@@ -150,7 +154,7 @@ def stream(
 
     def step(count: int) -> None:
         nonlocal done
-        done = min(done + count, total)  # what ran out of memory is done again
+        done = min(done + count, total)  # calls that ran out of memory are repeated
         watch.steps(done, total)
 
     def put(chunk: Sequence[int], results: list[Arrays]) -> None:
@@ -169,7 +173,7 @@ def stream(
         finished = [parts.load(number) if parts else None for number in numbers]
         if any(part is None for part in finished):
             watch.slices(numbers[0], numbers[-1] + 1)
-            # Together or not at all: a result's last bits depend on what it was computed with.
+            # All slices of the batch: the last bits of a result depend on the batch that it is computed in.
             results = _restored(image, work, chunk, draws=_draws(work, numbers, step), room=room)
             for number, result in zip(numbers, results, strict=True):
                 if parts:
@@ -183,13 +187,13 @@ def stream(
 
 
 def measurements(image: Image, scan: Scan, scaling: Scaling) -> Iterator[Tensor]:
-    """Return y of every plane, one by one (*low)."""
+    """Yield the measurement y (*low) of every plane."""
     for place in np.ndindex(image.frames, image.slices):
         yield measured_plane(image.voxels[place], scan, scaling)
 
 
 def _air(image: Image, work: Work) -> list[int]:
-    """Return which slices hold nothing but air and need not go through the method."""
+    """Return the indices of slices that contain only air, which `work.air` restores."""
     if work.air is None:
         return []
     dark = work.scaling.full * _AIR
@@ -201,7 +205,7 @@ def _restored(
 ) -> list[Arrays]:
     """Return for each slice of `chunk` its arrays without the slice axis, and "sums": |A mean - y|^2 and |y|^2.
 
-    air: whether they are restored as air is.
+    air: whether `work.air` restores them.
     """
     y = torch.stack([measured_plane(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
     method = work.air if air and work.air else work.method
@@ -256,11 +260,11 @@ def _sharp(method: SharpMethod, scan: Scan, y: Tensor, mean: Tensor, *, draws: D
 
 
 def check_finite_result(y: Tensor, drawn: Tensor) -> None:
-    """Raise if what was restored is not finite: of a finite measurement, the network's weights are to blame.
+    """Raise an error if the restored `drawn` is not finite.
 
     Raises:
-        InputError: the measurement itself is not finite.
-        ModelError: the model overflows.
+        InputError: the measurement y is not finite.
+        ModelError: the measurement is finite, so the network overflows.
     """
     if torch.isfinite(drawn).all():
         return
@@ -292,7 +296,7 @@ def _draws(work: Work, numbers: list[int], step: Callable[[int], None]) -> Draws
 
 
 def measured_plane(planes: NDArray[Any], scan: Scan, scaling: Scaling) -> Tensor:
-    """Return y of low-resolution planes; complex ones keep 0 for air (see `methods.vdm.with_phase`)."""
+    """Return y of low-resolution planes; in complex planes air stays 0 (see `methods.vdm.with_phase`)."""
     with np.errstate(over="ignore"):  # see check_finite_result
         units = scaling.to_model(planes) if scan.crop.real else planes * np.float32(2 / scaling.full)
     return measurement_of(torch.from_numpy(np.asarray(units)), scan.crop)
@@ -304,7 +308,7 @@ def _to_scanner(planes: Tensor, work: Work) -> NDArray[Any]:
 
 
 def _empty(image: Image, work: Work) -> Arrays:
-    """Return the arrays to fill."""
+    """Return uninitialised arrays for the results."""
     shape = (len(work.scan.timing.at), image.slices, *work.scan.crop.high)
     kind, count = image.voxels.dtype, work.method.samples
     try:
@@ -325,3 +329,57 @@ def _empty(image: Image, work: Work) -> Arrays:
 def _chunks(indices: list[int], size: int) -> Iterator[list[int]]:
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
+
+
+class ResumeStore:
+    """Folder with one file per finished slice, each with a digest of all that determines its voxels.
+
+    Files with another digest and damaged files are ignored.
+
+    Args:
+        folder: created with the first slice.
+        recipe: everything that determines the voxels, JSON-ready.
+    """
+
+    def __init__(self, folder: Path, recipe: dict[str, Any]) -> None:
+        self.folder = folder
+        self.key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+    def load(self, number: int) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays of slice `number`, or None if it has not been restored yet.
+
+        Warns:
+            UserWarning: its file cannot be read.
+        """
+        path = self._path(number)
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except Exception:  # numpy, zipfile and zlib raise many types for damaged files
+            warnings.warn(
+                f"slice {number} is restored anew: the file kept of it is damaged", UserWarning, stacklevel=2
+            )
+            return None
+        return arrays if str(arrays.pop("mark", "")) == self._mark(arrays) else None
+
+    def save(self, number: int, arrays: dict[str, NDArray[Any]]) -> None:
+        """Store the arrays of slice `number`.
+
+        Raises:
+            ResourceError: the disk is full or the folder is read-only.
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ResourceError(f"{self.folder}: cannot be made ({error.strerror})") from None
+        with atomic_file(self._path(number), overwrite=True) as partial, partial.open("wb") as file:
+            np.savez(file, mark=np.array(self._mark(arrays)), **arrays)  # type: ignore[arg-type]
+
+    def _mark(self, arrays: dict[str, NDArray[Any]]) -> str:
+        """Return the digest of the recipe with the names of all arrays of a slice."""
+        return " ".join([self.key, *sorted(arrays)])
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"slice-{number:05}.npz"

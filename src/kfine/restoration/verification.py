@@ -1,4 +1,4 @@
-"""A restoration's record against its files, and the same work done again."""
+"""Verification of a restoration: comparison of its record with the files, and replay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from kfine._version import __version__
 from kfine.errors import InputError, ModelError
 from kfine.files.digests import output_digest
-from kfine.files.names import beside, stem_of
+from kfine.files.names import PICTURES, beside, stem_of
 from kfine.files.side_files import read_json
 from kfine.io.reading import Reading, read_input
 from kfine.models.checkpoint import Model, load_model
@@ -26,12 +26,12 @@ _MAPS = ("_std", "_lower", "_upper", "_sharp")
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one thing that a record names.
+    """Result of the comparison for one entry of a record.
 
     Attributes:
         what: "output out.nii.gz", "input scan.nii.gz", "model core".
         state: SAME, DIFFERS, MISSING or UNKNOWN.
-        why: what to do about an UNKNOWN one.
+        why: explanation, or how to check an UNKNOWN entry.
     """
 
     what: str
@@ -40,7 +40,7 @@ class Finding:
 
     @property
     def wrong(self) -> bool:
-        """Whether it is not what the record says."""
+        """Whether the entry contradicts the record."""
         return self.state in (DIFFERS, MISSING)
 
     def __str__(self) -> str:
@@ -49,11 +49,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Record:
-    """A record on disk.
+    """A restoration's record on disk.
 
     Attributes:
-        path: its file.
-        content: what it says.
+        path: of the JSON file.
+        content: of the JSON file.
     """
 
     path: Path
@@ -61,10 +61,10 @@ class Record:
 
     @classmethod
     def of(cls, path: Path) -> Record:
-        """Return the record at `path`, or of the output at `path`.
+        """Return the record at `path`, or that of the output at `path`.
 
         Raises:
-            InputError: none there, or no record of kfine.
+            InputError: the record is missing, or is no record of kfine.
         """
         place = path if path.suffix == ".json" else _record_of(path)
         try:
@@ -83,13 +83,13 @@ class Record:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What made the output: of a BIDS file below "kfine"."""
+        """Provenance of the output; in a BIDS sidecar it is the entry "kfine"."""
         found: Mapping[str, Any] = self.content.get("kfine", self.content)
         return found
 
     @property
     def outputs(self) -> dict[str, str]:
-        """Digests by name."""
+        """Digests of the outputs, by file name."""
         stamp = self.content.get("stamp")
         found = stamp.get("outputs") if isinstance(stamp, dict) else self.content.get("outputs")
         if not isinstance(found, dict) or not found:
@@ -97,7 +97,7 @@ class Record:
         return found
 
     def input_beside(self) -> Path | None:
-        """Return the input, if a file or folder of its name lies beside the record."""
+        """Return the path of the input if a file or folder with its name is beside the record, else None."""
         name = str(self.provenance["input"].get("name") or "")
         path = self.path.parent / name
         return path if name and Path(name).name == name and path.exists() else None
@@ -113,15 +113,15 @@ def _record_of(path: Path) -> Path:
 
 
 def verify(path: Path, *, source: Path | None = None, model: str | None = None) -> list[Finding]:
-    """Return what of a restoration is what its record says: outputs, input and model.
+    """Compare outputs, input and model of a restoration with its record.
 
     Args:
         path: an output or its record.
-        source: the input; that of its name beside the record if left out.
-        model: the model's name or folder; the packaged one of its name if left out.
+        source: the input; None: the file with its name beside the record.
+        model: the model's name or folder; None: the packaged model with its name.
 
     Raises:
-        InputError: there is no such record.
+        InputError: there is no record.
     """
     record = Record.of(path)
     findings = []
@@ -174,19 +174,19 @@ def replay(
     output: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Finding]:
-    """Do the work of a record again, and return which outputs have the same bytes.
+    """Repeat a recorded restoration and compare the bytes of its outputs.
 
     Args:
         path: an output or its record.
-        source: the input; that of its name beside the record if left out.
-        model: the model's name or folder, where it is no packaged one.
-        calibration: the calibration file, where one was used and it does not lie beside the record.
-        output: where to write; to a folder that goes again if left out.
+        source: the input; None: the file with its name beside the record.
+        model: the model's name or folder; None: the packaged model with its name.
+        calibration: the calibration file, if one was used; None: the file with its name beside the record.
+        output: path to write to; None: a temporary folder.
         on_progress: called with (done, total) evaluations.
 
     Raises:
-        InputError: there is no such record, or no input, or another one.
-        ModelError: the model is another one.
+        InputError: record or input are missing, or the input differs.
+        ModelError: the model differs.
     """
     from kfine.restoration.restore import plan_of, restore_planned
 
@@ -211,9 +211,7 @@ def replay(
         watch=Watch(on_progress),
     )
     dicom = record.content.get("dicom")
-    names = [
-        name for name in record.outputs if Path(name).suffix not in (".png", ".pdf", ".svg", ".jpg", ".gif")
-    ]
+    names = [name for name in record.outputs if Path(name).suffix.lower() not in (*PICTURES, ".gif")]
     with tempfile.TemporaryDirectory(prefix=".kfine-replay-", dir=record.path.parent) as folder:
         mean = output or Path(folder) / names[0]
         files = RestorationFiles.of(mean, None, dicom=dicom)
@@ -236,23 +234,23 @@ def _compared(record: Record, name: str, made: Mapping[str, Path]) -> Finding:
 
 
 def _options(record: Record, call: Mapping[str, Any], model: str | None, calibration: Path | None) -> Options:
-    """Return the options of a record, its model checked."""
+    """Return the options of a record with the model loaded and compared with the record."""
     known = {field.name for field in fields(Options)}
-    given = {name: value for name, value in dict(call.get("options", {})).items() if name in known}
+    values = {name: value for name, value in dict(call.get("options", {})).items() if name in known}
     for name in ("matrix", "voxel"):
-        if isinstance(given.get(name), list):
-            given[name] = tuple(given[name])
-    named = record.provenance.get("model")
-    if "model" in given or model is not None:
-        given["model"] = _checked(model or str(given["model"]), named)
-    if "calibration" in given:
-        given["calibration"] = calibration or record.path.parent / str(given["calibration"])
-    return Options(**given).normal()
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
+    recorded = record.provenance.get("model")
+    if "model" in values or model is not None:
+        values["model"] = _checked(model or str(values["model"]), recorded)
+    if "calibration" in values:
+        values["calibration"] = calibration or record.path.parent / str(values["calibration"])
+    return Options(**values).normal()
 
 
-def _checked(model: str, named: Mapping[str, str] | None) -> Model:
+def _checked(model: str, recorded: Mapping[str, str] | None) -> Model:
     loaded = load_model(model)
-    if named and not loaded.is_that_of(named):
+    if recorded and not loaded.is_that_of(recorded):
         raise ModelError(
             f"model {loaded.name}: expected the weights of the record, got others; give model=FOLDER"
         )
