@@ -49,7 +49,7 @@ class BaseOptimiserConfig(Section):
         kind: "adam", or "muon", whose filters take orthogonalised steps (`kfine.training.muon`), where the task can.
         clip: greatest norm of the gradient of the weights that learn at one rate.
         ema: decay of the running mean of the weights, reached gradually.
-        precision: "float32" or "bfloat16" (autocast).
+        precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 if the hardware supports it.
         compile: whether the network is compiled (worth it on a GPU).
         seed: of everything random.
     """
@@ -64,7 +64,7 @@ class BaseOptimiserConfig(Section):
     kind: Literal["adam", "muon"] = "adam"
     clip: PositiveFloat = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     compile: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
 
