@@ -211,7 +211,7 @@ def test_only_where_sure(tab):
     tab.locator("#sure").fill("100")
     settled(tab, lambda: abs(grey(tab, "#canvas-after").mean() - open_) < 0.1 * open_)
     with tab.expect_download() as waiting:
-        tab.click("text=HTML page")
+        tab.click("#downloads >> text=HTML page")
     assert "brain" not in waiting.value.suggested_filename
 
 
@@ -225,7 +225,7 @@ def test_intervals_are_looked_at(tab):
         greys[end] = settled(tab, lambda: grey(tab, "#canvas-third").mean())
     assert greys["lower"] < greys["upper"]
     with tab.expect_download() as waiting:
-        tab.click("text=Lower")
+        tab.click("#downloads >> text=Lower")
     assert waiting.value.suggested_filename == "brain_x2-core_kfine_lower.nii.gz"
 
 
