@@ -20,9 +20,9 @@ from kfine.io.discovery import find_volumes
 from kfine.models.checkpoint import load_model, packaged_models, save_model
 from kfine.models.tensors import read_tensors
 from kfine.networks.core import CoreNet
-from kfine.training.config import VDMTrainingConfig, read_training_config
+from kfine.training.config import BaseOptimiserConfig, VDMTrainingConfig, read_training_config
 from kfine.training.data.core_patches import CoreDataset
-from kfine.training.loop import Devices, train
+from kfine.training.loop import Devices, _fabric, train
 from kfine.training.reports import CHECKPOINT, Log
 from kfine.training.stage_config import (
     AutoencoderTrainingConfig,
@@ -434,3 +434,10 @@ def test_long_runs_are_logged_to_the_step(tmp_path):
         log.add(step, loss=0.5, seconds=1.0)
     again = Log(tmp_path / "log.csv", resumed_at=1_000_000)
     assert [row["step"] for row in again.rows] == ["1000000"]
+
+
+@pytest.mark.parametrize(("supported", "name"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_automatic_precision_is_bfloat16_where_the_hardware_has_it(monkeypatch, supported, name):
+    monkeypatch.setattr("kfine.models.devices._has_bfloat16", lambda device: supported)
+    fabric = _fabric(BaseOptimiserConfig(steps=1, precision="auto"), Devices("cpu"))
+    assert fabric._precision.precision == name

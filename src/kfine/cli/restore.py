@@ -102,7 +102,7 @@ def restore(
     """Raise the in-plane resolution of IN, the number of its frames, or both.
 
     Writes OUT; OUT_std, the standard deviation of its error; with --confidence OUT_lower
-    and OUT_upper, an interval; OUT.json, what was done.
+    and OUT_upper, an interval; with --sharp OUT_sharp; OUT.json, what was done.
     DICOM images belong to the study of IN, OUT_std.dcm and the interval are Parametric Maps.
     The measured k-space is kept: all new detail lies outside it.
 

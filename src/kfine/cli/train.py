@@ -306,9 +306,11 @@ runs/autoencoder/model --out runs/ldm[/bold]
         "sharp:SharpTask",
         "config:SharpTrainingConfig",
         Sources,
+        features=True,
         help="""Train sharp images of one evaluation around the core network (method sharp).
 
-        [bold]kfine train sharp --config configs/sharp.toml --data DATA --out runs/sharp[/bold]
+        [bold]kfine train sharp --config configs/sharp.toml --data DATA --features SQUEEZENET --out \
+runs/sharp[/bold]
         """,
     ),
     Stage(
