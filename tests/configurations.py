@@ -4,6 +4,7 @@ from kfine.training.config import (
     CineCoreTrainingConfig,
     CoreTrainingConfig,
     SharpTrainingConfig,
+    UncertaintyTrainingConfig,
     VDMTrainingConfig,
 )
 from kfine.training.stage_config import (
@@ -26,6 +27,7 @@ KINDS = {
     "core-further": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
     "sharp": SharpTrainingConfig,
+    "uncertainty": UncertaintyTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,
