@@ -4,17 +4,17 @@ from kfine.training.config import (
     CineCoreTrainingConfig,
     CoreTrainingConfig,
     SharpTrainingConfig,
+    SRGANTrainingConfig,
+    SRResNetTrainingConfig,
     VDMTrainingConfig,
 )
-from kfine.training.stage_config import (
+from kfine.training.ldm_config import (
     AutoencoderTrainingConfig,
     CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     DecoderTrainingConfig,
     LDMTrainingConfig,
     RegressionTrainingConfig,
-    SRGANTrainingConfig,
-    SRResNetTrainingConfig,
     VQGANTrainingConfig,
 )
 

@@ -102,6 +102,7 @@ def test_a_pair_somewhere_else_is_refused(pairs):
 
 def test_a_damaged_table_is_named():
     with pytest.raises(
-        kfine.errors.ModelError, match=r"model x: config.json: uncertainty: .* one constant for each measured fraction"
+        kfine.errors.ModelError,
+        match=r"model x: config.json: uncertainty: .* one constant for each measured fraction",
     ):
         Calibration.of("x", {"uncertainty": {"measured": [0.5], "constants": [], "subjects": 1}})

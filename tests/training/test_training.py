@@ -20,20 +20,22 @@ from kfine.io.discovery import find_volumes
 from kfine.models.checkpoint import load_model, packaged_models, save_model
 from kfine.models.tensors import read_tensors
 from kfine.networks.core import CoreNet
-from kfine.training.config import VDMTrainingConfig, read_training_config
+from kfine.training.config import (
+    SRGANTrainingConfig,
+    SRResNetTrainingConfig,
+    VDMTrainingConfig,
+    read_training_config,
+)
 from kfine.training.data.core_patches import CoreDataset
-from kfine.training.loop import Devices, train
-from kfine.training.reports import CHECKPOINT, Log
-from kfine.training.stage_config import (
+from kfine.training.ldm_config import (
     AutoencoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,
-    SRGANTrainingConfig,
-    SRResNetTrainingConfig,
     VQGANTrainingConfig,
 )
+from kfine.training.loop import Devices, TimeLimit, train
+from kfine.training.reports import CHECKPOINT, Log
 from kfine.training.tasks.vdm import VDMTask
-from kfine.training.time_limit import TimeLimit
 from tests.configurations import KINDS
 from tests.conftest import phantom
 from tests.io.dicom_files import classic, save

@@ -229,7 +229,7 @@ STAGES = (
     Stage(
         "srresnet",
         "core:CoreTask",
-        "stage_config:SRResNetTrainingConfig",
+        "config:SRResNetTrainingConfig",
         Sources,
         help="""Train SRResNet: a plain regression to compare with, and where srgan starts.
 
@@ -239,7 +239,7 @@ STAGES = (
     Stage(
         "srgan",
         "srgan:SRGANTask",
-        "stage_config:SRGANTrainingConfig",
+        "config:SRGANTrainingConfig",
         Sources,
         features=True,
         help="""Train SRGAN: a trained srresnet, which the config names, goes on against a discriminator.
@@ -251,7 +251,7 @@ runs/srgan[/bold]
     Stage(
         "autoencoder",
         "still_ldm:AutoencoderTask",
-        "stage_config:AutoencoderTrainingConfig",
+        "ldm_config:AutoencoderTrainingConfig",
         Sources,
         features=True,
         help="""Train the autoencoder of what the core network's mean image lacks: stage 1 of 3 of ldm.
@@ -265,7 +265,7 @@ SQUEEZENET --out runs/autoencoder[/bold]
     Stage(
         "ldm",
         "still_ldm:StillLDMTask",
-        "stage_config:LDMTrainingConfig",
+        "ldm_config:LDMTrainingConfig",
         Sources,
         earlier=("autoencoder", "autoencoder"),
         help="""Train the latent diffusion model of single images: stage 2 of 3 of ldm.
@@ -277,7 +277,7 @@ runs/autoencoder/model --out runs/ldm[/bold]
     Stage(
         "decoder",
         "still_ldm:StillDecoderTask",
-        "stage_config:DecoderTrainingConfig",
+        "ldm_config:DecoderTrainingConfig",
         Sources,
         earlier=("ldm", "ldm"),
         features=True,
@@ -325,8 +325,8 @@ runs/autoencoder/model --out runs/ldm[/bold]
     ),
     Stage(
         "cine-regression",
-        "regression:RegressionTask",
-        "stage_config:RegressionTrainingConfig",
+        "cine_ldm:RegressionTask",
+        "ldm_config:RegressionTrainingConfig",
         Cines,
         help="""Train the cine regressor: stage 1 of 4 of cine-ldm, and a method of its own.
 
@@ -336,8 +336,8 @@ FRAMES --out runs/cine-regression[/bold]
     ),
     Stage(
         "vqgan",
-        "vqgan:VQGANTask",
-        "stage_config:VQGANTrainingConfig",
+        "cine_ldm:VQGANTask",
+        "ldm_config:VQGANTrainingConfig",
         Cines,
         earlier=("regression", "cine-regression"),
         features=True,
@@ -349,8 +349,8 @@ FRAMES --out runs/cine-regression[/bold]
     ),
     Stage(
         "cine-ldm",
-        "ldm:LDMTask",
-        "stage_config:CineLDMTrainingConfig",
+        "cine_ldm:LDMTask",
+        "ldm_config:CineLDMTrainingConfig",
         Cines,
         earlier=("autoencoder", "vqgan"),
         help="""Train the cine latent diffusion model: stage 3 of 4 of cine-ldm.
@@ -361,8 +361,8 @@ FRAMES --out runs/cine-regression[/bold]
     ),
     Stage(
         "cine-decoder",
-        "decoder:DecoderTask",
-        "stage_config:CineDecoderTrainingConfig",
+        "cine_ldm:DecoderTask",
+        "ldm_config:CineDecoderTrainingConfig",
         Cines,
         earlier=("ldm", "cine-ldm"),
         features=True,
