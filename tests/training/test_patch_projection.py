@@ -21,7 +21,7 @@ def test_a_piece_is_nearly_what_the_projection_of_the_whole_leaves():
     crop = KSpaceCrop((96, 96), (48, 48), real=True)
     predicted = whole + 0.1 * torch.sin(torch.arange(96) * 0.7)
     seen = crop.pseudo_inverse(crop(whole))
-    projected = crop.project(predicted, crop(whole))
+    expected = crop.project(predicted, crop(whole))
     piece = (..., slice(20, 68), slice(30, 78))
     result = projected(
         predicted[piece][None],
@@ -30,7 +30,7 @@ def test_a_piece_is_nearly_what_the_projection_of_the_whole_leaves():
         parts=torch.tensor([[0.5, 0.5]]),
     )
     middle = (..., slice(8, -8), slice(8, -8))
-    error = lambda x: (x - projected[piece])[middle].square().mean().sqrt()  # noqa: E731
+    error = lambda x: (x - expected[piece])[middle].square().mean().sqrt()  # noqa: E731
     assert error(result[0]) < 0.35 * error(predicted[piece])
 
 

@@ -25,9 +25,8 @@ from kfine.cli.parameters import (
     takes,
     wanted_of,
 )
-from kfine.files.modes import no_more_open_than
 from kfine.files.names import stem_of, volume_suffix
-from kfine.files.staging import check_inputs_safe, check_outputs, staged
+from kfine.files.staging import check_inputs_safe, check_outputs, no_more_open_than, staged
 from kfine.text import json_text, literal
 
 if TYPE_CHECKING:

@@ -32,9 +32,8 @@ from kfine.cli.parameters import (
 )
 from kfine.cli.restore_options import Force, options_of
 from kfine.errors import Terminated
-from kfine.files.modes import no_more_open_than
 from kfine.files.names import beside
-from kfine.files.staging import check_inputs_safe, check_outputs, check_outside
+from kfine.files.staging import check_inputs_safe, check_outputs, check_outside, no_more_open_than
 from kfine.restoration.labels import summary
 from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles

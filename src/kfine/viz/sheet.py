@@ -29,6 +29,14 @@ _FOOT_POINTS, _FOOT_CHARACTER = (
     0.063,
 )  # the mean width in inches of a character of DejaVu Sans at 7.5 points
 
+UNCERTAINTY = "uncertainty (std)"
+INTERVAL = "90 % interval (±)"
+SURENESS = "sure and unsure"
+UNSURE = 5.0  # % of the range: where half of the 90 % interval is wider, a voxel counts as unsure
+UNSURE_COLOUR = "#ff8c42"
+_ERROR_COLOURS, _UNCERTAINTY_COLOURS = "inferno", "viridis"
+_DECADES = 4.5  # of k-space magnitude: the largest grey window
+
 
 @dataclass(frozen=True)
 class Column:
@@ -137,15 +145,6 @@ def empty_sheet(
         place = left, top + 0.13 + _FOOT_LINE * number
         text_at(figure, place, line, fontsize=_FOOT_POINTS, color=FAINT, ha="left")
     return Sheet(figure, scene, columns, left, tops, heights, beside=places - len(columns))
-
-
-UNCERTAINTY = "uncertainty (std)"
-INTERVAL = "90 % interval (±)"
-SURENESS = "sure and unsure"
-UNSURE = 5.0  # % of the range: where half of the 90 % interval is wider, a voxel counts as unsure
-UNSURE_COLOUR = "#ff8c42"
-_ERROR_COLOURS, _UNCERTAINTY_COLOURS = "inferno", "viridis"
-_DECADES = 4.5  # of k-space magnitude: the largest grey window
 
 
 def draw_images(sheet: Sheet, reference: Image | None, *, captions: Mapping[str, str] | None = None) -> None:
