@@ -1,11 +1,12 @@
-"""One sample of method vdm or ldm beside the mean image of core: how far below it, and how sharp.
+"""The sharp image, or one sample of method vdm or ldm, beside the mean image of core: how far below it, how sharp.
 
 Scans and references are the magnitude scans of benchmarks/quality.py.  "Laplacian" is the variance of the Laplacian of
 the 8-bit image and "FFT" its FFT sharpness (of planes of more than 120 rows and columns), both as the distance to the
-reference's value: the smaller, the better.
+reference's value: the smaller, the better.  With the weights of SqueezeNet 1.1 trained on ImageNet, "perceptual" is the
+feature distance to the reference (`kfine.networks.perceptual`), relative to that of bicubic interpolation.
 
-python benchmarks/samples.py --data DATA [--model FOLDER] [--planes 2] [--steps N] [--start S]
-    [--only "64 to 128"] [--json samples.json]
+python benchmarks/samples.py --data DATA [--method sharp] [--model FOLDER] [--features SQUEEZENET] [--planes 2]
+    [--steps N] [--start S] [--only "64 to 128"] [--json samples.json]
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from quality import SETTINGS, references
 
 import kfine
 from kfine.evaluation.comparison import compare
+from kfine.evaluation.metrics import feature_distance
 from kfine.evaluation.sharpness import eight_bit, sharpness
 from kfine.training.config import CoreTrainingConfig, read_training_config
 from kfine.training.data.core_patches import load_volumes
 
 BASELINES = ("zero-filling", "bicubic")
-NAMES = (*BASELINES, "core", "one sample")
+MEAN, IMAGE = "core", "one image"
+NAMES = (*BASELINES, MEAN, IMAGE)
 
 
 def main() -> None:
@@ -36,8 +39,10 @@ def main() -> None:
     config = read_training_config(options.config, CoreTrainingConfig)
     _, validation = load_volumes(options.data, config.data)
     print(f"# {machine()}; {options.planes} planes a volume, seed 0; means over volumes")
-    print("| scan | volumes | | PSNR dB | SSIM | Laplacian | FFT |")
-    print("| --- " * 7 + "|")
+    options.distance = feature_distance(options.features) if options.features else None
+    print(f"# one image: method {options.method}")
+    print("| scan | volumes | | PSNR dB | SSIM | Laplacian | FFT | perceptual |")
+    print("| --- " * 8 + "|")
     rows = []
     for setting in SETTINGS:
         if setting.kind != "magnitude" or (
@@ -51,9 +56,10 @@ def main() -> None:
         rows.append({"setting": setting.title, "volumes": found})
         for name in NAMES:
             means = {key: float(np.nanmean([row[name][key] for row in found])) for key in found[0][name]}
+            bicubic = float(np.mean([row["bicubic"]["perceptual"] for row in found]))
             print(
                 f"| {setting.title} | {len(found)} | {name} | {means['psnr']:.2f} | {means['ssim']:.3f} "
-                f"| {means['laplacian']:+.1%} | {means['fft']:+.2f} |",
+                f"| {means['laplacian']:+.1%} | {means['fft']:+.2f} | {means['perceptual'] / bicubic - 1:+.1%} |",
                 flush=True,
             )
     if options.json:
@@ -61,10 +67,11 @@ def main() -> None:
 
 
 def _scores(scan, reference, options):
-    sampled = {"steps": options.steps, "start": options.start, "model": options.model, "samples": 1}
+    sampled = {"steps": options.steps, "start": options.start, "samples": 1}
+    own = {"method": options.method, "model": options.model, **(sampled if options.method != "sharp" else {})}
     row = {}
     for name in NAMES:
-        extra = {"method": options.method, **sampled} if name == "one sample" else {"method": name}
+        extra = own if name == IMAGE else {"method": name}
         restored = kfine.restore(scan, matrix=reference.matrix, **extra).mean
         restored = replace(restored, voxels=np.maximum(restored.voxels, 0))
         result = compare(reference, restored)
@@ -74,8 +81,18 @@ def _scores(scan, reference, options):
             "ssim": result.whole.ssim,
             "laplacian": ours[0] / theirs[0] - 1,
             "fft": ours[1] - theirs[1],
+            "perceptual": _perceptual(restored, reference, options.distance),
         }
     return row
+
+
+def _perceptual(image, reference, distance):
+    """Return the mean feature distance over planes; NaN without weights."""
+    if distance is None:
+        return float("nan")
+    white = float(np.quantile(reference.voxels, 0.999))
+    ours, theirs = (np.clip(each.voxels[0] / white, 0, 1) for each in (image, reference))
+    return float(np.mean(distance(theirs, ours)))
 
 
 def _sharpness(image, reference):
@@ -94,8 +111,9 @@ def _options():
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "core.toml")
-    parser.add_argument("--method", choices=("vdm", "ldm"), default="vdm")
+    parser.add_argument("--method", choices=("sharp", "vdm", "ldm"), default="sharp")
     parser.add_argument("--model")
+    parser.add_argument("--features", type=Path)
     parser.add_argument("--planes", type=int, default=2)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--start", type=float)

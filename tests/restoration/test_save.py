@@ -1,9 +1,11 @@
 """`Restoration.save` writes the files of `kfine restore`, to the byte."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 import kfine
 from kfine.cli import run
@@ -86,6 +88,38 @@ def test_dicom_as_the_command_line(scan, tmp_path, kind):
     kfine.restore(scan, **PLAIN).save(library / "out", dicom=kind)
     assert tree(library) == tree(command)
     assert len(list((library / "out").iterdir())) == (1 if kind == "enhanced" else 3)
+
+
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+def test_a_sharp_image_is_a_dicom_series_of_its_own(scan, tmp_path, kind):
+    result = kfine.restore(scan, **PLAIN)
+    result = replace(result, sharp=replace(result.mean, voxels=result.mean.voxels * np.float32(1.5)))
+    written = result.save(tmp_path / "out", dicom=kind)
+    assert tmp_path / "out_sharp" in written
+    means, sharps = (
+        [dcmread(file) for file in sorted((tmp_path / name).iterdir())] for name in ("out", "out_sharp")
+    )
+    assert len(means) == len(sharps)
+    assert len({each.SeriesInstanceUID for each in (*means, *sharps)}) == 2
+    assert len({each.SOPInstanceUID for each in (*means, *sharps)}) == 2 * len(means)
+    assert len({each.StudyInstanceUID for each in (*means, *sharps)}) == 1
+    assert sharps[0].SeriesNumber != means[0].SeriesNumber
+    assert sharps[0].SeriesDescription.endswith("kfine sharp")
+    full = result.sharp.voxels.max()
+    np.testing.assert_allclose(
+        kfine.read(tmp_path / "out_sharp").voxels, result.sharp.voxels, atol=1e-4 * full
+    )
+    replace(result, sharp=None).save(tmp_path / "out", dicom=kind, overwrite=True)
+    assert not (tmp_path / "out_sharp").exists()
+
+
+def test_a_folder_of_others_is_not_taken_for_a_sharp_series(scan, tmp_path):
+    (tmp_path / "out_sharp").mkdir()
+    (tmp_path / "out_sharp" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="out_sharp"):
+        kfine.restore(scan, **PLAIN).save(tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out_sharp" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "out").exists()
 
 
 def test_dicom_of_an_image_needs_its_source(scan, tmp_path):

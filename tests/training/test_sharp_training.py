@@ -1,5 +1,7 @@
 """Sharp images of one evaluation: the network, its loss, a short run, and what they restore."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,13 @@ import torch
 import kfine
 from kfine.errors import ModelError, UsageError
 from kfine.image import Image
+from kfine.methods.base import Draws
+from kfine.methods.core import CoreOptions
+from kfine.methods.sharp import SharpMethod
 from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.core import FACTS, NOISES, CoreNet, SharpNet
+from kfine.operators.kspace import KSpaceCrop, measurement_of
+from kfine.restoration import selection
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.loop import Devices, train
@@ -132,3 +139,88 @@ def test_complex_kspace_is_reproduced(model):
     result = kfine.restore(low, matrix=(32, 28), model=model)
     again = kfine.degrade(result.mean, matrix=(16, 14), signed=True)
     np.testing.assert_allclose(again.voxels, low.voxels, atol=1e-4 * np.abs(low.voxels).max())
+
+
+@pytest.fixture
+def packaged(model, monkeypatch):
+    """The tiny model of sharp images in the place of the packaged one."""
+    found = selection.packaged_for
+    monkeypatch.setattr(
+        selection, "packaged_for", lambda method: model if method == "sharp" else found(method)
+    )
+
+
+def low_resolution(frames=1):
+    return kfine.degrade(Image(np.repeat(phantom((1, 3, 32, 28)), frames, axis=0)), matrix=(16, 14))
+
+
+@pytest.mark.usefixtures("packaged")
+def test_a_sharp_image_beside_the_mean(core):
+    run = {"matrix": (32, 28), "method": "core", "model": core}
+    alone, both = (kfine.restore(low_resolution(), sharp=sharp, **run) for sharp in (False, True))
+    assert alone.sharp is None
+    assert np.array_equal(both.mean.voxels, alone.mean.voxels)
+    first, full = both.sharp.voxels, alone.mean.voxels.max()
+    assert first.min() >= 0
+    assert not np.allclose(first, both.mean.voxels, atol=1e-5 * full)
+    assert both.provenance["sharp"]["name"] == "model"
+    again = kfine.restore(low_resolution(), sharp=True, planes_a_call=1, **run)
+    assert np.allclose(again.sharp.voxels, first, atol=1e-3 * full)
+    other = kfine.restore(low_resolution(), sharp=True, seed=1, **run)
+    assert np.array_equal(other.mean.voxels, both.mean.voxels)
+    assert not np.allclose(other.sharp.voxels, first, atol=1e-5 * full)
+
+
+@pytest.mark.usefixtures("packaged")
+def test_frames_of_a_slice_share_the_noise_of_their_sharp_images(core):
+    result = kfine.restore(low_resolution(frames=2), matrix=(32, 28), method="core", model=core, sharp=True)
+    assert np.allclose(result.sharp.voxels[0], result.sharp.voxels[1], atol=1e-5 * result.mean.voxels.max())
+
+
+@pytest.mark.usefixtures("packaged")
+def test_a_sharp_image_of_complex_kspace_reproduces_it(core):
+    low = kfine.degrade(Image(phantom((1, 2, 32, 28)) * np.exp(0.7j)), matrix=(16, 14))
+    result = kfine.restore(low, matrix=(32, 28), method="core", model=core, sharp=True)
+    again = kfine.degrade(result.sharp, matrix=(16, 14), signed=True)
+    np.testing.assert_allclose(again.voxels, low.voxels, atol=1e-4 * np.abs(low.voxels).max())
+
+
+@pytest.mark.usefixtures("packaged")
+def test_what_sharp_images_are_not_made_of():
+    low = low_resolution()
+    for frames, wrong in ((2, {"frames_scale": 2}), (1, {"slice_scale": 2})):
+        with pytest.raises(UsageError, match="sharp: is of measured slices and frames"):
+            kfine.restore(low_resolution(frames), sharp=True, **wrong)
+    for method in ("zero-filling", "vdm", "sharp"):
+        with pytest.raises(UsageError, match=f"method {method}: has no use for sharp"):
+            kfine.restore(low, scale=2, method=method, sharp=True)
+
+
+@pytest.mark.usefixtures("packaged")
+def test_a_sharp_image_is_written_and_removed_with_the_restoration_it_belongs_to(core, tmp_path):
+    run = {"matrix": (32, 28), "method": "core", "model": core}
+    out = tmp_path / "out.nii.gz"
+    result = kfine.restore(low_resolution(), sharp=True, **run)
+    written = result.save(out)
+    sharp = tmp_path / "out_sharp.nii.gz"
+    assert sharp in written
+    assert np.allclose(kfine.read(sharp).voxels, result.sharp.voxels, rtol=1e-6)
+    assert "out_sharp.nii.gz" in json.loads((tmp_path / "out.json").read_text())["outputs"]
+    kfine.restore(low_resolution(), **run).save(out, overwrite=True)
+    assert not sharp.exists()
+
+
+@torch.no_grad()
+def test_tiles_of_a_sharp_image_have_no_seams(model):
+    network = load_model(model).network.eval()
+    method = SharpMethod(network, CoreOptions(symmetries=1), signed=False, device=torch.device("cpu"))
+    low = kfine.degrade(Image(phantom((1, 1, 160, 144))), matrix=(80, 72))
+    crop = KSpaceCrop((160, 144), (80, 72), real=True)
+    y = measurement_of(torch.from_numpy(low.voxels[0] / low.voxels.max() * 2 - 1), crop)
+    mean = crop.pseudo_inverse(y)
+    whole, tiled = (
+        method.around(crop, y, mean, Draws(((0, 0),), at_once=1, side=side)) for side in (None, 32)
+    )
+    assert network.reach < 100
+    assert torch.allclose(whole, tiled, atol=1e-5)
+    assert not torch.allclose(whole, mean, atol=1e-4)

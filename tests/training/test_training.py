@@ -21,6 +21,7 @@ from kfine.models.checkpoint import load_model, packaged_models, save_model
 from kfine.models.tensors import read_tensors
 from kfine.networks.core import CoreNet
 from kfine.training.config import (
+    BaseOptimiserConfig,
     SRGANTrainingConfig,
     SRResNetTrainingConfig,
     VDMTrainingConfig,
@@ -33,7 +34,7 @@ from kfine.training.ldm_config import (
     RegressionTrainingConfig,
     VQGANTrainingConfig,
 )
-from kfine.training.loop import Devices, TimeLimit, train
+from kfine.training.loop import Devices, TimeLimit, _fabric, train
 from kfine.training.reports import CHECKPOINT, Log
 from kfine.training.tasks.vdm import VDMTask
 from tests.configurations import KINDS
@@ -436,3 +437,10 @@ def test_long_runs_are_logged_to_the_step(tmp_path):
         log.add(step, loss=0.5, seconds=1.0)
     again = Log(tmp_path / "log.csv", resumed_at=1_000_000)
     assert [row["step"] for row in again.rows] == ["1000000"]
+
+
+@pytest.mark.parametrize(("supported", "name"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_automatic_precision_is_bfloat16_where_the_hardware_has_it(monkeypatch, supported, name):
+    monkeypatch.setattr("kfine.models.devices._has_bfloat16", lambda device: supported)
+    fabric = _fabric(BaseOptimiserConfig(steps=1, precision="auto"), Devices("cpu"))
+    assert fabric._precision.precision == name

@@ -136,17 +136,18 @@ class Plan:
         folder = self.out / case.place.parent
         if self.bids:
             parts, res = BidsName.of(case.place.name), self.resolution
-            mean, std, lower, upper = (
+            mean, std, lower, upper, sharp = (
                 folder / f"{parts.derived(resolution=res, ending=what)}.nii.gz"
-                for what in ("", "Std", "Lower", "Upper")
+                for what in ("", "Std", "Lower", "Upper", "Sharp")
             )
             record, std_record = (path.with_name(path.name[:-7] + ".json") for path in (mean, std))
-            return RestorationFiles(mean, std, lower, upper, record, std_record=std_record)
+            return RestorationFiles(mean, std, lower, upper, sharp, record, std_record=std_record)
         dicom = self.dicom if case.dicom else None
         name = f"{case.place.name}_kfine"
         whole, suffix = (name, ".dcm") if dicom else (f"{name}.nii.gz", ".nii.gz")
         std, lower, upper = (folder / f"{name}_{what}{suffix}" for what in ("std", "lower", "upper"))
-        return RestorationFiles(folder / whole, std, lower, upper, folder / f"{name}.json", dicom=dicom)
+        sharp, record = folder / f"{name}_sharp{'' if dicom else suffix}", folder / f"{name}.json"
+        return RestorationFiles(folder / whole, std, lower, upper, sharp, record, dicom=dicom)
 
     @property
     def resolution(self) -> str | None:
@@ -255,7 +256,7 @@ class Worker:
             files = plan.files(case)
             with reading_errors(case.place.name):
                 key = plan.key(case)
-            state = state_of(files.record, key=key, outputs=[files.mean, *files.of_std, *files.of_interval])
+            state = state_of(files.record, key=key, outputs=files.images)
             if state is State.FINISHED:
                 shutil.rmtree(files.parts, ignore_errors=True)
                 return Outcome(case.label, FINISHED, "nothing to do", files=self._existing(files))

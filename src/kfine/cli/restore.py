@@ -101,7 +101,7 @@ def restore(
     """Increase the in-plane resolution of IN, the number of its slices, the number of its frames, or all of these.
 
     Writes OUT; OUT_std, the standard deviation of its error; with --confidence OUT_lower
-    and OUT_upper, an interval; OUT.json, the record of the restoration.
+    and OUT_upper, an interval; with --sharp OUT_sharp; OUT.json, the record.
     DICOM images belong to the study of IN, OUT_std.dcm and the interval are Parametric Maps.
     The measured k-space is preserved: all new detail lies outside it.
 

@@ -217,6 +217,16 @@ PARAMETERS: dict[str, Any] = {
             help="float32 or bfloat16; auto is bfloat16 if the hardware supports it.",
         ),
     ],
+    "sharp": Annotated[
+        bool,
+        typer.Option(
+            "--sharp",
+            metavar=FLAG,
+            rich_help_panel=MODEL,
+            help="Also write OUT_sharp, an image with the sharpness of a true one around that of core, for one more "
+            "evaluation a plane.  OUT is nearer to the truth.",
+        ),
+    ],
     "confidence": Annotated[
         float | None,
         typer.Option(

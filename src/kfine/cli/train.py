@@ -307,9 +307,11 @@ runs/autoencoder/model --out runs/ldm[/bold]
         "sharp:SharpTask",
         "config:SharpTrainingConfig",
         Sources,
+        features=True,
         help="""Train the network of sharp images in one evaluation, around the core network (method sharp).
 
-        [bold]kfine train sharp --config configs/sharp.toml --data DATA --out runs/sharp[/bold]
+        [bold]kfine train sharp --config configs/sharp.toml --data DATA --features SQUEEZENET --out \
+runs/sharp[/bold]
         """,
     ),
     Stage(

@@ -235,8 +235,13 @@ def conditions(
         )
         for first in range(0, len(inputs), at_once)
     ]
+    return condition_of(torch.cat(means), inputs)
+
+
+def condition_of(mean: Tensor, inputs: Sequence[ScanInput]) -> Condition:
+    """Return the condition of planes with the estimates `mean` (plane, row, column), model units."""
     return Condition(
-        torch.cat(means),
+        mean,
         torch.stack([each.image for each in inputs]),
         torch.tensor([each.unit for each in inputs]),
         torch.stack([each.facts.tensor() for each in inputs]),
@@ -383,8 +388,8 @@ def in_tiles(
     of which the result is cropped: it equals that of the whole plane up to rounding, without seams.
 
     Args:
-        estimate: function from (batch, row, column) to the same shape.
-        image: (batch, row, column).
+        estimate: function from (batch, ..., row, column) to (batch, row, column).
+        image: (batch, ..., row, column).
         reach: greatest distance in pixels over which a pixel influences another.
         stride: stride of the network's grid, on which tiles begin and end.
         side: greatest side of a tile without its margin; a multiple of `stride`.
@@ -392,7 +397,7 @@ def in_tiles(
     rows, columns = image.shape[-2:]
     if rows * columns <= side * side:
         return estimate(image)
-    result = torch.empty_like(image)
+    result = image.new_empty(len(image), rows, columns)
     for top, bottom in _intervals(rows, side):
         for left, right in _intervals(columns, side):
             first_row, last_row = _widened(top, bottom, rows, reach, stride)

@@ -1,14 +1,27 @@
-"""Method sharp: one sharp image of a plane around the estimate of the core network, as consistent as that."""
+"""Method sharp: one sharp image of a plane around the estimate of the core network."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from kfine.diffusion.samplers import SeededNoise
 from kfine.methods.base import Draws
-from kfine.methods.core import CoreBased, conditions, consistent, scan_input, with_precision
-from kfine.networks.core import NOISES, SharpNet
+from kfine.methods.core import (
+    SIDE,
+    CoreBased,
+    ScanInput,
+    condition_of,
+    conditions,
+    consistent,
+    in_tiles,
+    scan_input,
+    with_precision,
+)
+from kfine.networks.core import NOISES, Condition, SharpNet
 from kfine.operators.kspace import KSpaceCrop
 
 
@@ -29,7 +42,7 @@ class SharpMethod(CoreBased[SharpNet]):
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
         """Return the sharp image for each measurement, see `PlaneMethod.restore`."""
-        inputs = [scan_input(operator, plane, self.settings, signed=self.signed) for plane in y]
+        inputs = self._inputs(operator, y)
         condition = conditions(
             self.network.core,
             inputs,
@@ -38,16 +51,58 @@ class SharpMethod(CoreBased[SharpNet]):
             device=self.device,
             precision=self.precision,
         )
+        return self._drawn(operator, y, inputs, condition, draws)[:, None]
+
+    @torch.inference_mode()
+    def around(self, operator: KSpaceCrop, y: Tensor, mean: Tensor, draws: Draws) -> Tensor:
+        """Return the sharp image (plane, *operator.high) around each mean image that the core network estimated.
+
+        Args:
+            operator: A.
+            y: measurements (plane, *operator.low), see `PlaneMethod.restore`.
+            mean: (plane, *operator.high), in the units of `y`.
+            draws: noise seeds and limits of the planes.
+        """
+        inputs = self._inputs(operator, y)
+        real = [
+            plane if each.phase is None else (plane * each.phase.conj()).real - 1
+            for plane, each in zip(mean, inputs, strict=True)
+        ]
+        return self._drawn(operator, y, inputs, condition_of(torch.stack(real), inputs), draws)
+
+    def _inputs(self, operator: KSpaceCrop, y: Tensor) -> list[ScanInput]:
+        return [scan_input(operator, plane, self.settings, signed=self.signed) for plane in y]
+
+    def _drawn(
+        self,
+        operator: KSpaceCrop,
+        y: Tensor,
+        inputs: Sequence[ScanInput],
+        condition: Condition,
+        draws: Draws,
+    ) -> Tensor:
+        """Return the sharp images (plane, *operator.high) in the units of `y`, consistent with the measurement."""
         run = with_precision(self.network, self.device, self.precision)
         strength = 0.0 if self.settings.denoise else self.settings.strength
         drawn = []
         for index, names in draws.batches(1):
             part = condition.of(index, self.device)
             noise = SeededNoise(names)(part.mean[:, None].expand(-1, NOISES, -1, -1))
-            planes = run(part.image, part.unit, part.facts, part.mean, noise).cpu()
+            planes = in_tiles(
+                partial(_of_channels, run, part.unit, part.facts),
+                torch.cat([part.image[:, None], part.mean[:, None], noise], dim=1),
+                reach=self.network.reach,
+                stride=self.network.unet.stride,
+                side=draws.side or SIDE,
+            ).cpu()
             draws.on_step(len(index))
             drawn += [
                 consistent(operator, y[i], inputs[i].phase, x, signed=self.signed, strength=strength)
                 for i, x in zip(index, planes, strict=True)
             ]
-        return torch.stack(drawn).reshape(len(y), -1, *operator.high)
+        return torch.stack(drawn)
+
+
+def _of_channels(run: Callable[..., Tensor], unit: Tensor, facts: Tensor, channels: Tensor) -> Tensor:
+    """Return the sharp images of `channels` (plane, 2 + NOISES, row, column): scan, mean image and noise."""
+    return run(channels[:, 0], unit, facts, channels[:, 1], channels[:, 2:])

@@ -355,12 +355,16 @@ class SharpNet(nn.Module):
         core: arguments of the core network, which is frozen.
         widths: channels a level of the U-Net, which starts at half resolution.
         blocks: residual blocks a level, on the way down and again on the way up.
+
+    Attributes:
+        reach: as of `CoreNet`.
     """
 
     def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int) -> None:
         super().__init__()
         self.unet = _unet(2 + CHANNELS + 1 + NOISES, widths, blocks)
         self.embedding = Description()
+        self.reach = self.unet.reach + _SURROUNDINGS // 2
         self.core = CoreNet(**core).requires_grad_(False)
 
     @torch.no_grad()

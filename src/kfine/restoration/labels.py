@@ -33,6 +33,11 @@ class Restored(Protocol):
         """Upper ends of the requested intervals, None without intervals."""
         ...
 
+    @property
+    def sharp(self) -> Image | None:
+        """A sharp image around the mean, where it was asked for."""
+        ...
+
     def knows(self, confidence: float) -> bool:
         """Whether intervals of `confidence` are calibrated."""
         ...

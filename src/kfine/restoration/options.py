@@ -25,7 +25,7 @@ GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
 # Options that earlier versions did not have.
-LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict")
+LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict", "sharp")
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 
@@ -33,16 +33,16 @@ _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
 # Options that a method has no use for.
 _NO_USE = {
-    **{name: ("model", "strength", "effort", "adapt", *_SAMPLING) for name in BASELINES},
+    **{name: ("model", "strength", "effort", "adapt", "sharp", *_SAMPLING) for name in BASELINES},
     "core": _DRAWING,
-    "sharp": _DRAWING,
-    "srresnet": _DRAWING,
-    "srgan": ("effort", *_DRAWING),
-    "vdm": ("denoise",),
-    "cine-core": (*_DRAWING, "time_method"),
-    "cine-regression": ("effort", *_SAMPLING, "time_method"),
-    "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method"),
-    "ldm": ("conditioned",),
+    "sharp": ("sharp", *_DRAWING),
+    "srresnet": ("sharp", *_DRAWING),
+    "srgan": ("effort", "sharp", *_DRAWING),
+    "vdm": ("denoise", "sharp"),
+    "cine-core": (*_DRAWING, "time_method", "sharp"),
+    "cine-regression": ("effort", *_SAMPLING, "time_method", "sharp"),
+    "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method", "sharp"),
+    "ldm": ("conditioned", "sharp"),
 }
 
 
@@ -73,6 +73,7 @@ class Options:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    sharp: bool = False
     confidence: float | None = None
     calibration: str | os.PathLike[str] | None = None
     adapt: str | int | None = None
@@ -207,6 +208,10 @@ def check_values(options: Options) -> None:
             raise UsageError(
                 "adapt: fits the network to a stack of slices; add isotropic, slice_scale or voxel, or leave it out"
             )
+    if options.sharp and (options.in_slices or options.in_time):
+        raise UsageError(
+            "sharp: is of measured slices and frames; leave it out, or the finer slices and other frames"
+        )
     if options.confidence is not None and not 0 < options.confidence < 1:
         raise UsageError(f"confidence {options.confidence:g}: expected a number between 0 and 1, such as 0.9")
     if options.start is not None and not options.start > 0:
@@ -223,6 +228,7 @@ def without_use(options: Options, method: str) -> list[str]:
         "denoise": options.denoise or None,
         "effort": None if options.effort == "normal" else options.effort,
         "adapt": options.adapt,
+        "sharp": options.sharp or None,
         "conditioned": options.conditioned,
         "steps": options.steps,
         "sampler": options.sampler,

@@ -26,7 +26,7 @@ class RestorationFiles:
 
     Attributes:
         mean: a NIfTI, NRRD or MetaImage file, or a folder of DICOM images.
-        std, lower, upper, record: files beside it.
+        std, lower, upper, sharp, record: files beside it; `sharp` has the format of `mean`.
         figure: None: none.
         dicom: kind of DICOM image ("classic", "enhanced"); None for other formats.
         std_record: JSON file of the standard deviation; None: none.
@@ -36,6 +36,7 @@ class RestorationFiles:
     std: Path
     lower: Path
     upper: Path
+    sharp: Path
     record: Path
     figure: Path | None = None
     dicom: str | None = None
@@ -48,18 +49,24 @@ class RestorationFiles:
         suffix = ".dcm" if kind else volume_suffix(mean, also=", or a folder for DICOM")
         check_suffix(figure, "figure", PICTURES)
         std, lower, upper = (beside(mean, f"_{what}{suffix}") for what in ("std", "lower", "upper"))
-        return cls(mean, std, lower, upper, beside(mean, ".json"), figure, kind)
+        sharp = beside(mean, "_sharp" if kind else f"_sharp{suffix}")
+        return cls(mean, std, lower, upper, sharp, beside(mean, ".json"), figure, kind)
 
     @property
     def folders(self) -> list[Path]:
         """The paths that are folders."""
-        return [self.mean] if self.dicom else []
+        return [self.mean, self.sharp] if self.dicom else []
 
     @property
     def all(self) -> list[Path]:
         """All files that a restoration of one frame can have."""
         figure = [self.figure] if self.figure else []
-        return [self.mean, *self.of_std, *self.of_interval, self.record, *figure]
+        return [*self.images, self.record, *figure]
+
+    @property
+    def images(self) -> list[Path]:
+        """All images, and the JSON file of the standard deviation."""
+        return [self.mean, *self.of_std, *self.of_interval, self.sharp]
 
     @property
     def of_std(self) -> list[Path]:
@@ -92,8 +99,7 @@ def write_restoration(
 ) -> list[Path]:
     """Write a restoration's files together and return their paths.
 
-    If the restoration has no standard deviation or interval, OUT_std, OUT_lower and OUT_upper of a replaced restoration
-    are removed.
+    If the restoration has no standard deviation, interval or sharp image, those of a replaced restoration are removed.
 
     Args:
         result: the restoration.
@@ -104,11 +110,13 @@ def write_restoration(
     """
     moving = files.animation if result.mean.frames > 1 else None
     lacking = [*([] if result.std else files.of_std), *([] if result.lower else files.of_interval)]
+    lacking += [] if result.sharp else [files.sharp]
     paths = [path for path in files.all if path not in lacking] + ([moving] if moving else [])
     # The record is moved into place first: it names the files that belong to it, and without it none exist.
     order = sorted(paths, key=lambda path: path != files.record)
     obsolete = lacking if overwrite else []
-    with staged(order, overwrite=overwrite, obsolete=obsolete, folders=files.folders) as places:
+    folders = [path for path in files.folders if path in paths]
+    with staged(order, overwrite=overwrite, obsolete=obsolete, folders=folders) as places:
         if series is not None:
             _write_dicom(result, files, places, series=series)
         else:
@@ -135,6 +143,8 @@ def _write_volumes(result: Restored, files: RestorationFiles, places: dict[Path,
     from kfine.io.nifti.companions import RESTORED
 
     write(magnitude(result.mean), places[files.mean], description=RESTORED)
+    if result.sharp:
+        write(magnitude(result.sharp), places[files.sharp], description=RESTORED)
     for image, path in ((result.std, files.std), (result.lower, files.lower), (result.upper, files.upper)):
         if image:
             write(image, places[path], description=RESTORED)
@@ -147,6 +157,15 @@ def _write_dicom(
 
     provenance, enhanced = result.provenance, files.dicom == "enhanced"
     write_series(result.mean, places[files.mean], source=series, made_by=provenance, enhanced=enhanced)
+    if result.sharp:
+        write_series(
+            result.sharp,
+            places[files.sharp],
+            source=series,
+            made_by=provenance,
+            enhanced=enhanced,
+            what="sharp",
+        )
     maps = (
         ("std", result.std, files.std),
         ("lower", result.lower, files.lower),

@@ -52,7 +52,7 @@ def seconds_a_pixel(method: str, *, effort: str = "normal") -> float:
                 began = time.perf_counter()
                 restore_planned(acquisition, options, watch=Watch())
                 seconds.append(time.perf_counter() - began)
-            evaluations = resolved_of(acquisition, options).method.evaluations(acquisition.scan)
+            evaluations = resolved_of(acquisition, options).evaluations(acquisition.scan)
         fastest[slices], frames = min(seconds), image.frames if beats else 1
     (one, first), (many, last) = fastest.items()
     pixels = (many - one) * evaluations * frames * (2 * _SIDE) ** 2
@@ -71,7 +71,7 @@ def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None, *, thr
     image, plan, seconds = acquisition.measured, acquisition.slices, 0.0
     if resolved is not None:
         method = resolved.method.name
-        evaluations = image.slices * resolved.method.evaluations(acquisition.scan)
+        evaluations = image.slices * resolved.evaluations(acquisition.scan)
         together = image.frames if method in _WHOLE_BEATS else 1
         seconds += seconds_a_pixel(method) * evaluations * together * rows * columns
     if plan is not None:

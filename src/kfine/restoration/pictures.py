@@ -59,7 +59,11 @@ def figure_of(result: Restored) -> Figure:
     others = [name for name in BASELINES if enlarged and name != result.provenance.method]
     return draw(
         low=shown,
-        restored={**{name: interpolated(still, name) for name in others}, label(result): mean},
+        restored={
+            **{name: interpolated(still, name) for name in others},
+            **({"sharp": _plane(result.sharp, index)} if result.sharp else {}),
+            label(result): mean,
+        },
         uncertainty=_plane(std, index) if std else None,
         half_width=_plane(half_width, index) if half_width else None,
         measured=shown.matrix,

@@ -66,6 +66,7 @@ def restore(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
+    sharp: bool = False,
     confidence: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
     adapt: str | int | None = None,
@@ -131,6 +132,8 @@ def restore(
         seed: of all noise; equal seeds give equal voxels, to rounding, for any `planes_a_call` and `slices`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
+        sharp: whether the result also has `sharp`, an image with the sharpness of a true one around the mean image of
+            "core", for one more evaluation per plane.  Its error is larger than that of the mean image.
         confidence: of intervals, such as 0.9, the expected fraction of voxels inside: the result has `lower` and
             `upper`.
         calibration: a file of `kfine calibrate`; None: the calibration of the method's model.
@@ -166,7 +169,7 @@ def restore(
         slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, time_method=time_method, effort=effort,
         method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise,
         sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
-        confidence=confidence, calibration=calibration, adapt=adapt, strict=strict,
+        sharp=sharp, confidence=confidence, calibration=calibration, adapt=adapt, strict=strict,
         seed=index(seed),  # numpy integers are not JSON serialisable
     )  # fmt: skip
     result = restore_planned(
@@ -328,6 +331,7 @@ def _restored_planes(
         residual,
         replace(provenance, residual=residual, memory=room.record),
         statement=work.statement,
+        sharp=images.get("sharp"),
     )
 
 
@@ -358,6 +362,7 @@ def _work(
         keep=keep,
         air=air,
         statement=statement,
+        sharp=resolved.sharp,
     )
 
 

@@ -86,6 +86,7 @@ class Restoration:
         provenance: input, options, model and software; equal for equal inputs, options and software.  It is a mapping
             with the content of the JSON file.
         seconds: wall time of the restoration.
+        sharp: a sharp image around the mean, same units (`kfine.methods.sharp`); None without a request.
         lower, upper: the interval of the requested confidence, voxel by voxel (`interval`); None without a request.
         statement: the calibrated error; None if not calibrated.
         call: the options of the call that differ from their defaults, and the options of reading, JSON-ready:
@@ -102,6 +103,7 @@ class Restoration:
     seconds: float = 0.0
     acquisition: Acquisition | None = field(default=None, repr=False)
     path: Path | None = field(default=None, repr=False)
+    sharp: Image | None = field(default=None, repr=False)
     lower: Image | None = field(default=None, repr=False)
     upper: Image | None = field(default=None, repr=False)
     statement: Statement | None = field(default=None, repr=False)
@@ -175,8 +177,9 @@ class Restoration:
         """Write the files that `kfine restore` writes, all or none, and return their paths.
 
         They are the mean (the magnitude of a complex one) at `path`, beside it the standard deviation, if known, the
-        interval, if one was requested, and the provenance: OUT.nii.gz, OUT_std.nii.gz, OUT_lower.nii.gz,
-        OUT_upper.nii.gz and OUT.json; or the folder OUT, OUT_std.dcm, OUT_lower.dcm, OUT_upper.dcm and OUT.json.
+        interval and the sharp image, if requested, and the provenance: OUT.nii.gz, OUT_std.nii.gz, OUT_lower.nii.gz,
+        OUT_upper.nii.gz, OUT_sharp.nii.gz and OUT.json; or the folders OUT and OUT_sharp, OUT_std.dcm, OUT_lower.dcm,
+        OUT_upper.dcm and OUT.json.
 
         Args:
             path: ends in .nii, .nii.gz, .nrrd or .mha; or a folder for DICOM (a name without suffix).

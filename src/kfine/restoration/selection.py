@@ -114,6 +114,8 @@ class ResolvedMethod:
         reason: why "auto" took it; None where it was named.
         calibration: of its error, None where that is not known.
         calibrated_by: whose calibration it is, in words.
+        sharp: makes a sharp image around each mean image; None where none was asked for.
+        sharp_model: name and SHA-256 of its model.
     """
 
     method: Method
@@ -124,6 +126,12 @@ class ResolvedMethod:
     reason: str | None = None
     calibration: Calibration | None = None
     calibrated_by: str = ""
+    sharp: SharpMethod | None = None
+    sharp_model: dict[str, str] | None = None
+
+    def evaluations(self, scan: Scan) -> int:
+        """Return the number of evaluations of a slice, those of sharp images among them."""
+        return self.method.evaluations(scan) + (len(scan.timing.at) if self.sharp else 0)
 
 
 def choose_method(
@@ -194,8 +202,32 @@ def choose_method(
         time_method=time_method,
         reason=reason,
     )
+    if options.sharp:
+        resolved = _with_sharp(resolved, model, options, scan, device=device, precision=precision)
     own = Calibration.of(model.name, model.config) if options.method == model.method else None
     return _calibrated(resolved, options, own)
+
+
+def _with_sharp(
+    resolved: ResolvedMethod,
+    model: Model,
+    options: Options,
+    scan: Scan,
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+) -> ResolvedMethod:
+    """Return the method of the core network `model` with that of sharp images around its estimates."""
+    sharp = _model(replace(options, method="sharp", model=None))
+    if sharp.core is not None and sharp.core.digest != model.digest:
+        raise UsageError(
+            f"sharp: model {sharp.name} is around model {sharp.core.name}, not {model.name}; leave sharp out, or model"
+        )
+    network = sharp.network.to(device)
+    assert isinstance(network, SharpNet)
+    settings = _core_options(model, options)
+    method = SharpMethod(network, settings, signed=scan.signed, device=device, precision=precision)
+    return replace(resolved, sharp=method, sharp_model=sharp.digests)
 
 
 def _calibrated(resolved: ResolvedMethod, options: Options, own: Calibration | None) -> ResolvedMethod:

@@ -26,6 +26,7 @@ from kfine.image import Image
 from kfine.intensity import AIR, Scaling
 from kfine.methods.base import Draws, Method
 from kfine.methods.core import SIDE
+from kfine.methods.sharp import SharpMethod
 from kfine.operators.kspace import image_of, measurement_of
 from kfine.restoration.progress import Watch
 from kfine.restoration.statement import Statement
@@ -108,6 +109,7 @@ class Work:
         keep: whether every sample is returned.
         air: method for slices that contain only air; None: `method`.
         statement: calibrated error; None if not calibrated: the spread is then that of the samples.
+        sharp: method of the sharp image around each mean image; None without one.
     """
 
     scan: Scan
@@ -118,6 +120,7 @@ class Work:
     keep: bool
     air: Method | None = None
     statement: Statement | None = None
+    sharp: SharpMethod | None = None
 
     @property
     def slices_at_once(self) -> int:
@@ -129,7 +132,7 @@ class Work:
 def stream(
     image: Image, work: Work, *, first: int, watch: Watch, parts: ResumeStore | None, room: Room
 ) -> tuple[Arrays, float]:
-    """Return the arrays "mean", "std" and "samples" of a whole image, and the relative residual of the mean.
+    """Return the arrays "mean", "std", "sharp" and "samples" of a whole image, and the relative residual of the mean.
 
     Args:
         image: the slices to restore.
@@ -140,13 +143,13 @@ def stream(
         room: batch sizes that fit into memory.
 
     Returns:
-        "mean" and "std" (frame, slice, row, column), "samples" (sample, frame, slice, row, column), the last two
-        only if they exist; and the relative residual (`Restoration.residual`) over frames at measured times.
+        "mean", "std" and "sharp" (frame, slice, row, column), "samples" (sample, frame, slice, row, column), the last
+        three only if they exist; and the relative residual (`Restoration.residual`) over frames at measured times.
     """
     arrays = _empty(image, work)
     wrong = size = 0.0
     air = _air(image, work)
-    evaluations = work.method.evaluations(work.scan)
+    evaluations = work.method.evaluations(work.scan) + (len(work.scan.timing.at) if work.sharp else 0)
     done, total = 0, (image.slices - len(air)) * evaluations
 
     def step(count: int) -> None:
@@ -221,6 +224,9 @@ def _restored(
         spread = work.statement.deviation(work.scan, y)
     elif work.method.samples > 1:
         spread = spread_of(drawn)
+    sharp = None
+    if work.sharp is not None:
+        sharp = mean if air else _sharp(work.sharp, work.scan, y, mean, draws=draws, room=room)
     wrong, kept = contradiction(work.scan, mean, kept)
     results = []
     for number in range(len(chunk)):
@@ -228,10 +234,29 @@ def _restored(
         result: Arrays = {"sums": np.array(sums), "mean": _to_scanner(mean[number], work)}
         if spread is not None:
             result["std"] = work.scaling.spread_to_scanner(spread[number].numpy())
+        if sharp is not None:
+            result["sharp"] = _to_scanner(sharp[number], work)
         if work.keep:
             result["samples"] = _to_scanner(drawn[number], work)
         results.append(result)
     return results
+
+
+def _sharp(method: SharpMethod, scan: Scan, y: Tensor, mean: Tensor, *, draws: Draws, room: Room) -> Tensor:
+    """Return the sharp images (slice, frame, *high) around the mean images of frames at their own times.
+
+    The frames of a slice share their noise, so that it does not flicker.
+    """
+    frames = mean.shape[1]
+    named = draws.named([name for name in draws.names for _ in range(frames)])
+    planes = room.run(
+        named,
+        lambda draws: method.around(scan.crop, y.flatten(0, 1), mean.flatten(0, 1), draws),
+        planes=len(named.names),
+        matrix=scan.crop.high,
+    )
+    check_finite_result(y, planes)
+    return planes.unflatten(0, mean.shape[:2])
 
 
 def check_finite_result(y: Tensor, drawn: Tensor) -> None:
@@ -290,6 +315,8 @@ def _empty(image: Image, work: Work) -> Arrays:
         arrays: Arrays = {"mean": np.empty(shape, kind)}
         if count > 1 or work.statement is not None:
             arrays["std"] = np.empty(shape, np.float32)
+        if work.sharp is not None:
+            arrays["sharp"] = np.empty(shape, kind)
         if work.keep:
             arrays["samples"] = np.empty((count, *shape), kind)
     except MemoryError:

@@ -20,7 +20,7 @@ from kfine.restoration.progress import Watch
 from kfine.text import literal
 
 SAME, DIFFERS, MISSING, UNKNOWN = "the same", "differs", "not there", "not checked"
-_MAPS = ("_std", "_lower", "_upper")
+_MAPS = ("_std", "_lower", "_upper", "_sharp")
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,9 @@ def replay(
         mean = output or Path(folder) / names[0]
         files = RestorationFiles.of(mean, None, dicom=dicom)
         write_restoration(result, files, overwrite=False, series=found.series if dicom else None)
-        made = dict(zip(("", *_MAPS), (files.mean, files.std, files.lower, files.upper), strict=True))
+        made = dict(
+            zip(("", *_MAPS), (files.mean, files.std, files.lower, files.upper, files.sharp), strict=True)
+        )
         return [_compared(record, name, made) for name in names]
 
 

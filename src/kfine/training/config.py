@@ -49,7 +49,7 @@ class BaseOptimiserConfig(Section):
         kind: "adam", or "muon", with orthogonalised updates of filters (`kfine.training.muon`), if the task allows it.
         clip: greatest norm of the gradient of each parameter group.
         ema: decay of the running mean of the weights, reached gradually.
-        precision: "float32" or "bfloat16" (autocast).
+        precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 if the hardware supports it.
         compile: whether to compile the network (useful on a GPU).
         seed: of all random numbers.
     """
@@ -64,7 +64,7 @@ class BaseOptimiserConfig(Section):
     kind: Literal["adam", "muon"] = "adam"
     clip: PositiveFloat = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.9995
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     compile: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -308,10 +308,12 @@ class SharpTrainingConfig(Section):
             the core network.
         core: packaged model, or folder of a model, of method core, which estimates the mean image.
         energy: weight of the divergence of the energy of detail, relative to the squared error.
+        perceptual: weight of the feature distance to the truth, if SqueezeNet's weights are available.
     """
 
     method: Literal["sharp"] = "sharp"
     energy: Annotated[float, Field(ge=0)] = 2.0
+    perceptual: Annotated[float, Field(ge=0)] = 2.0
     initial: str | None = None
     core: str = "core"
     data: CoreDataConfig

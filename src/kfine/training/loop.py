@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from kfine.errors import KfineError, ResourceError, UsageError
+from kfine.models.devices import choose_device, choose_precision
 from kfine.training.config import BaseOptimiserConfig
 from kfine.training.muon import Muon
 from kfine.training.reports import CHECKPOINT, PREVIOUS, Reports
@@ -173,7 +174,8 @@ def _fabric(options: BaseOptimiserConfig, devices: Devices) -> Any:
         from lightning_fabric import Fabric
     except ImportError:
         raise ResourceError("training needs Lightning Fabric: pip install 'kfine[train]'") from None
-    precision = {"float32": "32-true", "bfloat16": "bf16-mixed"}[options.precision]
+    lowered = choose_precision(options.precision, choose_device(devices.accelerator)) == torch.bfloat16
+    precision = "bf16-mixed" if lowered else "32-true"
     return Fabric(
         accelerator=devices.accelerator, devices=devices.devices, num_nodes=devices.nodes, precision=precision
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from kfine.networks.core import SharpNet
+from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.data.core_patches import Sample
 from kfine.training.losses.decoder import detail, energy_divergence
 
@@ -21,11 +23,21 @@ class SharpObjective(nn.Module):
     Args:
         network: to train.
         energy: weight of the second part.
+        features: of the feature distance to the truth, a third part; None leaves it out.
+        perceptual: its weight.
     """
 
-    def __init__(self, network: SharpNet, *, energy: float) -> None:
+    def __init__(
+        self,
+        network: SharpNet,
+        *,
+        energy: float,
+        features: SqueezeNetFeatures | None = None,
+        perceptual: float = 0.0,
+    ) -> None:
         super().__init__()
         self.network, self.energy = network, energy
+        self.features, self.perceptual = features, perceptual
 
     def forward(self, sample: Sample, noise: Tensor) -> dict[str, Tensor]:
         """Return the loss, its parts, and the energy of the finest detail over the truth's.
@@ -39,10 +51,17 @@ class SharpObjective(nn.Module):
         relative = (mse / (sample.error + FLOOR)).mean()
         ours, true = (x.float()[:, None] / sample.unit[:, None, None, None] for x in (drawn, target))
         divergence = energy_divergence(ours, true)
+        loss, parts = relative + self.energy * divergence, {}
+        if self.features is not None:
+            images = (x.float()[:, None].clamp(-1, 1) for x in (drawn, target))
+            with torch.autocast(drawn.device.type, enabled=False):
+                parts["perceptual"] = self.features.distance(*images).mean()
+            loss = loss + self.perceptual * parts["perceptual"]
         ratio = detail(ours.detach())[0].mean() / detail(true)[0].mean().clamp_min(1e-9)
         return {
-            "loss": relative + self.energy * divergence,
+            "loss": loss,
             "relative": relative,
             "divergence": divergence,
             "energy": ratio,
+            **parts,
         }

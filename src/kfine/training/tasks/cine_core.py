@@ -16,6 +16,7 @@ from kfine.degradation.scanner import Acquisition, central_kspace, displayed_ima
 from kfine.errors import InputError, ModelError
 from kfine.methods.time_interpolation import warped
 from kfine.models.checkpoint import load_model
+from kfine.models.devices import choose_precision
 from kfine.networks.core import CineCoreNet, CoreNet, start_from_core
 from kfine.training.config import CineCoreReportConfig, CineCoreTrainingConfig
 from kfine.training.data.cine_patches import CineCoreDataset, Clip, mean_description
@@ -157,8 +158,8 @@ class CineCoreTask:
     def _restored(self, network: nn.Module, case: CineCase, device: torch.device) -> Tensor:
         clip = case.clip
         network.to(device)
-        half = self.config.optimiser.precision == "bfloat16"
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        precision = choose_precision(self.config.optimiser.precision, device)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             batch = (part[None].to(device) for part in clip[:3])
             known = (part[None].to(device) for part in (clip.unit, clip.facts))
             return network(*batch, *known, cyclic=bool(clip.cyclic))[0].cpu()  # type: ignore[no-any-return]

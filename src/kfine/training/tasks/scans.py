@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from kfine.degradation.scanner import Acquisition, central_kspace, displayed_image
 from kfine.errors import ModelError
 from kfine.models.checkpoint import Model, load_model
+from kfine.models.devices import choose_precision
 from kfine.models.domain import TISSUE, Ranges
 from kfine.networks.core import CoreNet
 from kfine.training.config import CoreDataConfig, CoreReportConfig, RunConfig
@@ -137,8 +138,8 @@ class ScanTask(ABC, Generic[Config]):
 
     def _restored(self, network: nn.Module, number: int, device: torch.device) -> dict[str, Tensor]:
         network.to(device)
-        lowered = self.config.optimiser.precision == "bfloat16"
-        with torch.autocast(device.type, torch.bfloat16, enabled=lowered):
+        precision = choose_precision(self.config.optimiser.precision, device)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             sample = Sample(*(part[None].to(device) for part in self.cases[number].sample))
             restored = self.restored(network, sample, number)
         return {name: x.float().cpu() for name, x in restored.items()}

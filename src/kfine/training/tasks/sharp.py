@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kfine.errors import ModelError
 from kfine.networks.core import NOISES, SharpNet
+from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.losses.sharp import SharpObjective
@@ -24,15 +25,17 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
     Args:
         config: the checked configuration.
         data: folder with the sources below it.
+        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
     """
 
-    def __init__(self, config: SharpTrainingConfig, data: Path) -> None:
-        self.config, self.data = config, data
+    def __init__(self, config: SharpTrainingConfig, data: Path, *, features: Path | None = None) -> None:
+        self.config, self.data, self.features = config, data, features
 
     def open(self, *, resumed: bool, reports: bool) -> SharpNet:
         """Read the data, load the core network and build the network around it."""
         self.core = core = core_model(self.config.core)
         self.load(reports=reports)
+        self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.network = SharpNet(core=core.config["network"], **self.config.network.model_dump())
         self.network.core.load_state_dict(core.network.state_dict())
         if self.config.initial and not resumed:
@@ -55,7 +58,14 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
             self.config.optimiser,
             ends=[network.unet.stem, network.unet.head],
         )
-        return {"network": Learner(network, SharpObjective(network, energy=self.config.energy), groups)}
+        objective = SharpObjective(
+            network, energy=self.config.energy, features=self.distance, perceptual=self.config.perceptual
+        )
+        return {"network": Learner(network, objective, groups)}
+
+    def fixed(self) -> dict[str, nn.Module]:
+        """Return the features, if there are any, and what else the losses depend on."""
+        return super().fixed() | ({"features": self.distance} if self.distance is not None else {})
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the U-Nets."""
@@ -83,4 +93,5 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
             {**self.config.network.model_dump(mode="json"), "core": self.core.config["network"]},
             core=reference(self.core),
             earlier=self.core.config.get("training", {}),
+            feature_distance=self.distance is not None,
         )

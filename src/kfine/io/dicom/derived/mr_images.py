@@ -52,7 +52,7 @@ def _classic(derived: Derived, rescale: Rescale, place: tuple[int, int]) -> Any:
     dataset.SOPInstanceUID = derived.derivation.uid("mean", frame, slice_)
     dataset.InstanceNumber = derived.instance(frame, slice_)
     dataset.ImageType = ["DERIVED", "SECONDARY", *_image_type(inherited, derived, place)]
-    put(dataset, **derived.series_names("mean"), **derived.derivation_of(frame, slice_))
+    put(dataset, **derived.series_names(derived.what or "mean"), **derived.derivation_of(frame, slice_))
     derived.write_equipment(dataset)
     _geometry(dataset, inherited, derived, slice_)
     _timing(dataset, derived, place)
@@ -139,7 +139,7 @@ def enhanced_image(derived: Derived) -> Any:
     strength = _number(inherited, "MagneticFieldStrength")
     if strength is not None:
         dataset.MagneticFieldStrength = strength
-    put(dataset, **derived.series_names("enhanced"))
+    put(dataset, **derived.series_names(derived.what or "enhanced"))
     derived.write_equipment(dataset)
     dataset.SourceImageEvidenceSequence = [_evidence(derived, inherited)]
     _dimensions(dataset, derived)

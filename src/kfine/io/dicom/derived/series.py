@@ -124,7 +124,7 @@ def numbered_by_volume(stack: Stack) -> bool:
     return within_volume > sum(a[2] == b[2] for a, b in pairwise(numbered))
 
 
-_WHICH = {"std": 2, "lower": 3, "upper": 4}  # number of a derived series; that of images is 1
+_WHICH = {"std": 2, "lower": 3, "upper": 4, "sharp": 5}  # number of a derived series; that of images is 1
 _NO_DATE, _NO_TIME = "19000101", "000000"  # if the standard requires one and the source has none
 
 
@@ -139,6 +139,7 @@ class Derived:
         heart: trigger times.
         derivation: description of the processing.
         by_volume: whether instance numbers increase volume by volume, as in the source, or slice by slice.
+        what: "sharp" of a sharp image; "" of the restored image or a map.
     """
 
     image: Image
@@ -147,6 +148,7 @@ class Derived:
     heart: HeartTimes
     derivation: Derivation
     by_volume: bool = False
+    what: str = ""
 
     @classmethod
     def of(cls, image: Image, source: DicomSeries, *, made_by: Mapping[str, Any]) -> Derived:
@@ -198,7 +200,7 @@ class Derived:
     def series_names(self, kind: str) -> dict[str, Any]:
         """Return identifier, number and description of the series `kind` by keyword.
 
-        kind: "mean" or "enhanced", or "std", "lower" or "upper".
+        kind: "mean" or "enhanced", or "std", "lower", "upper" or "sharp".
         """
         file = self.origin.nearest(0, 0).file
         matrix = "x".join(map(str, self.image.matrix))

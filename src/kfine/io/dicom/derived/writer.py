@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -85,10 +86,19 @@ def check_writer() -> None:
 
 
 def write_series(
-    image: Image, folder: Path, *, source: DicomSeries, made_by: Mapping[str, Any], enhanced: bool
+    image: Image,
+    folder: Path,
+    *,
+    source: DicomSeries,
+    made_by: Mapping[str, Any],
+    enhanced: bool,
+    what: str = "",
 ) -> None:
-    """Write `image` into the existing, empty `folder`; see `write_dicom`."""
-    derived = Derived.of(magnitude(image), source, made_by=made_by)
+    """Write `image` into the existing, empty `folder`; see `write_dicom`.
+
+    what: "sharp" of a sharp image; "" of the restored one.
+    """
+    derived = replace(Derived.of(magnitude(image), source, made_by=made_by), what=what)
     for number, content in enumerate(_images(derived, source, enhanced=enhanced), start=1):
         (folder / image_name(number)).write_bytes(content)
 
