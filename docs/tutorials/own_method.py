@@ -39,7 +39,7 @@ import torch
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 
 A = KSpaceCrop((128, 128), (64, 64), real=True)
-fine = torch.from_numpy(unsharp(low, 2, 1.0).voxels)
+fine = torch.from_numpy(unsharp(low, 2, 1.0).voxels.copy())
 measured = measurement_of(torch.from_numpy(low.voxels.copy()), A)
 projected = A.project(fine, measured).numpy()
 print(f"{compare(truth, replace(truth, voxels=projected)).whole.psnr:.2f} dB")
@@ -67,26 +67,53 @@ print(f"{compare(truth, replace(truth, voxels=projected)).whole.psnr:.2f} dB")
 #
 # ## Train
 #
-# `kfine train` reads a configuration and writes a model folder that `--model` takes. A model of a few hundred parameters,
-# trained for a minute, restores nothing well; this shows the way, with the operator in the loop: a convolution learns what
-# zero filling lacks of synthetic hearts.
+# `kfine train` reads a configuration and writes a model folder. The same trainer runs from Python. This run takes seconds:
+# a network of about thirty thousand parameters sees an echo-planar brain that comes with nibabel. It shows the way, and
+# restores nothing well; the packaged network saw many heads, knees and hearts for hours.
 
 # %%
-torch.manual_seed(0)
-network = torch.nn.Sequential(
-    torch.nn.Conv2d(1, 16, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(16, 1, 5, padding=2)
+from pathlib import Path
+from tempfile import mkdtemp
+
+import nibabel
+from nibabel.testing import data_path
+
+from kfine.training.config import CoreTrainingConfig
+from kfine.training.loop import Devices, train
+from kfine.training.tasks.core import CoreTask
+
+work = Path(mkdtemp())
+(work / "data" / "heads").mkdir(parents=True)
+epi = nibabel.load(Path(data_path) / "example4d.nii.gz")
+for name, first, last in (("train", 6, 14), ("validate", 15, 18)):
+    nibabel.save(epi.slicer[:, :, first:last, 0], work / "data" / "heads" / f"{name}.nii")
+
+config = CoreTrainingConfig.model_validate(
+    {
+        "data": {"sources": [{"folder": "heads"}], "validation": ["heads/validate*"], "patch": 32},
+        "network": {"widths": (8, 16), "blocks": 1},
+        "optimiser": {"steps": 60, "batch": 4, "warmup": 5, "schedule": "constant"},
+        "report": {"checkpoint": 60, "validate_every": 60, "picture": 60, "planes": 1, "matrix": 64},
+    }
 )
-optimiser = torch.optim.Adam(network.parameters(), 3e-3)
-full = truth.voxels.max()
-target = torch.from_numpy(truth.voxels[:2, 0, None] / full)
-start = torch.from_numpy(kfine.restore(low, scale=2, method="zero-filling").mean.voxels[:2, 0, None] / full)
-for _ in range(60):
-    loss = (start + network(start) - target).square().mean()
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-before = (start - target).square().mean()
-print(f"mean squared error: {before.item():.2e} before, {loss.item():.2e} after 60 updates")
+losses = []
+model = train(
+    CoreTask(config, work / "data"),
+    out=work / "run",
+    devices=Devices("cpu", workers=0),
+    on_step=lambda step, loss: losses.append(loss),
+)
+print(
+    f"loss: {sum(losses[:10]) / 10:.4f} in the first ten updates, {sum(losses[-10:]) / 10:.4f} in the last ten"
+)
+sorted(path.name for path in (work / "run").iterdir())
+
+# %% [markdown]
+# `model` is a folder of weights (safetensors) and a configuration. `kfine.restore` and `kfine restore --model` take it.
+
+# %%
+ours = kfine.restore(low, scale=2, method="core", model=model, effort="fast")
+print(f"{compare(truth, ours.mean).whole.psnr:.2f} dB, residual {ours.residual:.1e}")
 
 # %% [markdown]
 # `kfine train core --config configs/core.toml --data DATA --out runs/core` trains the packaged model's network; the

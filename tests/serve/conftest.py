@@ -20,6 +20,9 @@ OURS = {"X-Kfine": "1", "Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
 class Here:
     """Inspection without separate processes."""
 
+    def start(self):
+        """Nothing has to be started."""
+
     async def run(self, work, *arguments):
         return work(*arguments)
 

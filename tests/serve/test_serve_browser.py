@@ -62,6 +62,8 @@ def folder(tmp_path_factory):
     kfine.write(beating_heart((32, 32), frames=6, period=0.9, slices=2), images / "heart.nii.gz")
     kfine.write(Image(phantom((1, 40, 64, 64)), AFFINE), images / "stack.nii")
     kfine.write(Image(phantom((1, 200, 160, 160)), AFFINE), images / "long.nii")
+    noise = np.random.default_rng(0).random((1, 3, 48, 40), dtype=np.float32)
+    kfine.write(Image(noise, AFFINE), images / "noise.nii.gz")
     return images
 
 
@@ -187,8 +189,8 @@ def test_linked_views_slider_and_threshold(tab):
         tab.locator("#reveal").fill(value)
         tab.wait_for_timeout(300)
         pictures.append(grey(tab, "#panes"))
-    left = [picture[:, : picture.shape[1] // 2 - 8] for picture in pictures]
-    assert min(picture.max() for picture in left) > 100
+    left = [picture[20:-40, 20 : picture.shape[1] // 2 - 20] for picture in pictures]
+    assert 0.7 < left[1].mean() / left[0].mean() < 1.4  # the same anatomy on both sides of the slider
     assert np.abs(left[0] - left[1]).max() > 10
     tab.select_option("#layout", "side")
     # Window: half the white makes it brighter.
@@ -209,8 +211,44 @@ def test_only_where_sure(tab):
     tab.locator("#sure").fill("100")
     settled(tab, lambda: abs(grey(tab, "#canvas-after").mean() - open_) < 0.1 * open_)
     with tab.expect_download() as waiting:
-        tab.click("text=One HTML page")
+        tab.click("#downloads >> text=HTML page")
     assert "brain" not in waiting.value.suggested_filename
+
+
+def test_intervals_are_looked_at(tab):
+    restore(tab, "brain.nii.gz", method="core", effort="fast", slices="keep", confidence="0.9", scale="2")
+    assert "90 % interval" in tab.inner_text("#view-text")
+    greys = {}
+    for end in ("lower", "upper"):
+        tab.select_option("#third", end)
+        settled(tab, lambda end=end: end.title() in tab.inner_text("#third-caption"))
+        greys[end] = settled(tab, lambda: grey(tab, "#canvas-third").mean())
+    assert greys["lower"] < greys["upper"]
+    with tab.expect_download() as waiting:
+        tab.click("#downloads >> text=Lower")
+    assert waiting.value.suggested_filename == "brain_x2-core_kfine_lower.nii.gz"
+
+
+def test_an_image_unlike_the_training_data_is_announced(tab):
+    choose(tab, "noise.nii.gz", method="auto", scale="2")
+    assert "unlike" in settled(tab, lambda: tab.inner_text("#forecast-note"))
+    tab.check("#strict")
+    assert "unlike" in settled(tab, lambda: tab.inner_text("#start-error"))
+    assert tab.is_disabled("#start")
+    tab.uncheck("#strict")
+    tab.wait_for_selector("#start:not([disabled])")
+    tab.click("#start")
+    tab.wait_for_selector(SHOWN)
+    assert "unlike" in tab.inner_text("#caution")
+
+
+def test_options_that_a_method_does_not_use_are_closed(tab):
+    choose(tab, "brain.nii.gz", method="core", effort="fast")
+    assert tab.is_enabled("#effort")
+    tab.select_option("#method", "bicubic")
+    tab.wait_for_selector("#start:not([disabled])")
+    assert tab.is_disabled("#effort")
+    assert tab.inner_text("#start-error") == ""
 
 
 def test_a_cine_plays_in_true_time(tab):
@@ -245,6 +283,8 @@ def test_cancel_and_two_tabs(tab, browser, server):
     tab.click("#start")
     for page in (tab, second):
         page.wait_for_selector("li[data-state=running]")
+    assert tab.inner_text("#nothing-title") == "Restoring long.nii"
+    assert second.inner_text("#nothing-title") != "Restoring long.nii"  # it started nothing
     second.click("li[data-state=running] >> text=Cancel")
     for page in (tab, second):
         page.wait_for_selector("#queue li:first-child[data-state=cancelled]")

@@ -70,6 +70,61 @@ def test_the_views_lie_on_the_image(client, bench, low, key):
     assert np.abs(centres[0] - centres[1]).max() < 0.1
 
 
+def test_intervals_are_those_of_the_library(client, bench, low, key):
+    job = asked(client, key, scale=2, method="core", effort="fast", confidence=0.9)
+    run_all(bench)
+    found = client.get(f"/api/jobs/{job}").json()
+    assert found["state"] == "done", found["error"]
+    assert found["result"]["confidence"] == 0.9
+    assert found["result"]["volumes"] == ["before", "after", "std", "difference", "lower", "upper"]
+    expected = kfine.restore(low, scale=2, method="core", effort="fast", confidence=0.9)
+    for end, image in (("lower", expected.lower), ("upper", expected.upper)):
+        path = bench.home / "end.nii.gz"
+        path.write_bytes(client.get(f"/api/jobs/{job}/result-{end}").content)
+        assert np.array_equal(kfine.read(path).voxels, image.voxels)
+        assert client.get(f"/api/jobs/{job}/{end}").status_code == 200
+    half = found["result"]["multiplier"] * expected.std.voxels
+    assert np.allclose(expected.upper.voxels, expected.mean.voxels + half, rtol=1e-3)
+
+
+def test_without_confidence_there_is_no_interval(client, bench, key):
+    job = asked(client, key, scale=2)
+    run_all(bench)
+    assert client.get(f"/api/jobs/{job}").json()["result"]["confidence"] is None
+    assert client.get(f"/api/jobs/{job}/result-lower").status_code == 404
+
+
+def test_intervals_without_calibration_are_refused_before_the_start(client, images):
+    kfine.write(beating_heart((24, 24), frames=4, period=0.8), images / "heart.nii.gz")
+    key = client.get("/api/scans").json()[0]["id"]
+    values = {"scale": 2, "frames_scale": 2, "method": "core", "confidence": 0.9}
+    answer = client.post(f"/api/scans/{key}/forecast", json=values)
+    assert answer.status_code == 422
+    assert "calibrated" in answer.json()["error"]
+
+
+def test_an_image_unlike_the_training_data_is_announced_or_refused(client, bench, images):
+    noise = np.random.default_rng(0).random((1, 3, 48, 40), dtype=np.float32)
+    kfine.write(Image(noise), images / "noise.nii")
+    key = client.get("/api/scans").json()[0]["id"]
+    found = client.post(f"/api/scans/{key}/forecast", json={"scale": 2}).json()
+    assert found["domain"]["foreign"]
+    assert "unlike" in found["notes"][0]
+    refused = client.post(f"/api/scans/{key}/forecast", json={"scale": 2, "strict": True})
+    assert (refused.status_code, "strict" in refused.json()["error"]) == (422, True)
+    job = asked(client, key, scale=2, method="auto")
+    run_all(bench)
+    found = client.get(f"/api/jobs/{job}").json()
+    assert found["result"]["domain"]["foreign"]
+    assert any("unlike" in note for note in found["notes"])
+
+
+def test_the_page_learns_which_options_a_method_does_not_use(client):
+    no_use = client.get("/api/about").json()["no_use"]
+    assert no_use["bicubic"] == ["effort", "denoise", "samples"]
+    assert no_use["auto"] == []
+
+
 def test_thick_slices_are_shown_from_the_side_and_kspace_is_drawn(client, bench, key):
     job = asked(client, key, slices="isotropic")
     run_all(bench)

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from kfine._version import __version__
 from kfine.errors import KfineError, UsageError
 from kfine.files.names import stem_of
+from kfine.restoration.options import METHODS, Options, without_use
 from kfine.serve import inspection
 from kfine.serve.inspection import Inspectors
 from kfine.serve.requests import Limits, RestoreRequest, place_of, receive
@@ -33,6 +34,7 @@ _MOST_JOBS, _MOST_SCANS = 200, 500
 _POLL, _ALIVE = 0.25, 15.0  # s between checks of the queue, and between keep-alive comments
 _WRONG = 1.0  # s of delay for a wrong password
 _ORDINARY_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_CHANGED = Options(effort="fast", denoise=True, samples=2)  # other values than the defaults
 UPLOADING, READY = "uploading", "ready"
 
 # Files of a restoration: file name, media type, ending of the download's name (None: shown in the page).
@@ -41,10 +43,14 @@ FILES: dict[str, tuple[str, str, str | None]] = {
     "after": ("after.nii.gz", "application/gzip", None),
     "std": ("std.nii.gz", "application/gzip", None),
     "difference": ("difference.nii.gz", "application/gzip", None),
+    "lower": ("lower.nii.gz", "application/gzip", None),
+    "upper": ("upper.nii.gz", "application/gzip", None),
     "kspace": ("kspace.png", "image/png", None),
     "page": ("page.html", "text/html; charset=utf-8", None),
     "result": ("result.nii.gz", "application/gzip", ".nii.gz"),
     "result-std": ("result_std.nii.gz", "application/gzip", "_std.nii.gz"),
+    "result-lower": ("result_lower.nii.gz", "application/gzip", "_lower.nii.gz"),
+    "result-upper": ("result_upper.nii.gz", "application/gzip", "_upper.nii.gz"),
     "record": ("result.json", "application/json", ".json"),
     "figure": ("figure.png", "image/png", ".png"),
     "moving": ("figure.gif", "image/gif", ".gif"),
@@ -65,7 +71,7 @@ class Workbench:
 
     def __init__(self, session: Session, inspectors: Inspectors, door: Door, limits: Limits) -> None:
         self.session, self.store, self.door, self.limits = session, session.store, door, limits
-        self._inspect = inspectors.run
+        self.inspectors, self._inspect = inspectors, inspectors.run
         self._stems: dict[str, dict[str, str]] = {}
         self.closing = asyncio.Event()
 
@@ -90,9 +96,14 @@ class Workbench:
         return answer
 
     async def about(self, request: Request) -> Response:
-        """Return version, folder and limits of this installation."""
+        """Return version, folder and limits of this installation, and the options without use for each method."""
         return JSONResponse(
-            {"version": __version__, "folder": self.session.images is not None, "upload": self.limits.upload}
+            {
+                "version": __version__,
+                "folder": self.session.images is not None,
+                "upload": self.limits.upload,
+                "no_use": {method: without_use(_CHANGED, method) for method in METHODS},
+            }
         )
 
     # --- scans ---------------------------------------------------------------------------------------------------
@@ -217,7 +228,8 @@ class Workbench:
         return JSONResponse({})
 
     async def events(self, request: Request) -> Response:
-        """Stream every change of the queue as server-sent events."""
+        """Stream every change of the queue as server-sent events; the page is open, so the inspections get ready."""
+        self.inspectors.start()
         return StreamingResponse(
             self._changes(request), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
         )

@@ -26,6 +26,7 @@ _LISTED = 1000  # scans of a folder
 Answer = dict[str, Any]
 _LIMIT = 300.0  # s
 _PROCESSES = 2  # an estimate of time must not delay later calls
+_ENDED = {"error": "the server has ended"}
 
 
 def warm() -> None:
@@ -131,23 +132,30 @@ def _forecast(path: Path, values: dict[str, Any], timed: bool) -> Answer:
     from kfine.restoration.checks import check_original, check_room, ready
     from kfine.restoration.novelty import settled
     from kfine.restoration.pace import seconds_of
-    from kfine.restoration.restore import plan_of, resolved_of
+    from kfine.restoration.restore import PIXELS_A_CALL, check_confidence, plan_of, resolved_of
+    from kfine.restoration.slices import slice_work
 
     request = RestoreRequest.of(values)
     image = read(path, **request.reading)
     check_original(image, force=request.force)
     ready(request.options, dicom=None)
     acquisition = plan_of(image, request.options)
-    options = settled(acquisition, request.options).options
+    found = settled(acquisition, request.options)
+    options = found.options
     check_room(acquisition, request.options, taken=None)
     frames, plan = len(acquisition.timing.at), acquisition.slices
     resolved = resolved_of(acquisition, options) if acquisition.in_plane else None
     through = options.method if options.method in BASELINES else "core"
+    if options.confidence is not None:
+        pixels = PIXELS_A_CALL.__getitem__
+        work = slice_work(acquisition, options, pixels=lambda device: pixels(device.type)) if plan else None
+        check_confidence(acquisition, resolved, work, options)
     return {
         "method": resolved.method.name if resolved else through,
         "seconds": seconds_of(acquisition, resolved, through=through) if timed else None,
         "from": _size(image.frames, image.slices, image.matrix),
         "to": _size(frames, plan.fine if plan else image.slices, acquisition.high),
+        "domain": found.record,
     }
 
 
@@ -181,29 +189,48 @@ class Inspectors:
     """
 
     def __init__(self, limit: float = _LIMIT) -> None:
-        self._limit, self._pool = limit, self._new()
+        self._limit, self._pool, self._closed = limit, self._new(), False
+
+    def start(self) -> None:
+        """Start both processes now, so that the first call finds their modules loaded."""
+        if not self._closed and not self._pool._processes:
+            for _ in range(_PROCESSES):
+                self._pool.submit(os.getpid)
 
     async def run(self, work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
         """Return the answer of `work`, or {"error"} if its process ended."""
+        if self._closed:
+            return dict(_ENDED)
         try:
             future = self._pool.submit(work, *arguments)
             return await asyncio.wait_for(asyncio.wrap_future(future), self._limit)
         except BrokenProcessPool:
             self._renew()
+            if self._closed:
+                return dict(_ENDED)
             return {"error": "the process that read this file ended, probably for lack of memory"}
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            return dict(_ENDED)
         except TimeoutError:
             self._renew()
             return {"error": f"reading this file took longer than {self._limit:.0f} s; use kfine restore"}
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes; calls that run get an error."""
+        self._closed = True
+        self._end()
+
+    def _end(self) -> None:
         for process in list((self._pool._processes or {}).values()):
             process.terminate()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _renew(self) -> None:
-        self.close()
-        self._pool = self._new()
+        self._end()
+        if not self._closed:
+            self._pool = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")

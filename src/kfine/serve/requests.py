@@ -15,6 +15,7 @@ from kfine.restoration.options import EFFORTS, METHODS, Options
 from kfine.text import clean_text, human_size
 
 _MOST_SCALE, _MOST_FRAMES, _MOST_SAMPLES = 8.0, 8, 64
+_CONFIDENCE = 0.5, 0.99  # least and greatest
 PROFILES = ("gaussian", "box", "crop")
 SLICES = ("keep", "isotropic")
 _CHUNK = 1 << 20
@@ -77,6 +78,8 @@ _OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "denoise": _flag,
     "samples": _whole(1, _MOST_SAMPLES),
     "slice_profile": _one_of(PROFILES),
+    "confidence": _number(*_CONFIDENCE),
+    "strict": _flag,
     "seed": _whole(0, 2**31 - 1),
 }
 _READING: dict[str, Callable[[str, Any], Any]] = {

@@ -11,9 +11,13 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kfine.errors import ResourceError, UsageError
 from kfine.serve.session import Session, session
+
+if TYPE_CHECKING:
+    from kfine.serve.inspection import Inspectors
 
 _LOOK = 1.0  # s between checks of the worker
 PASSWORD = "KFINE_PASSWORD"  # environment variable: required for access from other machines
@@ -141,7 +145,7 @@ async def _serve(
         webbrowser.open(url)
     ending = asyncio.Event()
     watching = asyncio.create_task(_keep_worker(found, ending))
-    closing = asyncio.create_task(_close_streams(server, app.state.workbench.closing))
+    closing = asyncio.create_task(_close(server, app.state.workbench.closing, inspectors))
     try:
         await server.serve(sockets=[sock])
     finally:
@@ -152,11 +156,12 @@ async def _serve(
         await watching
 
 
-async def _close_streams(server: object, closing: asyncio.Event) -> None:
-    """End the event streams when the server must exit, which waits for them."""
+async def _close(server: object, closing: asyncio.Event, inspectors: Inspectors) -> None:
+    """End the event streams and the inspections when the server must exit, which waits for them."""
     while not getattr(server, "should_exit", False):
         await asyncio.sleep(0.1)
     closing.set()
+    inspectors.close()
 
 
 async def _keep_worker(found: Session, ending: asyncio.Event) -> None:

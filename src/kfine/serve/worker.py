@@ -28,8 +28,8 @@ from kfine.viz.kspace import kspace_picture
 from kfine.viz.layers import difference, on_grid_of
 from kfine.viz.view import plane_name
 
-BEFORE, AFTER, STD, DIFFERENCE = "before", "after", "std", "difference"
-VOLUMES = (BEFORE, AFTER, STD, DIFFERENCE)
+BEFORE, AFTER, STD, DIFFERENCE, LOWER, UPPER = "before", "after", "std", "difference", "lower", "upper"
+VOLUMES = (BEFORE, AFTER, STD, DIFFERENCE, LOWER, UPPER)
 PAGE, KSPACE = "page.html", "kspace.png"
 RESULT, DICOM, FIGURE = "result.nii.gz", "result-dicom.zip", "figure.png"
 _LOCK = "worker-lock"
@@ -52,7 +52,9 @@ def write_views(result: Restoration, folder: Path) -> dict[str, Any]:
         before = before.take_slices(*slices)
     aligned = on_grid_of(before, after)
     change = difference(aligned, after)
-    images = {BEFORE: before, AFTER: after, STD: result.std, DIFFERENCE: change}
+    images = {
+        BEFORE: before, AFTER: after, STD: result.std, DIFFERENCE: change, LOWER: result.lower, UPPER: result.upper,
+    }  # fmt: skip
     for name, image in images.items():
         if image is not None:
             write_compact(image, folder / f"{name}.nii.gz")
@@ -237,8 +239,12 @@ def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) ->
     dicom = _write_dicom(found, result, folder) if found.series is not None else None
     described = write_views(result, folder)
     record = result.record
+    interval = None if result.lower is None else record["uncertainty"]
     return described | {
         "method": record["method"],
+        "confidence": None if interval is None else interval["confidence"],
+        "multiplier": None if interval is None else interval["interval_in_standard_deviations"],
+        "domain": record.get("domain"),
         "model": record["model"],
         "std": result.std is not None,
         "dicom": dicom is None if found.series is not None else False,

@@ -3,7 +3,7 @@
 
 function $(id) { return document.getElementById(id); }
 
-const page = { scan: null, jobs: new Map(), open: null, asked: 0, choice: {}, wanted: new Set() };
+const page = { scan: null, jobs: new Map(), open: null, asked: 0, choice: {}, wanted: new Set(), noUse: {} };
 const viewer = new Viewer();
 
 async function call(path, method = "GET", body = undefined) {
@@ -36,6 +36,7 @@ async function listScans(choose) {
 
 async function chooseScan(id) {
   page.scan = id || null;
+  document.body.classList.toggle("chosen", Boolean(id));
   page.choice = {};
   for (const name of ["series", "part"]) $(`${name}-label`).hidden = true;
   for (const name of ["period", "coil_axis", "plane_in"]) $(name).value = "";
@@ -78,11 +79,12 @@ async function look() {
 
 function rows(seen) {
   const facts = seen.facts, [frames, slices, height, width] = facts.shape, size = facts["voxel size mm"];
-  const found = [["matrix", `${height} × ${width}`]];
-  if (slices > 1) found.push(["slices", String(slices)]);
+  const found = [["matrix", `${height} × ${width}${slices > 1 ? `, ${slices} slices` : ""}`]];
   if (frames > 1) found.push(["frames", String(frames) + (facts["period s"] ? `, heart beat ${facts["period s"]} s` : "")]);
-  found.push(["voxel", `${size[1].toPrecision(3)} × ${size[2].toPrecision(3)} mm, ${size[0].toPrecision(3)} mm apart`]);
-  if (facts["slice thickness mm"]) found.push(["thickness", `${facts["slice thickness mm"]} mm${facts["measured in"] ? `, ${facts["measured in"]}` : ""}`]);
+  found.push(["pixel", `${size[1].toPrecision(3)} × ${size[2].toPrecision(3)} mm`]);
+  const thick = facts["slice thickness mm"], apart = slices > 1 ? `${size[0].toPrecision(3)} mm apart` : "";
+  const slice = [thick ? `${thick} mm thick` : "", apart, facts["measured in"] ?? ""].filter(Boolean).join(", ");
+  if (slice) found.push(["slice", slice]);
   const block = facts["measured block"];
   if (block && (block[0] !== height || block[1] !== width)) found.push(["measured", `${block[0]} × ${block[1]}: the scanner zero-filled the rest`]);
   found.push(["k-space", facts["k-space"]]);
@@ -150,11 +152,15 @@ function reading() {
   return { ...page.choice, period: number("period"), periodic: $("periodic").checked || null, coil_axis: number("coil_axis"), plane: $("plane_in").value || null };
 }
 
+/** Whether the chosen method uses an option. */
+function used(id) { return !(page.noUse[$("method").value] ?? []).includes(id); }
+
 function options() {
+  for (const id of ["effort", "denoise", "samples"]) $(id).disabled = !used(id);
   const cine = !$("frames-label").hidden, thick = !$("slices-label").hidden;
   return {
-    ...reading(), scale: Number($("scale").value), effort: $("effort").value, denoise: $("denoise").checked, method: $("method").value,
-    samples: number("samples"), slices: thick ? $("slices").value : "keep", slice_profile: thick ? $("slice_profile").value : null,
+    ...reading(), scale: Number($("scale").value), effort: used("effort") ? $("effort").value : "normal", denoise: used("denoise") && $("denoise").checked, confidence: number("confidence"), strict: $("strict").checked, method: $("method").value,
+    samples: used("samples") ? number("samples") : null, slices: thick ? $("slices").value : "keep", slice_profile: thick ? $("slice_profile").value : null,
     frames_scale: cine ? Number($("frames_scale").value) : null, force: $("force").checked,
   };
 }
@@ -168,13 +174,14 @@ function duration(seconds) {
 async function forecast() {
   const asked = ++page.asked;
   $("start").disabled = true;
-  $("start-error").textContent = "";
+  $("start-error").textContent = $("forecast-note").textContent = "";
   $("forecast").textContent = "estimating …";
   try {
     const path = `/api/scans/${page.scan}/forecast`, found = await post(path, options());
     if (asked !== page.asked) return;
     const what = `${found.from} → ${found.to} by ${found.method}`;
     $("forecast").textContent = `${what}; estimating the time …`;
+    $("forecast-note").textContent = (found.notes ?? []).join("\n");
     $("start").disabled = false;
     const { seconds } = await post(`${path}?timed=1`, options());
     if (asked === page.asked) $("forecast").textContent = `${what}; about ${duration(seconds)}`;
@@ -190,6 +197,7 @@ async function start() {
   try {
     const { id } = await post("/api/jobs", { scan: page.scan, ...options() });
     page.wanted.add(id);
+    viewer.fetchLibrary().catch(() => {}); // opening the result tries again
   } catch (error) {
     $("start-error").textContent = error.message;
   }
@@ -242,6 +250,16 @@ async function show(job) {
   try { await viewer.open(job); } catch (error) { $("view-text").textContent = `cannot be shown: ${error.message}`; }
 }
 
+/** Where no result is open yet: the progress of the restoration that this page waits for. */
+function wait() {
+  const waited = [...page.jobs.values()].filter((job) => page.wanted.has(job.id));
+  const job = waited.find((one) => one.state === "running") ?? waited.find((one) => one.state === "queued");
+  $("nothing-bar").hidden = !job;
+  $("nothing-title").textContent = job ? `Restoring ${job.name}` : "Before, after and uncertainty appear here.";
+  $("nothing-text").textContent = job ? line(job) : "Drop a scan anywhere on this page, then press Start.";
+  if (job?.total) $("nothing-bar").value = job.done / job.total; else $("nothing-bar").removeAttribute("value");
+}
+
 function listen() {
   const stream = new EventSource("/api/events");
   stream.onopen = () => { $("connection").textContent = ""; };
@@ -255,6 +273,7 @@ function listen() {
     }
     for (const id of [...page.jobs.keys()]) if (!known.has(id)) { page.jobs.delete(id); $(`job-${id}`)?.remove(); }
     $("queue-empty").hidden = page.jobs.size > 0;
+    wait();
   };
 }
 
@@ -264,13 +283,13 @@ $("choose-file").addEventListener("click", () => $("files").click());
 $("choose-folder").addEventListener("click", () => $("folder").click());
 for (const id of ["files", "folder"]) $(id).addEventListener("change", () => { upload([...$(id).files]); $(id).value = ""; });
 for (const what of ["dragover", "drop"]) document.addEventListener(what, (event) => event.preventDefault());
-$("drop").addEventListener("dragover", () => $("drop").classList.add("over"));
-$("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
+document.addEventListener("dragover", () => $("drop").classList.add("over"));
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
 document.addEventListener("drop", async (event) => { $("drop").classList.remove("over"); upload(await dropped(event.dataTransfer)); });
 $("scan").addEventListener("change", () => chooseScan($("scan").value));
 $("series").addEventListener("change", () => { page.choice = { series: $("series").value || null }; look(); });
 $("part").addEventListener("change", () => { page.choice = { ...page.choice, part: $("part").value || null }; look(); });
-for (const id of ["scale", "slices", "frames_scale", "effort", "denoise", "method", "samples", "slice_profile", "force"])
+for (const id of ["scale", "slices", "frames_scale", "effort", "denoise", "method", "samples", "slice_profile", "force", "confidence", "strict"])
   $(id).addEventListener("change", forecast);
 for (const id of ["period", "periodic", "coil_axis", "plane_in"]) $(id).addEventListener("change", look);
 $("start").addEventListener("click", start);
@@ -280,4 +299,5 @@ $("hide").addEventListener("click", () => {
   $("hide").setAttribute("aria-expanded", String(!$("side").hidden));
 });
 listen();
+call("/api/about").then((about) => { page.noUse = about.no_use; }).catch(() => {}); // errors then name such options
 listScans().catch((error) => { $("scan-error").textContent = error.message; });

@@ -58,14 +58,28 @@ class Viewer {
     this.frame = 0;
     this.generation = 0;
     this.timer = null;
+    this.library = null;
     this.bind();
   }
 
+  /** Load NiiVue, which a page without a result does not need. */
+  fetchLibrary() {
+    this.library ??= new Promise((done, fail) => {
+      const script = document.createElement("script");
+      script.src = "/static/niivue.umd.js";
+      script.onload = done;
+      script.onerror = () => { this.library = null; fail(new Error("the viewer cannot be loaded; reload the page")); };
+      document.head.append(script);
+    });
+    return this.library;
+  }
+
   async create() {
+    await this.fetchLibrary();
     if (Object.keys(this.views).length) return;
     for (const name of ["before", "after", "third"]) {
       const view = new niivue.Niivue({
-        isColorbar: false, backColor: [0, 0, 0, 1], crosshairColor: [0.5, 0.82, 1, 0.8], crosshairWidth: 1,
+        isColorbar: false, backColor: [0, 0, 0, 1], crosshairColor: [0.5, 0.82, 1, 0.8], crosshairWidth: 1, crosshairWidthUnit: "mm",
         isRadiologicalConvention: true, sagittalNoseLeft: true, isResizeCanvas: true, logLevel: "silent",
         textHeight: 0.045, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "", dragAndDropEnabled: false,
       });
@@ -114,7 +128,10 @@ class Viewer {
     if (this.about.std) this.samplers.std = new Sampler(this.views.after.volumes[1]);
     $("third").querySelector("[value=std]").disabled = !this.about.std;
     if (!this.about.std && $("third").value === "std") $("third").value = "difference";
+    for (const kind of ["lower", "upper"]) $("third").querySelector(`[value=${kind}]`).hidden = !this.about.confidence;
+    if (!this.about.confidence && ["lower", "upper"].includes($("third").value)) $("third").value = this.about.std ? "std" : "difference";
     $("sure-label").hidden = !this.about.std;
+    this.caution();
     for (const [id, value] of [["sure", 100], ["black", 0], ["white", 100], ["zoom", 1], ["frame", 0]]) $(id).value = value;
     this.times = this.about.times.after;
     $("frame").max = this.times.length - 1;
@@ -128,12 +145,20 @@ class Viewer {
     this.plane();
     this.windows();
     this.setFrame(0);
+    this.sure();
     this.centre();
     this.panel();
-    const mm = (name) => this.about.voxel_mm[name].map((v) => v.toPrecision(3)).join(" × ");
-    $("pane-before").querySelector("figcaption").textContent = `Before: ${mm("before")} mm (slice, row, column)`;
+    const mm = (name) => [...this.about.voxel_mm[name]].reverse().map((v) => v.toPrecision(3)).join(" × ");
+    $("pane-before").querySelector("figcaption").textContent = `Before: ${mm("before")} mm`;
     $("pane-after").querySelector("figcaption").textContent = `After: ${mm("after")} mm, ${this.about.method}`;
     document.body.dataset.shown = job.id;
+  }
+
+  /** What kfine warned of, such as an image unlike the training data. */
+  caution() {
+    const notes = this.job.notes ?? [];
+    $("caution").hidden = notes.length === 0;
+    $("caution").textContent = notes.join("\n");
   }
 
   file(kind) { return `/api/jobs/${this.job.id}/${kind}`; }
@@ -143,14 +168,36 @@ class Viewer {
     const kind = $("third").value, view = this.views.third;
     if (kind === "none" || !view) return;
     const span = kind === "std" ? this.about.spread : this.about.difference;
-    const options = kind === "std"
-      ? { colormap: "inferno", cal_min: 0, cal_max: span }
-      : { colormap: "kfine-difference", cal_min: -span, cal_max: span };
+    const ends = kind === "lower" || kind === "upper";
+    const options = {
+      std: { colormap: "inferno", cal_min: 0, cal_max: span },
+      difference: { colormap: "kfine-difference", cal_min: -span, cal_max: span },
+    }[kind] ?? { colormap: "gray", cal_min: this.about.window[0], cal_max: this.about.window[1] };
     await view.loadVolumes([this.volume(kind, options)]);
-    $("third-caption").textContent = kind === "std"
-      ? `Uncertainty: standard deviation, black 0 to yellow ${span.toPrecision(3)}`
-      : `After − before: blue −${span.toPrecision(3)}, orange +${span.toPrecision(3)}`;
+    const bar = document.createElement("i"), most = span.toPrecision(3);
+    bar.className = kind === "std" ? "hot" : "signed";
+    $("third-caption").replaceChildren(...{
+      std: ["Standard deviation 0", bar, most],
+      difference: [`After − before −${most}`, bar, `+${most}`],
+    }[kind] ?? [`${kind === "lower" ? "Lower" : "Upper"} end of the ${this.percent()} interval`]);
+    if (ends) this.windows();
+    this.hair();
     this.show(this.frame);
+  }
+
+  percent() { return `${Number((100 * this.about.confidence).toPrecision(4))} %`; }
+
+  /** Crosshairs of 1.5 pixels, whatever the voxels and the zoom. */
+  hair() {
+    for (const view of Object.values(this.views)) {
+      const volume = view.volumes[0], canvas = view.gl.canvas;
+      if (!volume) continue;
+      const low = volume.extentsMinOrtho ?? volume.extentsMin, high = volume.extentsMaxOrtho ?? volume.extentsMax;
+      const [width, height] = [0, 1, 2].filter((axis) => axis !== this.across()).map((axis) => high[axis] - low[axis]);
+      const pixel = Math.max(width / canvas.width, height / canvas.height) / view.scene.pan2Dxyzmm[3];
+      view.setCrosshairWidth($("cross").checked ? 1.5 * pixel : 0);
+    }
+    this.zoomed = this.views.after.scene.pan2Dxyzmm[3];
   }
 
   centre() {
@@ -173,6 +220,7 @@ class Viewer {
       view.drawScene();
     }
     this.moving = false;
+    if (pan[3] !== this.zoomed) this.hair();
     this.places();
     this.panel();
   }
@@ -187,9 +235,17 @@ class Viewer {
     $("slice").value = index;
     $("slice-text").textContent = `${index + 1}/${count}`;
     const value = (name) => this.samplers[name] ? this.samplers[name].at(this.mm, this.beforeFrame(name)).toPrecision(4) : "–";
-    const std = this.samplers.std ? ` ± ${value("std")}` : "";
+    const std = this.spread(value);
     $("view-text").textContent =
       `${this.mm.map((v) => v.toFixed(1)).join(", ")} mm · before ${value("before")} · after ${value("after")}${std}`;
+  }
+
+  /** Standard deviation or interval at the crosshair, as text. */
+  spread(value) {
+    if (!this.samplers.std) return "";
+    if (!this.about.confidence) return ` ± ${value("std")}`;
+    const half = this.about.multiplier * Number(value("std")), middle = Number(value("after"));
+    return ` (${this.percent()} interval: ${Math.max(0, middle - half).toPrecision(4)} to ${(middle + half).toPrecision(4)})`;
   }
 
   beforeFrame(name) { return name === "before" ? this.nearest(this.frame) : this.frame; }
@@ -207,6 +263,7 @@ class Viewer {
   plane() {
     const kind = { axial: niivue.SLICE_TYPE.AXIAL, coronal: niivue.SLICE_TYPE.CORONAL, sagittal: niivue.SLICE_TYPE.SAGITTAL, three: niivue.SLICE_TYPE.MULTIPLANAR }[$("plane").value];
     for (const view of Object.values(this.views)) view.setSliceType(kind);
+    if (this.samplers.after) this.hair();
     if (this.mm) this.places();
   }
 
@@ -218,13 +275,15 @@ class Viewer {
     $("reveal-label").hidden = !reveal;
     this.reveal();
     requestAnimationFrame(() => Object.values(this.views).forEach((view) => { view.resizeListener(); view.drawScene(); }));
+    requestAnimationFrame(() => { if (this.samplers.after) this.hair(); });
   }
 
   reveal() { $("pane-after").style.setProperty("--reveal", `${$("reveal").value}%`); }
 
   windows() {
     const top = this.about.window[1], black = $("black").value / 100 * top, white = Math.max($("white").value / 100 * top, black + top / 100);
-    for (const name of ["before", "after"]) {
+    const ends = ["lower", "upper"].includes($("third").value);
+    for (const name of ["before", "after", ...(ends ? ["third"] : [])]) {
       const volume = this.views[name].volumes[0];
       if (!volume) continue;
       volume.cal_min = black;
@@ -255,6 +314,7 @@ class Viewer {
       view.setPan2Dxyzmm([...shift, zoom]);
       view.drawScene();
     }
+    this.hair();
   }
 
   slice(index) {
@@ -344,7 +404,7 @@ class Viewer {
     const x = (k) => k / (points.length - 1) * canvas.width, y = (v) => canvas.height - 4 - Math.max(0, Math.min(1, v / top)) * (canvas.height - 8);
     const after = values("after"), before = values("before");
     if (this.samplers.std) {
-      const std = values("std");
+      const std = values("std").map((v) => v * (this.about.multiplier ?? 1));
       context.fillStyle = "rgba(127, 209, 255, 0.22)";
       context.beginPath();
       after.forEach((v, k) => { if (v === v) context.lineTo(x(k), y(v + std[k])); });
@@ -363,7 +423,7 @@ class Viewer {
       });
       context.stroke();
     }
-    this.legend(context, "band: ± 1 standard deviation");
+    this.legend(context, this.about.confidence ? `band: ${this.percent()} interval` : "band: ± 1 standard deviation");
   }
 
   /** The line's grey values (across) over time (down), before left and after right. */
@@ -404,10 +464,11 @@ class Viewer {
   downloads() {
     const about = this.about, list = [["result", "NIfTI"]];
     if (about.std) list.push(["result-std", "Uncertainty"]);
+    if (about.confidence) list.push(["result-lower", "Lower"], ["result-upper", "Upper"]);
     if (about.dicom) list.push(["dicom", "DICOM"]);
     if (about.figure) list.push(["figure", "Figure"]);
     if (about.moving) list.push(["moving", "Moving figure"]);
-    list.push(["record", "Record"], ["mail", "One HTML page"]);
+    list.push(["record", "Record"], ["mail", "HTML page"]);
     $("downloads").replaceChildren(...list.map(([kind, text]) => {
       const link = document.createElement("a");
       link.href = this.file(kind);
@@ -436,6 +497,7 @@ class Viewer {
     on("black", "input", () => this.windows());
     on("white", "input", () => this.windows());
     on("zoom", "input", () => this.zoom());
+    on("cross", "change", () => this.hair());
     on("pixels", "change", () => Object.values(this.views).forEach((view) => view.setInterpolation($("pixels").checked)));
     on("frame", "input", () => { this.stop(); this.setFrame(Number($("frame").value)); });
     on("play", "click", () => { if (this.timer === null) this.play(); else this.stop(); });
