@@ -4,18 +4,18 @@ from kfine.training.config import (
     CineCoreTrainingConfig,
     CoreTrainingConfig,
     SharpTrainingConfig,
+    SRGANTrainingConfig,
+    SRResNetTrainingConfig,
     UncertaintyTrainingConfig,
     VDMTrainingConfig,
 )
-from kfine.training.stage_config import (
+from kfine.training.ldm_config import (
     AutoencoderTrainingConfig,
     CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     DecoderTrainingConfig,
     LDMTrainingConfig,
     RegressionTrainingConfig,
-    SRGANTrainingConfig,
-    SRResNetTrainingConfig,
     VQGANTrainingConfig,
 )
 

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from kfine.errors import ModelError
 from kfine.files.atomic import atomic_file
-from kfine.files.digests import digest_of
-from kfine.files.side_files import read_json
+from kfine.files.contents import digest_of, read_json
 from kfine.models.tensors import bounded_by, read_tensors, shapes_of
 from kfine.text import printable
 
