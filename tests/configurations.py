@@ -6,6 +6,7 @@ from kfine.training.config import (
     SharpTrainingConfig,
     SRGANTrainingConfig,
     SRResNetTrainingConfig,
+    UncertaintyTrainingConfig,
     VDMTrainingConfig,
 )
 from kfine.training.ldm_config import (
@@ -26,6 +27,7 @@ KINDS = {
     "core-further": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
     "sharp": SharpTrainingConfig,
+    "uncertainty": UncertaintyTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,

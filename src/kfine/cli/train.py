@@ -315,6 +315,16 @@ runs/sharp[/bold]
         """,
     ),
     Stage(
+        "uncertainty",
+        "uncertainty:UncertaintyTask",
+        "config:UncertaintyTrainingConfig",
+        Sources,
+        help="""Train the standard deviation of the core network's error, voxel by voxel.
+
+        [bold]kfine train uncertainty --config configs/uncertainty.toml --data DATA --out runs/uncertainty[/bold]
+        """,
+    ),
+    Stage(
         "cine-core",
         "cine_core:CineCoreTask",
         "config:CineCoreTrainingConfig",

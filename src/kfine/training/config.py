@@ -322,6 +322,23 @@ class SharpTrainingConfig(Section):
     report: CoreReportConfig = CoreReportConfig()
 
 
+class UncertaintyTrainingConfig(Section):
+    """A whole training run of the standard deviation of the core network's error.
+
+    Attributes:
+        initial: packaged model, or folder of a model, of method uncertainty, whose weights training starts from.
+        core: packaged model, or folder of a model, of method core, whose error is learned.
+    """
+
+    method: Literal["uncertainty"] = "uncertainty"
+    initial: str | None = None
+    core: str = "core"
+    data: CoreDataConfig
+    network: UNetConfig = UNetConfig(widths=(24, 48, 64))
+    optimiser: BaseOptimiserConfig
+    report: CoreReportConfig = CoreReportConfig()
+
+
 class SRResNetConfig(Section):
     """The arguments of `kfine.networks.srresnet.SRResNet`."""
 
