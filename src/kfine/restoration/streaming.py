@@ -92,7 +92,7 @@ class Room:
                 return False
             self.side, now = side, f"tiles of {side}x{side} pixels"
         self.short = True
-        warnings.warn(f"out of memory: goes on with {now}", UserWarning, stacklevel=2)
+        warnings.warn(f"out of memory: continues with {now}", UserWarning, stacklevel=2)
         return True
 
 
