@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from common import machine
 from quality import GREY, Setting, scanned
+from reliability import reliability
 
 import kfine
 from kfine.acquisition.plan import plan
@@ -41,7 +42,6 @@ from kfine.restoration.streaming import measured_plane
 from kfine.training.config import CoreTrainingConfig, read_training_config
 from kfine.training.data.cines import PICTURES
 from kfine.training.data.core_patches import fits, named, true_volume
-from kfine.viz.reliability import reliability
 
 SCALES = (4.0, 3.0, 2.0, 1.5)
 NOISE = {2.0: (0.01, 0.03), 4.0: (0.01, 0.03)}  # at which scales, of full intensity

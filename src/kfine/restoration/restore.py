@@ -294,7 +294,7 @@ def resolved_of(acquisition: Acquisition, options: Options) -> ResolvedMethod:
         options,
         measurements=lambda: measurements(measured, acquisition.scan, acquisition.scaling),
         scan=acquisition.scan,
-        like=ranges_of(measured, acquisition.scaling, high=acquisition.high),
+        ranges=ranges_of(measured, acquisition.scaling, high=acquisition.high),
     )
 
 

@@ -56,8 +56,8 @@ class Statement:
             known = self.calibration.confidences
             between = f"from {known[0]:g} to {known[-1]:g}" if known else "none"
             raise UsageError(
-                f"confidence {confidence:g}: expected one that was calibrated ({self.source}: {between}); choose "
-                "such a one, or leave it out"
+                f"confidence {confidence:g}: expected a calibrated one ({self.source}: {between}); choose another, or "
+                "leave it out"
             )
         return found
 
