@@ -19,7 +19,7 @@ from kfine.restoration import selection
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.loop import Devices, train
-from kfine.training.losses.sharp import SharpObjective
+from kfine.training.losses.sharp import SharpObjective, texture_distance, texture_filters
 from kfine.training.tasks.sharp import SharpTask
 from tests.conftest import phantom
 from tests.training.stills import DATA, OPTIMISER, REPORT, write_planes
@@ -104,13 +104,31 @@ def test_the_loss_asks_for_the_truths_energy_at_the_least_error(core):
             return self.image
 
     losses = {
-        name: SharpObjective(Fixed(image), energy=2.0)(sample, torch.zeros(2, NOISES, 48, 48))
+        name: SharpObjective(Fixed(image), energy=2.0)(sample, torch.zeros(2, NOISES, 48, 48), torch.zeros(0))
         for name, image in images.items()
     }
     assert losses["stronger"]["loss"] < min(losses["noisy"]["loss"], losses["mean"]["loss"])
     assert losses["noisy"]["divergence"] < 0.3 * losses["mean"]["divergence"]
     assert losses["stronger"]["energy"] == pytest.approx(1.0, abs=0.1)
     assert losses["mean"]["energy"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_texture_tells_hatching_and_blur_from_noise_of_the_same_spectrum():
+    generator = torch.Generator().manual_seed(0)
+    filters = texture_filters(torch.randn(64, 64, generator=generator))
+    assert filters.sum((1, 2, 3)).abs().max() < 1e-5
+    assert torch.allclose(filters.square().sum((1, 2, 3)), torch.ones(64))
+    true, other = torch.randn(2, 3, 1, 64, 64, generator=generator)
+    place = torch.arange(64)
+    hatching = ((-1.0) ** (place[:, None] + place))[None, None].expand(3, 1, 64, 64)
+    found = {
+        name: float(texture_distance(image, true, filters))
+        for name, image in (("same", true), ("other", other), ("none", 0 * true), ("hatching", hatching))
+    }
+    assert found["same"] == 0
+    assert found["other"] < 0.02
+    assert found["none"] == pytest.approx(1, abs=0.01)
+    assert found["hatching"] > 1
 
 
 def test_a_core_network_of_another_size_is_refused(core, folder):

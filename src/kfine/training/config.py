@@ -308,11 +308,13 @@ class SharpTrainingConfig(Section):
             the core network.
         core: packaged model, or folder of a model, of method core, which estimates the mean image.
         energy: weight of the divergence of the energy of detail, relative to the squared error.
+        texture: weight of the distance of the distributions of texture.
         perceptual: weight of the feature distance to the truth, if SqueezeNet's weights are available.
     """
 
     method: Literal["sharp"] = "sharp"
     energy: Annotated[float, Field(ge=0)] = 2.0
+    texture: Annotated[float, Field(ge=0)] = 2.0
     perceptual: Annotated[float, Field(ge=0)] = 2.0
     initial: str | None = None
     core: str = "core"

@@ -14,7 +14,7 @@ from kfine.networks.core import NOISES, SharpNet
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
-from kfine.training.losses.sharp import SharpObjective
+from kfine.training.losses.sharp import FILTERS, SharpObjective
 from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, core_model, reference, start_from
 
@@ -59,7 +59,11 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
             ends=[network.unet.stem, network.unet.head],
         )
         objective = SharpObjective(
-            network, energy=self.config.energy, features=self.distance, perceptual=self.config.perceptual
+            network,
+            energy=self.config.energy,
+            texture=self.config.texture,
+            features=self.distance,
+            perceptual=self.config.perceptual,
         )
         return {"network": Learner(network, objective, groups)}
 
@@ -75,7 +79,8 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
         """Yield the one loss."""
         shape = (len(batch.target), NOISES, *batch.target.shape[1:])
         noise = turn.to_device(torch.randn(shape, generator=turn.generator))
-        figures = objectives["network"](batch, noise)
+        combinations = turn.to_device(torch.randn((FILTERS, 64), generator=turn.generator))
+        figures = objectives["network"](batch, noise, combinations)
         yield LossStep("network", figures["loss"], figures)
 
     def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
