@@ -4,17 +4,18 @@ from kfine.training.config import (
     CineCoreTrainingConfig,
     CoreTrainingConfig,
     SharpTrainingConfig,
+    SRGANTrainingConfig,
+    SRResNetTrainingConfig,
+    UncertaintyTrainingConfig,
     VDMTrainingConfig,
 )
-from kfine.training.stage_config import (
+from kfine.training.ldm_config import (
     AutoencoderTrainingConfig,
     CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     DecoderTrainingConfig,
     LDMTrainingConfig,
     RegressionTrainingConfig,
-    SRGANTrainingConfig,
-    SRResNetTrainingConfig,
     VQGANTrainingConfig,
 )
 
@@ -26,6 +27,7 @@ KINDS = {
     "core-further": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
     "sharp": SharpTrainingConfig,
+    "uncertainty": UncertaintyTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,
     "cine-ldm": CineLDMTrainingConfig,

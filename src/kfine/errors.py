@@ -60,7 +60,7 @@ class ResourceError(KfineError):
 
 
 class MismatchError(KfineError):
-    """Files are not what their record says."""
+    """Files contradict their record."""
 
     exit_code = 7
 
@@ -72,7 +72,7 @@ class DomainError(KfineError):
 
 
 class Terminated(BaseException):
-    """The process was asked to end by signal `number`."""
+    """The process received signal `number`, which ends it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

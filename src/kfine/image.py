@@ -14,7 +14,7 @@ from kfine.geometry import Affine, check_affine, resized_affine, sliced_affine, 
 
 @dataclass(frozen=True)
 class Source:
-    """Where an image came from, as far as a later step must know it.  Holds no patient data.
+    """Source of an image: the properties that later steps need.  It contains no patient data.
 
     Attributes:
         kind: "nifti", "dicom", "kspace" (of whatever format) or "array".

@@ -9,7 +9,7 @@ import pytest
 
 import kfine
 from kfine.batches.finding import find_cases, matches
-from kfine.files.walk import files_below
+from kfine.files.names import files_below
 from tests.io.dicom_files import classic, pixels, save, series
 from tests.io.raw_files import write_bart
 

@@ -38,7 +38,8 @@ def write(*arguments, **options):
 module.write = write
 """
 HOW_TO_GO_ON = (
-    "nothing half-written; with --resume, finished slices stay and the same command goes on from them\n"
+    "nothing half-written; "
+    "with --resume, finished slices are stored and the same command continues with them\n"
 )
 PATIENCE = 300  # seconds: a machine may be slow, but a signal that is lost must fail
 # A test run in the background may have been told to ignore Ctrl-C, and a child inherits that.

@@ -10,9 +10,9 @@ import pytest
 from kfine.errors import ResourceError
 from kfine.files import locks
 from kfine.files.atomic import atomic_file
+from kfine.files.contents import read_json, read_small
 from kfine.files.locks import locked
-from kfine.files.modes import closed_by, no_more_open_than
-from kfine.files.side_files import read_json, read_small
+from kfine.files.staging import closed_by, no_more_open_than
 
 
 @pytest.mark.parametrize("what", ["pipe", "folder", "device", "large"])

@@ -8,7 +8,7 @@ from kfine.networks.discriminator import (
     adversarial_loss,
     discriminator_loss,
 )
-from kfine.training.stage_config import check_discriminator_size
+from kfine.training.ldm_config import check_discriminator_size
 
 
 def test_each_image_is_judged_by_itself_patch_by_patch():

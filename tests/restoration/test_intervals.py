@@ -51,7 +51,7 @@ def test_intervals_that_nothing_was_calibrated_for(tiny_model):
     low = Image(phantom((1, 1, 24, 20)), AFFINE)
     with pytest.raises(UsageError, match="the error of method vdm was not calibrated"):
         kfine.restore(low, scale=2, model=tiny_model, confidence=0.9)
-    with pytest.raises(UsageError, match=r"confidence 0.999: expected one that was calibrated .* to 0.95"):
+    with pytest.raises(UsageError, match=r"confidence 0.999: expected a calibrated one .* to 0.95"):
         kfine.restore(low, scale=2, method="zero-filling", confidence=0.999)
     with pytest.raises(UsageError, match="confidence 90: expected a number between 0 and 1"):
         kfine.restore(low, scale=2, method="zero-filling", confidence=90)

@@ -34,7 +34,7 @@ def scan():
 
 
 def test_auto_interpolates_a_foreign_image_and_says_why(noise):
-    with pytest.warns(UserWarning, match=f"{UNLIKE} .*: zero-filling instead"):
+    with pytest.warns(UserWarning, match=f"{UNLIKE} .*: zero-filling is used instead"):
         result = kfine.restore(noise, scale=2)
     record = result.provenance
     assert record["method"] == "zero-filling"

@@ -83,8 +83,8 @@ def test_then_tiles(core_folder, scarce, error):
     same(short, plenty)
     shown = [str(note.message) for note in notes if "out of memory" in str(note.message)]
     assert shown == [
-        "out of memory: goes on with one plane a call",
-        "out of memory: goes on with tiles of 128x128 pixels",
+        "out of memory: continues with one plane a call",
+        "out of memory: continues with tiles of 128x128 pixels",
     ]
     assert short.provenance["out_of_memory"] == {"planes_a_call": 1, "tile_side": 128}
     assert len(taken) == 2 * 4

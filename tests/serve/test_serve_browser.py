@@ -333,6 +333,30 @@ def test_without_webgl_pictures_are_shown(player, server):
     browser.close()
 
 
+def test_the_view_of_a_notebook(browser):
+    """What `show` gives a notebook draws, slides and asks no server for anything."""
+    low = Image(phantom((1, 6, 48, 40)), AFFINE)
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    asked, wrong = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.set_content(kfine.restore(low, scale=2, method="zero-filling").show()._repr_html_())
+    inside = page.frame_locator("iframe")
+    pictures = []
+    for value in ("0", "100"):
+        inside.locator("#reveal").fill(value)
+        inside.locator(f"body[data-drawn*='/{value}/']").wait_for()
+        shot = inside.locator("#both").screenshot()
+        pictures.append(np.asarray(Picture.open(io.BytesIO(shot)).convert("L"), float))
+    page.close()
+    after, before = pictures
+    assert 0.7 < before.mean() / after.mean() < 1.4
+    assert np.abs(before - after).max() > 10
+    assert wrong == []
+    assert [url for url in asked if not url.startswith(("data:", "about:"))] == []
+
+
 def test_a_killed_server_goes_on(browser, tmp_path, folder):
     """The server is killed in the middle; the open page finds the next one, and the restoration is finished."""
     first = Server(tmp_path, folder)

@@ -59,7 +59,7 @@ def test_the_views_lie_on_the_image(client, bench, low, key):
     assert about["volumes"] == ["before", "after", "std", "difference"]
     centres = []
     for name in ("before", "after"):
-        path = bench.home / f"{name}.nii.gz"
+        path = bench.home / f"{name}.nii"
         path.write_bytes(client.get(f"/api/jobs/{job}/{name}").content)
         file = nibabel.load(path)
         assert file.get_data_dtype() == np.int16

@@ -7,7 +7,7 @@ from PIL import Image as Picture
 
 from kfine.image import Image
 from kfine.io import write
-from kfine.training.stage_config import (
+from kfine.training.ldm_config import (
     CineDecoderTrainingConfig,
     CineLDMTrainingConfig,
     RegressionTrainingConfig,

@@ -6,13 +6,8 @@ import numpy as np
 
 import kfine
 from kfine.image import Image
-from kfine.training.stage_config import (
-    AutoencoderTrainingConfig,
-    DecoderTrainingConfig,
-    LDMTrainingConfig,
-    SRGANTrainingConfig,
-    SRResNetTrainingConfig,
-)
+from kfine.training.config import SRGANTrainingConfig, SRResNetTrainingConfig
+from kfine.training.ldm_config import AutoencoderTrainingConfig, DecoderTrainingConfig, LDMTrainingConfig
 from tests.conftest import phantom
 
 DATA = {

@@ -119,7 +119,7 @@ def test_what_is_refused_is_refused_before_the_fit(model, low, monkeypatch):
     monkeypatch.setattr(adaptation, "adapted", too_early)
     with pytest.raises(UsageError, match="the error of finer slices was not calibrated"):
         kfine.restore(low, slice_scale=4, model=model, adapt=5, confidence=0.9)
-    with pytest.raises(UsageError, match=r"confidence 0\.999: expected one that was calibrated"):
+    with pytest.raises(UsageError, match=r"confidence 0\.999: expected a calibrated one"):
         kfine.restore(low, slice_scale=4, method="core", adapt=5, confidence=0.999)
 
 

@@ -12,8 +12,8 @@ from kfine.operators.kspace import KSpaceCrop
 from kfine.training.data.cines import CineDataset, find_cines, is_of, read_frames, split_cines
 from kfine.training.data.degradation import drawn_degradation, leaving_two, measured_matrix
 from kfine.training.data.patches import drawn_cut, flat, frames_of, true_matrix
-from kfine.training.losses.ldm import held_to_scan
-from kfine.training.stage_config import CineDataConfig
+from kfine.training.ldm_config import CineDataConfig
+from kfine.training.losses.ldm import projected_on_scan
 from tests.training.cines import DATA, SIDE, beating, write_cines
 
 CLEAN = {"noise": 0.0, "stored": 1.0, "patch": SIDE}
@@ -215,7 +215,9 @@ def test_frames_taken_out_of_clips_are_held_to_the_scan_as_within_them(folders):
     chosen = torch.tensor([6, 1, 2])
     frames = frames_of(item, chosen)
     estimate = torch.randn(item.x.shape, generator=torch.Generator().manual_seed(0))
-    within = held_to_scan(estimate, item).flatten(0, 1)[chosen]
-    torch.testing.assert_close(held_to_scan(estimate.flatten(0, 1)[chosen][:, None], frames)[:, 0], within)
+    within = projected_on_scan(estimate, item).flatten(0, 1)[chosen]
+    torch.testing.assert_close(
+        projected_on_scan(estimate.flatten(0, 1)[chosen][:, None], frames)[:, 0], within
+    )
     assert torch.equal(frames.x[:, 0], item.x.flatten(0, 1)[chosen])
     assert set(frames.kept.flatten().tolist()) == {False, True}

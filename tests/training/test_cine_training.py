@@ -17,11 +17,8 @@ from kfine.networks.vdm import VDM
 from kfine.training.loop import Devices, train
 from kfine.training.losses.adversarial import Decoded
 from kfine.training.tasks.base import Turn
-from kfine.training.tasks.decoder import DecoderTask
-from kfine.training.tasks.ldm import LDMTask
-from kfine.training.tasks.regression import RegressionTask
-from kfine.training.tasks.stage import supply_of
-from kfine.training.tasks.vqgan import VQGANTask
+from kfine.training.tasks.cine_ldm import DecoderTask, LDMTask, RegressionTask, VQGANTask
+from kfine.training.tasks.stage import load_cine_data
 from tests.conftest import TINY
 from tests.training.cines import (
     DATA,
@@ -161,7 +158,7 @@ def test_validation_cines_may_differ_in_matrix_and_frames(tmp_path):
         write(cine(number, **shape), tmp_path / f"patient-{number}.nii.gz")
     validation = ["patient-1", "patient-2"]
     config = regression_config(data=DATA | {"validation": validation}, report=REPORT | {"slices": 2})
-    supply = supply_of([tmp_path], config, reports=True)
+    supply = load_cine_data([tmp_path], config, reports=True)
     network = CineLDM(regressor=config.network.model_dump()).eval()
     assert set(supply.figures(network, torch.device("cpu"))) == {"psnr_flow", "psnr_prediction"}
     supply.picture(network, tmp_path / "sheet.png", torch.device("cpu"))

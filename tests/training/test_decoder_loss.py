@@ -1,4 +1,4 @@
-"""What the decoder learns from: latents drawn as they are in use, of the frames it is shown, and held to the scan."""
+"""Loss of the decoder: latents drawn as by the method, of the frames chosen, and projected onto the scan."""
 
 import pytest
 import torch
@@ -7,9 +7,9 @@ from kfine.methods.ldm import LDMOptions
 from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.ldm import CineLDM
 from kfine.training.data.patches import Item
+from kfine.training.ldm_config import DecoderAdversaryConfig
 from kfine.training.losses.decoder import DecoderObjective
-from kfine.training.losses.ldm import FLOOR, held_to_scan, shown
-from kfine.training.stage_config import DecoderAdversaryConfig
+from kfine.training.losses.ldm import FLOOR, conditioning, projected_on_scan
 
 PARTS = {"widths": [8, 16], "blocks": 1}
 VQGAN = {"factor": 2, "channels": 2, "widths": [8], "blocks": 1, "codes": 16, "sees": True}
@@ -58,7 +58,7 @@ def test_what_is_judged_was_drawn_as_samples_are(network, item, discriminator):
     noise = torch.randn(1, CLIPS, 2, FRAMES, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(3))
     result = objective(network)(item, noise, CHOSEN, discriminator)
     with torch.no_grad():
-        seen = shown(network, item)
+        seen = conditioning(network, item)
         condition = network.condition(seen, item.guide)
         # DPM-Solver++ 2M is exact for a denoiser that does not change; here its three evaluations by hand.
         s = LDMOptions(steps=3, start=5.0).sigmas()
@@ -69,8 +69,8 @@ def test_what_is_judged_was_drawn_as_samples_are(network, item, discriminator):
         ratio = torch.log(s[1] / s[2]) / (2 * torch.log(s[0] / s[1]))
         z = s[2] / s[1] * z + (1 - s[2] / s[1]) * (b + ratio * (b - a))
         z = network.denoise(z, s[2], condition, cyclic=False)
-        drawn = held_to_scan(network.decode(z, seen), item).flatten(0, 1)[CHOSEN.flatten()]
-        true = held_to_scan(item.x, item).flatten(0, 1)[CHOSEN.flatten()]
+        drawn = projected_on_scan(network.decode(z, seen), item).flatten(0, 1)[CHOSEN.flatten()]
+        true = projected_on_scan(item.x, item).flatten(0, 1)[CHOSEN.flatten()]
     torch.testing.assert_close(result.decoded[:, 0], drawn, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(result.x[:, 0], true)
     torch.testing.assert_close(result.seen[:, 0], seen.flatten(0, 1)[CHOSEN.flatten()])
@@ -112,6 +112,6 @@ def test_what_a_piece_projection_takes_gives_no_drawn_image_away(network, item, 
     chosen = torch.tensor([[4, 5, 6, 7]])
     result = objective(network)(item, noise, chosen, discriminator)
     clip = Item(item.x[1:], item.guide[1:], item.kept[1:], item.parts[1:], item.exact[1:], False)
-    again = [held_to_scan(image[:, 0][None], clip)[0] for image in (result.x, result.decoded)]
+    again = [projected_on_scan(image[:, 0][None], clip)[0] for image in (result.x, result.decoded)]
     torch.testing.assert_close(again[0], result.x[:, 0], atol=1e-5, rtol=0)
     torch.testing.assert_close(again[1], result.decoded[:, 0], atol=1e-5, rtol=0)

@@ -1,17 +1,17 @@
-"""Pieces of images are held to what was measured: exactly in time, nearly in space."""
+"""Pieces of images are projected onto the measurement: exactly in time, approximately in space."""
 
 import pytest
 import torch
 
 from kfine.operators.kspace import KSpaceCrop
-from kfine.training.losses.ldm import held, low_pass
+from kfine.training.losses.ldm import low_pass, projected
 from tests.training.cines import beating
 
 
 def test_whole_kspace_gives_the_measured_frames_back():
     x, predicted = torch.randn(2, 1, 3, 12, 10)
     kept = torch.tensor([[True, False, True]])
-    result = held(predicted, x, kept=kept, parts=torch.ones(1, 2))
+    result = projected(predicted, x, kept=kept, parts=torch.ones(1, 2))
     torch.testing.assert_close(result[:, [0, 2]], x[:, [0, 2]])
     torch.testing.assert_close(result[:, 1], predicted[:, 1])
 
@@ -21,16 +21,16 @@ def test_a_piece_is_nearly_what_the_projection_of_the_whole_leaves():
     crop = KSpaceCrop((96, 96), (48, 48), real=True)
     predicted = whole + 0.1 * torch.sin(torch.arange(96) * 0.7)
     seen = crop.pseudo_inverse(crop(whole))
-    projected = crop.project(predicted, crop(whole))
+    expected = crop.project(predicted, crop(whole))
     piece = (..., slice(20, 68), slice(30, 78))
-    result = held(
+    result = projected(
         predicted[piece][None],
         seen[piece][None],
         kept=torch.ones(1, 1).bool(),
         parts=torch.tensor([[0.5, 0.5]]),
     )
     middle = (..., slice(8, -8), slice(8, -8))
-    error = lambda x: (x - projected[piece])[middle].square().mean().sqrt()  # noqa: E731
+    error = lambda x: (x - expected[piece])[middle].square().mean().sqrt()  # noqa: E731
     assert error(result[0]) < 0.35 * error(predicted[piece])
 
 
@@ -43,7 +43,7 @@ def test_a_perfect_prediction_is_hardly_touched(side):
     seen = crop.pseudo_inverse(crop(whole))
     piece = (..., slice(16, 80), slice(16, 80))
     kept, parts = torch.ones(1, 1).bool(), torch.full((1, 2), low / side)
-    result = held(whole[piece][None], seen[piece][None], kept=kept, parts=parts)[0]
+    result = projected(whole[piece][None], seen[piece][None], kept=kept, parts=parts)[0]
     lacking = (whole - seen)[piece]
     assert (result - whole[piece]).square().mean() < 0.02 * lacking.square().mean()
 
@@ -59,7 +59,7 @@ def test_the_low_pass_keeps_what_is_slow_and_takes_what_is_fast():
 
 def test_it_passes_gradients():
     predicted = torch.randn(1, 1, 8, 8, requires_grad=True)
-    result = held(
+    result = projected(
         predicted, torch.zeros(1, 1, 8, 8), kept=torch.ones(1, 1).bool(), parts=torch.full((1, 2), 0.5)
     )
     result.square().sum().backward()

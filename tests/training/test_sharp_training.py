@@ -189,7 +189,7 @@ def test_a_sharp_image_of_complex_kspace_reproduces_it(core):
 def test_what_sharp_images_are_not_made_of():
     low = low_resolution()
     for frames, wrong in ((2, {"frames_scale": 2}), (1, {"slice_scale": 2})):
-        with pytest.raises(UsageError, match="sharp: is of measured slices and frames"):
+        with pytest.raises(UsageError, match="sharp: only for measured slices and frames"):
             kfine.restore(low_resolution(frames), sharp=True, **wrong)
     for method in ("zero-filling", "vdm", "sharp"):
         with pytest.raises(UsageError, match=f"method {method}: has no use for sharp"):

@@ -105,7 +105,7 @@ def timing_of(
 
 
 def _at_places(times: Sequence[float], period: float | None, places: np.ndarray) -> Timing:
-    """Return the timing of restored frames at `places`, in units of measured frames: 0.5 is half-way to frame 1."""
+    """Return the timing of restored frames at `places`, in units of measured frames: 0.5 is between frames 0 and 1."""
     knots = np.append(times, times[0] + period) if period is not None else np.asarray(times, np.float64)
     whole = np.rint(places)
     step = places[1] - places[0] if len(places) > 1 else 1.0

@@ -19,8 +19,8 @@ from kfine._version import __version__
 from kfine.acquisition.grid import show
 from kfine.batches.finding import RESULT, Case, Search, matches
 from kfine.errors import InputError, UsageError
-from kfine.files.side_files import read_json
-from kfine.files.walk import files_below
+from kfine.files.contents import read_json
+from kfine.files.names import files_below
 from kfine.image import Image
 from kfine.restoration.labels import Restored
 from kfine.text import printable

@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kfine.errors import InputError, KfineError
-from kfine.files.names import stem_of
-from kfine.files.walk import files_below
+from kfine.files.names import files_below, stem_of
 from kfine.io.dicom.aspect import Aspect, aspects_of
 from kfine.io.dicom.frame import frame_orientations, several_planes
 from kfine.io.dicom.header import DicomFile, pydicom_errors, read_file

@@ -25,8 +25,8 @@ from kfine.batches.finding import Case, Search, find_cases
 from kfine.batches.manifest import Manifest
 from kfine.batches.worker import FAILED, FINISHED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import InputError, UsageError
+from kfine.files.contents import read_json
 from kfine.files.names import check_dicom
-from kfine.files.side_files import read_json
 from kfine.files.staging import check_outputs, clear_stages, made_folder, staged
 from kfine.io.checks import AIR, check_nan
 from kfine.io.kspace.scan import check_combine

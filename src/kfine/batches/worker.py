@@ -16,11 +16,9 @@ from kfine._version import __version__
 from kfine.batches.bids import BidsName, bids_sidecar, resolution_label, stated_skull_stripped
 from kfine.batches.finding import Case
 from kfine.errors import InputError, UsageError, collected_notes, verdict
-from kfine.files.digests import digest_of, digest_of_json, output_digest
+from kfine.files.contents import digest_of, digest_of_json, output_digest, read_small
 from kfine.files.locks import locked
-from kfine.files.modes import no_more_open_than
-from kfine.files.side_files import read_small
-from kfine.files.staging import claim_of, made_folder
+from kfine.files.staging import claim_of, made_folder, no_more_open_than
 from kfine.io import read
 from kfine.io.checks import AIR
 from kfine.io.dicom.header import DicomFile, read_file

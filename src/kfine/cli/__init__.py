@@ -22,22 +22,22 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, Terminated):  # a second one, while the first was being reported
         code = 130
     if code > 128:
-        ignore_interrupts()  # a third would only disturb the interpreter's own cleaning up
+        ignore_interrupts()  # a third would only disturb the exit of the interpreter
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; what went wrong is one line on stderr.
+    """Run one command and return its exit code; an error is one line on stderr.
 
-    With KFINE_TRACEBACK=1 in the environment a fault of kfine itself shows its traceback.
+    With KFINE_TRACEBACK=1 in the environment, internal errors of kfine are raised with their traceback.
     """
     try:
         return _run(arguments)
     except BrokenPipeError:
-        _drop_stdout()  # whoever read our output has seen enough; files are in place before anything is printed
+        _drop_stdout()  # the reader of our output has closed it; files are in place before anything is printed
         return 0
     except SystemExit as leave:
-        if isinstance(leave.__context__, BrokenPipeError):  # how rich reports the same
+        if isinstance(leave.__context__, BrokenPipeError):  # rich turns it into SystemExit
             return 0
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except BaseException as error:
@@ -53,10 +53,10 @@ def _run(arguments: list[str]) -> int:
     from kfine.cli.app import app
 
     command = typer.main.get_command(app)
-    if COMPLETE in os.environ:  # the shell asks what could follow
+    if COMPLETE in os.environ:  # completion by the shell
         command.main(arguments, prog_name="kfine", complete_var=COMPLETE)
     try:
-        # Not command.main(): that one catches Ctrl-C and broken pipes in ways of its own.
+        # Not command.main(), which handles Ctrl-C and broken pipes differently.
         with command.make_context("kfine", list(arguments)) as context:
             command.invoke(context)
     except typer.Exit as leave:
@@ -76,6 +76,6 @@ def _say(message: str, code: int) -> int:
 
 
 def _drop_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush has nowhere to fail."""
+    """Redirect stdout to the null device, so that the interpreter's last flush does not fail."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

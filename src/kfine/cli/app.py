@@ -1,4 +1,4 @@
-"""The application and its commands; each command imports what it needs when it runs."""
+"""The application and its commands; each command imports heavy modules when it runs."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ app.command()(serve)
 app.add_typer(train_app, name="train")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from kfine._version import __version__
 
         typer.echo(f"kfine {__version__}")
@@ -66,7 +66,7 @@ def _kfine(
     """Low-resolution MR images in, high-resolution ones out, with how far to trust each voxel.
 
     Start with [bold]kfine demo[/bold], or [bold]kfine restore scan.nii.gz --scale 2[/bold].
-    Each command explains itself: [bold]kfine restore --help[/bold].
+    Help on each command: [bold]kfine restore --help[/bold].
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

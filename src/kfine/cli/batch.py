@@ -1,4 +1,4 @@
-"""kfine batch: every image below a folder, restored."""
+"""kfine batch: restoration of every image below a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kfine.batches.run import Display, Run
     from kfine.batches.worker import Outcome
 
-_LAST = 10**9  # a part beyond all images
+_LAST = 10**9  # index of a part that is always empty
 
 
 @takes(options=options_of)
@@ -31,17 +31,19 @@ def batch(
         Path,
         typer.Argument(
             metavar="IN_DIR",
-            help="Folder with NIfTI files, DICOM series or k-space, in any depth; or a BIDS dataset.",
+            help="Folder with NIfTI files, DICOM series or k-space, at any depth; or a BIDS dataset.",
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the results; made if needed.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT_DIR", help="Folder for the results; created if needed.")
+    ],
     options: Options,
     force: Force = False,
     only: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PATTERN",
-            help='Only images whose path below IN_DIR is like "*_T1w.nii.gz"; repeat it for several.',
+            help='Only images whose path below IN_DIR matches, such as "*_T1w.nii.gz"; repeat it for several.',
         ),
     ] = None,
     coil_axis: CoilAxis = None,
@@ -53,7 +55,7 @@ def batch(
             min=1,
             metavar="N",
             rich_help_panel=MACHINE,
-            help="Do one of N parts of the images, as one job of an array.",
+            help="Restore one of N parts of the images, as one job of an array.",
         ),
     ] = None,
     part_id: Annotated[
@@ -65,9 +67,9 @@ def batch(
         typer.Option(
             metavar="WHERE",
             rich_help_panel=MACHINE,
-            help="Restore images side by side on Dask (extra cluster): local:N, worker processes of this machine; "
-            "tcp://HOST:PORT, a scheduler that runs; slurm:N, pbs:N, sge:N, lsf:N, ..., that many jobs.  One by one "
-            "if left out.",
+            help="Restore images in parallel on Dask (extra cluster): local:N, worker processes on this machine; "
+            "tcp://HOST:PORT, a running scheduler; slurm:N, pbs:N, sge:N, lsf:N, ..., that many jobs.  One by one if "
+            "left out.",
         ),
     ] = None,
     manifest: Annotated[
@@ -75,8 +77,8 @@ def batch(
         typer.Option(
             metavar="DIR",
             rich_help_panel=MACHINE,
-            help="Folder with the list of the images, made where it is not there, so that jobs need not look for them "
-            "again, and with what became of each.  It may hold names of patients.",
+            help="Folder for the list of the images, created if missing, so that jobs need not search again, and for "
+            "the outcome of each.  It may contain names of patients.",
         ),
     ] = None,
     status: Annotated[
@@ -85,7 +87,7 @@ def batch(
             "--status",
             metavar=FLAG,
             rich_help_panel=MACHINE,
-            help="Only print how far the batch of --manifest is: done, failed and why, left, hours left.",
+            help="Only print the progress of the batch of --manifest: done, failed and why, left, hours left.",
         ),
     ] = False,
     print_sbatch: Annotated[
@@ -94,8 +96,8 @@ def batch(
             "--print-sbatch",
             metavar=FLAG,
             rich_help_panel=MACHINE,
-            help="Only list the images in --manifest, restore and measure the largest, and print a SLURM array script "
-            "for the others, of N parts or of parts of an hour.",
+            help="Only list the images in --manifest, restore and time the largest, and print a SLURM array script "
+            "for the others, with N parts or with parts of an hour.",
         ),
     ] = False,
     apptainer: Annotated[
@@ -103,7 +105,7 @@ def batch(
         typer.Option(
             metavar="F.sif",
             rich_help_panel=MACHINE,
-            help="Apptainer image in which that script runs kfine.",
+            help="Apptainer image in which this script runs kfine.",
         ),
     ] = None,
     dicom: Annotated[
@@ -111,7 +113,7 @@ def batch(
         typer.Option(
             metavar="KIND",
             rich_help_panel=OUTPUT,
-            help="Write DICOM for DICOM series, classic (a file a slice and time) or enhanced (one file); NIfTI if "
+            help="Write DICOM for DICOM series, classic (a file per slice and time) or enhanced (one file); NIfTI if "
             "left out.",
         ),
     ] = None,
@@ -121,12 +123,12 @@ def batch(
             "--resume",
             metavar=FLAG,
             rich_help_panel=OUTPUT,
-            help="Keep finished slices, too, until their image is finished.  Finished images are always kept.",
+            help="Store finished slices too, until their image is finished.  Finished images are always kept.",
         ),
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="F.json", rich_help_panel=OUTPUT, help="Also write what became of each image."),
+        typer.Option(metavar="F.json", rich_help_panel=OUTPUT, help="Also write the outcome of each image."),
     ] = None,
     overwrite: Annotated[
         bool,
@@ -134,18 +136,19 @@ def batch(
             "--overwrite",
             metavar=FLAG,
             rich_help_panel=OUTPUT,
-            help="Replace results of other options, and whatever else is in their place; refused if left out.",
+            help="Replace results of other options and any other files in their place; an error if left out.",
         ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Restore every image below IN_DIR, as [bold]kfine restore[/bold] does one.
+    """Restore every image below IN_DIR like [bold]kfine restore[/bold].
 
-    Results lie below OUT_DIR as their images below IN_DIR. A BIDS dataset gives a
-    BIDS derivative of its anat images (desc-kfine). An image that fails is
-    reported and the others go on; the exit code is then 3. The same command again
-    goes on where it ended: finished results are known by content, whatever is
-    missing, cut off or changed is made anew, and several processes share the work.
+    Results have the same paths below OUT_DIR as their images below IN_DIR. A BIDS
+    dataset gives a BIDS derivative of its anat images (desc-kfine). An image that
+    fails is reported and the others continue; the exit code is then 3. The same
+    command resumes an interrupted batch: finished results are recognised by content,
+    missing, truncated or changed ones are restored again, and several processes share
+    the work.
 
     [bold]kfine batch SCANS RESTORED --scale 2[/bold]
     [bold]kfine batch DATASET DATASET/derivatives/kfine --scale 2 --report run.json[/bold]
@@ -203,7 +206,7 @@ def batch(
 
 
 def _print_status(manifest: Path) -> None:
-    """Print how far the batch of `manifest` is."""
+    """Print the progress of the batch of `manifest`."""
     from kfine.batches.manifest import Manifest
 
     say(*map(as_options, Manifest(manifest).status().summary()))
@@ -216,14 +219,14 @@ def _print_sbatch(
     parts: int | None,
     image: Path | None,
 ) -> None:
-    """Measure one image and print the script of an array; `places` are the folders of input, output and manifest."""
+    """Time one image and print the script of an array; `places` are the folders of input, output and manifest."""
     from kfine.batches import cluster
     from kfine.batches.manifest import Manifest
 
     folder, out, manifest = (place.absolute() for place in places)
     lists = Manifest(manifest)
     if not lists.cases.is_file():
-        run_part((_LAST, _LAST + 1))  # lists the images and does none
+        run_part((_LAST, _LAST + 1))  # lists the images and restores none
     sizes = lists.header()["bytes"]
     measured = cluster.measure(sizes, lambda part: run_part(part).outcomes)
     program = ["kfine"] if image else [sys.executable, "-m", "kfine"]
@@ -239,16 +242,16 @@ def _print_sbatch(
 
 
 def _arguments(flags: dict[str, Any]) -> list[str]:
-    """Return the options that are set, as a command line has them."""
-    made: list[str] = []
+    """Return the arguments of a command line for the options that are set."""
+    arguments: list[str] = []
     for name, value in flags.items():
         if value is True:
-            made.append(f"--{name}")
+            arguments.append(f"--{name}")
         elif isinstance(value, list):
-            made += [part for one in value for part in (f"--{name}", one)]
+            arguments += [part for one in value for part in (f"--{name}", one)]
         elif value not in (None, False):
-            made += [f"--{name}", str(value)]
-    return made
+            arguments += [f"--{name}", str(value)]
+    return arguments
 
 
 def _part(number: int | None, count: int | None) -> tuple[int, int]:
@@ -263,7 +266,7 @@ def _part(number: int | None, count: int | None) -> tuple[int, int]:
 
 
 def _display(*, quiet: bool) -> Display:
-    """Return a display on stderr; of failures alone if `quiet`."""
+    """Return a display on stderr; only of failures if `quiet`."""
     from kfine.batches.run import Display
     from kfine.batches.worker import FAILED, FINISHED
 

@@ -1,4 +1,4 @@
-"""kfine bench: the pace of this machine, and what ordinary studies take."""
+"""kfine bench: speed of this machine, and estimated times of usual studies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def bench(
         typer.Option(
             metavar="NAME",
             rich_help_panel=MODEL,
-            help="Methods to time, each with an option of its own; the default ones if left out.",
+            help="Method to time; repeat it for several.  The default methods if left out.",
         ),
     ] = None,
     threads: Annotated[
@@ -32,9 +32,9 @@ def bench(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure this machine for a few seconds and say what studies take on it.
+    """Measure the speed of this machine for a few seconds and estimate the times of usual studies.
 
-    The times are of images without empty slices, the longest there are.
+    The times are upper estimates, for images without empty slices.
     """
     import torch
 

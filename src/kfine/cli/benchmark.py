@@ -1,4 +1,4 @@
-"""kfine benchmark: every method on every subject of a folder, and a report to attach to a paper."""
+"""kfine benchmark: comparison of methods on the subjects of a folder, with a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def benchmark(
         Path,
         typer.Argument(
             metavar="FOLDER",
-            help="NIfTI files or folders of DICOM below it, one or more a subject: the true images.",
+            help="Folder with NIfTI files or DICOM folders, one or more per subject: the true images.",
         ),
     ],
     output: Annotated[
@@ -30,8 +30,8 @@ def benchmark(
             "--output",
             metavar="DIR",
             rich_help_panel=OUTPUT,
-            help="Folder for results.csv, results.json, poster.md (tables of sharpness) and report.html; made if "
-            "needed.  Finished cases stay in DIR/cases: the same command goes on there after an interruption.",
+            help="Folder for results.csv, results.json, poster.md (tables of sharpness) and report.html; created if "
+            "needed.  Finished cases are stored in DIR/cases: after an interruption the same command continues there.",
         ),
     ],
     methods: Annotated[
@@ -41,7 +41,7 @@ def benchmark(
             metavar="NAME[=MODEL]",
             rich_help_panel=MODEL,
             help="A method of kfine restore, with the packaged model or model folder MODEL; repeat it for several.  "
-            "All that can run if left out.",
+            "All available methods if left out.",
         ),
     ] = None,
     degradations: Annotated[
@@ -58,8 +58,8 @@ def benchmark(
         typer.Option(
             "--subject",
             metavar="NAME",
-            help="A patient: the first folder's name, or the file's up to _ or .; repeat it for several.  Leave out "
-            "those that a model was trained on.  All if left out.",
+            help="A subject: name of the first folder, or of the file up to _ or .; repeat it for several.  Exclude "
+            "subjects that a model was trained on.  All if left out.",
         ),
     ] = None,
     slices: Annotated[
@@ -73,7 +73,7 @@ def benchmark(
     matrix: Annotated[
         str | None,
         typer.Option(
-            metavar="ROWSxCOLS", help="Bring the true images to this matrix first; as stored if left out."
+            metavar="ROWSxCOLS", help="Resample the true images to this matrix first; as stored if left out."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all noise.")] = 0,
@@ -82,9 +82,10 @@ def benchmark(
         typer.Option(
             "--lesions",
             metavar=FLAG,
-            help="Instead, put small lesions of known contrast and size into the images before they are made coarse, "
-            "and measure what methods keep of them, of real small bright structures, and make up: lesions.csv, "
-            "lesions.json, lesions.png.  By core, bicubic and zero-filling at kspace-x2 and kspace-x4 if left out.",
+            help="Instead, insert small lesions of known contrast and size before the degradation, and measure how "
+            "much contrast of them and of real small bright structures is preserved, and how much is invented: "
+            "lesions.csv, lesions.json, lesions.png.  Defaults: core, bicubic and zero-filling at kspace-x2 and "
+            "kspace-x4.",
         ),
     ] = False,
     device: Annotated[
@@ -96,14 +97,14 @@ def benchmark(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare methods on the images of FOLDER: make them coarse, restore them, measure what is lost.
+    """Compare methods on the images of FOLDER: degrade them, restore them, measure the error.
 
-    Six degradations, all seeded. Means over patients with bootstrap intervals,
-    differences to the best baseline within patients, which detail is real,
-    whether the uncertainty tells the error, time and memory. The report says
-    first where a simpler method is better, and by the paired t interval whether
-    that could be chance. It names patients as their folders or files are named.
-    A method of your own: see examples/own_method.py.
+    The degradations are seeded. The report has means over subjects with bootstrap
+    intervals, differences to the best baseline within subjects, the fraction of
+    detail that is real, the calibration of the uncertainty, time and memory. It
+    begins with the cases in which a simpler method is better, with a paired t
+    interval. It contains the names of subjects' folders or files. For your own
+    method see examples/own_method.py.
 
     [bold]kfine benchmark BRAINS -o report[/bold]
     [bold]kfine benchmark BRAINS -o report --subject sub-11 --subject sub-12 --slices 6[/bold]
@@ -162,7 +163,7 @@ def _lesions(
     from kfine.benchmark.truths import find_truths, volumes_below
 
     lesion_files.check_free(output, overwrite=overwrite)
-    made = named(degradations or ["kspace-x2", "kspace-x4"])
+    chosen_degradations = named(degradations or ["kspace-x2", "kspace-x4"])
     competitors = chosen(methods or ["core", "bicubic", "zero-filling"], device=device)
     with made_folder(output), plain_warnings(quiet=quiet), progress("reading", quiet=quiet) as bar:
 
@@ -170,9 +171,9 @@ def _lesions(
             bar.name(literal(what))
             bar(done, total)
 
-        there = volumes_below(folder, leave=output)
-        truths = find_truths(there, subjects=subjects, slices=slices, matrix=matrix)
-        found = measure(truths, made, competitors, seed=seed, on_case=on_case)
+        volumes = volumes_below(folder, leave=output)
+        truths = find_truths(volumes, subjects=subjects, slices=slices, matrix=matrix)
+        found = measure(truths, chosen_degradations, competitors, seed=seed, on_case=on_case)
         about = {
             "machine": machine(),
             "subjects": sorted({truth.subject for truth in truths}),

@@ -1,4 +1,4 @@
-"""kfine calibrate: the error of a method on the user's own pairs, for `kfine restore --calibration`."""
+"""kfine calibrate: calibration of a method's error on the user's pairs, for `kfine restore --calibration`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def calibrate(
         Path,
         typer.Argument(
             metavar="PAIRS",
-            help="A table (.csv, .tsv) with columns low and high (paths, relative to it) and, where subjects have "
-            "several images, subject; a folder with folders low and high that hold images of the same names; or a "
-            "folder of scans, with HIGHS.",
+            help="A table (.csv, .tsv) with columns low and high (paths, relative to it) and, if subjects have several "
+            "images, subject; a folder with folders low and high with images of the same names; or a folder of "
+            "scans, with HIGHS.",
         ),
     ],
     highs: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[HIGHS]", help="Folder of the images at full resolution, named as the scans."
+            metavar="[HIGHS]", help="Folder of the images at full resolution, named like the scans."
         ),
     ] = None,
     *,
@@ -37,8 +37,8 @@ def calibrate(
         float | None,
         typer.Option(
             metavar="FACTOR",
-            help="PAIRS is a folder of images at full resolution alone: the scans are made of them, this many times "
-            "coarser.",
+            help="PAIRS is a folder of images at full resolution only: scans are simulated from them, coarser by this "
+            "factor.",
         ),
     ] = None,
     slices: Annotated[
@@ -46,7 +46,9 @@ def calibrate(
     ] = 8,
     method: Annotated[
         str,
-        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="A method of kfine restore, but auto."),
+        typer.Option(
+            metavar="NAME", rich_help_panel=MODEL, help="A method of kfine restore other than auto."
+        ),
     ] = "core",
     model: Annotated[
         str | None,
@@ -65,9 +67,9 @@ def calibrate(
 ) -> None:
     """Measure the error of a method on your own pairs of scan and high-resolution image.
 
-    Writes a file that kfine restore --calibration takes: the standard deviation and the
-    intervals are then those of your scanner and protocol.  Prints the coverage of each
-    subject by the constants of the others.
+    Writes a file for kfine restore --calibration: the standard deviation and the
+    intervals are then those of your scanner and protocol.  Prints the leave-one-subject-out
+    coverage.
 
     [bold]kfine calibrate pairs.csv -o ours.json[/bold]
     [bold]kfine calibrate LOW_FOLDER HIGH_FOLDER -o ours.json[/bold]
@@ -75,7 +77,7 @@ def calibrate(
     [bold]kfine restore scan.nii.gz --scale 2 --confidence 0.9 --calibration ours.json[/bold]
     """
     if scale is not None and highs is not None:
-        raise UsageError("--scale: the scans are there already; leave it out, or HIGHS")
+        raise UsageError("--scale: expected without HIGHS, as it simulates the scans; leave out one of them")
     from kfine.files.atomic import atomic_file, check_target
 
     check_target(output, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""The output of a command: progress and notes on stderr, results on stdout."""
+"""Output of commands: progress and notes on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kfine.restoration.progress import Forecast, duration
 from kfine.text import literal, to_json
 
 EVERY = 30.0  # seconds between lines of progress
-# No emoji: ":file:" in a name is a name.
+# Without emoji: ":file:" in a name stays as it is.
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -34,9 +34,9 @@ def say_json(value: Any) -> None:
 
 
 class Bar:
-    """A bar for a piece of work: called with (done, total), named by what is being done.
+    """A progress bar: called with (done, total), labelled with the current work.
 
-    Where stderr is no terminal, a line every `EVERY` seconds stands for it.
+    If stderr is no terminal, a line every `EVERY` seconds replaces it.
     """
 
     def __init__(self, shown: Progress, text: str, *, quiet: bool) -> None:
@@ -48,38 +48,38 @@ class Bar:
 
     def _begin(self) -> None:
         self.forecast, self._began = Forecast(), time.monotonic()
-        self._told = self._began
+        self._printed = self._began
 
     def __call__(self, done: int, total: int) -> None:
-        """Show how far the work is; what is done at first was done before."""
+        """Show the progress; the first value of `done` is what was done before."""
         if done == 0:
             self._begin()
         self.forecast(done, total)
         self._percent = 100 * done / total if total else None
-        # None: a bar without end, until there is something to count.
+        # A total of None shows an indeterminate bar.
         self._shown.update(self._task, completed=done, total=total or None, forecast=self.forecast)
-        self._tell()
+        self._print_line()
 
     def name(self, text: str) -> None:
-        """Say `text` before the bar from now on."""
+        """Show `text` before the bar."""
         self._text = text
         self._shown.update(self._task, description=text)
 
     def group(self, text: str) -> None:
-        """Say `text` from now on, where a group of slices begins."""
+        """Show `text` for the group of slices that begins."""
         self.forecast.group()
         self.name(text)
 
     def say(self, line: str) -> None:
-        """Print a line of its own above the bar."""
+        """Print `line` above the bar."""
         if not self._quiet:
             err.print(literal(f"kfine: {as_options(line)}"), markup=False)
 
-    def _tell(self) -> None:
+    def _print_line(self) -> None:
         now = time.monotonic()
-        if not self._lines or now - self._told < EVERY:
+        if not self._lines or now - self._printed < EVERY:
             return
-        self._told = now
+        self._printed = now
         parts = [f"{self._percent:.0f} % done"] if self._percent is not None else []
         parts += [f"{duration(now - self._began)} so far"]
         left = self.forecast.left
@@ -105,7 +105,7 @@ class _Left(ProgressColumn):
 
 @contextmanager
 def progress(text: str, *, quiet: bool) -> Iterator[Bar]:
-    """Show a bar for a piece of work, named `text` at first; lines where stderr is no terminal."""
+    """Show a progress bar, labelled `text` at first; lines if stderr is no terminal."""
     with bars(text, quiet=quiet) as (bar,):
         yield bar
 
@@ -129,9 +129,9 @@ def bars(*texts: str, quiet: bool) -> Iterator[tuple[Bar, ...]]:
 
 @contextmanager
 def plain_warnings(*, quiet: bool = False) -> Iterator[list[str]]:
-    """Show kfine's own warnings as one line each on stderr, once; hide those of the libraries below.
+    """Show warnings of kfine as one line each on stderr, once; hide those of other libraries.
 
-    Yields the list that these lines are added to; `quiet` keeps them from stderr only.
+    Yields the list to which these lines are appended; `quiet` suppresses only the output on stderr.
     """
 
     def show(line: str) -> None:

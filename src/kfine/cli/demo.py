@@ -1,4 +1,4 @@
-"""kfine demo: the whole way on a real MR image that every installation has, and on a synthetic beating heart."""
+"""kfine demo: restoration of a real MR image that every installation has, and of a synthetic beating heart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STILL, CINE = "mr_small", "beating_heart"
 
 @dataclass(frozen=True)
 class _Scene:
-    """A low-resolution image, and how it is restored."""
+    """A low-resolution image, and the options of its restoration."""
 
     name: str
     low: Image
@@ -38,7 +38,7 @@ def demo(
             "--output",
             metavar="DIR",
             rich_help_panel=OUTPUT,
-            help="Folder for the results; made if needed.",
+            help="Folder for the results; created if needed.",
         ),
     ] = Path("kfine-demo"),
     model: Annotated[
@@ -54,10 +54,10 @@ def demo(
 ) -> None:
     """Restore an MR image and a cine of a beating heart.
 
-    The image, 64x64 to 128x128, lies inside pydicom's own package. The heart,
+    The image, 64x64 to 128x128, is part of the package pydicom. The heart,
     10 frames of 64x64 to 20 of 128x128, is synthetic: its k-space is computed.
-    Needs no data and no network. Writes each image, its uncertainty, what was
-    done, and a picture to look at; the heart's also moves (.gif).
+    Needs no data and no network. Writes each image, its uncertainty, the record
+    and a figure, and an animation (.gif) of the heart.
 
     [bold]kfine demo[/bold]
     """
@@ -92,6 +92,6 @@ def _scenes(model: str | None, cine_model: str | None) -> Iterator[_Scene]:
     still = read(Path(str(get_testdata_file("MR_small.dcm", download=False))))
     yield _Scene(STILL, still, {"model": model})
     heart = beating_heart((64, 64), frames=10, measured=True)
-    # Named: auto would interpolate a synthetic image.
+    # A named method: auto would interpolate a synthetic image.
     method = {"method": "cine-core"} if cine_model is None else {"model": cine_model}
     yield _Scene(CINE, heart, {"frames_scale": 2, **method})

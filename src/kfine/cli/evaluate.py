@@ -1,4 +1,4 @@
-"""kfine degrade and kfine evaluate: make a low-resolution scan, and measure how well it was restored."""
+"""kfine degrade and kfine evaluate: simulation of a low-resolution scan, and error of restored images."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ from kfine.cli.parameters import (
     takes,
     wanted_of,
 )
-from kfine.files.modes import no_more_open_than
 from kfine.files.names import stem_of, volume_suffix
-from kfine.files.staging import check_inputs_safe, check_outputs, staged
+from kfine.files.staging import check_inputs_safe, check_outputs, no_more_open_than, staged
 from kfine.text import json_text, literal
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def degrade(
             "--output",
             metavar="OUT",
             rich_help_panel=OUTPUT,
-            help="Where to write: .nii, .nii.gz, .nrrd, .mha, or .npy for complex k-space.",
+            help="Output: .nii, .nii.gz, .nrrd, .mha, or .npy for complex k-space.",
         ),
     ],
     matrix: Annotated[
@@ -75,17 +74,18 @@ def degrade(
     noise: Annotated[
         float,
         typer.Option(
-            metavar="PART", help="Noise (standard deviation) to add, as a part of the full intensity."
+            metavar="PART",
+            help="Standard deviation of the noise to add, as a fraction of the full intensity.",
         ),
     ] = 0.0,
     window: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Filter of k-space: none, hann, hamming, tukey or fermi."),
+        typer.Option(metavar="NAME", help="Apodisation of k-space: none, hann, hamming, tukey or fermi."),
     ] = "none",
     partial_fourier: Annotated[
         float,
         typer.Option(
-            metavar="PART", help="Measured part of the rows of k-space, such as 0.75; the rest is zero."
+            metavar="PART", help="Measured fraction of the rows of k-space, such as 0.75; the rest is zero."
         ),
     ] = 1.0,
     elliptical: Annotated[
@@ -93,16 +93,14 @@ def degrade(
     ] = False,
     zero_fill: Annotated[
         str | None,
-        typer.Option(
-            metavar="ROWSxCOLS", help="Matrix that the scanner fills up to with zeros; none if left out."
-        ),
+        typer.Option(metavar="ROWSxCOLS", help="Matrix that the scanner zero-fills to; none if left out."),
     ] = None,
     signed: Annotated[
         bool,
         typer.Option(
             "--signed",
             metavar=FLAG,
-            help="Write a real image of both signs, the linear measurement of theory; a scanner delivers magnitudes.",
+            help="Write a signed real image, the linear measurement of theory, instead of magnitudes.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of noise and phase.")] = 0,
@@ -111,7 +109,7 @@ def degrade(
         typer.Option(
             metavar="FACTOR",
             rich_help_panel=SLICES,
-            help="Factor by which the number of slices shrinks: thick slices.  As they are if left out.",
+            help="Factor by which the number of slices shrinks: thick slices.  Unchanged if left out.",
         ),
     ] = None,
     slice_profile: Annotated[
@@ -127,7 +125,7 @@ def degrade(
         typer.Option(
             metavar="MM",
             rich_help_panel=SLICES,
-            help="Their thickness (full width at half maximum); as far as they lie apart if left out.",
+            help="Their thickness (full width at half maximum); the slice spacing if left out.",
         ),
     ] = None,
     slices: Slices = None,
@@ -139,10 +137,10 @@ def degrade(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure IN at a smaller matrix, in fewer frames, or both: what a faster, coarser scan would have given.
+    """Simulate a faster, coarser scan of IN: a smaller matrix, fewer slices, fewer frames, or all of these.
 
-    Crops the k-space and writes the magnitude, as a scanner does; the field of view and the grey values stay.  A
-    cine's time wraps round.  OUT.json records what was done.
+    Crops the k-space and writes the magnitude, as a scanner does; the field of view and the grey values stay.  The
+    time of a cine is periodic.  OUT.json records the degradation.
 
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --matrix 64x64[/bold]
     [bold]kfine degrade brain.nii.gz -o low.nii.gz --scale 2 --noise 0.02 --window hamming --seed 1[/bold]
@@ -197,20 +195,20 @@ def degrade(
         if slice_scale is not None:
             how |= {"slice_scale": slice_scale, "slice_profile": slice_profile}
             how |= {"slice_thickness_mm": low.source.slice_thickness}
-        made_by = {
+        content = {
             "software": {"kfine": kfine.__version__},
             "input": {"kind": whole.source.kind, "name": whole.source.name, "sha256": whole.source.digest},
             "degradation": how,
         }
         with no_more_open_than([image]), staged([output, record], overwrite=overwrite) as places:
             write(low, places[output])
-            places[record].write_text(json_text(made_by), "utf-8")
+            places[record].write_text(json_text(content), "utf-8")
     if not quiet:
         say(_sizes(whole, low), output, record)
 
 
 def _sizes(whole: Image, low: Image) -> str:
-    """Return in words how much smaller a degraded image is."""
+    """Return the sizes before and after the degradation, as text."""
     from kfine.acquisition.grid import show
 
     sizes = f"{show(whole.matrix)} to {show(low.matrix)}"
@@ -229,7 +227,7 @@ def evaluate(
     mask: Annotated[
         Path | None,
         typer.Option(
-            metavar="M", help="Image that is not 0 inside; Otsu's foreground of REFERENCE if left out."
+            metavar="M", help="Mask image, not 0 inside; Otsu's foreground of REFERENCE if left out."
         ),
     ] = None,
     json_output: Annotated[
@@ -238,7 +236,7 @@ def evaluate(
             "--json",
             metavar="F.json",
             rich_help_panel=OUTPUT,
-            help="Also write every figure, slice by slice; - prints it instead.",
+            help="Also write all figures, slice by slice; - prints them instead.",
         ),
     ] = None,
     figure: Annotated[
@@ -246,7 +244,7 @@ def evaluate(
         typer.Option(
             metavar="F.png",
             rich_help_panel=OUTPUT,
-            help="Also draw images and errors (.png, .pdf, .svg, .jpg); of a cine also F.gif, which moves.",
+            help="Also draw images and errors (.png, .pdf, .svg, .jpg); of a cine also an animation, F.gif.",
         ),
     ] = None,
     slices: Slices = None,
@@ -254,13 +252,12 @@ def evaluate(
     combine: Combine = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure RESTORED against REFERENCE: PSNR, SSIM, NRMSE, whole and inside a mask.
+    """Compare RESTORED with REFERENCE: PSNR, SSIM, NRMSE, in the whole image and inside a mask.
 
-    The options of raw k-space are for REFERENCE.  --slices counts its slices; an image
-    that has only those, as restore --slices writes it, is compared whole.
+    The options of raw k-space apply to REFERENCE.  --slices counts slices of REFERENCE; an
+    image with only these slices, as restore --slices writes it, is compared whole.
 
-    Of a cine every frame counts; its temporal error is that of the changes
-    from frame to frame.
+    For a cine, all frames count; the temporal error is that of frame-to-frame differences.
 
     [bold]kfine evaluate brain.nii.gz restored.nii.gz bicubic.nii.gz[/bold]
     [bold]kfine evaluate brain.nii.gz out.nii.gz --json out.json --figure out.png[/bold]
@@ -307,12 +304,12 @@ def evaluate(
 
 
 def _of(image: Image, taken: tuple[int, int] | None, whole: int) -> Image:
-    """Return the slices `taken` of an image that has the `whole` number of slices; another one as it is."""
+    """Return the slices `taken` of an image with `whole` slices; any other image unchanged."""
     return image.take_slices(*taken) if taken and image.slices == whole else image
 
 
 def _mask(truth: Image, region: Image) -> Mask:
-    """Return where `region` is not 0; one frame of mask serves every frame."""
+    """Return the mask of `region`, True where it is not 0; a single frame applies to every frame."""
     from dataclasses import replace
 
     from kfine.evaluation.comparison import check_same_grid
@@ -327,7 +324,7 @@ def _mask(truth: Image, region: Image) -> Mask:
 
 
 def _named(paths: list[Path]) -> dict[str, Path]:
-    """Return a short name for each path, its whole path where names repeat."""
+    """Return a short name for each path, its whole path if names repeat."""
     unique = list(dict.fromkeys(paths))
     names = [stem_of(path) for path in unique]
     return {

@@ -1,4 +1,4 @@
-"""kfine info: an image, or this machine and installation."""
+"""kfine info: description of an image, or of this machine and installation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def info(
     """Describe an image, or this machine and installation.
 
     Of an image: axes, matrix, voxel sizes, frame times, R-R interval, intensities.
-    Of DICOM also how much k-space was measured: less than the matrix where the
+    Of DICOM also the measured block of k-space: smaller than the matrix if the
     scanner zero-filled. Prints no patient data.
 
     [bold]kfine info brain.nii.gz[/bold]

@@ -1,4 +1,4 @@
-"""kfine models: the packaged models."""
+"""kfine models: list of the packaged models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kfine.text import literal
 
 
 def models(as_json: AsJson = False) -> None:
-    """List the packaged models, to be named by --model."""
+    """List the packaged models, whose names --model accepts."""
     from kfine.models.checkpoint import PACKAGED, packaged_models, read_config
 
     configs = {name: read_config(PACKAGED / name) for name in packaged_models()}
@@ -21,7 +21,7 @@ def models(as_json: AsJson = False) -> None:
         say_json(configs)
         return
     if not configs:
-        say("no packaged models; kfine train vdm makes one, --model FOLDER uses it")
+        say("no packaged models; kfine train vdm trains one, --model FOLDER uses it")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("model", "method", "trained on", "ranges", "weights"):
@@ -35,7 +35,7 @@ def models(as_json: AsJson = False) -> None:
 
 
 def _ranges(name: str, config: dict[str, Any]) -> str:
-    """Return in words what a model was tested on, as far as its config.json says."""
+    """Return the ranges that a model was tested on, as text."""
     from kfine.models.domain import Domain
 
     return ", ".join(Domain.of(name, config).ranges.words().values())

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how commands take them; those of a restoration: `restore_options`."""
+"""Options shared by several commands, and the decorator `takes`; options of a restoration: `restore_options`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from kfine.io.dicom.images import Wanted
 
     ImageChoice = str | Wanted | None
-else:  # the class loads numpy, --help does without
+else:  # importing the class would import numpy, which --help does not need
     ImageChoice = Any
 
 MODEL, TIME, RAW = "Method and model", "Frames of a cine", "Raw k-space"
 MACHINE, OUTPUT, SLICES, TRUST = "Machine", "Output", "Slice direction", "Trust"
-# Flags take no value; without this, --help shows them as if they took a bool.
+# Metavar of flags; without it, --help shows them with a value.
 FLAG = ""
 
 Slices = Annotated[
@@ -30,7 +30,7 @@ Series = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
-        help="Which DICOM series of a folder, by its number or UID; the only one if left out.",
+        help="DICOM series of a folder, by its number or UID; the only one if left out.",
     ),
 ]
 Echo = Annotated[
@@ -38,23 +38,23 @@ Echo = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Which echo of a DICOM series, from 1 in the order of echo times; the only one if left out.",
+        help="Echo of a DICOM series, from 1 in the order of echo times; the only one if left out.",
     ),
 ]
 Part = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Which image of a DICOM series otherwise: mag, phase, real, imag, complex, or as kfine info lists it; the "
-        "only one if left out.",
+        help="Image of a DICOM series: mag, phase, real, imag, complex, or a name listed by kfine info; the only one "
+        "if left out.",
     ),
 ]
 Plane = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|AxB",
-        help="Which plane of a NIfTI file is the slices': axial, coronal, sagittal, or the file's axes of rows and "
-        "columns, such as 2x1; found from header and voxel sizes if left out.",
+        help="Plane of the slices of a NIfTI file: axial, coronal, sagittal, or the file's axes of rows and columns, "
+        "such as 2x1; determined from header and voxel sizes if left out.",
     ),
 ]
 CoilAxis = Annotated[
@@ -62,7 +62,7 @@ CoilAxis = Annotated[
     typer.Option(
         metavar="N",
         rich_help_panel=RAW,
-        help="Which axis of a .npy file holds the coils, from 0; none if left out.",
+        help="Axis of the coils in a .npy file, from 0; none if left out.",
     ),
 ]
 Contrast = Annotated[
@@ -70,7 +70,7 @@ Contrast = Annotated[
     typer.Option(
         metavar="N",
         rich_help_panel=RAW,
-        help="Which image of an ISMRMRD file with several contrasts or sets, from 1; the only one if left out.",
+        help="Image of an ISMRMRD file with several contrasts or sets, from 1; the only one if left out.",
     ),
 ]
 Combine = Annotated[
@@ -78,8 +78,8 @@ Combine = Annotated[
     typer.Option(
         metavar="HOW",
         rich_help_panel=RAW,
-        help="Coils by their sensitivities, which keeps measured k-space, or rss (root sum of squares), which does "
-        "not; the first if left out.",
+        help="Combination of coils: sensitivities, which preserves the measured k-space, or rss (root sum of squares), "
+        "which does not; sensitivities if left out.",
     ),
 ]
 Nan = Annotated[
@@ -87,7 +87,7 @@ Nan = Annotated[
     typer.Option(
         "--nan",
         metavar="air|refuse",
-        help="NaN outside the field of view of a resampled NIfTI image: air (0), with a note, or refused.",
+        help="NaN outside the field of view of a resampled NIfTI image: replaced by air (0), with a note, or refused.",
     ),
 ]
 Period = Annotated[
@@ -95,7 +95,8 @@ Period = Annotated[
     typer.Option(
         metavar="SECONDS",
         rich_help_panel=TIME,
-        help="After which the frames begin again, of a cine whose file does not say it; the file's own if left out.",
+        help="Heart period of a cine, after which the frames repeat, if the file does not contain it; that of the file "
+        "if left out.",
     ),
 ]
 Periodic = Annotated[
@@ -104,8 +105,8 @@ Periodic = Annotated[
         "--periodic",
         metavar=FLAG,
         rich_help_panel=TIME,
-        help="The first frame follows the last one, a frame time later: a heart beat whose period the file does not "
-        "say.  Otherwise time ends with the last frame.",
+        help="The first frame follows the last one, a frame time later: a whole heart beat whose period the file does "
+        "not contain.  Otherwise time ends with the last frame.",
     ),
 ]
 Overwrite = Annotated[
@@ -114,7 +115,7 @@ Overwrite = Annotated[
         "--overwrite",
         metavar=FLAG,
         rich_help_panel=OUTPUT,
-        help="Replace outputs that exist; refused if left out.",
+        help="Replace existing outputs; an error if left out.",
     ),
 ]
 Quiet = Annotated[
@@ -125,14 +126,14 @@ AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON i
 
 
 def wanted_of(*, series: Series = None, echo: Echo = None, part: Part = None) -> ImageChoice:
-    """Return what the options ask for, as `kfine.read` takes its argument `series`."""
+    """Return the argument `series` of `kfine.read` for the options."""
     from kfine.io.dicom.images import Wanted
 
     return series if echo is None and part is None else Wanted(series, echo, part)
 
 
 def ending_of(choice: ImageChoice, contrast: int | None = None) -> str:
-    """Return what the name of a result says of the image that was chosen.
+    """Return the suffix for the name of a result that identifies the chosen image.
 
     >>> from kfine.io.dicom.images import Wanted
     >>> ending_of(Wanted(echo=2, part="mag")), ending_of(None), ending_of(None, 3)
@@ -147,32 +148,32 @@ def ending_of(choice: ImageChoice, contrast: int | None = None) -> str:
 
 
 def takes(**makers: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let commands take the options of others' signatures: `@takes(run=Run)` makes the argument `run` a `Run`.
+    """Expand arguments of a command into the options of other signatures: `@takes(run=Run)` builds `run` by `Run`.
 
-    typer reads a command's options from its signature. In the one that it sees here, each argument named in
-    `makers` gives way to the arguments of its maker, which is called with their values.
+    typer reads a command's options from its signature. In the signature that it sees, each argument named in `makers`
+    is replaced by the arguments of its maker, which is called with their values.
     """
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
         shared = {name: _options(maker) for name, maker in makers.items()}
-        seen: list[inspect.Parameter] = []
+        parameters: list[inspect.Parameter] = []
         for option in _options(command):
-            seen += shared.get(option.name, [option])
+            parameters += shared.get(option.name, [option])
 
         @functools.wraps(command)
-        def taking(**given: Any) -> None:
+        def wrapper(**values: Any) -> None:
             for name, maker in makers.items():
-                given[name] = maker(**{option.name: given.pop(option.name) for option in shared[name]})
-            command(**given)
+                values[name] = maker(**{option.name: values.pop(option.name) for option in shared[name]})
+            command(**values)
 
-        taking.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]
-        taking.__annotations__ = {option.name: option.annotation for option in seen}
-        return taking
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {option.name: option.annotation for option in parameters}
+        return wrapper
 
     return wrap
 
 
 def _options(function: Callable[..., Any]) -> list[inspect.Parameter]:
     options = inspect.signature(function, eval_str=True).parameters.values()
-    # So that those with a default may come before those without.
+    # Keyword-only, so that options with a default may precede those without.
     return [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]

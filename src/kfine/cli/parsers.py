@@ -1,4 +1,4 @@
-"""Words of a command line to values, which raise `UsageError` if they cannot be read; messages to its words."""
+"""Parsers of option values, which raise `UsageError`; translation of the library's messages to option names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kfine.files.names import PICTURES, check_suffix
 
 Matrix = tuple[int, int]
 
-# Arguments of the library that its messages name as NAME=VALUE, each an option of the commands.
+# Arguments that messages of the library name as NAME=VALUE; each is an option of the commands.
 _ARGUMENTS = (
     "coil_axis", "combine", "contrast", "device", "echo", "force", "matrix", "method", "model", "nan", "overwrite",
     "part", "periodic", "precision", "resume", "series", "slices", "input", "calibration", "strict",
@@ -22,7 +22,7 @@ _ARGUMENT = re.compile(
 
 
 def as_options(message: str) -> str:
-    """Return a message of the library with the command line's spelling of arguments.
+    """Return a message of the library with its arguments spelled as options of the command line.
 
     >>> as_options("exists already; add overwrite=True"), as_options("restore with matrix=(96, 80)")
     ('exists already; add --overwrite', 'restore with --matrix 96x80')
@@ -66,7 +66,7 @@ def parse_matrix(text: str | None, option: str = "--matrix") -> Matrix | None:
 
 
 def parse_plane(text: str | None) -> tuple[int, int] | str | None:
-    """Return the plane of --plane as `kfine.read` takes it: axes of a file count from 1 here, from 0 there.
+    """Return the argument `plane` of `kfine.read` for --plane; the option counts axes from 1, the argument from 0.
 
     >>> parse_plane("coronal"), parse_plane("3x1")
     ('coronal', (2, 0))
@@ -82,7 +82,7 @@ def parse_plane(text: str | None) -> tuple[int, int] | str | None:
 
 
 def parse_voxel(text: str | None) -> float | tuple[float, float, float] | None:
-    """Return the millimetres of "1" or "1x1x1".
+    """Return the millimetres in "1" or "1x1x1".
 
     >>> parse_voxel("0.9"), parse_voxel("0.5x0.5x1")
     (0.9, (0.5, 0.5, 1.0))
@@ -104,7 +104,7 @@ def parse_voxel(text: str | None) -> float | tuple[float, float, float] | None:
 
 
 def parse_time(text: str | None, option: str) -> float | None:
-    """Return the seconds of a time as SLURM writes it.
+    """Return the seconds of a time in the format of SLURM.
 
     >>> parse_time("1:30:00", "--max-time"), parse_time("2-00:00:10", "--max-time")
     (5400.0, 172810.0)
@@ -122,7 +122,7 @@ def parse_time(text: str | None, option: str) -> float | None:
 
 
 def parse_noise(text: str) -> float | Literal["data"]:
-    """Return the number of --noise, or "data".
+    """Return the value of --noise: a number, or "data".
 
     >>> parse_noise("0.02"), parse_noise("data")
     (0.02, 'data')
@@ -138,9 +138,9 @@ def parse_noise(text: str) -> float | Literal["data"]:
 
 
 def parse_slices(text: str | None, count: int | None = None) -> tuple[int, int] | None:
-    """Return (first, stop) of "A:B", counted from 0, B excluded; either may be left out.
+    """Return (first, stop) of "A:B", counted from 0, B excluded; A and B are optional.
 
-    With `count`, the number of slices, None if `text` is; without it, only the form is checked.
+    With `count`, the number of slices, the range is checked; without it, only the syntax.
 
     >>> parse_slices("10:", 20)
     (10, 20)

@@ -1,4 +1,4 @@
-"""kfine restore: one low-resolution image in, the high-resolution one, its uncertainty and its provenance out."""
+"""kfine restore: restoration of one low-resolution image, with uncertainty and provenance."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ from kfine.cli.parameters import (
 )
 from kfine.cli.restore_options import Force, options_of
 from kfine.errors import Terminated
-from kfine.files.modes import no_more_open_than
 from kfine.files.names import beside
-from kfine.files.staging import check_inputs_safe, check_outputs, check_outside
+from kfine.files.staging import check_inputs_safe, check_outputs, check_outside, no_more_open_than
 from kfine.restoration.labels import summary
 from kfine.restoration.options import Options
 from kfine.restoration.outputs import RestorationFiles
@@ -65,8 +64,8 @@ def restore(
             "--output",
             metavar="OUT",
             rich_help_panel=OUTPUT,
-            help="Where to write: .nii, .nii.gz, .nrrd, .mha, or a folder (a name without suffix) for DICOM from "
-            "DICOM; IN_x2_kfine.nii.gz beside IN if left out, with what --scale, --matrix, --frames and --method say.",
+            help="Output: .nii, .nii.gz, .nrrd, .mha, or a folder (a name without suffix) for DICOM from DICOM; if "
+            "left out, a file beside IN such as IN_x2_kfine.nii.gz, named by --scale, --matrix, --frames, --method.",
         ),
     ] = None,
     dicom: Annotated[
@@ -74,8 +73,8 @@ def restore(
         typer.Option(
             metavar="KIND",
             rich_help_panel=OUTPUT,
-            help="Write DICOM, classic (a file a slice and time) or enhanced (one file), to the folder OUT; if left "
-            "out, NIfTI, or classic where OUT is a folder.",
+            help="Write DICOM, classic (a file per slice and time) or enhanced (one file), to the folder OUT; if left "
+            "out, NIfTI, or classic if OUT is a folder.",
         ),
     ] = None,
     figure: Annotated[
@@ -83,7 +82,7 @@ def restore(
         typer.Option(
             metavar="F.png",
             rich_help_panel=OUTPUT,
-            help="Also draw a picture (.png, .pdf, .svg, .jpg); of a cine also F.gif, which moves.",
+            help="Also draw a figure (.png, .pdf, .svg, .jpg); of a cine also an animation, F.gif.",
         ),
     ] = None,
     resume: Annotated[
@@ -92,19 +91,19 @@ def restore(
             "--resume",
             metavar=FLAG,
             rich_help_panel=OUTPUT,
-            help="Keep finished slices in a hidden folder beside OUT until all are done; the same command goes on "
-            "from there after an interruption.  Nothing is kept if left out.",
+            help="Store finished slices in a hidden folder beside OUT until all are done; after an interruption the "
+            "same command continues from there.  Nothing is stored if left out.",
         ),
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Raise the in-plane resolution of IN, the number of its frames, or both.
+    """Increase the in-plane resolution of IN, the number of its slices, the number of its frames, or all of these.
 
     Writes OUT; OUT_std, the standard deviation of its error; with --confidence OUT_lower
-    and OUT_upper, an interval; with --sharp OUT_sharp; OUT.json, what was done.
+    and OUT_upper, an interval; with --sharp OUT_sharp; OUT.json, the record.
     DICOM images belong to the study of IN, OUT_std.dcm and the interval are Parametric Maps.
-    The measured k-space is kept: all new detail lies outside it.
+    The measured k-space is preserved: all new detail lies outside it.
 
     [bold]kfine restore brain.nii.gz --scale 2[/bold]
       writes brain_x2_kfine.nii.gz, brain_x2_kfine_std.nii.gz and brain_x2_kfine.json
@@ -146,14 +145,14 @@ def restore(
                 announce=True,
                 reading=_reading(series=series, **how),
             )
-    # Also what an interrupted --resume left behind: OUT is there now.
+    # Also those of an earlier, interrupted --resume: OUT is complete now.
     shutil.rmtree(files.parts, ignore_errors=True)
     if not quiet:
         say(summary(result), *written)
 
 
 def _reading(*, series: ImageChoice, **how: Any) -> dict[str, Any]:
-    """Return how an image is read, JSON-ready: what differs from the defaults of `kfine.read`."""
+    """Return the options of reading that differ from the defaults of `kfine.read`, JSON-ready."""
     parts = series if series is None or isinstance(series, str) else vars(series)
     chosen = parts if isinstance(parts, dict) else {"series": parts}
     changed = {name: value for name, value in (chosen | how).items() if value not in (None, False)}
@@ -161,27 +160,28 @@ def _reading(*, series: ImageChoice, **how: Any) -> dict[str, Any]:
 
 
 def discreet(image: Path) -> Path:
-    """Return the path of an image, with what stands for its name where its DICOM headers say that it is a patient's."""
+    """Return the path of an image, with a pseudonym in place of a name that identifies a patient by DICOM headers."""
     if not image.is_dir():
         return image
     from kfine.io.dicom.series import pseudonym
 
-    place = (
-        image if image.name not in ("", "..") else image.resolve()
-    )  # the folder one stands in has a name, too
+    # "." and "..": the name of the folder itself.
+    place = image if image.name not in ("", "..") else image.resolve()
     return place.with_name(pseudonym(place))
 
 
 @contextmanager
 def resumable(parts: Path | None) -> Iterator[None]:
-    """Let an interruption say what an interrupted user can do; parts: where finished slices stay, None for nowhere."""
+    """Add a note on how to resume to an interruption; parts: folder of finished slices, None without --resume."""
     try:
         yield
     except (KeyboardInterrupt, Terminated) as stop:
         if parts is None:
-            stop.add_note("with --resume, finished slices stay and the same command goes on from them")
+            stop.add_note(
+                "with --resume, finished slices are stored and the same command continues with them"
+            )
         else:
             count = len(list(parts.glob("slice-*.npz")))
-            finished = f"finished slices that stay: {count}" if count else "no slice was finished"
-            stop.add_note(f"{finished}; the same command goes on from there")
+            finished = f"finished slices stored: {count}" if count else "no slice was finished"
+            stop.add_note(f"{finished}; the same command continues from there")
         raise

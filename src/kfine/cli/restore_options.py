@@ -1,4 +1,4 @@
-"""Options of the commands that restore: those of `kfine.restoration.options.Options`, with types and help."""
+"""Options of a restoration: the fields of `kfine.restoration.options.Options`, with types and help."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARAMETERS: dict[str, Any] = {
         str | None,
         typer.Option(
             metavar="ROWSxCOLS",
-            help="Matrix to reach, such as 256x256. Of a NIfTI file 98x124x60 in axial slices, the columns are the "
+            help="Matrix to restore to, such as 256x256. In a NIfTI file 98x124x60 of axial slices the columns are the "
             "first axis: 248x196 doubles it.",
         ),
     ],
@@ -35,8 +35,7 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="FACTOR",
             rich_help_panel=SLICES,
-            help="Factor by which the number of slices grows; or give --voxel or --isotropic.  As many as there are if "
-            "left out.",
+            help="Factor by which the number of slices grows; or give --voxel or --isotropic.  Unchanged if left out.",
         ),
     ],
     "voxel": Annotated[
@@ -44,8 +43,8 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="MM",
             rich_help_panel=SLICES,
-            help="Distance of the slices to reach, such as 1; or 1x1x1, that of rows, columns and slices, where finer "
-            "ones stay.  As it is if left out.",
+            help="Spacing of the slices to restore to, such as 1; or 1x1x1, for rows, columns and slices; finer "
+            "spacings stay.  Unchanged if left out.",
         ),
     ],
     "isotropic": Annotated[
@@ -54,7 +53,7 @@ PARAMETERS: dict[str, Any] = {
             "--isotropic",
             metavar=FLAG,
             rich_help_panel=SLICES,
-            help="Slices as far apart as pixels are: isotropic voxels.",
+            help="Restore to isotropic voxels: slice spacing equal to the pixel spacing.",
         ),
     ],
     "slice_profile": Annotated[
@@ -62,8 +61,8 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="NAME",
             rich_help_panel=SLICES,
-            help="Profile of the measured slices: gaussian or box (2-D scans, of the thickness in the header or as far "
-            "apart as they lie), or crop (3-D scans); by the DICOM header if left out, else gaussian.",
+            help="Profile of the measured slices: gaussian or box (2-D scans, as thick as in the header or as the "
+            "slice spacing), or crop (3-D scans); by the DICOM header if left out, else gaussian.",
         ),
     ],
     "adapt": Annotated[
@@ -72,7 +71,7 @@ PARAMETERS: dict[str, Any] = {
             metavar="TIME|UPDATES",
             rich_help_panel=SLICES,
             help="First fit the core network to the volume, by the detail in its planes, for a time such as 2m or a "
-            "number of updates; the fit is taken if it is better on other planes of the volume.  No fit if left out.",
+            "number of updates; the fit is used if it is better on other planes of the volume.  No fit if left out.",
         ),
     ],
     "frames_scale": Annotated[
@@ -81,7 +80,7 @@ PARAMETERS: dict[str, Any] = {
             min=1,
             metavar="N",
             rich_help_panel=TIME,
-            help="Multiply the number of frames of a cine by N; or give --frames.  As they are if left out.",
+            help="Multiply the number of frames of a cine by N; or give --frames.  Unchanged if left out.",
         ),
     ],
     "frames": Annotated[
@@ -90,7 +89,7 @@ PARAMETERS: dict[str, Any] = {
             min=1,
             metavar="N",
             rich_help_panel=TIME,
-            help="Total number of frames, evenly over the cardiac cycle.  As they are if left out.",
+            help="Total number of frames, evenly over the cardiac cycle.  Unchanged if left out.",
         ),
     ],
     "time_method": Annotated[
@@ -98,8 +97,8 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="NAME",
             rich_help_panel=TIME,
-            help="Interpolation in time, of methods of single planes: nearest, linear, cubic, band-limited or "
-            "optical-flow; the last if left out.",
+            help="Interpolation in time for methods that restore single planes: nearest, linear, cubic, band-limited "
+            "or optical-flow; optical-flow if left out.",
         ),
     ],
     "noise": Annotated[
@@ -115,8 +114,7 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             "--denoise",
             metavar=FLAG,
-            help="Remove the noise (of the level --noise, or as estimated); what was measured stays as it is if "
-            "left out.",
+            help="Remove the noise (of the level --noise, or as estimated); measured noise stays if left out.",
         ),
     ],
     "best": Annotated[
@@ -126,8 +124,8 @@ PARAMETERS: dict[str, Any] = {
             metavar=FLAG,
             rich_help_panel=MODEL,
             show_default=False,
-            help="Of core, cine-core, vdm and ldm: the mean of eight evaluations a plane, or a single one, instead of "
-            "four: twice as long, or a quarter of the time.  Four if left out; finer slices take one.",
+            help="For core, cine-core, vdm and ldm: the mean of eight evaluations per plane, or a single one, instead "
+            "of four: twice, or a quarter of, the time.  Four if left out; finer slices take one.",
         ),
     ],
     "method": Annotated[
@@ -145,8 +143,8 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="NAME|DIR",
             rich_help_panel=MODEL,
-            help="A packaged model (see kfine models) or a model folder (./DIR where it has such a name); the method's "
-            "own if left out.",
+            help="A packaged model (see kfine models) or a model folder (./DIR if a packaged model has that name); "
+            "the packaged model of the method if left out.",
         ),
     ],
     "samples": Annotated[
@@ -155,7 +153,7 @@ PARAMETERS: dict[str, Any] = {
             min=1,
             metavar="N",
             rich_help_panel=MODEL,
-            help="Samples to average; 1 shows one plausible image, without OUT_std. The model's own if left out.",
+            help="Samples to average; 1 gives one plausible image, without OUT_std. The model's default if left out.",
         ),
     ],
     "steps": Annotated[
@@ -164,7 +162,7 @@ PARAMETERS: dict[str, Any] = {
             min=1,
             metavar="N",
             rich_help_panel=MODEL,
-            help="Network evaluations a sample; the model's own if left out.",
+            help="Network evaluations per sample; the model's default if left out.",
         ),
     ],
     "strength": Annotated[
@@ -172,7 +170,7 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="0..1",
             rich_help_panel=MODEL,
-            help="Weight of the measured k-space: 1 never contradicts it, 0 leaves what the network made of the scan.",
+            help="Weight of the measured k-space: 1 agrees with it exactly, 0 leaves the output of the network.",
         ),
     ],
     "sampler": Annotated[
@@ -180,7 +178,7 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="NAME",
             rich_help_panel=MODEL,
-            help="dpm-solver-2m, ddim or ancestral; the model's own if left out.",
+            help="dpm-solver-2m, ddim or ancestral; the model's default if left out.",
         ),
     ],
     "start": Annotated[
@@ -188,8 +186,8 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="SIGMA",
             rich_help_panel=MODEL,
-            help="Noise level to start from, inf for pure noise; of vdm in standard deviations of what the mean image "
-            "lacks, of ldm and cine-ldm in those of their latents; the model's own if left out.",
+            help="Noise level to start from, inf for pure noise; for vdm in standard deviations of the residual of the "
+            "mean image, for ldm and cine-ldm in those of the latents; the model's default if left out.",
         ),
     ],
     "unconditional": Annotated[
@@ -216,7 +214,7 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="TYPE",
             rich_help_panel=MACHINE,
-            help="float32 or bfloat16; auto is bfloat16 where the hardware has it.",
+            help="float32 or bfloat16; auto is bfloat16 if the hardware supports it.",
         ),
     ],
     "sharp": Annotated[
@@ -234,8 +232,8 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="PART",
             rich_help_panel=TRUST,
-            help="Also write OUT_lower and OUT_upper, between which the true value lies in this part of the voxels, "
-            "such as 0.9, on average over the subjects of the calibration; neither if left out.",
+            help="Also write OUT_lower and OUT_upper, between which the true value lies in this fraction of the "
+            "voxels, such as 0.9, on average over the subjects of the calibration; neither if left out.",
         ),
     ],
     "calibration": Annotated[
@@ -243,7 +241,7 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="FILE",
             rich_help_panel=TRUST,
-            help="A file of kfine calibrate, made of your own scans; the packaged calibration if left out.",
+            help="A file of kfine calibrate, from your own scans; the packaged calibration if left out.",
         ),
     ],
     "strict": Annotated[
@@ -252,12 +250,12 @@ PARAMETERS: dict[str, Any] = {
             "--strict",
             metavar=FLAG,
             rich_help_panel=TRUST,
-            help="Refuse an image that is unlike those that the model was trained on (exit code 8); if left out, auto "
-            "interpolates it, and says so.",
+            help="Refuse an image that is unlike the training images of the model (exit code 8); if left out, auto "
+            "interpolates it, with a note.",
         ),
     ],
 }
-# Fields that a command line writes in another way: (option, its default).
+# Fields with another option: (name, default).
 _WRITTEN: dict[str, tuple[str, Any]] = {
     "noise": ("noise", "0"),
     "conditioned": ("unconditional", False),
@@ -277,9 +275,9 @@ Force = Annotated[
 
 
 def options_of(**values: Any) -> Options:
-    """Return the options that a command line's `values` stand for, or raise `UsageError`.
+    """Return the options for the `values` of a command line, or raise `UsageError`.
 
-    What needs no image is checked here.
+    Everything that does not depend on the image is checked here.
     """
     for name, most in (
         ("samples", MOST_SAMPLES),
@@ -303,14 +301,14 @@ def options_of(**values: Any) -> Options:
 
 
 def arguments_of(options: Options) -> list[str]:
-    """Return the command line that `options_of` makes `options` of.
+    """Return the arguments of a command line for `options`; the inverse of `options_of`.
 
-    A model's folder becomes absolute, so that the command works elsewhere.
+    The path of a model's folder becomes absolute, so that the command works in other folders.
 
     >>> arguments_of(Options(scale=2.0, effort="fast", seed=3))
     ['--scale', '2.0', '--fast', '--seed', '3']
     """
-    made: list[str] = []
+    arguments: list[str] = []
     for field in fields(Options):
         value = getattr(options, field.name)
         if value == field.default:
@@ -318,22 +316,22 @@ def arguments_of(options: Options) -> list[str]:
         name, _ = _WRITTEN.get(field.name, (field.name, None))
         option = f"--{name.replace('_', '-')}"
         if field.name == "effort":
-            made.append("--best" if value == "best" else "--fast")
+            arguments.append("--best" if value == "best" else "--fast")
         elif isinstance(value, bool):
-            made.append(option)
+            arguments.append(option)
         elif field.name == "model":
-            made += [option, _findable(str(value))]
+            arguments += [option, _absolute(str(value))]
         elif field.name == "calibration":
-            made += [option, str(Path(value).absolute())]
+            arguments += [option, str(Path(value).absolute())]
         elif isinstance(value, tuple):
-            made += [option, "x".join(map(str, value))]
+            arguments += [option, "x".join(map(str, value))]
         else:
-            made += [option, str(value)]
-    return made
+            arguments += [option, str(value)]
+    return arguments
 
 
-def _findable(model: str) -> str:
-    """Return a packaged model's name as it is, and the absolute path of a folder."""
+def _absolute(model: str) -> str:
+    """Return the name of a packaged model unchanged, or the absolute path of a folder."""
     from kfine.models.checkpoint import packaged_models
 
     return model if model in packaged_models() else str(Path(model).absolute())
@@ -341,12 +339,12 @@ def _findable(model: str) -> str:
 
 def _signature() -> inspect.Signature:
     """Return the signature from which typer reads the options: fields and defaults of `Options`."""
-    seen = []
+    parameters = []
     for field in fields(Options):
         name, default = _WRITTEN.get(field.name, (field.name, field.default))
         kind = inspect.Parameter.KEYWORD_ONLY
-        seen.append(inspect.Parameter(name, kind, default=default, annotation=PARAMETERS[name]))
-    return inspect.Signature(seen)
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=PARAMETERS[name]))
+    return inspect.Signature(parameters)
 
 
 options_of.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""kfine serve: a local page to restore images and to look at them."""
+"""kfine serve: local web page to restore and view images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def serve(
         Path | None,
         typer.Argument(
             metavar="FOLDER",
-            help="Images that the page offers; uploads alone if left out.",
+            help="Folder of images that the page offers; only uploads if left out.",
             show_default=False,
         ),
     ] = None,
@@ -28,8 +28,8 @@ def serve(
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Address to serve at. Other machines reach any but 127.0.0.1: it needs a password in the environment "
-            "variable KFINE_PASSWORD.",
+            help="Address to serve at. Any other than 127.0.0.1 is reachable by other machines and needs a password in "
+            "the environment variable KFINE_PASSWORD.",
         ),
     ] = "127.0.0.1",
     no_browser: Annotated[
@@ -37,11 +37,11 @@ def serve(
         typer.Option("--no-browser", metavar=FLAG, help="Print the address without opening a browser."),
     ] = False,
 ) -> None:
-    """Open a page in the browser: choose an image, restore it, look at it.
+    """Open a page in the browser: choose an image, restore it, view it.
 
     The page shows before, after and uncertainty side by side. It works without
-    a network; nothing leaves this machine. Its address holds a secret token.
-    Ctrl-C ends it and removes uploads and results; what is unfinished goes on
+    a network; nothing leaves this machine. Its address contains a secret token.
+    Ctrl-C ends it and removes uploads and results; unfinished work continues
     with the next run.
 
     [bold]kfine serve[/bold]

@@ -1,4 +1,4 @@
-"""kfine train: make a model of one's own; one command for each stage of each method."""
+"""kfine train: training of models, with one command for each stage of each method."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ RunFolder = Annotated[
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", metavar=FLAG, help="Go on with the run in --out; a new run if left out."),
+    typer.Option("--resume", metavar=FLAG, help="Continue the run in --out; a new run if left out."),
 ]
 Accelerator = Annotated[
     str,
     typer.Option(
-        metavar="NAME", rich_help_panel=MACHINE, help="cpu, cuda or mps; auto is the best there is."
+        metavar="NAME", rich_help_panel=MACHINE, help="cpu, cuda or mps; auto is the best available."
     ),
 ]
 DeviceCount = Annotated[
     int,
-    typer.Option(min=1, metavar="N", rich_help_panel=MACHINE, help="Devices a node; each is a process."),
+    typer.Option(
+        min=1, metavar="N", rich_help_panel=MACHINE, help="Devices per node, with one process each."
+    ),
 ]
 Nodes = Annotated[
     int, typer.Option(min=1, metavar="N", rich_help_panel=MACHINE, help="Machines that train together.")
@@ -52,7 +54,7 @@ Workers = Annotated[
         min=0,
         metavar="N",
         rich_help_panel=MACHINE,
-        help="Processes that prepare the data of each device; changes no result.",
+        help="Processes that prepare the data of each device; no effect on the result.",
     ),
 ]
 TensorBoard = Annotated[
@@ -70,15 +72,15 @@ MaxTime = Annotated[
         "--max-time",
         metavar="[D-]H:MM:SS",
         rich_help_panel=MACHINE,
-        help="Write a checkpoint and end before this time is over, as a job's time limit asks; --resume goes on; no "
-        "limit if left out.",
+        help="Write a checkpoint and end before this time is over, for jobs with a time limit; --resume continues; "
+        "no limit if left out.",
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The options that every task takes."""
+    """Options of all training commands."""
 
     out: RunFolder
     resume: Resume = False
@@ -91,7 +93,7 @@ class Run:
     quiet: Quiet = False
 
     def check(self, data: Sequence[Path]) -> None:
-        """Refuse what can be refused before torch is loaded."""
+        """Check the options that can be checked without torch."""
         if self.accelerator not in ACCELERATORS:
             raise UsageError(f"--accelerator {self.accelerator}: expected one of {', '.join(ACCELERATORS)}")
         parse_time(self.max_time, "--max-time")
@@ -100,14 +102,13 @@ class Run:
                 raise InputError(f"{folder}: expected a folder of training images, found none; check --data")
 
     def train(self, task: Task) -> None:
-        """Run `task` with a bar of its progress, and print where its model is."""
+        """Run `task` with a progress bar, and print the folder of its model."""
         from kfine.models.devices import choose_device
         from kfine.training.loop import Devices, train
 
-        choose_device(self.accelerator)  # says it if there is none
+        choose_device(self.accelerator)  # raises an error if there is none
         steps = task.config.optimiser.steps
-        speaks = os.environ.get("LOCAL_RANK", "0") == "0"  # one process speaks for all
-        quiet = self.quiet or not speaks
+        quiet = self.quiet or os.environ.get("LOCAL_RANK", "0") != "0"  # only the first process prints
         with (
             made_folder(self.out),
             plain_warnings(quiet=self.quiet),
@@ -132,9 +133,9 @@ class Run:
 
 
 TrainConfig = Annotated[
-    Path, typer.Option("--config", metavar="F.toml", help="What to train, see configs/ and its comments.")
+    Path, typer.Option("--config", metavar="F.toml", help="Configuration, see configs/ and its comments.")
 ]
-Sources = Annotated[Path, typer.Option(metavar="DIR", help="Folder below which the config's sources lie.")]
+Sources = Annotated[Path, typer.Option(metavar="DIR", help="Folder that contains the config's sources.")]
 Cines = Annotated[
     list[Path],
     typer.Option(
@@ -163,8 +164,8 @@ class Stage:
         config: module of `kfine.training`, and class.
         data: the option --data.
         help: text of --help.
-        earlier: option for the model of the stage before, and the command that makes it.
-        features: whether the task takes a perceptual loss.
+        earlier: option for the model of the earlier stage, and the command that trains it.
+        features: whether the task has a perceptual loss.
     """
 
     name: str
@@ -176,22 +177,22 @@ class Stage:
     features: bool = False
 
     @property
-    def own(self) -> dict[str, inspect.Parameter]:
-        """The options of this command alone, by name."""
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters of this command, by name."""
         found = {"config": TrainConfig, "data": self.data}
         if self.earlier:
             option, command = self.earlier
-            made = f"Model folder that kfine train {command} made."
-            found[option] = Annotated[Path, typer.Option(metavar="DIR", help=made)]
+            text = f"Model folder of kfine train {command}."
+            found[option] = Annotated[Path, typer.Option(metavar="DIR", help=text)]
         found["run"] = Run
         keyword, required = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
-        seen = {
+        parameters = {
             name: inspect.Parameter(name, keyword, annotation=kind, default=required)
             for name, kind in found.items()
         }
         if self.features:
-            seen["features"] = inspect.Parameter("features", keyword, annotation=Features, default=None)
-        return seen
+            parameters["features"] = inspect.Parameter("features", keyword, annotation=Features, default=None)
+        return parameters
 
     def command(self) -> Callable[..., None]:
         """Return the function that typer calls."""
@@ -204,13 +205,13 @@ class Stage:
             settings = read_training_config(config, _named("kfine.training", self.config))
             run.train(_named("kfine.training.tasks", self.task)(settings, data, **others))
 
-        train.__signature__ = inspect.Signature([*self.own.values()])  # type: ignore[attr-defined]
+        train.__signature__ = inspect.Signature([*self.parameters.values()])  # type: ignore[attr-defined]
         train.__doc__ = self.help
         return takes(run=Run)(train)
 
 
 def _named(package: str, name: str) -> Any:
-    """Return what "module:name" stands for in `package`; loaded late, for it loads torch."""
+    """Return the object "module:name" of `package`; imported late, as it imports torch."""
     module, name = name.split(":")
     return getattr(import_module(f"{package}.{module}"), name)
 
@@ -229,9 +230,9 @@ STAGES = (
     Stage(
         "srresnet",
         "core:CoreTask",
-        "stage_config:SRResNetTrainingConfig",
+        "config:SRResNetTrainingConfig",
         Sources,
-        help="""Train SRResNet: a plain regression to compare with, and where srgan starts.
+        help="""Train SRResNet: a regression network for comparison, from which srgan starts.
 
         [bold]kfine train srresnet --config configs/srresnet.toml --data DATA --out runs/srresnet[/bold]
         """,
@@ -239,10 +240,10 @@ STAGES = (
     Stage(
         "srgan",
         "srgan:SRGANTask",
-        "stage_config:SRGANTrainingConfig",
+        "config:SRGANTrainingConfig",
         Sources,
         features=True,
-        help="""Train SRGAN: a trained srresnet, which the config names, goes on against a discriminator.
+        help="""Train SRGAN: adversarial training of the srresnet model that the config names.
 
         [bold]kfine train srgan --config configs/srgan.toml --data DATA --features SQUEEZENET --out \
 runs/srgan[/bold]
@@ -251,10 +252,10 @@ runs/srgan[/bold]
     Stage(
         "autoencoder",
         "still_ldm:AutoencoderTask",
-        "stage_config:AutoencoderTrainingConfig",
+        "ldm_config:AutoencoderTrainingConfig",
         Sources,
         features=True,
-        help="""Train the autoencoder of what the core network's mean image lacks: stage 1 of 3 of ldm.
+        help="""Train the autoencoder of the residual of the core network's mean image: stage 1 of 3 of ldm.
 
         The config names the core model.
 
@@ -265,7 +266,7 @@ SQUEEZENET --out runs/autoencoder[/bold]
     Stage(
         "ldm",
         "still_ldm:StillLDMTask",
-        "stage_config:LDMTrainingConfig",
+        "ldm_config:LDMTrainingConfig",
         Sources,
         earlier=("autoencoder", "autoencoder"),
         help="""Train the latent diffusion model of single images: stage 2 of 3 of ldm.
@@ -277,7 +278,7 @@ runs/autoencoder/model --out runs/ldm[/bold]
     Stage(
         "decoder",
         "still_ldm:StillDecoderTask",
-        "stage_config:DecoderTrainingConfig",
+        "ldm_config:DecoderTrainingConfig",
         Sources,
         earlier=("ldm", "ldm"),
         features=True,
@@ -294,8 +295,8 @@ runs/autoencoder/model --out runs/ldm[/bold]
         Sources,
         help="""Train the variational diffusion model around the core network (method vdm).
 
-        The config names the core model, the folders below DATA, and what of them is for validation. A run
-        that was interrupted goes on with --resume as if nothing had happened.
+        The config names the core model, the folders below DATA, and the validation images. --resume
+        continues an interrupted run exactly.
 
         [bold]kfine train vdm --config configs/vdm.toml --data DATA --out runs/mine[/bold]
         [bold]kfine restore scan.nii.gz --scale 2 --model runs/mine/model[/bold]
@@ -307,10 +308,20 @@ runs/autoencoder/model --out runs/ldm[/bold]
         "config:SharpTrainingConfig",
         Sources,
         features=True,
-        help="""Train sharp images of one evaluation around the core network (method sharp).
+        help="""Train the network of sharp images in one evaluation, around the core network (method sharp).
 
         [bold]kfine train sharp --config configs/sharp.toml --data DATA --features SQUEEZENET --out \
 runs/sharp[/bold]
+        """,
+    ),
+    Stage(
+        "uncertainty",
+        "uncertainty:UncertaintyTask",
+        "config:UncertaintyTrainingConfig",
+        Sources,
+        help="""Train the standard deviation of the core network's error, voxel by voxel.
+
+        [bold]kfine train uncertainty --config configs/uncertainty.toml --data DATA --out runs/uncertainty[/bold]
         """,
     ),
     Stage(
@@ -320,17 +331,17 @@ runs/sharp[/bold]
         Sources,
         help="""Train the core network of cines: every frame of a beat, in one evaluation.
 
-        It starts from a core network's weights and learns steps along time.
+        It starts from a core network's weights and adds layers along time.
 
         [bold]kfine train cine-core --config configs/cine-core.toml --data DATA --out runs/cine-core[/bold]
         """,
     ),
     Stage(
         "cine-regression",
-        "regression:RegressionTask",
-        "stage_config:RegressionTrainingConfig",
+        "cine_ldm:RegressionTask",
+        "ldm_config:RegressionTrainingConfig",
         Cines,
-        help="""Train the cine regressor: stage 1 of 4 of cine-ldm, and a method of its own.
+        help="""Train the cine regressor: stage 1 of 4 of cine-ldm, and a separate method.
 
         [bold]kfine train cine-regression --config configs/cine-regression.toml --data CINES --data \
 FRAMES --out runs/cine-regression[/bold]
@@ -338,8 +349,8 @@ FRAMES --out runs/cine-regression[/bold]
     ),
     Stage(
         "vqgan",
-        "vqgan:VQGANTask",
-        "stage_config:VQGANTrainingConfig",
+        "cine_ldm:VQGANTask",
+        "ldm_config:VQGANTrainingConfig",
         Cines,
         earlier=("regression", "cine-regression"),
         features=True,
@@ -351,8 +362,8 @@ FRAMES --out runs/cine-regression[/bold]
     ),
     Stage(
         "cine-ldm",
-        "ldm:LDMTask",
-        "stage_config:CineLDMTrainingConfig",
+        "cine_ldm:LDMTask",
+        "ldm_config:CineLDMTrainingConfig",
         Cines,
         earlier=("autoencoder", "vqgan"),
         help="""Train the cine latent diffusion model: stage 3 of 4 of cine-ldm.
@@ -363,8 +374,8 @@ FRAMES --out runs/cine-regression[/bold]
     ),
     Stage(
         "cine-decoder",
-        "decoder:DecoderTask",
-        "stage_config:CineDecoderTrainingConfig",
+        "cine_ldm:DecoderTask",
+        "ldm_config:CineDecoderTrainingConfig",
         Cines,
         earlier=("ldm", "cine-ldm"),
         features=True,

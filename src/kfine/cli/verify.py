@@ -1,4 +1,4 @@
-"""kfine verify and kfine replay: a result against its record, and the same work done again."""
+"""kfine verify and kfine replay: comparison of a result with its record, and its repetition."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Result = Annotated[
 ]
 Input = Annotated[
     Path | None,
-    typer.Option("--input", metavar="IN", help="The input; that of its name beside the record if left out."),
+    typer.Option("--input", metavar="IN", help="The input; the file beside the record if left out."),
 ]
 ModelFolder = Annotated[
     str | None,
     typer.Option(
-        metavar="DIR", rich_help_panel=MODEL, help="The model's folder, where it is no packaged one."
+        metavar="DIR", rich_help_panel=MODEL, help="The model's folder; the packaged model if left out."
     ),
 ]
 
 
 def verify(output: Result, source: Input = None, model: ModelFolder = None, quiet: Quiet = False) -> None:
-    """Check that OUT, its input and its model are what its record says, by their SHA-256.
+    """Check OUT, its input and its model against the SHA-256 digests in its record.
 
-    Exit code 7 if one of them is not, or is gone; 0 if all that could be checked are.
-    What could not be checked is named.
+    Exit code 7 if one of them differs or is missing; 0 if all that could be checked agree.
+    What could not be checked is listed.
 
     [bold]kfine verify fine.nii.gz[/bold]
     [bold]kfine verify fine.json --input scans/brain.nii.gz[/bold]
@@ -51,9 +51,7 @@ def replay(
     model: ModelFolder = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="The calibration file; that of its name beside the record if left out."
-        ),
+        typer.Option(metavar="FILE", help="The calibration file; the file beside the record if left out."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -62,15 +60,15 @@ def replay(
             "--output",
             metavar="NEW",
             rich_help_panel=OUTPUT,
-            help="Where to write the result; nowhere if left out: it is compared and goes again.",
+            help="Where to write the result; if left out, it is compared and removed.",
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Do again what OUT.json records, and compare the bytes.
+    """Repeat the restoration recorded in OUT.json, and compare the bytes.
 
-    Exit code 7 if an output differs. The same bytes need the same versions of kfine
-    and PyTorch and the same kind of processor; pictures are not drawn again.
+    Exit code 7 if an output differs. Equal bytes need the same versions of kfine
+    and PyTorch and the same kind of processor; figures are not drawn again.
 
     [bold]kfine replay fine.json[/bold]
     [bold]kfine replay fine.json --input scans/brain.nii.gz -o again.nii.gz[/bold]
@@ -85,7 +83,7 @@ def replay(
 
 
 def _report(findings: list[Finding], *, quiet: bool) -> None:
-    """Print what was found, and raise if something is wrong."""
+    """Print the findings, and raise `MismatchError` if one contradicts the record."""
     if not quiet:
         say(*(as_options(str(finding)) for finding in findings))
     wrong = [finding for finding in findings if finding.wrong]

@@ -1,7 +1,7 @@
 """Staged outputs: written in hidden folders and moved into place together, or not at all.
 
 A command writes to a hidden folder (a stage) beside its outputs.  The next command removes the stages that killed
-commands left.
+commands left.  Permissions of outputs are never wider than those of the input image (`no_more_open_than`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +34,12 @@ _LONG = 24 * 3600  # s
 _PATIENCE = 300.0  # s: the longest wait for another process that moves its files
 
 _IMAGE = re.compile(r"IM[0-9]{5,}\.dcm")
+
+# (read, write, enter a folder, all three) for the group and for others.
+_CLASSES = (
+    (stat.S_IRGRP, stat.S_IWGRP, stat.S_IXGRP, stat.S_IRWXG),
+    (stat.S_IROTH, stat.S_IWOTH, stat.S_IXOTH, stat.S_IRWXO),
+)
 
 
 def check_outputs(paths: Sequence[Path], *, overwrite: bool, folders: Sequence[Path] = ()) -> None:
@@ -323,3 +330,30 @@ def _same(path: Path, other: Path) -> bool:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def closed_by(sources: Iterable[Path]) -> int:
+    """Return the permission bits that any of the `sources` (files or folders) or their parent folders lack."""
+    closed = 0
+    for path in sources:
+        with suppress(OSError):  # reading the file reports the error
+            own, above = path.stat().st_mode, path.resolve().parent.stat().st_mode
+            inside = stat.S_ISDIR(own)
+            for read, write, enter, whole in _CLASSES:
+                if not (own & read and above & enter and (own & enter or not inside)):
+                    closed |= whole
+                elif not own & write:
+                    closed |= write
+    return closed
+
+
+@contextmanager
+def no_more_open_than(sources: Iterable[Path]) -> Iterator[None]:
+    """Create files and folders in the block with no wider permissions than `sources` have and the umask allows."""
+    closed = closed_by(sources)
+    before = os.umask(0o077)
+    os.umask(before | closed)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -43,7 +43,7 @@ def write(
         with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
             write_nifti(image, file, compressed=name.endswith(".gz"), description=description)
     elif name.endswith((".nrrd", ".mha")):
-        from kfine.io.nifti.writer import write_itk
+        from kfine.io.nifti.other_formats import write_itk
 
         with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
             write_itk(image, file, nrrd=name.endswith(".nrrd"), description=description)

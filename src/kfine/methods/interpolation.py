@@ -21,7 +21,7 @@ Kernel = Callable[[Tensor], Tensor]
 
 
 def nearest(distance: Tensor) -> Tensor:
-    """Return the box of width 1; half-way points belong to the upper neighbour."""
+    """Return the box of width 1; midpoints belong to the upper neighbour."""
     return ((distance >= -0.5) & (distance < 0.5)).to(distance)
 
 

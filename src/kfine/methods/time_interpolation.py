@@ -61,7 +61,7 @@ def interpolated(
 
 
 def nearest(times: Sequence[float], at: Sequence[float], period: float | None) -> Array:
-    """Return weights (at, times): 1 for the nearest frame; half-way times belong to the later one."""
+    """Return weights (at, times): 1 for the nearest frame; midpoints belong to the later one."""
     before, after, part = neighbours(times, at, period)
     weights = np.zeros((len(at), len(times)))
     weights[np.arange(len(at)), np.where(part < _HALF_WAY, before, after)] = 1
@@ -279,7 +279,7 @@ def _opencv() -> Any:
 
 
 def _moved(image: Plane, flow: Flow) -> Plane:
-    """Return image(x + F(x)) by cubic convolution; beyond its border an image goes on as it ends."""
+    """Return image(x + F(x)) by cubic convolution; beyond its border an image is extended by its edge values."""
     cv2 = _opencv()
     rows, columns = np.indices(image.shape, dtype=np.float32) + flow.astype(np.float32)
     parts = [

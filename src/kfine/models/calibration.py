@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kfine.errors import InputError, ModelError
-from kfine.files.side_files import read_json
+from kfine.files.contents import read_json
 
 Level = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Part = Annotated[float, Field(gt=0, le=1)]

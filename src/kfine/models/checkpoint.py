@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from kfine.errors import ModelError
 from kfine.files.atomic import atomic_file
-from kfine.files.digests import digest_of
-from kfine.files.side_files import read_json
+from kfine.files.contents import digest_of, read_json
 from kfine.models.tensors import bounded_by, read_tensors, shapes_of
 from kfine.text import printable
 
@@ -193,7 +192,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def build_network(config: dict[str, Any]) -> nn.Module:
     """Return the untrained network that `config["method"]` and `config["network"]` describe."""
-    from kfine.networks.core import CineCoreNet, CoreNet, SharpNet
+    from kfine.networks.core import CineCoreNet, CoreNet, ErrorNet, SharpNet
     from kfine.networks.ldm import CineLDM, StillLDM
     from kfine.networks.srresnet import SRResNet
     from kfine.networks.vdm import VDM
@@ -203,6 +202,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
         "core": (CoreNet, ()),
         "vdm": (VDM, ()),
         "sharp": (SharpNet, ()),
+        "uncertainty": (ErrorNet, ()),
         "cine-core": (CineCoreNet, ()),
         "cine-regression": (CineLDM, ()),
         "vqgan": (CineLDM, ("autoencoder",)),

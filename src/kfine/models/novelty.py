@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kfine.errors import ModelError
-from kfine.files.side_files import read_json
+from kfine.files.contents import read_json
 
 FILE = "novelty.json"
 Vector = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""The core network, and the networks that start from its weights: of cines, and of sharp images.
+"""The core network, and the networks around it: of cines, of sharp images, and of its error.
 
 One U-Net estimates the high-resolution plane from any scan of it.
 """
@@ -405,3 +405,48 @@ class SharpNet(nn.Module):
         inputs = torch.cat([core_channels(image, unit, facts), difference, noise], dim=1)
         output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
         return mean + scale * output[:, 0, 0].float()
+
+
+@final
+class ErrorNet(nn.Module):
+    """Standard deviation of the error of the core network's estimate, voxel by voxel, from scan and estimate.
+
+    Network and inputs are those of `SharpNet` without the noise, and smaller.  The mean image does not depend on it
+    (Stirn et al., Faithful Heteroscedastic Regression with Neural Networks, AISTATS 2023: the mean is learned first).
+
+    Args:
+        core: arguments of the core network, which is frozen.
+        widths: channels a level of the U-Net, which starts at half resolution.
+        blocks: residual blocks a level, on the way down and again on the way up.
+
+    Attributes:
+        reach: as of `CoreNet`.
+    """
+
+    def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.unet = _unet(2 + CHANNELS + 1, widths, blocks)
+        self.embedding = Description()
+        self.reach = self.unet.reach + _SURROUNDINGS // 2
+        self.core = CoreNet(**core).requires_grad_(False)
+        blind_to_brightness(self.unet.stem.weight[:, :4])
+        zeroed(self.unet.head[-1])  # type: ignore[type-var]
+
+    @torch.no_grad()
+    def mean(self, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
+        """Return the estimate of the core network, see `CoreNet.forward`."""
+        return self.core(image, unit, facts)
+
+    def forward(self, image: Tensor, unit: Tensor, facts: Tensor, mean: Tensor) -> Tensor:
+        """Return the logarithm of the standard deviation (batch, row, column), in units of detail.
+
+        Args:
+            image: (batch, row, column), zero-filled, in model units.
+            unit: (batch,), see `detail_unit`.
+            facts: (batch, FACTS), see `Facts.tensor`.
+            mean: (batch, row, column), the estimate of the core network.
+        """
+        difference = ((image - mean) / unit[:, None, None])[:, None]
+        inputs = torch.cat([core_channels(image, unit, facts), difference], dim=1)
+        output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
+        return output[:, 0, 0].float() - 1.0  # a fresh network: 0.37 units

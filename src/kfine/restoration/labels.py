@@ -35,7 +35,7 @@ class Restored(Protocol):
 
     @property
     def sharp(self) -> Image | None:
-        """A sharp image around the mean, where it was asked for."""
+        """The sharp image around the mean, None without a request."""
         ...
 
     def knows(self, confidence: float) -> bool:

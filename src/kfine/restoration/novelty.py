@@ -76,7 +76,11 @@ def settled(acquisition: Acquisition, options: Options) -> Settled:
     fallback = fallen_back(options, BEST_BASELINE)
     useless = without_use(options, BEST_BASELINE)
     unused = f", without effect: {', '.join(useless)}" if useless else ""
-    warnings.warn(f"{why}: {BEST_BASELINE} instead{unused}; method=... insists", UserWarning, stacklevel=3)
+    warnings.warn(
+        f"{why}: {BEST_BASELINE} is used instead{unused}; to restore it nevertheless, give method=...",
+        UserWarning,
+        stacklevel=3,
+    )
     return Settled(fallback, why, record)
 
 

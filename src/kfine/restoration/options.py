@@ -1,4 +1,4 @@
-"""Options of a restoration: names, defaults and validity.  Loads nothing heavy: the command line's help needs it."""
+"""Options of a restoration: names, defaults and validity.  Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from kfine.models.checkpoint import Model
 
 BASELINES = ("zero-filling", "nearest", "bilinear", "bicubic")
-COMPARED = ("srresnet", "srgan")  # networks that core is compared with
+COMPARED = ("srresnet", "srgan")  # networks for comparison with core
 METHODS = (
     "auto", "core", "sharp", "vdm", "ldm", *COMPARED, "cine-core", "cine-ldm", "cine-regression", *BASELINES,
 )  # fmt: skip
-# Methods that are gone, and what serves in their place.
+# Removed methods and their replacements.
 GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
-# Options that earlier versions did not have.
+# Options that the first version did not have.
 LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict", "sharp")
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
-# Options that a method has no use for.
+# Options that have no effect with a method.
 _NO_USE = {
     **{name: ("model", "strength", "effort", "adapt", "sharp", *_SAMPLING) for name in BASELINES},
     "core": _DRAWING,
@@ -48,7 +48,7 @@ _NO_USE = {
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `kfine.restore` that decide its voxels; their meanings stand there."""
+    """The options of `kfine.restore` that determine its voxels; see there for their meanings."""
 
     scale: float | None = None
     matrix: tuple[int, int] | None = None
@@ -80,7 +80,7 @@ class Options:
     strict: bool = False
 
     def normal(self) -> Options:
-        """Return the same with each number of its own type: 2 for a scale is 2.0, a matrix is a pair."""
+        """Return the options with numbers of the declared types: a scale of 2 becomes 2.0, a matrix a pair."""
 
         def number(value: Any) -> Any:
             return value if value is None or value == "data" else float(value)
@@ -134,7 +134,7 @@ class Options:
 
     @property
     def slice_label(self) -> str:
-        """What the slices are asked to be: "x4slices", "1mm", "1x1x1mm", "isotropic"; "" where they stay."""
+        """The target of the slice direction: "x4slices", "1mm", "1x1x1mm", "isotropic"; "" without one."""
         if self.slice_scale is not None:
             return f"x{self.slice_scale:g}slices".replace(".", "p")
         if self.voxel is not None:
@@ -155,13 +155,13 @@ class Options:
 
 
 def adapt_budget(adapt: str | int) -> tuple[int | None, float | None]:
-    """Return the (updates, seconds) that fitting to a volume may take; one of them is None.
+    """Return the limit (updates, seconds) of the fit to a volume; one of them is None.
 
     >>> adapt_budget("2m"), adapt_budget("90s"), adapt_budget("400")
     ((None, 120.0), (None, 90.0), (400, None))
 
     Raises:
-        UsageError: neither a time nor a number of updates, above 0.
+        UsageError: neither a time nor a number of updates above 0.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", str(adapt))
     number = float(match[1]) if match else 0.0
@@ -199,8 +199,8 @@ def check_values(options: Options) -> None:
         raise UsageError(f"noise {noise}: expected a number of at least 0")
     if options.noise and options.strength < 1:
         raise UsageError(
-            f"noise {noise} with strength {options.strength:g}: expected one of them, both say how far the "
-            "measurement may be contradicted; leave one out"
+            f"noise {noise} with strength {options.strength:g}: expected one of them, both set how far the result may "
+            "differ from the measurement; leave one out"
         )
     if options.adapt is not None:
         adapt_budget(options.adapt)
@@ -210,7 +210,7 @@ def check_values(options: Options) -> None:
             )
     if options.sharp and (options.in_slices or options.in_time):
         raise UsageError(
-            "sharp: is of measured slices and frames; leave it out, or the finer slices and other frames"
+            "sharp: only for measured slices and frames; leave it out, or the finer slices and other frames"
         )
     if options.confidence is not None and not 0 < options.confidence < 1:
         raise UsageError(f"confidence {options.confidence:g}: expected a number between 0 and 1, such as 0.9")
@@ -219,7 +219,7 @@ def check_values(options: Options) -> None:
 
 
 def without_use(options: Options, method: str) -> list[str]:
-    """Return the options that differ from their defaults and that `method` has no use for."""
+    """Return the names of the options that differ from their defaults and have no effect with `method`."""
     changed = {
         "model": options.model,
         "time_method": options.time_method,
@@ -239,14 +239,14 @@ def without_use(options: Options, method: str) -> list[str]:
 
 
 def fallen_back(options: Options, method: str) -> Options:
-    """Return `options` with another method, without those that it has no use for."""
+    """Return `options` with another method, and with defaults for options that have no effect with it."""
     defaults = {option.name: option.default for option in fields(options)}
     useless = {name: defaults[name] for name in without_use(options, method)}
     return replace(options, method=method, **useless)  # type: ignore[arg-type]
 
 
 def check_use(options: Options, *, in_time: bool) -> None:
-    """Raise `UsageError` if the method (not "auto") has no use for an option that differs from its default.
+    """Raise `UsageError` if an option differs from its default and has no effect with the method (not "auto").
 
     in_time: whether frames are restored at other times than the measured ones.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfine.files.digests import output_digest
+from kfine.files.contents import output_digest
 from kfine.files.names import PICTURES, beside, check_suffix, dicom_kind, volume_suffix
 from kfine.files.staging import staged
 from kfine.restoration.labels import Restored

@@ -1,4 +1,4 @@
-"""Choice of method and model: names and options to a method object, and the rule of "auto"."""
+"""Choice of method and model: construction of the method object, and the rule of "auto"."""
 
 from __future__ import annotations
 
@@ -22,61 +22,66 @@ from kfine.methods.ldm import CineLDMMethod, LDMOptions, StillLDMMethod
 from kfine.methods.regression import CineRegression
 from kfine.methods.sharp import SharpMethod
 from kfine.methods.time_interpolation import BEST_TIME_METHOD, FrameByFrame, check_time_method
+from kfine.methods.uncertainty import LearnedScale
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.models.calibration import Calibration, CalibrationFile
 from kfine.models.checkpoint import PACKAGED, Model, ModelSampling, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Domain, Ranges
-from kfine.networks.core import CineCoreNet, CoreNet, SharpNet, cine_network
+from kfine.networks.core import CineCoreNet, CoreNet, ErrorNet, SharpNet, cine_network
 from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
 from kfine.restoration.options import BASELINES, Options, check_use, check_values, without_use
+from kfine.restoration.statement import Statement
 
 
 def vdm_options(
-    options: Options, own: ModelSampling, *, power: Callable[[], Tensor], operator: KSpaceCrop
+    options: Options, model: ModelSampling, *, power: Callable[[], Tensor], operator: KSpaceCrop
 ) -> VDMOptions:
-    """Return the model's own settings with the user's in their place."""
+    """Return the sampling options of a VDM: the user's, else the model's, else the method's.
+
+    power: returns |y|^2 (*low), for the noise level at which unconditional sampling starts.
+    """
     defaults = VDMOptions()
-    if options.conditioned and not own.conditioned:
+    if options.conditioned and not model.conditioned:
         raise UsageError("conditioned: expected a model that was trained on scans, this one never saw any")
-    conditioned = own.conditioned if options.conditioned is None else options.conditioned
-    start = options.start or (own.start if conditioned == own.conditioned else None)
+    conditioned = model.conditioned if options.conditioned is None else options.conditioned
+    start = options.start or (model.start if conditioned == model.conditioned else None)
     if start is None and conditioned:
         start = _START
     elif start is None:
-        start = start_sigma(power(), operator.high, own.start_factor)
+        start = start_sigma(power(), operator.high, model.start_factor)
     guidance = Guidance(
-        sampler=options.sampler or own.sampler or defaults.guidance.sampler,
+        sampler=options.sampler or model.sampler or defaults.guidance.sampler,
         strength=options.strength,
-        # A voxel's noise in model units, spread over the finer grid's orthonormal k-space.
+        # Noise of a voxel in model units, converted to the orthonormal k-space of the finer grid.
         noise=2 * options.noise_level * math.sqrt(math.prod(operator.high) / math.prod(operator.low)),
     )
     return replace(
         defaults,
-        steps=options.steps or own.steps or defaults.steps,
-        samples=options.samples or own.samples or defaults.samples,
-        # The abstract's sampler brings the abstract's own rule, on the state.
+        steps=options.steps or model.steps or defaults.steps,
+        samples=options.samples or model.samples or defaults.samples,
+        # With the abstract's sampler guidance acts on the state, as in the abstract.
         guidance=replace(guidance, state=guidance.sampler == "ancestral"),
         start=None if math.isinf(start) else start,
         conditioned=conditioned,
-        symmetries=symmetries(options, own),
-        last=(own.last or _LAST) if conditioned else defaults.last,
+        symmetries=symmetries(options, model),
+        last=(model.last or _LAST) if conditioned else defaults.last,
     )
 
 
-# Where samples given the scan start and end, in standard deviations of what the mean image lacks.
+# First and last noise level of conditioned samples, in standard deviations of the residual of the mean image.
 _START, _LAST = 2.0, 0.1
 
 
-def symmetries(options: Options, own: ModelSampling) -> int:
-    """Return how many evaluations of the core network a mean image is made of."""
-    return {"fast": 1, "normal": TURNS if own.turned else 1, "best": SYMMETRIES}[options.effort]
+def symmetries(options: Options, model: ModelSampling) -> int:
+    """Return the number of evaluations of the core network that are averaged in a mean image."""
+    return {"fast": 1, "normal": TURNS if model.turned else 1, "best": SYMMETRIES}[options.effort]
 
 
 def mean_power(measurements: Iterable[Tensor]) -> Tensor:
-    """Return the mean |y|^2 of the planes that hold at least a tenth of the strongest one's signal."""
+    """Return the mean |y|^2 of the planes with at least a tenth of the signal of the strongest one."""
     powers = [y.abs().square() for y in measurements]
     signals = [float(power.sum() - power.max()) for power in powers]
     return torch.stack([p for p, s in zip(powers, signals, strict=True) if s >= 0.1 * max(signals)]).mean(0)
@@ -87,18 +92,35 @@ DETERMINISTIC: dict[str, PlaneMethod] = {
     **{name: Interpolation(name) for name in KERNELS},
 }
 BEST_BASELINE = "zero-filling"
-# Which models serve a method, by the method in their config.json: the first half of a model serves as well.
+# The models that can be used for a method, by the method in their config.json: earlier stages are sufficient for some.
 SERVED_BY = {
-    **{name: (name,) for name in ("core", "sharp", "vdm", "ldm", "srresnet", "srgan", "cine-ldm")},
-    "cine-core": ("cine-core", "core"),  # a core network is one of cines whose frames do not see one another
+    **{
+        name: (name,)
+        for name in ("core", "sharp", "uncertainty", "vdm", "ldm", "srresnet", "srgan", "cine-ldm")
+    },
+    "cine-core": ("cine-core", "core"),  # a core network is used without layers along time
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
-# By what the image is: methods in the order in which they are tried.
+# Methods that "auto" tries, in this order: for still images, for other frames, for cines with their frames.
 _STILL = ("core", "vdm", "ldm")
 _IN_TIME = ("cine-core", "cine-ldm")
 _CINE = ("cine-core", "core", "cine-ldm", "vdm", "ldm")
-# What "auto" makes of a model that is half-way to a method.
-HALF_WAY = {"vqgan": "cine-regression"}
+STAGE_METHODS = {"vqgan": "cine-regression"}  # the method of "auto" with a model of an earlier stage
+
+
+@dataclass(frozen=True)
+class LearnedError:
+    """Error of the core network's estimates by a trained network.
+
+    Attributes:
+        scale: local scale of the error.
+        calibration: constants and quantiles for this scale.
+        model: name and SHA-256 of its model.
+    """
+
+    scale: LearnedScale
+    calibration: Calibration
+    model: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -107,15 +129,16 @@ class ResolvedMethod:
 
     Attributes:
         method: the method.
-        device: where it runs.
-        model: name and SHA-256 of its model, and of the core network that it is around; None for a method without.
-        options: its settings and the machine's, JSON-ready.
-        time_method: interpolation in time; None where the method itself restores other frames, or there are none.
-        reason: why "auto" took it; None where it was named.
-        calibration: of its error, None where that is not known.
-        calibrated_by: whose calibration it is, in words.
-        sharp: makes a sharp image around each mean image; None where none was asked for.
+        device: of the network.
+        model: name and SHA-256 of its model, and of the core network inside; None for a method without a model.
+        options: of the method and the machine, JSON-ready.
+        time_method: interpolation in time; None if the method restores other frames itself, or none are requested.
+        reason: why "auto" chose it; None if the user named it.
+        calibration: of its error; None if not calibrated.
+        calibrated_by: description of the calibration.
+        sharp: method of the sharp image around each mean image; None without a request.
         sharp_model: name and SHA-256 of its model.
+        learned: the error by a network around the core network; None: by features of the scan.
     """
 
     method: Method
@@ -128,9 +151,19 @@ class ResolvedMethod:
     calibrated_by: str = ""
     sharp: SharpMethod | None = None
     sharp_model: dict[str, str] | None = None
+    learned: LearnedError | None = None
+
+    def statement(self, parts: tuple[float, float]) -> Statement | None:
+        """Return the calibrated error for measured fractions `parts` of k-space; None if not calibrated."""
+        if self.learned is not None:
+            learned = self.learned
+            return Statement(learned.calibration, parts, self.calibrated_by, learned.scale, learned.model)
+        if self.calibration is None:
+            return None
+        return Statement(self.calibration, parts, self.calibrated_by)
 
     def evaluations(self, scan: Scan) -> int:
-        """Return the number of evaluations of a slice, those of sharp images among them."""
+        """Return the number of evaluations of a slice, including those of sharp images."""
         return self.method.evaluations(scan) + (len(scan.timing.at) if self.sharp else 0)
 
 
@@ -139,27 +172,27 @@ def choose_method(
     *,
     measurements: Callable[[], Iterable[Tensor]],
     scan: Scan,
-    like: Ranges | None = None,
+    ranges: Ranges | None = None,
 ) -> ResolvedMethod:
-    """Return the method that `options` names.
+    """Return the method of `options`, its model loaded.
 
-    "auto" is the method that a given model was made for; without a model, what `pick` says,
-    or, where other frames are asked for and no model for cines is packaged, the best baseline.
+    "auto" is the method of the model in `options`; without a model, the choice of `pick`; or, if other frames are
+    requested and no model for cines is packaged, the best baseline.
 
     Args:
-        options: the options.
-        measurements: gives every y of the image, for what is estimated from them; called only where needed.
-        scan: what was measured of a slice, and which frames are asked for.
-        like: what the image is like, to be compared with what the model was tested on; None: not known.
+        options: of the restoration.
+        measurements: returns every y of the image, for estimates from them; called only if needed.
+        scan: the measurement of a slice, and the restored frames.
+        ranges: properties of the image, for the comparison with the ranges of the model; None: unknown.
 
     Warns:
-        UserWarning: the image is far from what its model was tested on; or "auto" restores its frames one by one, for
-            nothing says that they are of a heart beat.
+        UserWarning: the image is far outside the ranges that its model was tested on; or "auto" restores frames one by
+            one, as they have no period.
 
     Raises:
-        UsageError: an unknown name, a value out of range, or an option the method has no use for.
-        ModelError: the model cannot be found, read or trusted, or serves another method.
-        ResourceError: the device is not there.
+        UsageError: an unknown name, a value out of range, or an option without effect.
+        ModelError: the model cannot be found or read, or is for another method.
+        ResourceError: the device does not exist.
     """
     check_values(options)
     device = choose_device(options.device)
@@ -173,8 +206,8 @@ def choose_method(
         resolved = ResolvedMethod(baseline, torch.device("cpu"), time_method=time_method, reason=reason)
         return _calibrated(resolved, options, Calibration.of_baseline(options.method))
     model = _model(options)
-    for strange in Domain.of(model.name, model.config).far(like or Ranges()):
-        warnings.warn(f"model {model.name}: {strange}", UserWarning, stacklevel=2)
+    for difference in Domain.of(model.name, model.config).far(ranges or Ranges()):
+        warnings.warn(f"model {model.name}: {difference}", UserWarning, stacklevel=2)
     precision = choose_precision(options.precision, device)
     network = model.network
     if options.method == "cine-core" and isinstance(network, CoreNet):
@@ -204,8 +237,29 @@ def choose_method(
     )
     if options.sharp:
         resolved = _with_sharp(resolved, model, options, scan, device=device, precision=precision)
-    own = Calibration.of(model.name, model.config) if options.method == model.method else None
-    return _calibrated(resolved, options, own)
+    if options.method == "core" and options.calibration is None:
+        learned = _learned_error(model, options, scan, device=device, precision=precision)
+        resolved = replace(resolved, learned=learned)
+    packaged = Calibration.of(model.name, model.config) if options.method == model.method else None
+    return _calibrated(resolved, options, packaged)
+
+
+def _learned_error(
+    model: Model, options: Options, scan: Scan, *, device: torch.device, precision: torch.dtype
+) -> LearnedError | None:
+    """Return the packaged error of the core network `model`; None for another core network."""
+    name = packaged_for("uncertainty")
+    found = None if name is None else load_model(name)
+    if found is None or found.core is None or found.core.digest != model.digest:
+        return None
+    calibration = Calibration.of(found.name, found.config)
+    if calibration is None:
+        return None
+    network = found.network.to(device)
+    assert isinstance(network, ErrorNet)
+    settings = _core_options(model, options)
+    scale = LearnedScale(network, settings, signed=scan.signed, device=device, precision=precision)
+    return LearnedError(scale, calibration, found.digests)
 
 
 def _with_sharp(
@@ -217,7 +271,7 @@ def _with_sharp(
     device: torch.device,
     precision: torch.dtype,
 ) -> ResolvedMethod:
-    """Return the method of the core network `model` with that of sharp images around its estimates."""
+    """Return `resolved`, the method of the core network `model`, with the method of sharp images."""
     sharp = _model(replace(options, method="sharp", model=None))
     if sharp.core is not None and sharp.core.digest != model.digest:
         raise UsageError(
@@ -230,10 +284,10 @@ def _with_sharp(
     return replace(resolved, sharp=method, sharp_model=sharp.digests)
 
 
-def _calibrated(resolved: ResolvedMethod, options: Options, own: Calibration | None) -> ResolvedMethod:
-    """Return the method with the calibration of the user's file, or with its `own`."""
+def _calibrated(resolved: ResolvedMethod, options: Options, packaged: Calibration | None) -> ResolvedMethod:
+    """Return the method with the calibration of the user's file, else with the `packaged` one."""
     if options.calibration is None:
-        return replace(resolved, calibration=own, calibrated_by="packaged")
+        return replace(resolved, calibration=packaged, calibrated_by="packaged")
     path = Path(options.calibration)
     table = CalibrationFile.read(path).checked_for(options.method, resolved.model, name=path.name)
     return replace(resolved, calibration=table, calibrated_by=f"file {path.name}")
@@ -241,11 +295,11 @@ def _calibrated(resolved: ResolvedMethod, options: Options, own: Calibration | N
 
 @dataclass(frozen=True)
 class ImageTraits:
-    """What there is to know of an image before it is restored.
+    """Properties of an image that determine the method of "auto".
 
     Attributes:
-        beats: whether it is a cine: frames of one heart beat, after which they begin again.
-        in_time: whether frames are asked for at other times.
+        beats: whether it is a cine with a period.
+        in_time: whether frames at other times are requested.
         measured: whether its k-space was measured.
     """
 
@@ -256,7 +310,7 @@ class ImageTraits:
 
 @dataclass(frozen=True)
 class Selection:
-    """A method, the name of its model, and why."""
+    """A method, the name of its model, and the reason for the choice."""
 
     method: str
     model: str
@@ -264,11 +318,11 @@ class Selection:
 
 
 def pick(traits: ImageTraits, models: Mapping[str, str], options: Options) -> Selection | None:
-    """Return what "auto" is for an image; None where no packaged model can serve it.
+    """Return the choice of "auto" for an image; None if no packaged model is suitable.
 
-    Other frames are restored by "cine-core", which a core network serves, too; a cine whose frames stay by "cine-core"
-    with a model of its own; any other image by "core".  Where a model is not packaged, or has no use for an
-    option of `options`, the next one serves.
+    Other frames are restored by "cine-core", with its model or with a core network; a cine without other frames by
+    "cine-core" with its model; any other image by "core".  If a model is not packaged, or one of `options` has no
+    effect with it, the next one is chosen.
 
     models: the method of each packaged model, by its name.
     """
@@ -280,18 +334,18 @@ def pick(traits: ImageTraits, models: Mapping[str, str], options: Options) -> Se
     )  # fmt: skip
     order = _IN_TIME if traits.in_time else _CINE if traits.beats else _STILL
     serving = {method: SERVED_BY[method] if traits.in_time else (method,) for method in order}
-    there = [
+    available = [
         (method, name)
         for method in order
         for kind_of_model in serving[method]
-        for name, made in models.items()
-        if made == kind_of_model
+        for name, model_method in models.items()
+        if model_method == kind_of_model
     ]
-    if not there:
+    if not available:
         return None
-    willing = [pair for pair in there if not without_use(options, pair[0])]
-    method, name = (willing or there)[0]
-    first = there[0][0]
+    suitable = [pair for pair in available if not without_use(options, pair[0])]
+    method, name = (suitable or available)[0]
+    first = available[0][0]
     useless = without_use(options, first)
     if method != first and useless:
         kind += f", and {first} has no use for {', '.join(useless)}"
@@ -299,7 +353,7 @@ def pick(traits: ImageTraits, models: Mapping[str, str], options: Options) -> Se
 
 
 def picked_for(scan: Scan, options: Options) -> str | None:
-    """Return the name of the packaged model that "auto" takes for an image; None where none can serve it."""
+    """Return the name of the packaged model that "auto" chooses for an image; None if none is suitable."""
     picked = _picked(scan, options)
     return None if picked is None else picked.model
 
@@ -311,12 +365,12 @@ def _picked(scan: Scan, options: Options) -> Selection | None:
 
 
 def _named(options: Options, scan: Scan) -> tuple[Options, str | None]:
-    """Return `options` with a method for "auto", and why; its model is loaded if that says which."""
+    """Return `options` with a method in place of "auto", and the reason; a model in `options` is loaded for it."""
     if options.method != "auto":
         return options, None
     if options.model is not None:
         model = options.model if isinstance(options.model, Model) else load_model(options.model)
-        method = HALF_WAY.get(model.method, model.method)
+        method = STAGE_METHODS.get(model.method, model.method)
         return replace(options, method=method, model=model), f"what model {model.name} was made for"
     timing, picked = scan.timing, _picked(scan, options)
     if picked is not None:
@@ -329,7 +383,7 @@ def _named(options: Options, scan: Scan) -> tuple[Options, str | None]:
             )
         return replace(options, method=picked.method, model=picked.model), picked.why
     if not timing.changed:
-        return replace(options, method="core"), None  # which says that no model for it is packaged
+        return replace(options, method="core"), None  # _model reports that no model is packaged
     warnings.warn(
         f"no model for cines is packaged: {BEST_BASELINE} in space, {options.time_method or BEST_TIME_METHOD} "
         "in time; give a model folder for more",
@@ -348,18 +402,18 @@ def _cine_method(
     return CineLDMMethod(network, settings, device=device, precision=precision)
 
 
-def _ldm_options(options: Options, own: ModelSampling) -> LDMOptions:
-    """Return the model's own settings of latent sampling with the user's in their place."""
+def _ldm_options(options: Options, model: ModelSampling) -> LDMOptions:
+    """Return the options of latent sampling: the user's, else the model's, else the method's."""
     defaults = LDMOptions()
-    start = options.start or own.start or defaults.start
+    start = options.start or model.start or defaults.start
     return replace(
         defaults,
-        steps=options.steps or own.steps or defaults.steps,
-        samples=options.samples or own.samples or defaults.samples,
-        sampler=options.sampler or own.sampler or defaults.sampler,
+        steps=options.steps or model.steps or defaults.steps,
+        samples=options.samples or model.samples or defaults.samples,
+        sampler=options.sampler or model.sampler or defaults.sampler,
         strength=options.strength,
         start=None if start is None or math.isinf(start) else start,
-        last=own.last or defaults.last,
+        last=model.last or defaults.last,
     )
 
 
@@ -373,19 +427,19 @@ def _plane_method(
     device: torch.device,
     precision: torch.dtype,
 ) -> PlaneMethod:
-    """Return the method of planes that `network` serves."""
-    own, signed = ModelSampling.of(model), scan.signed
+    """Return the method of planes with `network`."""
+    model_sampling, signed = ModelSampling.of(model), scan.signed
     if isinstance(network, VDM):
-        sampling = vdm_options(options, own, power=lambda: mean_power(measurements()), operator=scan.crop)
+        sampling = vdm_options(
+            options, model_sampling, power=lambda: mean_power(measurements()), operator=scan.crop
+        )
         return VDMMethod(network, sampling, signed=signed, device=device, precision=precision)
     settings = _core_options(model, options)
     if isinstance(network, SharpNet):
         return SharpMethod(network, settings, signed=signed, device=device, precision=precision)
     if isinstance(network, StillLDM):
-        sampling_of = _ldm_options(options, own)
-        return StillLDMMethod(
-            network, sampling_of, settings, signed=signed, device=device, precision=precision
-        )
+        latent = _ldm_options(options, model_sampling)
+        return StillLDMMethod(network, latent, settings, signed=signed, device=device, precision=precision)
     return CoreMethod(options.method, network, settings, signed=signed, device=device, precision=precision)
 
 
@@ -419,7 +473,7 @@ def _packaged() -> dict[str, str]:
 
 
 def packaged_for(method: str) -> str | None:
-    """Return the name of the first packaged model that serves `method`, if there is one: one made for it first."""
+    """Return the name of a packaged model for `method`, preferably one of this method; None if there is none."""
     models = _packaged()
-    names = (name for serving in SERVED_BY[method] for name, made in models.items() if made == serving)
+    names = (name for serving in SERVED_BY[method] for name, kind in models.items() if kind == serving)
     return next(names, None)

@@ -160,8 +160,8 @@ def slice_work(
     sizes = ranges.voxel_size
     if sizes is not None:
         sizes = min(sizes[0], plan.fine_spacing), max(sizes[1], plan.fine_spacing)
-    like = ranges.model_copy(update={"scale": (1.0, plan.ratio), "voxel_size": sizes, "matrix": None})
-    resolved = choose_method(slice_options, measurements=list, scan=scan, like=like)
+    image_ranges = ranges.model_copy(update={"scale": (1.0, plan.ratio), "voxel_size": sizes, "matrix": None})
+    resolved = choose_method(slice_options, measurements=list, scan=scan, ranges=image_ranges)
     by_planes = resolved.method
     assert isinstance(by_planes, FrameByFrame)  # as are the core network and all baselines
     if options.method == "auto":

@@ -92,7 +92,7 @@ class Room:
                 return False
             self.side, now = side, f"tiles of {side}x{side} pixels"
         self.short = True
-        warnings.warn(f"out of memory: goes on with {now}", UserWarning, stacklevel=2)
+        warnings.warn(f"out of memory: continues with {now}", UserWarning, stacklevel=2)
         return True
 
 
@@ -221,7 +221,13 @@ def _restored(
     mean, kept = drawn.mean(1), work.scan.kept(y)
     spread = None
     if work.statement is not None:
-        spread = work.statement.deviation(work.scan, y)
+        statement = work.statement
+        spread = room.run(
+            draws,
+            lambda draws: statement.deviation(work.scan, y, mean, draws=draws),
+            planes=y.shape[0] * y.shape[1],
+            matrix=work.scan.crop.high,
+        )
     elif work.method.samples > 1:
         spread = spread_of(drawn)
     sharp = None
@@ -243,9 +249,9 @@ def _restored(
 
 
 def _sharp(method: SharpMethod, scan: Scan, y: Tensor, mean: Tensor, *, draws: Draws, room: Room) -> Tensor:
-    """Return the sharp images (slice, frame, *high) around the mean images of frames at their own times.
+    """Return the sharp images (slice, frame, *high) around the mean images of the measured frames.
 
-    The frames of a slice share their noise, so that it does not flicker.
+    The frames of a slice share their noise, which avoids flicker.
     """
     frames = mean.shape[1]
     named = draws.named([name for name in draws.names for _ in range(frames)])

@@ -10,9 +10,8 @@ from typing import Any
 
 from kfine._version import __version__
 from kfine.errors import InputError, ModelError
-from kfine.files.digests import output_digest
+from kfine.files.contents import output_digest, read_json
 from kfine.files.names import PICTURES, beside, stem_of
-from kfine.files.side_files import read_json
 from kfine.io.reading import Reading, read_input
 from kfine.models.checkpoint import Model, load_model
 from kfine.restoration.options import Options

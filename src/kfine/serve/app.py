@@ -39,12 +39,12 @@ UPLOADING, READY = "uploading", "ready"
 
 # Files of a restoration: file name, media type, ending of the download's name (None: shown in the page).
 FILES: dict[str, tuple[str, str, str | None]] = {
-    "before": ("before.nii.gz", "application/gzip", None),
-    "after": ("after.nii.gz", "application/gzip", None),
-    "std": ("std.nii.gz", "application/gzip", None),
-    "difference": ("difference.nii.gz", "application/gzip", None),
-    "lower": ("lower.nii.gz", "application/gzip", None),
-    "upper": ("upper.nii.gz", "application/gzip", None),
+    "before": ("before.nii", "application/octet-stream", None),
+    "after": ("after.nii", "application/octet-stream", None),
+    "std": ("std.nii", "application/octet-stream", None),
+    "difference": ("difference.nii", "application/octet-stream", None),
+    "lower": ("lower.nii", "application/octet-stream", None),
+    "upper": ("upper.nii", "application/octet-stream", None),
     "kspace": ("kspace.png", "image/png", None),
     "page": ("page.html", "text/html; charset=utf-8", None),
     "result": ("result.nii.gz", "application/gzip", ".nii.gz"),

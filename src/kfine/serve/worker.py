@@ -57,7 +57,7 @@ def write_views(result: Restoration, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
     for name, image in images.items():
         if image is not None:
-            write_compact(image, folder / f"{name}.nii.gz")
+            write_compact(image, folder / f"{name}.nii")
     (folder / KSPACE).write_bytes(kspace_picture(result.acquisition.measured, result.mean))
     (folder / PAGE).write_text(result.show().page, "utf-8")
     return {
@@ -74,7 +74,10 @@ def write_views(result: Restoration, folder: Path) -> dict[str, Any]:
 
 
 def write_compact(image: Image, path: Path) -> None:
-    """Write the magnitudes of `image` as a NIfTI file of 16-bit integers, first axis along columns."""
+    """Write the magnitudes of `image` as a NIfTI file of 16-bit integers, first axis along columns.
+
+    It stays uncompressed: it travels within this machine, and a browser takes longer to unpack it than to load it.
+    """
     import nibabel
 
     voxels = np.transpose(image.voxels, (3, 2, 1, 0))

@@ -1,4 +1,4 @@
-"""Adaptation of the core network to one stack of thick slices, by the detail in its planes."""
+"""Adaptation of the core network to one stack of thick slices, self-supervised by the detail in its planes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import Tensor
 from kfine.acquisition.slices import SlicePlan
 from kfine.degradation.scanner import Acquisition, central_kspace, displayed_image
 from kfine.errors import InputError
+from kfine.models.domain import TISSUE
 from kfine.networks.core import CoreNet
 from kfine.operators.slices import CROP
 from kfine.training.data.core_patches import (
     LEAST_MATRIX,
-    TISSUE,
     Sample,
     cut,
     magnitude_scan,
@@ -30,21 +30,21 @@ from kfine.training.tasks.core import CoreObjective
 
 PIECE, BATCH = 72, 8
 RATE = 2e-4
-TESTED = 0.2  # part of the planes, in the middle of the stack, that the result is tested on
+TESTED = 0.2  # fraction of the planes, in the middle of the stack, that are held out for the test
 LEAST_PLANES = 5
-_TISSUE = 0.05  # part of a plane that is brighter than air, at least
-_TIMED = 3  # updates whose time tells how many there can be
+_TISSUE = 0.05  # least fraction of a plane that is brighter than air
+_TIMED = 3  # updates that are timed, to estimate how many are possible
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """A network that was fitted to a stack, if that was better, and what it gained.
+    """Result of the adaptation.
 
     Attributes:
-        network: the fitted network, or the one that it started from.
-        updates: of the fit.
-        gain: of the fitted network over the one that it started from, dB, on planes that it was not fitted to.
-        used: whether the fitted network is taken.
+        network: the fitted network if it is better, else the initial one.
+        updates: number of updates of the fit.
+        gain: of the fitted over the initial network, dB, on held-out planes.
+        used: whether `network` is the fitted one.
     """
 
     network: CoreNet
@@ -53,7 +53,7 @@ class Adaptation:
     used: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
+        """Return updates, gain and use, JSON-ready."""
         return {"updates": self.updates, "gain_db": round(self.gain, 3), "used": self.used}
 
 
@@ -69,19 +69,19 @@ def adapted(
     precision: torch.dtype = torch.float32,
     on_update: Callable[[int, int], None] = lambda done, total: None,
 ) -> Adaptation:
-    """Return `network` fitted to thick slices, which are fine in their planes.
+    """Fit `network` to thick slices, whose planes have a higher resolution.
 
-    Planes are scanned along rows or columns as the stack is along its slices, and the network learns to undo that (Zhao
-    et al., SMORE, IEEE TMI 2021, 40:805).  A fifth of the planes decides whether the result is better than what it
-    started from.
+    Planes are degraded along rows or columns like the stack along its slices, and the network is trained to restore
+    them (Zhao et al., SMORE, IEEE TMI 2021, 40:805).  The error on a held-out fifth of the planes decides whether the
+    fitted network is used.
 
     Args:
         network: on the CPU or a device; it is not changed.
         stack: (slice, row, column), magnitudes at full intensity 1.
         plan: profile and spacings.
         pixel: mm along rows and columns.
-        updates: of the weights.
-        seconds: instead, the time that they may take.
+        updates: number of updates.
+        seconds: time for the updates, if `updates` is None.
         seed: of the pieces.
         precision: of the network; weights and updates stay float32.
         on_update: called with (done, total); total 0: not known yet.
@@ -131,7 +131,7 @@ def adapted(
 
 
 def _planes(stack: Tensor, plan: SlicePlan, pixel: tuple[float, float]) -> list[Tensor]:
-    """Return the planes with tissue, their voxels no finer than the restored slices are apart."""
+    """Return the planes with tissue, resampled to pixels that are no smaller than the restored slice spacing."""
     rows, columns = (
         min(n, max(LEAST_MATRIX, round(n * mm / plan.fine_spacing)))
         for n, mm in zip(stack.shape[1:], pixel, strict=True)
@@ -150,7 +150,7 @@ def _planes(stack: Tensor, plan: SlicePlan, pixel: tuple[float, float]) -> list[
 
 
 def _scan(x: Tensor, plan: SlicePlan, axis: int, seed: int) -> Sample:
-    """Return the scan of the plane `x` whose `axis` is measured as the slices are."""
+    """Return the scan of the plane `x` whose `axis` is degraded like the slice direction."""
     count = max(2, round(x.shape[axis] / plan.ratio))
     generator = torch.Generator().manual_seed(seed)
     if plan.profile == CROP:
@@ -169,7 +169,7 @@ def _scan(x: Tensor, plan: SlicePlan, axis: int, seed: int) -> Sample:
 
 
 def _batch(planes: Sequence[Tensor], plan: SlicePlan, rng: np.random.Generator) -> Sample:
-    """Return a batch of pieces, two of each plane, turned and mirrored."""
+    """Return a batch of random pieces, two from each plane, turned and mirrored."""
     pieces = []
     for _ in range(BATCH // 2):
         x = torch.rot90(planes[int(rng.integers(len(planes)))], int(rng.integers(4)), (0, 1))
@@ -183,7 +183,7 @@ def _batch(planes: Sequence[Tensor], plan: SlicePlan, rng: np.random.Generator) 
 def _error(
     network: CoreNet, planes: Sequence[Tensor], plan: SlicePlan, seed: int, precision: torch.dtype
 ) -> float:
-    """Return the mean squared error of both directions of `planes`, whole."""
+    """Return the mean squared error over both directions of whole planes, a subset if there are many."""
     device, errors = next(network.parameters()).device, []
     for plane in planes[:: max(1, len(planes) // 8)]:
         for axis in (0, 1):

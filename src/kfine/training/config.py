@@ -1,4 +1,4 @@
-"""Configurations of training runs: one short TOML file, checked before anything starts; of "vdm" and "core"."""
+"""Configurations of training runs: TOML files, validated before the run; those of the core networks, VDM and SRGAN."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A table of a configuration: unknown keys are refused."""
+    """A table of a configuration; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,23 +35,23 @@ Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
 
 
 class BaseOptimiserConfig(Section):
-    """How weights are learned, whichever they are.
+    """Optimisation, common to all tasks.
 
     Attributes:
         steps: number of updates.
-        batch: items an update, over all devices together.
-        learning_rate: peak of the (diffusion) network's, after linear warm-up.
+        batch: items per update, over all devices together.
+        learning_rate: peak rate of the (diffusion) network, after linear warm-up.
         schedule: "cosine", down to a hundredth at `steps`; "constant", until the last `decay` updates, over which the
-            rate falls linearly to 0: such a run can go on from any checkpoint before them.
+            rate falls linearly to 0: such a run can be continued from any checkpoint before them.
         decay: see `schedule`.
         warmup: updates of linear warm-up.
-        restarts: updates after which warm-up and cosine begin again, to go on with a finished run.
-        kind: "adam", or "muon", whose filters take orthogonalised steps (`kfine.training.muon`), where the task can.
-        clip: greatest norm of the gradient of the weights that learn at one rate.
+        restarts: updates after which warm-up and cosine restart, to continue a finished run.
+        kind: "adam", or "muon", with orthogonalised updates of filters (`kfine.training.muon`), if the task allows it.
+        clip: greatest norm of the gradient of each parameter group.
         ema: decay of the running mean of the weights, reached gradually.
         precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 if the hardware supports it.
-        compile: whether the network is compiled (worth it on a GPU).
-        seed: of everything random.
+        compile: whether to compile the network (useful on a GPU).
+        seed: of all random numbers.
     """
 
     steps: Positive
@@ -78,12 +78,12 @@ class BaseOptimiserConfig(Section):
 
 
 class BaseReportConfig(Section):
-    """What is written while training, and how often (in updates).
+    """Intervals, in updates, of the reports of a run.
 
     Attributes:
-        checkpoint: a checkpoint to resume from.
-        validate_every: figures of the validation subjects, appended to log.csv.
-        picture: a PNG of what the network can do.
+        checkpoint: of checkpoints to resume from.
+        validate_every: of validation figures, appended to log.csv.
+        picture: of PNG pictures of validation results.
     """
 
     checkpoint: Positive = 250
@@ -92,35 +92,35 @@ class BaseReportConfig(Section):
 
 
 class RunConfig(Protocol):
-    """What the loop reads of a configuration."""
+    """The part of a configuration that the loop needs."""
 
     @property
     def optimiser(self) -> BaseOptimiserConfig:
-        """How weights are learned."""
+        """The optimisation."""
         ...
 
     @property
     def report(self) -> BaseReportConfig:
-        """What is written, and how often."""
+        """The intervals of reports."""
         ...
 
 
 class PieceConfig(Section):
-    """Which pieces of which images, and how they are degraded.
+    """Training pieces and their degradation.
 
     Attributes:
-        validation: subjects kept out of training: names of folders or beginnings of file names.
+        validation: subjects left out of training: names of folders or beginnings of file names.
         patch: rows and columns of a piece.
-        stored: part of the items on the pixels of the file.  A scanner may have interpolated these; the others
-            are brought to `resample` times the matrix that it measured, in both directions alike.
+        stored: fraction of the items on the pixel grid of the file, which the scanner may have interpolated; the others
+            are resampled to `resample` times the measured matrix, equally in both directions.
         resample: range of that factor.
         flips: whether pieces are also mirrored and turned.
-        brightness: greatest factor (and its inverse) by which intensities are scaled.
+        brightness: intensities are scaled by factors from its inverse to it.
         scale: range of the factor by which a scan's matrix is smaller.
         noise: greatest standard deviation of the noise in one scan out of four, in model units.
-        photographic: part of the items degraded by blur, resizing, noise and JPEG instead of a scan.
+        photographic: fraction of the items degraded by blur, resizing, noise and JPEG instead of a scan.
         photographic_scale: the factor by which these are smaller.
-        memory_gib: how many GiB of images each process that prepares items holds in memory at once.
+        memory_gib: GiB of images that each data worker caches.
     """
 
     validation: tuple[str, ...] = ()
@@ -145,22 +145,22 @@ class PieceConfig(Section):
 
 
 class UNetConfig(Section):
-    """A space-time U-Net: channels a level, residual blocks a level."""
+    """A space-time U-Net: channels and residual blocks per level."""
 
     widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (48, 96, 128)
     blocks: Positive = 2
 
 
 class SourceConfig(Section):
-    """Some of the images below the data folder.
+    """A source of images below the data folder.
 
     Attributes:
         folder: below the data folder.
         files: pattern of the names of its files and folders, with * and ?.
-        true: along each axis of the file (x, y, z), the part of its k-space that holds detail and not only what a
-            scanner or a program interpolated; images are brought to it first.
-        share: how many pieces are of this source, relative to the others.
-        stored: whether planes are cut as the file stores them only, and never through its slices.
+        true: along each axis of the file (x, y, z), the fraction of its k-space with measured detail, not only
+            interpolation by a scanner or a program; images are first resampled to it.
+        share: number of pieces from this source, relative to the others.
+        stored: whether planes are only taken as stored in the file, never across its slices.
     """
 
     folder: str
@@ -175,18 +175,18 @@ class ScanConfig(Section):
 
     Attributes:
         scale: range of the factor by which the measured matrix is smaller, in each direction.
-        one_axis: share of scans of which one direction alone is coarse: slices and 3-D scans.
+        one_axis: share of scans that are coarse in one direction only: slices and 3-D scans.
         one_axis_scale: range of that factor.
         profiled: share of these whose samples are averages over a slice profile, Gaussian or box.
-        complex: share of complex scans; the others deliver magnitudes.
-        noise: greatest standard deviation of the noise, of full intensity.
+        complex: share of complex scans; the others are magnitudes.
+        noise: greatest standard deviation of the noise, as a fraction of full intensity.
         noisy: share of scans with noise.
-        denoise: share of the noisy ones whose target is free of it.
+        denoise: share of the noisy scans with a noise-free target.
         filtered: share of scans with an apodisation filter.
         partial_fourier: share of scans with partial Fourier sampling.
         elliptical: share of scans without the corners of k-space.
-        zero_filled: share of scans that the scanner fills up with zeros to a larger matrix.
-        unnoticed: share of these of which that is not known.
+        zero_filled: share of scans that the scanner zero-fills to a larger matrix.
+        unnoticed: share of these whose measured block is unknown.
     """
 
     scale: Range = (1.2, 4.4)
@@ -205,15 +205,15 @@ class ScanConfig(Section):
 
 
 class CoreDataConfig(Section):
-    """Which pieces of which images.
+    """Training pieces and their scans.
 
     Attributes:
-        sources: where the images are.
-        validation: patterns of files and folders, relative to the data folder, that are kept out of training.
+        sources: of the images.
+        validation: patterns of files and folders, relative to the data folder, that are left out of training.
         patch: rows and columns of a piece.
-        pieces: pieces that are cut of each plane.
-        resample: range of the factor by which a plane's true matrix is brought to a smaller one.
-        curves: share of planes whose grey levels go through a random curve.
+        pieces: number of pieces cut from each plane.
+        resample: range of the factor by which a plane's true matrix is reduced.
+        curves: share of planes whose grey levels are transformed by a random curve.
         bias: greatest relative change of intensity over a plane, in half of the planes.
         scan: the scans.
     """
@@ -229,12 +229,12 @@ class CoreDataConfig(Section):
 
 
 class CoreReportConfig(BaseReportConfig):
-    """The validation: middle planes of the validation images, scanned as users' images are.
+    """The validation: middle planes of the validation images, scanned like users' images.
 
     Attributes:
-        planes: how many of each source.
-        matrix: the validation planes are brought to this many points along their longer side.
-        scales: how many times smaller the scans' matrices are.
+        planes: number of planes of each source.
+        matrix: points along the longer side that validation planes are resampled to.
+        scales: factors by which the scans' matrices are smaller.
     """
 
     planes: Positive = 3
@@ -246,7 +246,7 @@ class CoreTrainingConfig(Section):
     """A whole training run of method "core".
 
     Attributes:
-        initial: packaged model, or folder of a model, whose weights training starts from; random weights if left out.
+        initial: packaged model, or folder of a model, that training starts from; None: random weights.
     """
 
     method: Literal["core"] = "core"
@@ -258,13 +258,13 @@ class CoreTrainingConfig(Section):
 
 
 class CineCoreDataConfig(CoreDataConfig):
-    """Which pieces of which cines, and of which still images that are made to beat.
+    """Training pieces of cines, and of still images with simulated heart motion.
 
     Attributes:
-        frames: frames of a piece; images of so many or more are cines.
-        circles: part of the batches that go once round a whole beat.
-        every: a scan keeps one of so many frames; one of these numbers is drawn for each piece.
-        photographic: part of the pieces degraded by blur, resizing, noise and JPEG instead of a scan, as in arXiv
+        frames: frames of a piece; images with at least so many frames are cines.
+        circles: fraction of the batches that cover one whole beat.
+        every: a scan measures one of so many frames; one of these numbers is drawn for each piece.
+        photographic: fraction of the pieces degraded by blur, resizing, noise and JPEG instead of a scan, as in arXiv
             2410.23898; their target is clean.
         photographic_scale: the factor by which these are smaller.
     """
@@ -278,7 +278,7 @@ class CineCoreDataConfig(CoreDataConfig):
 
 
 class CineCoreReportConfig(CoreReportConfig):
-    """The validation: middle slices of the validation cines; each scale is that of the matrix and of the frames."""
+    """The validation: middle slices of the validation cines; each scale applies to the matrix and the frames."""
 
     matrix: Positive = 128
 
@@ -287,8 +287,8 @@ class CineCoreTrainingConfig(Section):
     """A whole training run of method "cine-core".
 
     Attributes:
-        initial: packaged model, or folder of a model, of method core or cine-core, whose weights training starts from.
-        changes: weight of the squared error of the changes between frames, beside that of the frames.
+        initial: packaged model, or folder of a model, of method core or cine-core, that training starts from.
+        changes: weight of the squared error of frame-to-frame differences, relative to that of the frames.
     """
 
     method: Literal["cine-core"] = "cine-core"
@@ -304,11 +304,11 @@ class SharpTrainingConfig(Section):
     """A whole training run of method "sharp".
 
     Attributes:
-        initial: packaged model, or folder of a model, of method sharp, whose weights training starts from; those of the
-            core network if left out.
-        core: packaged model, or folder of a model, of method core: the mean image that sharp images are made around.
-        energy: weight of the divergence of the energy of detail, beside the squared error.
-        perceptual: weight of the feature distance to the truth, where SqueezeNet's weights are at hand.
+        initial: packaged model, or folder of a model, of method sharp, that training starts from; None: the weights of
+            the core network.
+        core: packaged model, or folder of a model, of method core, which estimates the mean image.
+        energy: weight of the divergence of the energy of detail, relative to the squared error.
+        perceptual: weight of the feature distance to the truth, if SqueezeNet's weights are available.
     """
 
     method: Literal["sharp"] = "sharp"
@@ -322,8 +322,86 @@ class SharpTrainingConfig(Section):
     report: CoreReportConfig = CoreReportConfig()
 
 
+class UncertaintyTrainingConfig(Section):
+    """A whole training run of the standard deviation of the core network's error.
+
+    Attributes:
+        initial: packaged model, or folder of a model, of method uncertainty, whose weights training starts from.
+        core: packaged model, or folder of a model, of method core, whose error is learned.
+    """
+
+    method: Literal["uncertainty"] = "uncertainty"
+    initial: str | None = None
+    core: str = "core"
+    data: CoreDataConfig
+    network: UNetConfig = UNetConfig(widths=(24, 48, 64))
+    optimiser: BaseOptimiserConfig
+    report: CoreReportConfig = CoreReportConfig()
+
+
+class SRResNetConfig(Section):
+    """The arguments of `kfine.networks.srresnet.SRResNet`."""
+
+    width: Positive = 64
+    blocks: Positive = 16
+
+
+class SRResNetTrainingConfig(Section):
+    """A whole training run of method "srresnet".
+
+    Attributes:
+        initial: packaged model, or folder of a model, that training starts from; None: random weights.
+    """
+
+    method: Literal["srresnet"] = "srresnet"
+    initial: str | None = None
+    data: CoreDataConfig
+    network: SRResNetConfig = SRResNetConfig()
+    optimiser: BaseOptimiserConfig
+    report: CoreReportConfig = CoreReportConfig()
+
+
+class VGGAdversaryConfig(Section):
+    """The discriminator of SRGAN, and the weights of the parts of the generator's loss relative to L1.
+
+    Attributes:
+        width: channels of the discriminator's first convolution; 64 in the paper.
+        weight: of the adversarial loss, times its adaptive weight.
+        features: weight of the SqueezeNet feature distance, if its arrays are available.
+        learning_rate: peak rate of the discriminator.
+    """
+
+    width: Positive = 32
+    weight: Annotated[float, Field(ge=0)] = 0.3
+    features: Annotated[float, Field(ge=0)] = 1.0
+    learning_rate: PositiveFloat = 4e-4
+
+
+class SRGANTrainingConfig(Section):
+    """A whole training run of method "srgan".
+
+    Attributes:
+        initial: packaged model, or folder of a model, of method srresnet or srgan, that training starts from.
+    """
+
+    method: Literal["srgan"] = "srgan"
+    initial: str = "srresnet"
+    data: CoreDataConfig
+    adversary: VGGAdversaryConfig = VGGAdversaryConfig()
+    optimiser: BaseOptimiserConfig
+    report: CoreReportConfig = CoreReportConfig()
+
+    @model_validator(mode="after")
+    def _whole_pieces(self) -> Self:
+        if self.data.patch % 16:
+            raise ValueError(
+                f"data.patch: expected a multiple of 16, as often as the discriminator halves it, got {self.data.patch}"
+            )
+        return self
+
+
 class VDMNetworkConfig(Section):
-    """The arguments of `kfine.networks.vdm.VDM`, but for the core network's."""
+    """The arguments of `kfine.networks.vdm.VDM`, except those of the core network."""
 
     widths: Widths = (48, 96, 128)
     blocks: Positive = 2
@@ -334,16 +412,16 @@ class VDMNetworkConfig(Section):
 
 
 class VDMOptimiserConfig(BaseOptimiserConfig):
-    """How a VDM is learned.
+    """Optimisation of a VDM.
 
     Attributes:
-        gamma_learning_rate: peak of the noise schedule's.
-        weight_centre: gamma below which the bound's loss is faded out (`losses.rising_weight`); absent: the bound
-            itself.
-        unconditional: part of the pieces whose scan diffusion is not shown.
-        level_mean: of the logarithm of the noise level of the others, in standard deviations of what the scan's mean
-            image lacks.
-        level_std: standard deviation of the same.
+        gamma_learning_rate: peak rate of the noise schedule.
+        weight_centre: gamma below which the loss of the bound fades out (`kfine.diffusion.losses.rising_weight`);
+            None: the bound itself.
+        unconditional: fraction of the pieces that are trained without their scan.
+        level_mean: mean of the logarithm of the noise level of the others, in standard deviations of the residual of
+            the mean image.
+        level_std: standard deviation of the same logarithm.
     """
 
     gamma_learning_rate: PositiveFloat = 4e-3
@@ -357,9 +435,9 @@ class VDMTrainingConfig(Section):
     """A whole training run of method "vdm".
 
     Attributes:
-        initial: packaged model, or folder of a model, whose weights training starts from, but for the core network's;
-            random weights if left out.
-        core: packaged model, or folder of a model, of method core: the mean image that diffusion starts from.
+        initial: packaged model, or folder of a model, that training starts from, except for the core network; None:
+            random weights.
+        core: packaged model, or folder of a model, of method core, which estimates the mean image.
     """
 
     method: Literal["vdm"] = "vdm"
@@ -375,12 +453,12 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def read_training_config(path: Path, kind: type[Config]) -> Config:
-    """Return the checked configuration of a TOML file.
+    """Return the validated configuration of a TOML file.
 
-    A key `include` at its top names a TOML file beside it, whose tables the file's own keys complete or replace.
+    A key `include` at its top names a TOML file beside it; the keys of the including file extend or override it.
 
     Raises:
-        UsageError: no such file, not TOML, an unknown key or a value out of range, each named.
+        UsageError: the file is missing or not TOML, or a key is unknown or its value out of range.
     """
     try:
         return kind.model_validate(_table(path))
@@ -408,10 +486,10 @@ def _table(path: Path, *, included: bool = False) -> dict[str, Any]:
     return _joined(_table(path.parent / other, included=True), table)
 
 
-def _joined(table: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return `table` with the keys of `own` in it, tables within tables alike."""
+def _joined(table: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Return `table` updated with the keys of `override`, recursively."""
     joined = dict(table)
-    for key, value in own.items():
+    for key, value in override.items():
         before = joined.get(key)
         if isinstance(before, dict) and isinstance(value, dict):
             value = _joined(before, value)

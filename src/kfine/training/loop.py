@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.process
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,18 +26,20 @@ from kfine.training.muon import Muon
 from kfine.training.reports import CHECKPOINT, PREVIOUS, Reports
 from kfine.training.state import Ema, State
 from kfine.training.tasks.base import Learner, LossStep, Task, Turn
-from kfine.training.time_limit import TimeLimit
+
+_SPARE = 2  # number of longest updates, with their reports, that must fit into the remaining time
+_SHARE, _MOST = 0.02, 60.0  # fraction of the limit, and seconds, reserved for the last checkpoint
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Where to train.
+    """Devices to train on.
 
     Attributes:
-        accelerator: as Lightning Fabric names it: "cpu", "cuda", "auto".
-        devices: how many a node, a process each.
-        nodes: how many machines.
-        workers: processes that prepare items, for each device; the items do not depend on it.
+        accelerator: Lightning Fabric's name: "cpu", "cuda", "auto".
+        devices: number of devices per node, with one process each.
+        nodes: number of nodes.
+        workers: data workers per device; the items do not depend on their number.
     """
 
     accelerator: str = "auto"
@@ -57,27 +60,26 @@ def train(
 ) -> Path:
     """Run `task` and return the folder of its model, `out`/model.
 
-    `out` also receives checkpoint.safetensors and the one before it, log.csv and samples/*.png as training goes on.
+    The latest two checkpoints, log.csv and samples/*.png are written to `out` during the run.
 
     Args:
-        task: what to train, on what.
-        out: folder of the run; made if it is not there.
-        resume: go on from `out`/checkpoint.safetensors; where it is damaged, from the one before.
-        devices: one device of the best kind by default.
-        tensorboard: write TensorBoard events to `out`/tensorboard too.
-        max_time: seconds after which the run ends with a checkpoint, to go on with `resume`; a little before them, so
-            that it is written.
+        task: networks, data and losses.
+        out: folder of the run; created if missing.
+        resume: whether to continue from `out`/checkpoint.safetensors; if it is damaged, from the one before.
+        devices: None: one device of the best kind.
+        tensorboard: whether to write TensorBoard events to `out`/tensorboard too.
+        max_time: seconds within which the run ends with a checkpoint, from which `resume` continues.
         on_step: called on the first process after every update with (step, loss).
 
     Warns:
-        UserWarning: it ended for lack of time, after which update; the checkpoint is damaged, and the one before is
-            used; a data worker was killed, and is started again.
+        UserWarning: the run ended because of `max_time`; the checkpoint is damaged and the one before is used; a data
+            worker was killed and is restarted.
 
     Raises:
-        UsageError: a run is there already and `resume` is false, or nothing is there to resume.
+        UsageError: `out` holds a run and `resume` is false, or `out` holds no run to resume.
         InputError: no usable training data.
-        ModelError: the checkpoint and the one before are damaged, or of another network.
-        ResourceError: Lightning Fabric is not installed; data workers were killed again and again.
+        ModelError: both checkpoints are damaged, or of another network.
+        ResourceError: Lightning Fabric is not installed; data workers were killed twice.
     """
     devices = devices or Devices()
     options = task.config.optimiser
@@ -97,7 +99,7 @@ def train(
     )
     first = state.load_latest(out / CHECKPOINT, out / PREVIOUS) if resume else 0
     if options.compile:
-        # The weight of an adversary differentiates a compiled network twice.
+        # The adaptive weight of the adversarial loss differentiates a compiled network twice.
         functorch.donated_buffer = False
         for part in task.hot_parts():
             part.compile()
@@ -110,14 +112,14 @@ def train(
         tensorboard=tensorboard and fabric.is_global_zero,
     )
     if fabric.is_global_zero:
-        reports.make_up(first)
+        reports.draw_missing_picture(first)
     batches = _batches(task, fabric, first=first, workers=devices.workers)
     for step in range(first + 1, options.steps + 1):
         for name, learner in learners.items():
             _set_rates(optimisers[name], learner, options, step)
         turn = _turn(options, fabric, step)
         descents = task.descents(fabric.to_device(next(batches)), objectives, turn)
-        figures = _descended(descents, optimisers, fabric, clip=options.clip)
+        figures = _descend(descents, optimisers, fabric, clip=options.clip)
         state.ema.update(network, step)
         means = fabric.all_reduce(torch.stack(list(figures.values())).detach())
         ends = step < options.steps and limit.over()
@@ -125,13 +127,13 @@ def train(
             on_step(step, float(means[0]))
             reports.after(step, tuple(figures), means, ends=ends)
         if ends:
-            _say_ended(step, options.steps)
+            _warn_ended(step, options.steps)
             break
     fabric.barrier()
     return reports.model
 
 
-def _say_ended(step: int, steps: int) -> None:
+def _warn_ended(step: int, steps: int) -> None:
     warnings.warn(
         f"ended after update {step} of {steps}, as the time is over; add resume=True to go on",
         UserWarning,
@@ -139,10 +141,10 @@ def _say_ended(step: int, steps: int) -> None:
     )
 
 
-def _descended(
+def _descend(
     descents: Iterable[LossStep], optimisers: dict[str, Any], fabric: Any, *, clip: float
 ) -> dict[str, Tensor]:
-    """Descend the losses of an update, one after the other, and return their figures."""
+    """Take the optimisers' steps for the losses of an update, in order, and return their figures."""
     figures: dict[str, Tensor] = {}
     for name, loss, of_this in descents:
         fabric.backward(loss)
@@ -180,7 +182,7 @@ def _fabric(options: BaseOptimiserConfig, devices: Devices) -> Any:
 
 
 def _set_up(learners: dict[str, Learner], fabric: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the objectives and the optimisers by name, spread over the devices."""
+    """Return the objectives and the optimisers by name, set up by Fabric."""
     objectives, optimisers = {}, {}
     for name, learner in learners.items():
         groups = [{"params": group.parameters, "lr": group.rate} for group in learner.groups]
@@ -202,7 +204,7 @@ def _set_rates(optimiser: Any, learner: Learner, options: BaseOptimiserConfig, s
 
 
 def _rate(options: BaseOptimiserConfig, step: int) -> float:
-    """Return the learning rate of an update, as a part of its peak."""
+    """Return the learning rate of an update, as a fraction of its peak."""
     if options.schedule == "constant":
         # Warm up, stay, decay: Hu et al., MiniCPM (2024); Hagele et al., NeurIPS 2024.
         left = (options.steps - step) / options.decay if options.decay else 1.0
@@ -216,7 +218,7 @@ def _rate(options: BaseOptimiserConfig, step: int) -> float:
 
 
 def _batches(task: Task, fabric: Any, *, first: int, workers: int) -> Iterator[Any]:
-    """Return this process's share of every batch from update `first` + 1 on, prepared ahead by `workers`."""
+    """Return this process's share of every batch from update `first` + 1 on, prefetched by `workers`."""
     options, processes = task.config.optimiser, fabric.world_size
     if options.batch % processes:
         raise UsageError(f"batch {options.batch}: expected a multiple of the {processes} processes")
@@ -230,29 +232,29 @@ def _batches(task: Task, fabric: Any, *, first: int, workers: int) -> Iterator[A
             batch_size=share,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
-            generator=torch.Generator(),  # else it takes a number from the one that the update's own draws come from
+            generator=torch.Generator(),  # otherwise the loader would advance the generator of the updates
         )
 
-    return _with_a_restart(loader, first)
+    return _restarting_once(loader, first)
 
 
-def _with_a_restart(loader: Callable[[int], DataLoader[Any]], done: int) -> Iterator[Any]:
-    """Yield the batches of `loader(done)`; killed workers are replaced once, from the batch that is missing on.
+def _restarting_once(loader: Callable[[int], DataLoader[Any]], done: int) -> Iterator[Any]:
+    """Yield the batches of `loader(done)`; after killed workers a new loader continues with the missing batch, once.
 
-    Items do not depend on the worker that prepares them, so that the run is the same.
+    Items do not depend on the worker that prepares them, so the run is unchanged.
     """
     restarted = False
     while True:
         others = set(multiprocessing.active_children())
         batches = iter(loader(done))
         workers = [child for child in multiprocessing.active_children() if child not in others]
-        _leave_killed_workers_to_the_loader()
+        _reset_sigchld()
         try:
-            for batch in _in_plain_words(batches):
+            for batch in _without_worker_traceback(batches):
                 yield batch
                 done += 1
             return
-        except (RuntimeError, OSError, EOFError):  # of the loader, or of the connection to a worker
+        except (RuntimeError, OSError, EOFError):  # raised by the loader, or by the connection to a worker
             ended = _ended(workers)
             if not ended:
                 raise
@@ -266,9 +268,9 @@ def _with_a_restart(loader: Callable[[int], DataLoader[Any]], done: int) -> Iter
 
 
 def _ended(workers: list[multiprocessing.process.BaseProcess]) -> str:
-    """Return which of `workers` ended and how, "" if none did."""
+    """Return a description of the `workers` that were killed or failed, "" if none."""
     for worker in workers:
-        worker.join(0.2)  # one whose connection is lost may not have ended quite
+        worker.join(0.2)  # a worker whose connection is lost may not have ended yet
     killed = {worker.pid: worker.exitcode for worker in workers if worker.exitcode}
     return ", ".join(
         f"process {pid} ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
@@ -276,10 +278,10 @@ def _ended(workers: list[multiprocessing.process.BaseProcess]) -> str:
     )
 
 
-def _leave_killed_workers_to_the_loader() -> None:
-    """Undo torch's handler of SIGCHLD, which raises anywhere, also in the middle of an update.
+def _reset_sigchld() -> None:
+    """Remove torch's handler of SIGCHLD, which raises an error anywhere, even during an update.
 
-    The loader itself finds a killed worker when it waits for its batch.
+    The loader detects a killed worker itself while it waits for the batch.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
         return
@@ -287,8 +289,8 @@ def _leave_killed_workers_to_the_loader() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _in_plain_words(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield `batches`; an error for the user loses the traceback that a worker puts before it."""
+def _without_worker_traceback(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield `batches`; errors of kfine are raised without the traceback that a worker prepends."""
     try:
         yield from batches
     except KfineError as error:
@@ -298,7 +300,34 @@ def _in_plain_words(batches: Iterator[Any]) -> Iterator[Any]:
 
 
 def _turn(options: BaseOptimiserConfig, fabric: Any, step: int) -> Turn:
-    """Return the update's randomness, of (seed, step, process) alone; layers that draw for themselves use it too."""
+    """Return the update, its generator and torch's global one seeded by (seed, step, process)."""
     seed = (options.seed * 1_000_003 + step) * 4096 + fabric.global_rank
     torch.manual_seed(seed)
     return Turn(step, torch.Generator().manual_seed(seed), fabric.to_device)
+
+
+class TimeLimit:
+    """Time limit of a run, which ends with a checkpoint before the wall time of its job.
+
+    Args:
+        seconds: from now on; None: no limit.
+        fabric: Lightning Fabric's object, whose first process decides for all.
+        clock: returns seconds; replaced in tests.
+    """
+
+    def __init__(
+        self, seconds: float | None, fabric: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds, self._fabric, self._clock = seconds, fabric, clock
+        self._began = self._latest = clock()
+        self._longest = 0.0
+
+    def over(self) -> bool:
+        """Return whether the run ends with this update; to be called once in each update."""
+        if self._seconds is None:
+            return False
+        now = self._clock()
+        self._longest, self._latest = max(self._longest, now - self._latest), now
+        needed = _SPARE * self._longest + min(_MOST, _SHARE * self._seconds)
+        ends = torch.tensor(float(now - self._began + needed > self._seconds), device=self._fabric.device)
+        return bool(self._fabric.broadcast(ends) > 0)

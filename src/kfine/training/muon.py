@@ -1,4 +1,4 @@
-"""Muon: momentum, orthogonalised, for the filters of a convolutional network; Adam for everything else."""
+"""Muon: orthogonalised momentum for the filters of a convolutional network; Adam for all other parameters."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# The quintic iteration's coefficients, and how often it is done (Jordan et al., Muon, 2024).
+# Coefficients and number of the quintic iterations (Jordan et al., Muon, 2024).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
-# Makes an update as large as Adam's (Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982, equation 4).
-_LIKE_ADAM = 0.2
+# Makes updates as large as Adam's (Liu et al., Muon is Scalable for LLM Training, arXiv 2502.16982, equation 4).
+_ADAM_RMS = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Descend along the momentum's nearest orthogonal matrix; filters (output, input, row, column) as matrices.
+    """Descend along the orthogonal matrix nearest to the momentum; filters (output, input, row, column) as matrices.
 
-    Each parameter group says by "orthogonal" which of the two it is for.  Filters of one shape are orthogonalised
+    The entry "orthogonal" of a parameter group chooses between Muon and Adam.  Filters of one shape are orthogonalised
     together.
 
     Args:
@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
             turned = orthogonalised(torch.stack([update for _, update in pairs]))
             for (parameter, _), update in zip(pairs, turned, strict=True):
                 parameter.mul_(1 - rate * self.decay)
-                parameter.sub_(update.view(parameter.shape), alpha=rate * _LIKE_ADAM * max(shape) ** 0.5)
+                parameter.sub_(update.view(parameter.shape), alpha=rate * _ADAM_RMS * max(shape) ** 0.5)
 
     def _adam(self, parameters: list[Tensor], rate: float) -> None:
         first, second = self.betas
@@ -81,10 +81,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """Return about the nearest (semi-)orthogonal matrix of each of `matrices` (batch, row, column).
+    """Return an approximation of the (semi-)orthogonal matrix nearest to each of `matrices` (batch, row, column).
 
-    X is turned into p(X X^T) X by a quintic iteration.  All its steps are polynomials of the Gram matrix X X^T, so they
-    are done on that small matrix alone, and X is multiplied once.
+    A quintic iteration maps X to p(X X^T) X.  All steps are polynomials of the Gram matrix X X^T, so they are computed
+    on this smaller matrix, and X is multiplied once.
     """
     a, b, c = _QUINTIC
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
@@ -101,6 +101,6 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 def filters_of(network: nn.Module, *, without: Iterable[nn.Module]) -> list[nn.Parameter]:
-    """Return the filters of the convolutions in `network`, but for those in the modules `without`."""
+    """Return the filters of the convolutions in `network`, except those in the modules `without`."""
     left_out = {id(p) for module in without for p in module.parameters()}
     return [p for p in network.parameters() if p.ndim == 4 and id(p) not in left_out]

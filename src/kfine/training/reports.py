@@ -1,4 +1,4 @@
-"""Reports of a training run, written by its first process: log, checkpoint, model, pictures."""
+"""Reports of a training run, written by the first process: log, checkpoints, model, pictures."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from kfine.training.tasks.base import Task
 
 
 class Log:
-    """Rows of figures in a CSV file; rows of steps that a resumed run will do again are dropped.
+    """Rows of figures in a CSV file; rows of steps that a resumed run repeats are dropped.
 
-    Every row ends with "seconds", the time spent on the run so far, over all its resumptions.
+    The column "seconds" is the time spent on the run so far, including the runs before it was resumed.
     """
 
     def __init__(self, path: Path, *, resumed_at: int, tensorboard: Path | None = None) -> None:
@@ -39,7 +39,7 @@ class Log:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent on the run, up to now."""
+        """Seconds spent on the run so far."""
         return self._spent + time.monotonic() - self._began
 
     def add(self, step: int, **figures: float) -> None:
@@ -56,7 +56,7 @@ class Log:
                 self._events.add_scalar(name, value, step)
 
     def validation(self) -> dict[str, str]:
-        """Return the last row that holds validation figures, or nothing."""
+        """Return the last row with validation figures, or {}."""
         measured = [
             row for row in self.rows if any(row.get(name) for name in row if name.startswith("psnr_"))
         ]
@@ -64,20 +64,20 @@ class Log:
 
 
 class Means:
-    """The means of an update's figures since the last row of the log."""
+    """Means of the figures of updates since the last row of the log."""
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._values: list[Tensor] = []
 
     def add(self, names: tuple[str, ...], values: Tensor) -> None:
-        """Take in the figures of an update: `values` (name,); begins anew when there are others than before."""
+        """Add the figures of an update, `values` (name,); if the names change, earlier figures are dropped."""
         if names != self._names:
             self._names, self._values = names, []
         self._values.append(values)
 
-    def taken(self) -> dict[str, float]:
-        """Return the means by name and begin anew."""
+    def pop(self) -> dict[str, float]:
+        """Return the means by name and drop the figures."""
         means = torch.stack(self._values).mean(0).tolist()
         self._values = []
         return dict(zip(self._names, means, strict=True))
@@ -96,14 +96,14 @@ CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint-before.safetensors"
 
 
 class Reports:
-    """The files below `out`, each replaced as a whole: a run may be killed at any time.
+    """The files of a run, each replaced atomically: a run may be killed at any time.
 
     Args:
-        task: what is trained.
-        state: what a checkpoint holds.
+        task: the training task.
+        state: content of a checkpoint.
         out: folder of the run.
-        resumed_at: the number of updates done before.
-        device: where validation runs.
+        resumed_at: number of updates before the run was resumed.
+        device: of the validation.
         tensorboard: whether to write TensorBoard events too.
     """
 
@@ -123,26 +123,26 @@ class Reports:
         self.log, self.means = Log(out / "log.csv", resumed_at=resumed_at, tensorboard=events), Means()
 
     def after(self, step: int, names: tuple[str, ...], values: Tensor, *, ends: bool = False) -> None:
-        """Take in the figures of update `step`, `values` (name,); write what is due, and a checkpoint if it `ends`."""
+        """Add the figures of update `step`, `values` (name,), and write the reports that are due, all if it `ends`."""
         report = self.task.config.report
         self.means.add(names, values)
         last = step == self.task.config.optimiser.steps
         saves = last or ends or step % report.checkpoint == 0
         validates = last or step % report.validate_every == 0
         if step % LOG_EVERY == 0 or saves or validates:
-            figures = self.means.taken() | {"seconds": self.log.seconds}
+            figures = self.means.pop() | {"seconds": self.log.seconds}
             if validates:
                 figures |= self.task.figures(self._averaged(), self.device)
             self.log.add(step, **figures)
         if saves:
-            # The checkpoint last: a run killed in between goes on from the one before and writes the model again.
+            # The checkpoint last: a run killed in between resumes from the one before and writes the model again.
             save_model(self.model, self._averaged(), self._description(step))
-            self._keep_the_one_before()
+            self._keep_previous_checkpoint()
             self.state.save(self.out / CHECKPOINT, step=step)
         self._picture(step)
 
-    def _keep_the_one_before(self) -> None:
-        """Give the checkpoint, unless it is damaged, a second name, which stays when it is replaced."""
+    def _keep_previous_checkpoint(self) -> None:
+        """Give an undamaged checkpoint a second name, which remains when the checkpoint is replaced."""
         if not is_sound(self.out / CHECKPOINT):
             return
         with atomic_file(self.out / PREVIOUS, overwrite=True) as partial:
@@ -152,8 +152,8 @@ class Reports:
             except OSError:  # a file system without hard links
                 shutil.copyfile(self.out / CHECKPOINT, partial)
 
-    def make_up(self, step: int) -> None:
-        """Draw the picture of the checkpoint that a run goes on from: one killed in between has none."""
+    def draw_missing_picture(self, step: int) -> None:
+        """Draw the picture of the resumed checkpoint if it is missing because the run was killed before it."""
         if step and not self._picture_of(step).exists():
             self._picture(step)
 
@@ -170,7 +170,7 @@ class Reports:
         return averaged
 
     def _description(self, step: int) -> dict[str, Any]:
-        """Return what config.json says of the model: how it was made, and its last validation figures."""
+        """Return the content of config.json: the task's description and the last validation figures."""
         described = self.task.description()
         return described | {
             "training": described["training"] | {"finished_steps": step},

@@ -1,4 +1,4 @@
-"""The state of a training run on disk: one safetensors file, replaced atomically, enough to go on exactly."""
+"""State of a training run on disk: one safetensors file, written atomically, from which the run resumes exactly."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from kfine.models.tensors import metadata_of, read_tensors
 
 _DIGEST = "sha256"
 _STAGE = "model of the stage before"
-_FROZEN = {"features": "set of features"}  # what is not a stage's, by the name of its module
+_FROZEN = {"features": "set of features"}  # frozen modules that are not of an earlier stage, by name
 
 
 class Ema:
-    """The running mean of the weights that learn; its decay rises to `decay` as steps pass."""
+    """The running mean of the trainable weights; its decay increases to `decay` over the first steps."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -29,7 +29,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after `step` updates."""
+        """Update the mean with the weights after `step` updates."""
         rate = 1 - min(self.decay, (1 + step) / (10 + step))
         for name, parameter in _learned(network):
             self.weights[name].lerp_(parameter.detach(), rate)
@@ -46,9 +46,9 @@ class State:
     """Everything that the next update depends on.
 
     Attributes:
-        modules: the networks by name, "network" among them; all their parameters and buffers are held, and what does
-            not learn must be the same when a run goes on.
-        optimisers: of the same names.
+        modules: the networks by name, including "network"; all parameters and buffers are stored, and frozen ones must
+            be unchanged when a run is resumed.
+        optimisers: by the same names.
         ema: the running mean of "network".
     """
 
@@ -69,13 +69,13 @@ class State:
         replace_bytes(path, save(plain, metadata={_DIGEST: _digest(plain)}))
 
     def load_latest(self, path: Path, before: Path) -> int:
-        """Restore the checkpoint `path`, or where it is damaged the one `before`; return the finished updates.
+        """Restore the checkpoint `path`, or `before` if it is damaged; return the number of finished updates.
 
         Warns:
-            UserWarning: the one before is used.
+            UserWarning: `before` is used.
 
         Raises:
-            ModelError: both are damaged, or see `load`.
+            ModelError: both are damaged; for other reasons see `load`.
         """
         try:
             tensors = _read(path)
@@ -96,10 +96,10 @@ class State:
         return step
 
     def load(self, path: Path) -> int:
-        """Restore what `save` wrote and return the number of finished updates.
+        """Restore a file of `save` and return the number of finished updates.
 
         Raises:
-            ModelError: damaged, of another network, or made with other frozen parts than those in place.
+            ModelError: the file is damaged, of another network, or has other frozen parts.
         """
         return self._restore(_read(path), path)
 
@@ -120,13 +120,13 @@ class State:
             ) from None
 
     def _weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield everything but moments and step, by its name in the file."""
+        """Yield (name in the file, tensor) of everything except moments and step."""
         yield from ((f"ema.{name}", weight) for name, weight in self.ema.weights.items())
         for name, module in self.modules.items():
             yield from ((f"{name}.{part}", tensor) for part, tensor in _tensors(module))
 
     def _check(self, tensors: dict[str, Tensor], path: Path) -> None:
-        """Raise if `tensors` are not of these networks: a part of a larger one would load without a word."""
+        """Raise an error if `tensors` belong to other networks; a subset of a larger network would load silently."""
         ours = {name: tensor.shape for name, tensor in self._weights()}
         moments = tuple(f"{_moments_of(name)}." for name in self.optimisers)
         theirs = {
@@ -135,10 +135,10 @@ class State:
             if name != "step" and not name.startswith(moments)
         }
         if ours != theirs:
-            given, held = ({name.split(".")[0] for name in names} for names in (ours, theirs))
-            if given ^ held == {"features"}:
+            current, stored = ({name.split(".")[0] for name in names} for names in (ours, theirs))
+            if current ^ stored == {"features"}:
                 used, more = (
-                    ("with", "give them again") if "features" in held else ("without", "leave them out")
+                    ("with", "give them again") if "features" in stored else ("without", "leave them out")
                 )
                 raise ModelError(
                     f"{path.name}: the checkpoint was made {used} features; {more}, or train into a fresh folder"
@@ -154,7 +154,7 @@ class State:
 
 
 def is_sound(path: Path) -> bool:
-    """Return whether there is a checkpoint at `path` that is not damaged."""
+    """Return whether an undamaged checkpoint exists at `path`."""
     try:
         _read(path)
     except ModelError:
@@ -163,7 +163,7 @@ def is_sound(path: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint, or raise `ModelError` where it is missing or damaged.
+    """Return the tensors of a checkpoint, or raise `ModelError` if it is missing or damaged.
 
     Checkpoints of earlier versions have no digest; their content is not checked.
     """
@@ -175,7 +175,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of names and values."""
+    """Return the SHA-256 of names and values of the tensors."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         total.update(name.encode())

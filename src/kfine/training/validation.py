@@ -1,4 +1,4 @@
-"""Validation during training: slices scanned and restored, their figures, and a picture of them."""
+"""Validation of latent diffusion models during training: scanned and restored slices, figures, picture."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from kfine.networks.vqgan import codebook_use
 from kfine.operators.kspace import KSpaceCrop
 from kfine.training.data.degradation import measured_matrix
 from kfine.training.data.volumes import SliceRef, Volumes
-from kfine.training.stage_config import CineReportConfig
+from kfine.training.ldm_config import CineReportConfig
 
 
 def spread_over(refs: Sequence[Sequence[SliceRef]], count: int) -> list[SliceRef]:
-    """Return `count` slices, by turns from each volume, evenly over its middle 80 %; of a single turn the middle."""
+    """Return `count` slices, from the volumes in turn, evenly over the middle 80 % of each; the middle one of one."""
     turns = -(-count // len(refs))
     places = np.linspace(0.1, 0.9, turns) if turns > 1 else [0.5]
     return [volume[int(place * (len(volume) - 1))] for place in places for volume in refs][:count]
@@ -53,7 +53,7 @@ def write_sheet(path: Path, sheet: NDArray[np.float32]) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One slice: the truth (frame, row, column), its measurement (kept frame, *low), and what its figures end in."""
+    """One slice: truth (frame, row, column), measurement (measured frame, *low), and the suffix of its figures."""
 
     x: Tensor
     y: Tensor
@@ -63,32 +63,32 @@ class Case:
 
 @dataclass(frozen=True)
 class _Restored:
-    """What becomes of a case by each way the network knows, (frame, row, column) each; the codes of the truth."""
+    """Images (frame, row, column) of a case by each part of the network, and the codes of the truth."""
 
     images: dict[str, Tensor]
     codes: Tensor | None
 
 
 class LDMValidation:
-    """A few validation slices, restored again and again as training goes on.
+    """Validation on a few slices.
 
     Args:
         cases: the slices.
-        sampling: how the denoiser's samples are drawn.
-        baseline: what the figures call the image that the regressor corrects.
-        frame: which frame of each slice a picture shows.
+        sampling: of the denoiser.
+        baseline: name of the image that the regressor corrects, in the figures.
+        frame: index of the frame in the picture.
     """
 
     def __init__(self, cases: Sequence[Case], *, sampling: LDMOptions, baseline: str, frame: int = 0) -> None:
         self.cases, self.sampling, self.baseline, self.frame = cases, sampling, baseline, frame
 
     def figures(self, network: CineLDM, device: torch.device) -> dict[str, float]:
-        """Return PSNRs (dB, range 2, mean over frames and slices of one suffix) of whatever the network can do.
+        """Return PSNRs (dB, range 2, mean over frames and slices of one suffix) of the images of the network's parts.
 
-        "psnr_" and the baseline's name is of the image that the regressor corrects, "psnr_prediction" of what it
-        makes of it, "psnr_codes" and "psnr_latents" what the autoencoder would give were its latents known, with
-        and without quantisation, "psnr_sample" and "psnr_mean" of one sample and of the mean of some; all but the
-        first projected onto the measured k-space.  "codes_used" and "perplexity" are of the true latents.
+        "psnr_" with the baseline's name is that of the image that the regressor corrects, "psnr_prediction" that of the
+        corrected one, "psnr_codes" and "psnr_latents" those of the decoded true latents, with and without quantisation,
+        "psnr_sample" and "psnr_mean" those of one sample and of the mean of several; all but the first are projected
+        onto the measured k-space.  "codes_used" and "perplexity" are those of the true latents.
         """
         restored = [self._restored(network, number, device) for number in range(len(self.cases))]
         each: dict[str, list[float]] = {}
@@ -103,13 +103,13 @@ class LDMValidation:
         return figures
 
     def sheet(self, network: CineLDM, path: Path, device: torch.device) -> None:
-        """Write a PNG: of each slice the truth and every result, in one frame and, of several, along time."""
+        """Write a PNG: truth and results of each slice, in one frame and, for several frames, along time."""
         rows = []
         for number, case in enumerate(self.cases):
             images = {"truth": case.x} | self._restored(network, number, device).images
             rows.append(torch.cat([x[self.frame] for x in images.values()], dim=1))
             if len(case.x) > 1:
-                # A line through the middle, a frame below the other: an M-mode picture.
+                # The middle row, one frame below the other: an M-mode picture.
                 lines = [x[:, x.shape[1] // 2].repeat_interleave(2, 0) for x in images.values()]
                 rows.append(torch.cat(lines, dim=1))
         width = max(row.shape[1] for row in rows)
@@ -143,18 +143,18 @@ class LDMValidation:
 
 
 def cine_case(volumes: Volumes, ref: SliceRef, report: CineReportConfig) -> Case:
-    """Return the middle of a slice, of whose frames a part is measured at a smaller matrix."""
+    """Return the case of a slice's central part, with some of the frames measured at a smaller matrix."""
     x, image = _middle(volumes, ref, report.patch, frames=slice(None))
     crop = _crop(x, report.scale)
     at = image.frame_times or tuple(map(float, range(image.frames)))
-    kept = range(0, image.frames, report.every)
-    pairs = tuple((place, frame) for place, frame in enumerate(kept))
-    timing = Timing(tuple(at[frame] for frame in kept), at, image.period, pairs)
-    return Case(x, crop(x[list(kept)]), Scan(crop, timing))
+    measured = range(0, image.frames, report.every)
+    pairs = tuple((place, frame) for place, frame in enumerate(measured))
+    timing = Timing(tuple(at[frame] for frame in measured), at, image.period, pairs)
+    return Case(x, crop(x[list(measured)]), Scan(crop, timing))
 
 
 def _middle(volumes: Volumes, ref: SliceRef, patch: int, *, frames: slice) -> tuple[Tensor, Image]:
-    """Return some frames of the middle of a slice in model units (frame, row, column), and the image they are of."""
+    """Return `frames` of the central part of a slice in model units (frame, row, column), and the whole image."""
     image, scaling = volumes.get(ref.path)
     rows, columns = (slice(max(0, (n - patch) // 2), (n + patch) // 2) for n in image.matrix)
     planes = np.abs(image.voxels[frames, ref.slice, rows, columns])

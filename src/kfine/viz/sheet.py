@@ -29,6 +29,14 @@ _FOOT_POINTS, _FOOT_CHARACTER = (
     0.063,
 )  # the mean width in inches of a character of DejaVu Sans at 7.5 points
 
+UNCERTAINTY = "uncertainty (std)"
+INTERVAL = "90 % interval (±)"
+SURENESS = "sure and unsure"
+UNSURE = 5.0  # % of the range: half the width of the 90 % interval above which a voxel counts as unsure
+UNSURE_COLOUR = "#ff8c42"
+_ERROR_COLOURS, _UNCERTAINTY_COLOURS = "inferno", "viridis"
+_DECADES = 4.5  # of k-space magnitude: the largest grey window
+
 
 @dataclass(frozen=True)
 class Column:
@@ -139,15 +147,6 @@ def empty_sheet(
     return Sheet(figure, scene, columns, left, tops, heights, beside=places - len(columns))
 
 
-UNCERTAINTY = "uncertainty (std)"
-INTERVAL = "90 % interval (±)"
-SURENESS = "sure and unsure"
-UNSURE = 5.0  # % of the range: where half of the 90 % interval is wider, a voxel counts as unsure
-UNSURE_COLOUR = "#ff8c42"
-_ERROR_COLOURS, _UNCERTAINTY_COLOURS = "inferno", "viridis"
-_DECADES = 4.5  # of k-space magnitude: the largest grey window
-
-
 def draw_images(sheet: Sheet, reference: Image | None, *, captions: Mapping[str, str] | None = None) -> None:
     """Draw the image and the enlarged detail of every column, with its name above and numbers below.
 
@@ -198,10 +197,10 @@ def draw_uncertainty(sheet: Sheet, spread: Image, *, data_range: float, name: st
     """Draw `spread` in % of `data_range` with its colour bar: beside the errors if there are any, else as last column.
 
     Args:
-        sheet: where.
+        sheet: of the figure.
         spread: standard deviation, or half the width of the 90 % interval, in the images' units.
         data_range: maximum - minimum of the image.
-        name: what `spread` is.  Of `INTERVAL`, a line surrounds the voxels that are unsure (`UNSURE`).
+        name: `UNCERTAINTY` or `INTERVAL`; for the latter a line surrounds the unsure voxels (`UNSURE`).
     """
     scene, beside_errors = sheet.scene, "error" in sheet.tops
     number = len(sheet.columns) - 1 if beside_errors else _places(sheet) - 1
@@ -258,13 +257,13 @@ def draw_sureness(sheet: Sheet, image: Image, half: Image, *, data_range: float)
 
 
 def unsure_part(image: Image, half: Image, *, data_range: float) -> float:
-    """Return the part of the body's voxels, over the whole of `image`, that are unsure; 0 without a body."""
+    """Return the fraction of unsure voxels in the body, over the whole `image`; 0 without a body."""
     body = np.broadcast_to(foreground(image), image.voxels.shape)
     return float((100 * half.voxels[body] / data_range > UNSURE).mean()) if body.any() else 0.0
 
 
 def unsure_words() -> str:
-    """Return the sentence of a caption that says what is unsure."""
+    """Return the definition of unsure voxels for a caption."""
     return f"unsure: half of the 90 % interval is wider than {UNSURE:g} % of the range"
 
 

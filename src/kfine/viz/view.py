@@ -20,6 +20,14 @@ from kfine.image import Image, magnitude
 from kfine.operators.fourier import centre_pad, fft2c
 from kfine.viz.drawing import Box
 
+_MARGIN_MM = 6.0
+_ZOOM = 0.36  # of the shown width
+
+_REGION = 0.45  # of the shown window's shorter side
+_BLUR_MM = 3.0
+_EXTREME = 99.0  # percentile: a few pixels of fat or flowing blood must not determine the region
+_WHITE = 99.5  # percentile of the region
+
 
 @dataclass(frozen=True)
 class View:
@@ -88,10 +96,6 @@ def view_of_image(image: Image) -> View:
         directions, np.diag(np.diag(directions))
     )
     return View() if unknown and bool((np.diag(directions) > 0).all()) else view_of(image.affine)
-
-
-_MARGIN_MM = 6.0
-_ZOOM = 0.36  # of the shown width
 
 
 @dataclass(frozen=True)
@@ -219,12 +223,6 @@ def _grey(plane: NDArray[Any]) -> tuple[float, float]:
     low, high = float(plane.min()), max(middle, whole / 3)
     low = low if low < -0.1 * abs(high) else 0.0
     return low, high if high > low else low + 1.0
-
-
-_REGION = 0.45  # of the shown window's shorter side
-_BLUR_MM = 3.0
-_EXTREME = 99.0  # percentile: a few pixels of fat or flowing blood must not determine the region
-_WHITE = 99.5  # percentile of the region
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kfine.errors import InputError
-from kfine.files.digests import digest_of
+from kfine.files.contents import digest_of
 from kfine.io.dicom.frame import Plane, planes, several_planes
 from kfine.io.dicom.header import (
     DamagedFile,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kfine.errors import InputError
-from kfine.files.digests import digest_of
+from kfine.files.contents import digest_of
 from kfine.io.kspace.scan import RawScan, slices_of
 from kfine.text import clean_text, human_size
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import kfine
 from kfine.errors import InputError, KfineError, ResourceError, UsageError
-from kfine.files.digests import digest_of
+from kfine.files.contents import digest_of
 from kfine.io.kspace.challenges import (
     calgary_campinas_scan,
     cmrxrecon_key,
     cmrxrecon_scan,
+    fastmri_scan,
     is_calgary_campinas,
 )
-from kfine.io.kspace.fastmri import fastmri_scan
 from kfine.io.kspace.hdf5_datasets import has_own, hdf5_errors
 from kfine.io.kspace.ismrmrd import ismrmrd_scan
 from kfine.io.kspace.scan import RawScan

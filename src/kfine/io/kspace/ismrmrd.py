@@ -32,6 +32,9 @@ _LINE, _PARTITION = "kspace_encode_step_1", "kspace_encode_step_2"
 _INDEX = (_LINE, _PARTITION, "contrast", "set", "phase", "repetition", "slice")
 _LISTED = 20  # contrasts in a message
 
+_DIRECTIONS = ("slice_dir", "phase_dir", "read_dir")
+_EVEN = 0.02  # of the spacing
+
 
 @dataclass(frozen=True)
 class _Places:
@@ -227,10 +230,6 @@ def _noise(
         if samples.size and samples.size % (2 * coils) == 0
     ]
     return np.concatenate(found, axis=1) if found else None
-
-
-_DIRECTIONS = ("slice_dir", "phase_dir", "read_dir")
-_EVEN = 0.02  # of the spacing
 
 
 def placed(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfine.errors import InputError, UsageError
-from kfine.files.digests import digest_of
+from kfine.files.contents import digest_of
 from kfine.image import Image
 from kfine.io.kspace.axes import check_coils
 from kfine.io.kspace.reconstruct import image_of_scan

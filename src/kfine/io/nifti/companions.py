@@ -9,9 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from kfine.files.digests import digest_of
+from kfine.files.contents import digest_of, read_json
 from kfine.files.names import stem_of
-from kfine.files.side_files import read_json
 from kfine.io.nifti.header import GZIP_MAGIC, is_pair
 
 RESTORED = "kfine restored"  # begins the header's `descrip`
@@ -19,6 +18,8 @@ _ITK_LONGEST = 1024  # bytes within which kfine writes its mark to NRRD and Meta
 _DESCRIP = slice(148, 228)  # bytes of a NIfTI-1 header, which is what kfine writes
 # BIDS's entity for phase images, and suffixes of phase images from DICOM converters.
 _PHASE = re.compile(r"_part-phase(_|$)|_(ph|phase[12]?|phasediff)$")
+
+_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
 def is_named_phase(path: Path) -> bool:
@@ -75,9 +76,6 @@ def _restored_to(record: Path) -> Any:
         return content["matrix"]["restored"] if "kfine" in content["software"] else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
-
-
-_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
 def halves_of(path: Path) -> tuple[Path, Path] | None:

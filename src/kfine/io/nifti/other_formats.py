@@ -1,6 +1,7 @@
-"""Headers of MetaImage (.mha), NRRD (.nrrd) and FreeSurfer's MGH as NIfTI headers.
+"""MetaImage (.mha) and NRRD (.nrrd), input and output, and headers of FreeSurfer's MGH.
 
-The NIfTI reader reads the voxels.  MetaImage and NRRD headers with voxels in another file are refused.
+Headers become NIfTI headers, and the NIfTI reader reads the voxels.  MetaImage and NRRD headers with voxels in another
+file are refused.
 """
 
 from __future__ import annotations
@@ -8,15 +9,18 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kfine.errors import InputError
-from kfine.geometry import LPS_TO_RAS, check_affine
-from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader, noted_period, read_itk_notes
+from kfine.errors import InputError, UsageError
+from kfine.geometry import LPS_TO_RAS, Affine, check_affine
+from kfine.image import Image
+from kfine.io.nifti.header import GZIP_MAGIC, NiftiHeader, itk_notes, noted_period, read_itk_notes
+from kfine.io.nifti.writer import mean_step, packed, write_voxels
 
 _LONGEST = 1 << 16  # bytes of a header
 _META = {
@@ -35,6 +39,10 @@ _SPACES = {
 }  # fmt: skip
 _UNITS = {"s": 8, "sec": 8, "ms": 16, "msec": 16}  # of NRRD, as codes of NIfTI
 _RAW, _GZIP, _ZLIB = "raw", "gzip", "zlib"
+
+_MGH_SIZE = 284  # bytes of an MGH header with its unused fields
+_MGH_TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
+_MGH_START = np.array([1], ">i4").tobytes()  # the version number
 
 
 def is_itk(start: bytes) -> bool:
@@ -203,8 +211,6 @@ def _affine(steps: NDArray[np.float64], origin: list[float], count: int) -> NDAr
 
 
 def _stream(file: BinaryIO, offset: int, packing: str) -> BinaryIO:
-    import gzip
-
     file.seek(offset)
     if packing == _GZIP:
         return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
@@ -235,9 +241,92 @@ def _elsewhere(name: str) -> InputError:
     )
 
 
-SIZE = 284  # bytes of an MGH header with its unused fields
-_TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
-_START = np.array([1], ">i4").tobytes()  # the version
+def write_itk(image: Image, file: BinaryIO, *, nrrd: bool, description: str | None = None) -> None:
+    """Write `image` to `file` as NRRD (compressed) or MetaImage, in the axis order of its source file.
+
+    Directions and origin are in LPS, in full precision.  Notes after `description` (`itk_notes`) hold what the formats
+    have no field for.  Neither library that writes them (pynrrd, ITK) makes the same bytes twice or writes by parts.
+
+    Warns:
+        UserWarning: uneven frame times are lost.
+
+    Raises:
+        UsageError: a complex image.
+    """
+    if image.measured:
+        raise UsageError(
+            "expected a real image for .nrrd and .mha, got a complex one; write .nii.gz, or .npy for its k-space"
+        )
+    order = image.source.axis_order
+    lps = np.array([*LPS_TO_RAS, 1.0])[:, None] * image.affine[:, [*order, 3]]
+    shape = [image.voxels.shape[1 + axis] for axis in order] + [image.frames] * (image.frames > 1)
+    times = None if image.frames == 1 else image.frame_times
+    notes = itk_notes(order.index(0), timed=times is not None, period=image.period if times else None)
+    text = (description or "kfine").encode("ascii", "replace").decode()[: 79 - len(notes)] + notes
+    step = None if times is None else mean_step(times)
+    start = 0.0 if times is None else float(times[0])
+    if nrrd:
+        file.write(_nrrd_header(lps, shape, text, step=step, start=start))
+        with packed(file) as stream:
+            write_voxels(image, stream)
+    else:
+        file.write(_meta_header(lps, shape, text, step=step, start=start))
+        write_voxels(image, file)
+
+
+def _nrrd_header(lps: Affine, shape: list[int], text: str, *, step: float | None, start: float) -> bytes:
+    time = len(shape) > 3
+    lines = [
+        "NRRD0005",
+        f"content: {text}",
+        "type: float",
+        f"dimension: {len(shape)}",
+        "space: left-posterior-superior",
+        f"sizes: {_words(shape)}",
+        f"space directions: {' '.join(_bracketed(lps[:3, axis]) for axis in range(3))}{' none' * time}",
+        f"kinds: domain domain domain{' list' * time}",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {_bracketed(lps[:3, 3])}",
+    ]
+    if step is not None:
+        lines += [
+            f"spacings: nan nan nan {step!r}",
+            f"axis mins: nan nan nan {start!r}",
+            'units: "" "" "" "s"',
+        ]
+    return "\n".join([*lines, "", ""]).encode()
+
+
+def _meta_header(lps: Affine, shape: list[int], text: str, *, step: float | None, start: float) -> bytes:
+    sizes = np.linalg.norm(lps[:3, :3], axis=0)
+    matrix = np.eye(len(shape))
+    matrix[:3, :3] = lps[:3, :3] / sizes
+    time = len(shape) > 3
+    lines = {
+        "ObjectType": "Image",
+        "NDims": len(shape),
+        "Comment": text,
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "False",
+        "TransformMatrix": _words(matrix.T.ravel()),  # the axes one by one
+        "Offset": _words([*lps[:3, 3], *[start] * time]),
+        "ElementSpacing": _words([*sizes, *[1.0 if step is None else step] * time]),
+        "DimSize": _words(shape),
+        "ElementType": "MET_FLOAT",
+        "ElementDataFile": "LOCAL",
+    }
+    return "".join(f"{key} = {value}\n" for key, value in lines.items()).encode()
+
+
+def _words(numbers: Iterable[Any]) -> str:
+    """Return numbers in full precision with blanks between them."""
+    return " ".join(repr(np.asarray(number).item()) for number in numbers)
+
+
+def _bracketed(vector: Iterable[Any]) -> str:
+    return f"({_words(vector).replace(' ', ',')})"
 
 
 def is_mgh(path: Path, start: bytes) -> bool:
@@ -245,13 +334,13 @@ def is_mgh(path: Path, start: bytes) -> bool:
     if start.startswith(GZIP_MAGIC):
         try:
             with gzip.open(path) as file:
-                start = file.read(SIZE)
+                start = file.read(_MGH_SIZE)
         except (OSError, EOFError, zlib.error):
             return False
-    if len(start) < SIZE or not start.startswith(_START):
+    if len(start) < _MGH_SIZE or not start.startswith(_MGH_START):
         return False
     numbers = np.frombuffer(start[:28], ">i4")
-    return int(numbers[5]) in _TYPES and bool((numbers[1:5] > 0).all())
+    return int(numbers[5]) in _MGH_TYPES and bool((numbers[1:5] > 0).all())
 
 
 def read_mgh_header(file: BinaryIO, name: str) -> NiftiHeader:
@@ -263,9 +352,9 @@ def read_mgh_header(file: BinaryIO, name: str) -> NiftiHeader:
     import nibabel
     from nibabel.freesurfer.mghformat import MGHHeader, footer_dtype, header_dtype
 
-    start = file.read(SIZE)
+    start = file.read(_MGH_SIZE)
     numbers = np.frombuffer(start[:28].ljust(28, b"\0"), ">i4")
-    if len(start) < SIZE or int(numbers[5]) not in _TYPES or (numbers[1:5] <= 0).any():
+    if len(start) < _MGH_SIZE or int(numbers[5]) not in _MGH_TYPES or (numbers[1:5] <= 0).any():
         raise InputError(
             f"{name}: expected a FreeSurfer MGH header, got something else; convert it with mri_convert"
         )
@@ -283,9 +372,9 @@ def read_mgh_header(file: BinaryIO, name: str) -> NiftiHeader:
         raw=raw,
         shape=(i, j, k, t),
         time_axis=t > 1,
-        dtype=np.dtype(_TYPES[int(numbers[5])]),
-        size=SIZE,
-        offset=SIZE,
+        dtype=np.dtype(_MGH_TYPES[int(numbers[5])]),
+        size=_MGH_SIZE,
+        offset=_MGH_SIZE,
         slope=1.0,
         intercept=0.0,
         affine=check_affine(np.array(affine, dtype=np.float64), where=name),

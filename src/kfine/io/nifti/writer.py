@@ -1,18 +1,17 @@
-"""NIfTI-1, NRRD and MetaImage output: float32, in NIfTI also complex64, with reproducible bytes."""
+"""NIfTI-1 output: float32 and complex64, with reproducible bytes."""
 
 from __future__ import annotations
 
 import gzip
 import warnings
-from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from kfine.errors import UsageError
-from kfine.geometry import LPS_TO_RAS, Affine
+from kfine.geometry import Affine
 from kfine.image import Image
-from kfine.io.nifti.header import itk_notes, period_note
+from kfine.io.nifti.header import period_note
 
 _OFFSET = 352  # header, and four zero bytes: no extensions
 _MILLIMETRES_SECONDS = 2 | 8
@@ -46,100 +45,12 @@ def write_nifti(image: Image, file: BinaryIO, *, compressed: bool, description: 
         )
     header = _header(image, description).binaryblock + bytes(4)
     if compressed:
-        with _packed(file) as stream:
+        with packed(file) as stream:
             stream.write(header)
-            _write_voxels(image, stream)
+            write_voxels(image, stream)
     else:
         file.write(header)
-        _write_voxels(image, file)
-
-
-def write_itk(image: Image, file: BinaryIO, *, nrrd: bool, description: str | None = None) -> None:
-    """Write `image` to `file` as NRRD (compressed) or MetaImage, in the axis order of its source file.
-
-    Directions and origin are in LPS, in full precision.  Notes after `description` (`itk_notes`) hold what the formats
-    have no field for.  Neither library that writes them (pynrrd, ITK) makes the same bytes twice or writes by parts.
-
-    Warns:
-        UserWarning: uneven frame times are lost.
-
-    Raises:
-        UsageError: a complex image.
-    """
-    if image.measured:
-        raise UsageError(
-            "expected a real image for .nrrd and .mha, got a complex one; write .nii.gz, or .npy for its k-space"
-        )
-    order = image.source.axis_order
-    lps = np.array([*LPS_TO_RAS, 1.0])[:, None] * image.affine[:, [*order, 3]]
-    shape = [image.voxels.shape[1 + axis] for axis in order] + [image.frames] * (image.frames > 1)
-    times = None if image.frames == 1 else image.frame_times
-    notes = itk_notes(order.index(0), timed=times is not None, period=image.period if times else None)
-    text = (description or "kfine").encode("ascii", "replace").decode()[: 79 - len(notes)] + notes
-    step = None if times is None else _mean_step(times)
-    start = 0.0 if times is None else float(times[0])
-    if nrrd:
-        file.write(_nrrd_header(lps, shape, text, step=step, start=start))
-        with _packed(file) as stream:
-            _write_voxels(image, stream)
-    else:
-        file.write(_meta_header(lps, shape, text, step=step, start=start))
-        _write_voxels(image, file)
-
-
-def _nrrd_header(lps: Affine, shape: list[int], text: str, *, step: float | None, start: float) -> bytes:
-    time = len(shape) > 3
-    lines = [
-        "NRRD0005",
-        f"content: {text}",
-        "type: float",
-        f"dimension: {len(shape)}",
-        "space: left-posterior-superior",
-        f"sizes: {_words(shape)}",
-        f"space directions: {' '.join(_bracketed(lps[:3, axis]) for axis in range(3))}{' none' * time}",
-        f"kinds: domain domain domain{' list' * time}",
-        "endian: little",
-        "encoding: gzip",
-        f"space origin: {_bracketed(lps[:3, 3])}",
-    ]
-    if step is not None:
-        lines += [
-            f"spacings: nan nan nan {step!r}",
-            f"axis mins: nan nan nan {start!r}",
-            'units: "" "" "" "s"',
-        ]
-    return "\n".join([*lines, "", ""]).encode()
-
-
-def _meta_header(lps: Affine, shape: list[int], text: str, *, step: float | None, start: float) -> bytes:
-    sizes = np.linalg.norm(lps[:3, :3], axis=0)
-    matrix = np.eye(len(shape))
-    matrix[:3, :3] = lps[:3, :3] / sizes
-    time = len(shape) > 3
-    lines = {
-        "ObjectType": "Image",
-        "NDims": len(shape),
-        "Comment": text,
-        "BinaryData": "True",
-        "BinaryDataByteOrderMSB": "False",
-        "CompressedData": "False",
-        "TransformMatrix": _words(matrix.T.ravel()),  # the axes one by one
-        "Offset": _words([*lps[:3, 3], *[start] * time]),
-        "ElementSpacing": _words([*sizes, *[1.0 if step is None else step] * time]),
-        "DimSize": _words(shape),
-        "ElementType": "MET_FLOAT",
-        "ElementDataFile": "LOCAL",
-    }
-    return "".join(f"{key} = {value}\n" for key, value in lines.items()).encode()
-
-
-def _words(numbers: Iterable[Any]) -> str:
-    """Return numbers in full precision with blanks between them."""
-    return " ".join(repr(np.asarray(number).item()) for number in numbers)
-
-
-def _bracketed(vector: Iterable[Any]) -> str:
-    return f"({_words(vector).replace(' ', ',')})"
+        write_voxels(image, file)
 
 
 def _header(image: Image, description: str | None) -> Any:
@@ -178,10 +89,10 @@ def _set_times(header: Any, times: tuple[float, ...] | None) -> None:
         header["pixdim"][4] = 0
         header["xyzt_units"] = _MILLIMETRES_SECONDS & 7  # no unit of time: an unknown duration, not 0
         return
-    header["pixdim"][4], header["toffset"] = _mean_step(times), times[0]
+    header["pixdim"][4], header["toffset"] = mean_step(times), times[0]
 
 
-def _mean_step(times: tuple[float, ...]) -> float:
+def mean_step(times: tuple[float, ...]) -> float:
     """Return the mean duration of a frame, with a warning if frames are not evenly spaced."""
     step = float(times[-1] - times[0]) / (len(times) - 1)
     even = times[0] + step * np.arange(len(times))
@@ -194,11 +105,13 @@ def _mean_step(times: tuple[float, ...]) -> float:
     return step
 
 
-def _packed(file: BinaryIO) -> gzip.GzipFile:
+def packed(file: BinaryIO) -> gzip.GzipFile:
+    """Return a stream that compresses to `file` with reproducible bytes."""
     return gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0)
 
 
-def _write_voxels(image: Image, file: BinaryIO | gzip.GzipFile) -> None:
+def write_voxels(image: Image, file: BinaryIO | gzip.GzipFile) -> None:
+    """Write the voxels of `image` to `file` in the axis order of its source file, plane by plane."""
     i, j, k = (1 + axis for axis in image.source.axis_order)
     ordered = image.voxels.transpose(0, k, j, i)  # row-major here, column-major in the file
     little = ordered.dtype.newbyteorder("<")

@@ -82,12 +82,13 @@ function rows(seen) {
   const found = [["matrix", `${height} × ${width}${slices > 1 ? `, ${slices} slices` : ""}`]];
   if (frames > 1) found.push(["frames", String(frames) + (facts["period s"] ? `, heart beat ${facts["period s"]} s` : "")]);
   found.push(["pixel", `${size[1].toPrecision(3)} × ${size[2].toPrecision(3)} mm`]);
-  const thick = facts["slice thickness mm"], apart = slices > 1 ? `${size[0].toPrecision(3)} mm apart` : "";
+  const thick = facts["slice thickness mm"], even = Math.abs(thick - size[0]) < 0.02 * size[0];
+  const apart = slices > 1 && !even ? `${size[0].toPrecision(3)} mm apart` : "";
   const slice = [thick ? `${thick} mm thick` : "", apart, facts["measured in"] ?? ""].filter(Boolean).join(", ");
   if (slice) found.push(["slice", slice]);
   const block = facts["measured block"];
-  if (block && (block[0] !== height || block[1] !== width)) found.push(["measured", `${block[0]} × ${block[1]}: the scanner zero-filled the rest`]);
-  found.push(["k-space", facts["k-space"]]);
+  if (block && (block[0] !== height || block[1] !== width)) found.push(["measured", `${block[0]} × ${block[1]}, then zero-filled`]);
+  found.push(["k-space", facts["k-space"] === "measured" ? "measured" : "of the magnitude image"]);
   if (facts.acquisition?.coils) found.push(["coils", String(facts.acquisition.coils)]);
   for (const note of seen.notes ?? []) found.push(["note", note]);
   return found;
@@ -235,11 +236,11 @@ function row(job) {
   if (job.state === "running") {
     const bar = element("progress", "", { "aria-label": `Progress of ${name}`, max: "1" });
     if (job.total) bar.value = job.done / job.total;
-    parts.push(bar);
+    buttons.prepend(bar);
   }
   const focused = item.contains(document.activeElement);
   item.replaceChildren(...parts, buttons);
-  if (focused) buttons.firstChild?.focus();
+  if (focused) buttons.querySelector("button")?.focus();
   item.classList.toggle("open", page.open === job.id);
   if (!found) $("queue").prepend(item);
 }

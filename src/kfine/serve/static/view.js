@@ -59,6 +59,7 @@ class Viewer {
     this.generation = 0;
     this.timer = null;
     this.library = null;
+    this.covering = null; // the promise of the overlay
     this.bind();
   }
 
@@ -119,13 +120,10 @@ class Viewer {
     const window_ = this.about.window;
     this.frame = 0;
     await this.views.before.loadVolumes([this.volume("before", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })]);
-    const after = [this.volume("after", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })];
-    if (this.about.std) after.push(this.volume("std", { colormap: "kfine-hidden", cal_min: 1e30, cal_max: 2e30, opacity: 0 }));
-    await this.views.after.loadVolumes(after);
+    await this.views.after.loadVolumes([this.volume("after", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })]);
     if (generation !== this.generation) return;
     this.samplers.before = new Sampler(this.views.before.volumes[0]);
     this.samplers.after = new Sampler(this.views.after.volumes[0]);
-    if (this.about.std) this.samplers.std = new Sampler(this.views.after.volumes[1]);
     $("third").querySelector("[value=std]").disabled = !this.about.std;
     if (!this.about.std && $("third").value === "std") $("third").value = "difference";
     for (const kind of ["lower", "upper"]) $("third").querySelector(`[value=${kind}]`).hidden = !this.about.confidence;
@@ -140,12 +138,13 @@ class Viewer {
     if (this.times.length < 2 && $("panel").value === "time") $("panel").value = "profile";
     $("plane").value = this.about.plane;
     $("direction").value = this.about.plane === "sagittal" ? "1" : "0";
+    $("sure-text").textContent = "all";
     await this.loadThird();
+    if (this.about.std && !this.samplers.std) await this.overlay();
+    if (generation !== this.generation) return;
     this.layout();
     this.plane();
-    this.windows();
     this.setFrame(0);
-    this.sure();
     this.centre();
     this.panel();
     const mm = (name) => [...this.about.voxel_mm[name]].reverse().map((v) => v.toPrecision(3)).join(" × ");
@@ -162,7 +161,7 @@ class Viewer {
   }
 
   file(kind) { return `/api/jobs/${this.job.id}/${kind}`; }
-  volume(kind, options) { return { url: this.file(kind), name: `${kind}.nii.gz`, ...options }; }
+  volume(kind, options) { return { url: this.file(kind), name: `${kind}.nii`, ...options }; }
 
   async loadThird() {
     const kind = $("third").value, view = this.views.third;
@@ -174,6 +173,7 @@ class Viewer {
       difference: { colormap: "kfine-difference", cal_min: -span, cal_max: span },
     }[kind] ?? { colormap: "gray", cal_min: this.about.window[0], cal_max: this.about.window[1] };
     await view.loadVolumes([this.volume(kind, options)]);
+    if (kind === "std" && !this.samplers.std) this.samplers.std = new Sampler(view.volumes[0]);
     const bar = document.createElement("i"), most = span.toPrecision(3);
     bar.className = kind === "std" ? "hot" : "signed";
     $("third-caption").replaceChildren(...{
@@ -292,8 +292,20 @@ class Viewer {
     }
   }
 
+  /** Load the standard deviation over "after", which only the threshold needs. */
+  async overlay() {
+    const view = this.views.after, options = { colormap: "kfine-hidden", cal_min: 1e30, cal_max: 2e30, opacity: 0 };
+    if (view.volumes.length > 1) return;
+    this.covering ??= view.addVolumeFromUrl(this.volume("std", options)).finally(() => { this.covering = null; });
+    const generation = this.generation, volume = await this.covering;
+    if (generation !== this.generation) { view.removeVolume(volume); return; }
+    this.samplers.std ??= new Sampler(volume);
+    this.show(this.frame);
+  }
+
   /** Cover what is less sure than the slider's value. */
-  sure() {
+  async sure() {
+    await this.overlay();
     const overlay = this.views.after.volumes[1];
     if (!overlay) return;
     const part = $("sure").value / 100, limit = part * this.about.spread, all = part >= 1;

@@ -1,4 +1,4 @@
-"""Patches of moving slices for the core network of cines: measured beats, and still images that are made to beat.
+"""Patches of moving slices for the core network of cines: measured beats, and still images with simulated motion.
 
 Item number g is a pure function of (seed, g).
 """
@@ -19,13 +19,12 @@ from kfine.degradation.photographic import blindly_degraded, on_kspace_grid
 from kfine.degradation.scanner import displayed_image
 from kfine.intensity import AIR
 from kfine.methods.time_interpolation import neighbours, warped
+from kfine.models.domain import LEAST_TISSUE, TISSUE
 from kfine.networks.core import Facts, of_slice
 from kfine.operators.fourier import fft2c
 from kfine.training.config import CineCoreDataConfig
-from kfine.training.data.cines import keep_to_one_opencv_thread
+from kfine.training.data.cines import limit_opencv_threads
 from kfine.training.data.core_patches import (
-    LEAST_TISSUE,
-    TISSUE,
     Matrix,
     Rng,
     Scanned,
@@ -41,21 +40,21 @@ from kfine.training.data.core_patches import (
 from kfine.training.data.degradation import leaving_two
 from kfine.training.data.patches import drawn_cut
 
-_LONGEST = 30  # frames of a beat that is made
-_DESCRIBED = 3  # frames that a scan's description is the mean of
-_STEEPEST = 0.7  # displacement a pixel: below 1, so that nothing folds
+_LONGEST = 30  # greatest number of frames of a simulated beat
+_DESCRIBED = 3  # frames over which the facts of a scan are averaged
+_STEEPEST = 0.7  # greatest gradient of the displacement: below 1, so that the deformation does not fold
 
 
 class Clip(NamedTuple):
-    """A scan of a slice's frames and what is sought of it; a piece, or collated ones.
+    """A scan of a slice's frames and its target; a piece, or collated pieces.
 
     Attributes:
         blend, apart, part: (frame, ...), see `kfine.networks.core.CineCoreNet.forward`.
-        target: (frame, row, column), what the network should make of it.
+        target: (frame, row, column), the desired output of the network.
         unit: the scan's unit of detail.
         facts: (FACTS,), see `kfine.networks.core.Facts`.
         error: mean squared error of the blend, over tissue.
-        cyclic: whether the frame after the last one is the first one; the same throughout a batch.
+        cyclic: whether the first frame follows the last one; equal for all items of a batch.
     """
 
     blend: Tensor
@@ -68,17 +67,17 @@ class Clip(NamedTuple):
     cyclic: bool | Tensor
 
 
-Frames = Callable[[np.ndarray], Tensor]  # numbers of frames to (frame, row, column)
+Frames = Callable[[np.ndarray], Tensor]  # from frame numbers to frames (frame, row, column)
 
 
 class CineCoreDataset(Dataset[Clip]):
     """Pieces of random scans of random beats.
 
     Args:
-        volumes: to train on; those of as many frames as a piece has, or more, are cines.
-        config: how to cut and scan.
-        batch: items an update: all of them go round a whole beat, or none does.
-        seed: of everything.
+        volumes: to train on; those with at least as many frames as a piece are cines.
+        config: of pieces and scans.
+        batch: items per update: all of them cover one whole beat, or none.
+        seed: of all random numbers.
         length: number of pieces.
     """
 
@@ -88,7 +87,7 @@ class CineCoreDataset(Dataset[Clip]):
         self.volumes, self.config = volumes, config
         self.batch, self.seed, self.length = batch, seed, length
         self._shares = np.array(volumes.shares) / sum(volumes.shares)
-        keep_to_one_opencv_thread()
+        limit_opencv_threads()
 
     def __len__(self) -> int:
         return self.length
@@ -105,7 +104,7 @@ class CineCoreDataset(Dataset[Clip]):
         return random_clip(frames, at, length, every=every, cyclic=circle, config=self.config, rng=rng)
 
     def _beat(self, circle: bool, rng: Rng) -> tuple[Frames, int]:
-        """Return what gives frames of a beat, and how many it has."""
+        """Return a function for the frames of a random beat, and their number."""
         count = self.config.frames
         for _ in range(20):
             group = self.volumes.groups[rng.choice(len(self._shares), p=self._shares)]
@@ -129,11 +128,11 @@ class CineCoreDataset(Dataset[Clip]):
 
 
 class Motion(NamedTuple):
-    """A periodic deformation: a few places contract and turn, each with its own course in time.
+    """A periodic deformation: a few regions contract and rotate, each with a separate time course.
 
     Attributes:
-        field: (place, 2, row, column), the greatest displacement of each place, pixels.
-        course: (place, harmonic, 2), cosine and sine parts of each one's course.
+        field: (region, 2, row, column), the greatest displacement by each region, pixels.
+        course: (region, harmonic, 2), cosine and sine coefficients of its time course.
     """
 
     field: Tensor
@@ -141,7 +140,7 @@ class Motion(NamedTuple):
 
     @classmethod
     def random(cls, matrix: Matrix, rng: Rng) -> Motion:
-        """Return a random motion of planes of this matrix."""
+        """Return a random motion for planes of this matrix."""
         rows, columns = (torch.arange(n, dtype=torch.float32) for n in matrix)
         fields, courses = [], []
         for _ in range(int(rng.integers(1, 4))):
@@ -188,15 +187,15 @@ def random_clip(
     config: CineCoreDataConfig,
     rng: Rng,
 ) -> Clip:
-    """Return a piece of a random scan of the frames `at` of a beat of `length`, of which one of `every` is measured."""
+    """Return a piece of a random scan of the frames `at` of a beat of `length` frames; one of `every` is measured."""
     times = np.arange(0, length, every)
     before, after, _ = neighbours(times.tolist(), at.tolist(), float(length))
-    # Only what lies around the frames sought is measured; between these nothing changes.
+    # Only the measured neighbours of the frames `at` are needed.
     used = np.unique(np.concatenate([before, after]))
     numbers, places = np.unique(np.concatenate([at, times[used]]), return_inverse=True)
     planes = random_object(frames(numbers), config, rng)
-    truth, seen = planes[places[: len(at)]], planes[places[len(at) :]]
-    scanned, clean = random_frames(seen, config, rng)
+    truth, measured = planes[places[: len(at)]], planes[places[len(at) :]]
+    scanned, clean = random_frames(measured, config, rng)
     target = truth.clone()
     for place, time in enumerate(at):
         if time in times:
@@ -255,7 +254,7 @@ def _stacked(scans: list[Scanned]) -> Scanned:
 
 
 def mean_description(scanned: Scanned, *, clean: bool) -> tuple[float, Facts]:
-    """Return the unit of detail of a slice's frames, the root of their mean square, and what is known of them."""
+    """Return the unit of detail of a slice's frames (root mean square over frames) and their facts."""
     chosen = np.unique(np.linspace(0, len(scanned.low) - 1, _DESCRIBED).round().astype(int))
     each = [
         described(

@@ -1,7 +1,6 @@
-"""Training data of cines: folders of DICOM or NIfTI cines and of pictures, split by subject, and patches of them.
+"""Training data of cines: DICOM or NIfTI cines and pictures in folders, split by subject; patches of them.
 
-Item number g is a pure function of (seed, g): a run that is resumed, or spread over several processes, sees the same
-patches.
+Item number g is a pure function of (seed, g), in resumed and in distributed runs too.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from kfine.operators.kspace import KSpaceCrop
 from kfine.training.data.degradation import Degradation, drawn_degradation, leaving_two, zero_filled
 from kfine.training.data.patches import Item, Planes, Rng, drawn_cut, drawn_planes, seen_at
 from kfine.training.data.volumes import Order, SliceRef, Volumes, slices_with_tissue
-from kfine.training.stage_config import CineDataConfig
+from kfine.training.ldm_config import CineDataConfig
 
 PICTURES = (".png",)
 
 
 @dataclass(frozen=True)
 class Cines:
-    """What there is to train and to validate on.
+    """Slices for training and validation.
 
     Attributes:
-        clips: the slices of each training cine, with at least `frames` frames; `SliceRef.frame` says nothing here.
-        stills: the frames of each training picture, and of images too short to be clips.
+        clips: the slices of each training cine, with at least `frames` frames; `SliceRef.frame` is not used.
+        stills: the frames of each training picture, and of images with too few frames for a clip.
         validation: the slices of each validation cine.
         volumes: the images behind them.
     """
@@ -51,10 +50,10 @@ class Cines:
 
 
 def find_cines(roots: Sequence[Path], config: CineDataConfig) -> Cines:
-    """Look through folders of DICOM series, NIfTI files and PNG pictures.
+    """Return the slices in folders of DICOM series, NIfTI files and PNG pictures.
 
     Raises:
-        InputError: nothing usable, a validation subject that is not there, or none left to train on.
+        InputError: nothing usable, a missing validation subject, or no subject to train on.
     """
     volumes = Volumes(config.memory_gib, reader=read_frames, seen_at=partial(seen_at, config=config))
     train, validation = split_cines(roots, config.validation)
@@ -69,46 +68,46 @@ def find_cines(roots: Sequence[Path], config: CineDataConfig) -> Cines:
             clips.append(_slices(refs))
         else:
             stills.append(refs)
-    held = [
+    held_out = [
         _slices(refs)
         for path, refs in zip(validation, slices_with_tissue(volumes, validation, of="validation"), strict=True)
         if refs and volumes.get(path)[0].frames > 1
     ] if validation else []  # fmt: skip
-    return Cines(clips, stills, held, volumes)
+    return Cines(clips, stills, held_out, volumes)
 
 
 def split_cines(roots: Sequence[Path], validation: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Return (training, validation) images; whatever begins with a validation subject's name is that subject's.
+    """Return (training, validation) images; names that begin with a validation subject's name belong to that subject.
 
-    A picture's name is that of its file and of every folder that it lies in.
+    The names of a picture are those of its file and of all its folders.
 
     Raises:
-        InputError: nothing there, or a validation subject that is not.
+        InputError: no images, or a missing validation subject.
     """
     subjects: dict[Path, tuple[str, ...]] = {}
     for root in roots:
         for path in find_volumes(root, files=(*NIFTI, *PICTURES)):
             picture = path.name.endswith(PICTURES)
-            own = path.relative_to(root).parts if picture else (subject_of(path, root),)
-            # Of folders within one another each has its own name for the subject.
-            subjects[path] = subjects.get(path, ()) + own
+            names = path.relative_to(root).parts if picture else (subject_of(path, root),)
+            # For nested roots an image has a name below each of them.
+            subjects[path] = subjects.get(path, ()) + names
     found = {name for names in subjects.values() for name in names}
     missing = sorted(subject for subject in validation if not any(is_of(name, subject) for name in found))
     if missing:
-        names = ", ".join(root.name for root in roots)
+        folders = ", ".join(root.name for root in roots)
         raise InputError(
-            f"{names}: expected the validation subjects {', '.join(missing)}, found none of their files"
+            f"{folders}: expected the validation subjects {', '.join(missing)}, found none of their files"
         )
-    held = [
+    held_out = [
         path
         for path, names in subjects.items()
         if any(is_of(name, subject) for name in names for subject in validation)
     ]
-    return [path for path in subjects if path not in set(held)], held
+    return [path for path in subjects if path not in set(held_out)], held_out
 
 
 def is_of(name: str, subject: str) -> bool:
-    """Return whether a file or folder of this name is of `subject`: the same, or followed by a sign.
+    """Return whether a file or folder belongs to `subject`: the same name, or followed by a non-alphanumeric sign.
 
     >>> is_of("SC-N-11-IM-0001.png", "SC-N-11"), is_of("SC-N-11-IM-0001.png", "SC-N-1")
     (True, False)
@@ -117,7 +116,7 @@ def is_of(name: str, subject: str) -> bool:
 
 
 def read_frames(path: Path) -> Image:
-    """Return the image of a PNG picture, its grey values as one frame of one slice, or what `kfine.io.read` reads."""
+    """Return the image of a PNG picture, one slice of one frame, or that of any file that `kfine.io.read` reads."""
     if not path.name.endswith(PICTURES):
         return read(path)
     from PIL import Image as Picture
@@ -125,7 +124,7 @@ def read_frames(path: Path) -> Image:
 
     try:
         with Picture.open(path) as picture:
-            # More than 8 bits are grey already, and would be clipped.
+            # Pictures of more than 8 bits are grey; the conversion would clip them.
             deep = picture.mode.startswith(("I", "F"))
             grey: NDArray[np.float32] = np.asarray(picture if deep else picture.convert("L"), np.float32)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
@@ -145,14 +144,14 @@ class CineDataset(Dataset[Item]):
     """Items of `config.frames` frames; all items of a batch are clips of one kind, or stills.
 
     Args:
-        cines: the sources.
-        config: how to cut and degrade.
-        batch: items an update.
-        seed: of everything.
+        cines: the slices.
+        config: of pieces and degradation.
+        batch: items per update.
+        seed: of all random numbers.
         length: number of items.
 
     Raises:
-        InputError: neither a clip nor a still to train on.
+        InputError: neither clips nor stills.
     """
 
     def __init__(self, cines: Cines, config: CineDataConfig, *, batch: int, seed: int, length: int) -> None:
@@ -168,7 +167,7 @@ class CineDataset(Dataset[Item]):
             for kind, slices in (("clip", cines.clips), ("circle", circles), ("still", cines.stills))
             if slices
         }
-        keep_to_one_opencv_thread()
+        limit_opencv_threads()
 
     def __len__(self) -> int:
         return self.length
@@ -193,7 +192,7 @@ class CineDataset(Dataset[Item]):
         )
 
     def kind_of(self, g: int) -> str:
-        """Return "clip", "circle" or "still": the same for all items of a batch."""
+        """Return "clip", "circle" or "still", equal for all items of a batch."""
         first, second = np.random.default_rng([self.seed, 2, g // self.batch]).random(2)
         if "still" in self.orders and (first < self.config.stills or len(self.orders) == 1):
             return "still"
@@ -204,10 +203,10 @@ class CineDataset(Dataset[Item]):
         return image.period is not None and image.frames % self.config.frames == 0
 
     def _clip(self, ref: SliceRef, rng: Rng, *, circle: bool) -> tuple[Tensor, Tensor, Tensor, Degradation]:
-        """Return x, guide, kept and the degradation of a clip: frames in a row, or all the way round."""
+        """Return x, guide, kept and the degradation of a clip: consecutive frames, or one whole beat."""
         image = self.volumes.get(ref.path)[0]
         count, wraps = self.config.frames, image.period is not None
-        # The frames that the scan chooses from, in the order and at the distance of this item.
+        # The frames that can be measured, in the order and with the spacing of this item.
         steps = np.arange(0, image.frames, image.frames // count if circle else 1)
         line = (steps + rng.integers(image.frames)) % image.frames if wraps else steps
         line = line[::-1] if rng.integers(2) else line
@@ -217,7 +216,7 @@ class CineDataset(Dataset[Item]):
         at = (start + np.arange(count)) % len(line)
         period = float(len(line)) if wraps else None
         before, after, _ = neighbours(times.tolist(), at.tolist(), period)
-        # Only what lies around the frames asked for is measured; between these nothing changes.
+        # Only the measured neighbours of the frames `at` are needed.
         used = np.unique(np.concatenate([before, after]))
         numbers, places = np.unique(np.concatenate([at, times[used]]), return_inverse=True)
         planes = self._planes(ref, line[numbers], rng)
@@ -240,12 +239,12 @@ class CineDataset(Dataset[Item]):
         return cut.inside(x), cut.guide(around, images=2), torch.ones(1, dtype=torch.bool), how
 
     def _scan(self, rng: Rng, *, frames: int) -> Degradation:
-        """Return a random scan of a clip of so many `frames` that keeps two of them or more."""
+        """Return a random degradation of a clip of `frames` frames that measures at least two of them."""
         every = leaving_two(self.config.every, frames=frames)
         return drawn_degradation(self.config, rng, every=every, time_only=self.config.time_only)
 
     def _planes(self, ref: SliceRef, frames: Sequence[int] | NDArray[np.intp], rng: Rng) -> Planes:
-        """Return whole frames (frame, row, column) as an item has them, see `drawn_planes`."""
+        """Return augmented whole frames (frame, row, column), see `drawn_planes`."""
         image, scaling = self.volumes.get(ref.path)
         planes = np.abs(image.voxels[frames, ref.slice])
         return drawn_planes(planes, image, scaling=scaling, config=self.config, rng=rng)
@@ -259,19 +258,19 @@ def _guide(
     period: float | None,
     parts: tuple[float, float],
 ) -> Tensor:
-    """Return the guide of zero-filled frames (kept frame, row, column): to it, they were measured as they are."""
+    """Return the guide of zero-filled frames (measured frame, row, column), which count as measured completely."""
     matrix = seen.shape[-2], seen.shape[-1]
     crop = KSpaceCrop(matrix, matrix, real=True)
     return guide(crop(seen), crop, times, at, period=period, parts=parts)
 
 
-def keep_to_one_opencv_thread() -> None:
-    """Keep OpenCV, which estimates motion, to the thread that calls it.
+def limit_opencv_threads() -> None:
+    """Restrict OpenCV, which estimates motion, to the calling thread.
 
-    Its pool of threads does not live on in a forked worker process, which would wait for it for ever.
+    Its thread pool does not survive a fork: a data worker would wait for it forever.
     """
     try:
         import cv2
     except ImportError:
-        return  # whoever needs it says so
+        return  # reported where it is needed
     cv2.setNumThreads(0)

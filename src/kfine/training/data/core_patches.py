@@ -1,7 +1,6 @@
 """Patches for the core network: images at their true resolution, random grey levels, random scans.
 
-Item number g is a pure function of (seed, g): a run that is resumed, or spread over several processes, sees the same
-pieces.
+Item number g is a pure function of (seed, g), in resumed and in distributed runs too.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from kfine.degradation.scanner import (
 from kfine.errors import InputError
 from kfine.intensity import AIR, Scaling
 from kfine.io.discovery import NIFTI, find_volumes
+from kfine.models.domain import LEAST_TISSUE, TISSUE
 from kfine.networks.core import Facts, detail_unit, histogram_shape, noise_level, spectrum_shape
 from kfine.operators.fourier import fft2c
 from kfine.training.config import CoreDataConfig, ScanConfig, SourceConfig
@@ -42,10 +42,8 @@ from kfine.training.data.cines import PICTURES, read_frames
 Rng = np.random.Generator
 Matrix = tuple[int, int]
 
-TISSUE = 0.1  # of full intensity: brighter voxels are tissue
-LEAST_TISSUE = 0.03  # of a plane that is not empty
-LEAST_MATRIX = 32  # points of the shorter side of a plane
-UNEVEN = 2.2  # greatest ratio of a plane's voxel sides
+LEAST_MATRIX = 32  # points along the shorter side of a plane
+UNEVEN = 2.2  # greatest ratio of the voxel sides of a plane
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,10 @@ class Volume:
     """An image at its true resolution.
 
     Attributes:
-        voxels: (slice, row, column), at full intensity 1; of several frames the slices of each after the other.
+        voxels: (slice, row, column), at full intensity 1; the slices of several frames follow each other.
         spacing: mm along (slice, row, column).
-        reformats: the axes, out of these, along which slices may be taken.
-        frames: how many.
+        reformats: the axes across which planes may be taken.
+        frames: number of frames.
     """
 
     voxels: NDArray[np.float32]
@@ -66,11 +64,11 @@ class Volume:
 
 
 class Sample(NamedTuple):
-    """A scan and what is sought of it; of one plane, or collated pieces of several.
+    """A scan and its target; of one plane, or collated pieces of several.
 
     Attributes:
         image: (row, column), the zero-filled scan in model units.
-        target: (row, column), what the network should make of it.
+        target: (row, column), the desired output of the network.
         unit: the scan's unit of detail.
         facts: (FACTS,), see `kfine.networks.core.Facts`.
         error: mean squared error of the zero-filled image over the tissue of its plane.
@@ -84,7 +82,7 @@ class Sample(NamedTuple):
 
 
 class Volumes(NamedTuple):
-    """The volumes of each source, the share of the pieces that the source has, and its name."""
+    """The volumes of each source, its share of the pieces, and its name."""
 
     groups: list[list[Volume]]
     shares: list[float]
@@ -92,10 +90,10 @@ class Volumes(NamedTuple):
 
 
 def load_volumes(root: Path, config: CoreDataConfig) -> tuple[Volumes, Volumes]:
-    """Return the (training, validation) volumes below `root`, all of them in memory.
+    """Return the (training, validation) volumes below `root`, all in memory.
 
     Raises:
-        InputError: a source without files, or a pattern of validation images that fits none.
+        InputError: a source without files, or a pattern of validation images that matches none.
     """
     training, validation = Volumes([], [], []), Volumes([], [], [])
     unused = set(config.validation)
@@ -133,17 +131,17 @@ def named(path: Path, root: Path, source: SourceConfig) -> bool:
 
 
 def fits(path: Path, root: Path, pattern: str) -> bool:
-    """Return whether `path`, or a folder that it lies in, has the name `pattern` relative to `root`."""
+    """Return whether `path` or one of its parent folders matches `pattern` relative to `root`."""
     relative = path.relative_to(root)
     return any(fnmatch(part.as_posix(), pattern) for part in (relative, *relative.parents))
 
 
 def true_volume(path: Path, source: SourceConfig) -> Volume:
-    """Return the image at `path` at its true resolution, without most of the air around."""
+    """Return the image at `path` at its true resolution, cropped to the object with a margin."""
     image = read_frames(path)
     voxels = np.abs(image.voxels)
     frames, slices = voxels.shape[:2]
-    order = image.source.axis_order  # of the file's axes, which of (slice, row, column) each holds
+    order = image.source.axis_order  # for each axis of the file its axis of (slice, row, column)
     true = [1.0, 1.0, 1.0]
     for axis, part in zip(order, source.true, strict=True):
         true[axis] = part
@@ -181,7 +179,7 @@ def _cropped(stack: Tensor, count: int, axis: int) -> Tensor:
 
 
 def _trimmed(stack: Tensor) -> Tensor:
-    """Return `stack` (slice, row, column) without most of the empty margins in its planes."""
+    """Return `stack` (slice, row, column) cropped in its planes to the object with a margin."""
     bright = stack > TISSUE
     for axis in (1, 2):
         hit = bright.any(2 if axis == 1 else 1).any(0).nonzero()
@@ -199,8 +197,8 @@ class CoreDataset(Dataset[Sample]):
 
     Args:
         volumes: to train on.
-        config: how to cut and scan.
-        seed: of everything.
+        config: of pieces and scans.
+        seed: of all random numbers.
         length: number of pieces.
     """
 
@@ -232,7 +230,7 @@ class CoreDataset(Dataset[Sample]):
 
 
 def random_object(x: Tensor, config: CoreDataConfig, rng: Rng) -> Tensor:
-    """Return planes `x` (..., row, column) of one image, turned, of random contrast and shading, on a random matrix."""
+    """Return planes `x` (..., row, column) of one image with random turn, contrast, shading and matrix."""
     x = torch.rot90(x, int(rng.integers(4)), (-2, -1))
     x = x.transpose(-2, -1) if rng.integers(2) else x
     x = random_grey_levels(x, rng, curves=config.curves, bias=config.bias)
@@ -244,7 +242,7 @@ def random_object(x: Tensor, config: CoreDataConfig, rng: Rng) -> Tensor:
 def random_grey_levels(x: Tensor, rng: Rng, *, curves: float, bias: float) -> Tensor:
     """Return `x` (..., row, column), full intensity 1, with the contrast of another sequence and the shading of coils.
 
-    Half of the curves are monotone, four in ten are not, one in ten is inverted but for air, which stays dark.
+    Half of the curves are monotone, 40 % are not, 10 % are inverted except for air, which stays dark.
     """
     if rng.random() < curves:
         knots = np.array([0.0, 0.06, 0.25, 0.5, 0.75, 1.0])
@@ -276,7 +274,7 @@ def random_grey_levels(x: Tensor, rng: Rng, *, curves: float, bias: float) -> Te
 
 
 def random_scan(x: Tensor, config: ScanConfig, rng: Rng) -> Sample:
-    """Return a random scan of the plane `x` (row, column), magnitudes at full intensity 1."""
+    """Return a random scan of the plane `x` (row, column) of magnitudes at full intensity 1."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     high = x.shape[0], x.shape[1]
     noise = config.noise * float(rng.random() ** 1.5) if rng.random() < config.noisy else 0.0
@@ -312,7 +310,7 @@ def random_scan(x: Tensor, config: ScanConfig, rng: Rng) -> Sample:
 
 
 def random_acquisition(low: Matrix, config: ScanConfig, rng: Rng, *, noise: float) -> Acquisition:
-    """Return a random way to measure the block `low` of k-space."""
+    """Return a random acquisition of the block `low` of k-space."""
     return Acquisition(
         low,
         window=str(rng.choice(list(WINDOWS)[1:])) if rng.random() < config.filtered else "none",
@@ -335,7 +333,7 @@ def randomly_displayed(
 
 
 def random_matrix(high: Matrix, config: ScanConfig, rng: Rng) -> Matrix:
-    """Return a random block of k-space of planes of the matrix `high`, of equal or unequal factors."""
+    """Return a random block of k-space for planes of the matrix `high`, with equal or different factors."""
     first, second = (1 / _log_uniform(config.scale, rng) for _ in range(2))
     kind = rng.random()
     parts = (first, first) if kind < 0.65 else (first, second)
@@ -348,14 +346,14 @@ def _log_uniform(bounds: tuple[float, float], rng: Rng) -> float:
 
 
 class Scanned(NamedTuple):
-    """A scan of planes (..., row, column) at full intensity 1, before it is brought to model units.
+    """A scan of planes (..., row, column) at full intensity 1, before the conversion to model units.
 
     Attributes:
         zero_filled: (..., row, column), on the grid of the truth.
-        target: (..., row, column), what is sought.
+        target: (..., row, column), the desired result.
         low: (..., *low), the scan's real image.
-        facts: what is known of the scan, but for noise, spectrum and histogram.
-        noise: standard deviation of each part of the measured noise in a voxel; None: not known.
+        facts: facts of the scan without noise, spectrum and histogram.
+        noise: standard deviation of the real and the imaginary part of the noise in a voxel; None: unknown.
     """
 
     zero_filled: Tensor
@@ -388,25 +386,25 @@ def scanned_magnitudes(
     noticed: bool = True,
     step: float = 0.0,
 ) -> Scanned:
-    """Return the magnitude scan of `x` (..., row, column), full intensity 1, planes of one phase.
+    """Return the magnitude scan of `x` (..., row, column), full intensity 1; all planes have the same phase.
 
     Args:
-        x: the planes' magnitudes.
-        acquisition: how they are measured.
+        x: magnitudes of the planes.
+        acquisition: the measurement.
         generator: of phase and noise.
-        clean: whether the target is `x`; else it has the noise that was measured.
-        noticed: whether the measured block is known where the scanner fills up with zeros.
+        clean: whether the target is `x`; otherwise it contains the measured noise.
+        noticed: whether the measured block is known if the scanner zero-fills.
         step: between grey levels; 0: no rounding.
     """
     high = x.shape[-2], x.shape[-1]
-    thing = torch.polar(x, smooth_phase(high, generator).expand_as(x))
-    kspace, noise = _measured(thing, acquisition, generator)
+    signal = torch.polar(x, smooth_phase(high, generator).expand_as(x))
+    kspace, noise = _measured(signal, acquisition, generator)
     shown = displayed_image(kspace, acquisition.displayed or acquisition.low).abs()
     shown = rounded(shown, step) if step else shown
     low, block = shown, acquisition.low if noticed else shown.shape[-2:]
     if tuple(block) != tuple(shown.shape[-2:]):
         low = displayed_image(central_kspace(shown, acquisition.low), acquisition.low).real
-    target = x if clean else (thing + displayed_image(noise, high)).abs()
+    target = x if clean else (signal + displayed_image(noise, high)).abs()
     zero_filled = displayed_image(fft2c(low), high).real
     facts = Facts((low.shape[-2] / high[0], low.shape[-1] / high[1]))
     return Scanned(zero_filled, target, low, facts, _noise_std(noise))
@@ -423,17 +421,17 @@ def complex_scan(
 def scanned_complex(
     x: Tensor, acquisition: Acquisition, *, clean: bool, cycles: float, generator: torch.Generator
 ) -> Scanned:
-    """Return the complex scan of `x` (row, column), as the real part that is left when its smooth phase is taken out.
+    """Return the complex scan of `x` (row, column), as the real part after removal of its smooth phase.
 
-    cycles: of the phase, see `smooth_phase`; 0: none, a signed real scan.
+    cycles: of the phase, see `smooth_phase`; 0: no phase, a signed real scan.
     """
     high = x.shape[0], x.shape[1]
-    thing = torch.polar(x, smooth_phase(high, generator, cycles=cycles)) if cycles else x.to(torch.complex64)
-    kspace, noise = _measured(thing, acquisition, generator)
+    signal = torch.polar(x, smooth_phase(high, generator, cycles=cycles)) if cycles else x.to(torch.complex64)
+    kspace, noise = _measured(signal, acquisition, generator)
     filled, drawn = displayed_image(kspace, high), displayed_image(noise, high)
     turn = phase_factor(kspace, high).conj() if cycles else torch.ones(())
     zero_filled = (filled * turn).real
-    target = ((thing if clean else thing + drawn) * turn).real
+    target = ((signal if clean else signal + drawn) * turn).real
     low = displayed_image(central_kspace(zero_filled, acquisition.low), acquisition.low).real
     facts = Facts((low.shape[0] / high[0], low.shape[1] / high[1]), signed=1.0)
     return Scanned(zero_filled, target, low, facts, _noise_std(noise))
@@ -450,7 +448,7 @@ def profile_scan(
     clean: bool,
     generator: torch.Generator,
 ) -> Sample:
-    """Return the magnitudes of `count` slices of profile `profile` along `axis` (0, rows, or 1, columns) of `x`."""
+    """Return the scan of `x` as magnitudes of `count` slices with `profile` along `axis` (0: rows, 1: columns)."""
     high = x.shape[0], x.shape[1]
     signal = profiled(x, count, axis=axis - 2, profile=profile, width=width)
     drawn = (
@@ -465,23 +463,23 @@ def profile_scan(
     return _sample(Scanned(zero_filled, target, low, facts, noise), clean=clean)
 
 
-def _measured(thing: Tensor, acquisition: Acquisition, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the filtered k-space (..., *low) of a scan with noise, and its noise alone."""
-    kspace = measured_kspace(thing, acquisition)
+def _measured(signal: Tensor, acquisition: Acquisition, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the filtered k-space (..., *low) of a scan with noise, and the noise alone."""
+    kspace = measured_kspace(signal, acquisition)
     if not acquisition.noise:
         return kspace, torch.zeros_like(kspace)
-    shape = (*thing.shape[:-2], *acquisition.low)
+    shape = (*signal.shape[:-2], *acquisition.low)
     noise = acquisition.noise * fft2c(_white(shape, generator)) * acquisition.weights()
     return kspace + noise, noise
 
 
 def _white(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Return complex noise, each part of standard deviation 1."""
+    """Return complex noise whose real and imaginary parts have standard deviation 1."""
     return torch.complex(*(torch.randn(tuple(shape), generator=generator) for _ in range(2)))
 
 
 def _noise_std(noise: Tensor) -> float:
-    """Return the standard deviation of each part of the noise whose k-space is given, in a voxel."""
+    """Return the standard deviation in a voxel of the real and the imaginary part of `noise` (k-space)."""
     return float((noise.abs().square().mean() / 2).sqrt())
 
 
@@ -495,10 +493,10 @@ def _sample(scanned: Scanned, *, clean: bool) -> Sample:
 
 
 def described(low: Tensor, facts: Facts, *, noise: float | None, clean: bool) -> tuple[float, Facts]:
-    """Return the unit of detail of a scan's real image `low` (row, column), model units, and all that is known of it.
+    """Return the unit of detail of a scan's real image `low` (row, column), model units, and its complete facts.
 
-    noise: standard deviation in a voxel, model units; the network is told it where the target is `clean`, and else,
-        or where it is None, what the image shows of it.
+    noise: standard deviation in a voxel, model units.  It is a fact if the target is `clean`; otherwise, or if it is
+        None, the fact is the level estimated from `low`.
     """
     unit = detail_unit(low, facts.measured)
     level = noise if clean and noise is not None else noise_level(low)
@@ -511,7 +509,7 @@ def described(low: Tensor, facts: Facts, *, noise: float | None, clean: bool) ->
 
 
 def cut(plane: Sample, size: int, rng: Rng) -> Sample:
-    """Return a random piece (size, size) of `plane` over its tissue; air lies around a smaller plane."""
+    """Return a random piece (size, size) of `plane` centred near tissue; a smaller plane is surrounded by air."""
     places = np.flatnonzero((plane.target > 2 * TISSUE - 1).numpy())
     shape = plane.image.shape
     centre = (

@@ -1,4 +1,4 @@
-"""Random low-resolution scans for training: less of k-space, fewer frames, noise; or photographic."""
+"""Random low-resolution scans for training: k-space crop, fewer frames, noise; or photographic degradation."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Degradation:
-    """How one item is degraded.
+    """Degradation of one item.
 
     Attributes:
-        every: one of so many frames is kept.
-        parts: the part of each k-space direction that is measured; 1 is all of it.
+        every: one of so many frames is measured.
+        parts: measured fractions of k-space along rows and columns.
         noise: standard deviation in model units.
-        photographic: 0, or the factor of a degradation by blur, resizing, noise and JPEG; `parts` are its inverse.
+        photographic: factor of a degradation by blur, resizing, noise and JPEG, with `parts` its inverse; 0: none.
     """
 
     every: int
@@ -35,11 +35,11 @@ class Degradation:
 
     @property
     def exact(self) -> bool:
-        """Whether the measured k-space is the image's own."""
+        """Whether the measured k-space is exactly that of the image."""
         return self.noise == 0 and not self.photographic
 
     def of(self, matrix: tuple[int, int]) -> Degradation:
-        """Return this degradation of an image of `matrix`, with the parts that whole lines of its k-space make."""
+        """Return the degradation with `parts` rounded to whole lines of k-space of an image of `matrix`."""
         if self.photographic:
             low = matrix[0] // self.photographic, matrix[1] // self.photographic
         else:
@@ -50,29 +50,29 @@ class Degradation:
 def drawn_degradation(
     config: PieceConfig, rng: Rng, *, every: Sequence[int] = (), time_only: float = 0.0
 ) -> Degradation:
-    """Return a random scan.
+    """Return a random degradation.
 
     Args:
         config: its ranges.
-        rng: decides everything.
-        every: of these numbers one is drawn, and one of so many frames is kept; none: every frame is.
-        time_only: part of the scans with fewer frames whose matrix is whole.
+        rng: source of all randomness.
+        every: one of these numbers is drawn, and one of so many frames is measured; (): all frames are measured.
+        time_only: fraction of the scans with fewer frames that have the full matrix.
     """
-    kept = int(rng.choice(every)) if every else 1
+    step = int(rng.choice(every)) if every else 1
     if rng.random() < config.photographic:
         scale = config.photographic_scale
-        return Degradation(kept, (1 / scale, 1 / scale), photographic=scale)
+        return Degradation(step, (1 / scale, 1 / scale), photographic=scale)
     low, high = (math.log(factor) for factor in config.scale)
     first, second = (math.exp(-rng.uniform(low, high)) for _ in range(2))
     parts = ((first, first), (first, first), (first, second), (first, 1.0), (1.0, first))[rng.integers(5)]
-    if kept > 1 and rng.random() < time_only:
+    if step > 1 and rng.random() < time_only:
         parts = (1.0, 1.0)
     noisy = config.noise > 0 and rng.integers(4) == 0
-    return Degradation(kept, parts, noise=config.noise * rng.uniform() if noisy else 0.0)
+    return Degradation(step, parts, noise=config.noise * rng.uniform() if noisy else 0.0)
 
 
 def leaving_two(every: Sequence[int], *, frames: int) -> list[int]:
-    """Return those of `every` that keep two or more of so many `frames`: one of `every` frames is kept.
+    """Return the numbers of `every` for which two or more of `frames` are measured, one of `every` frames each.
 
     >>> leaving_two((1, 2, 4, 8), frames=10), leaving_two((1, 2), frames=1)
     ([1, 2, 4], [1])
@@ -81,7 +81,7 @@ def leaving_two(every: Sequence[int], *, frames: int) -> list[int]:
 
 
 def zero_filled(frames: Tensor, degradation: Degradation, rng: Rng) -> Tensor:
-    """Return what is left of the kept `frames` (frame, row, column), model units, back on their grid."""
+    """Return the zero-filled scan of the measured `frames` (frame, row, column), in model units."""
     high = frames.shape[-2], frames.shape[-1]
     if degradation.photographic:
         small = blindly_degraded(((frames + 1) / 2).numpy(), scale=degradation.photographic, rng=rng)
@@ -98,7 +98,7 @@ def zero_filled(frames: Tensor, degradation: Degradation, rng: Rng) -> Tensor:
 
 
 def measured_matrix(high: tuple[int, int], parts: tuple[float, float]) -> tuple[int, int]:
-    """Return the matrix of a scan that measures these parts of an image of matrix `high`.
+    """Return the matrix of a scan that measures these fractions of the k-space of an image of matrix `high`.
 
     >>> measured_matrix((96, 64), (0.5, 1.0))
     (48, 64)

@@ -1,4 +1,4 @@
-"""Patches of slices and random scans of them, the items of latent diffusion tasks."""
+"""Patches of slices: the items of latent diffusion tasks on cines."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from kfine.models.domain import TISSUE
 from kfine.training.config import PieceConfig
 from kfine.training.data.volumes import at_matrix, random_symmetry
 
-MOVING = 0.7  # part of the clips' pieces that lie around what moves
-MARGIN = 16  # pixels around a piece that motion is estimated with, where the image has them
+MOVING = 0.7  # fraction of the clips' pieces that are centred on moving structures
+MARGIN = 16  # pixels around a piece that are used to estimate motion, as far as the image has them
 
 Planes = NDArray[np.float32]
 Rng = np.random.Generator
 
 
 class Item(NamedTuple):
-    """One clip, or several stills; collated, the axis `image` counts over the whole batch (see `flat`).
+    """One clip, or several stills; after `flat` the axis `image` runs over the whole batch.
 
     Attributes:
         x: (image, frame, row, column), the truth in model units.
-        guide: (image, channel, frame, row, column), see `kfine.methods.regression` and `kfine.methods.regression`.
+        guide: (image, channel, frame, row, column), see `kfine.methods.regression`.
         kept: (image, frame) bool, the frames that were measured.
-        parts: (image, 2), which part of each k-space direction was measured.
-        exact: (image,) bool, whether what was measured is the truth's own k-space.
-        cyclic: whether the frames go once round a heart beat; the same throughout a batch.
+        parts: (image, 2), measured fractions of k-space along rows and columns.
+        exact: (image,) bool, whether the measured k-space is exactly that of the truth.
+        cyclic: whether the frames cover one whole heart beat; equal for all items of a batch.
     """
 
     x: Tensor
@@ -65,10 +65,10 @@ def frames_of(item: Item, chosen: Tensor) -> Item:
 
 @dataclass(frozen=True)
 class Cut:
-    """A square piece of a plane, from `corner` on; a smaller plane lies in its middle, with air around.
+    """A square piece of a plane; a plane that is smaller lies in its middle, surrounded by air.
 
     Attributes:
-        corner: first row and column; below 0 where the plane is smaller than the piece.
+        corner: first row and column; negative if the plane is smaller than the piece.
         size: rows and columns of the piece.
         shape: of the plane.
     """
@@ -78,12 +78,12 @@ class Cut:
     shape: tuple[int, int]
 
     def around(self, planes: Tensor) -> Tensor:
-        """Return the part of whole `planes` (..., row, column) that motion is estimated on: with a margin."""
+        """Return the piece of whole `planes` (..., row, column) with a margin, for the estimation of motion."""
         rows, columns = (slice(max(0, first - MARGIN), first + self.size + MARGIN) for first in self.corner)
         return planes[..., rows, columns].contiguous()
 
     def inside(self, around: Tensor) -> Tensor:
-        """Return the piece (..., size, size) of what `around` gave, air beyond the plane."""
+        """Return the piece (..., size, size) of an output of `around`, with air outside the plane."""
         piece = around.new_full((*around.shape[:-2], self.size, self.size), AIR)
         to, of = [], []
         for first, n in zip(self.corner, self.shape, strict=True):
@@ -95,14 +95,14 @@ class Cut:
         return piece
 
     def guide(self, around: Tensor, *, images: int) -> Tensor:
-        """Return the piece (channel, frame, size, size) of a guide; channels after its images are constant: no air."""
+        """Return the piece (channel, frame, size, size) of a guide; channels after its `images` stay constant."""
         piece = self.inside(around)
         piece[images:] = around[images:, :, :1, :1]
         return piece
 
 
 def drawn_cut(planes: Planes, size: int, rng: Rng) -> Cut:
-    """Return a random piece of `planes` (frame, row, column): around what moves, or anywhere over tissue."""
+    """Return a random piece of `planes` (frame, row, column), centred near moving structures or on any tissue."""
     shape = planes.shape[-2], planes.shape[-1]
     wanted = planes[0] > 2 * TISSUE - 1
     if len(planes) > 1 and rng.random() < MOVING:
@@ -118,7 +118,7 @@ def drawn_cut(planes: Planes, size: int, rng: Rng) -> Cut:
 
 
 def drawn_planes(planes: Planes, image: Image, *, scaling: Scaling, config: PieceConfig, rng: Rng) -> Planes:
-    """Return `planes` (frame, row, column) of `image` in model units, at a random resolution and brightness, turned."""
+    """Return `planes` (frame, row, column) of `image` in model units, at random resolution, brightness and turn."""
     if rng.random() >= config.stored:
         planes = at_matrix(planes, true_matrix(image, rng.uniform(*config.resample)))
     factor = config.brightness ** rng.uniform(-1, 1)
@@ -127,7 +127,7 @@ def drawn_planes(planes: Planes, image: Image, *, scaling: Scaling, config: Piec
 
 
 def seen_at(image: Image, config: PieceConfig) -> list[tuple[int, int]]:
-    """Return the matrices, finest and coarsest, at which `drawn_planes` shows an image."""
+    """Return the finest and coarsest matrices to which `drawn_planes` resamples an image."""
     stored = [image.matrix] if config.stored > 0 else []
     return [
         *stored,
@@ -136,7 +136,7 @@ def seen_at(image: Image, config: PieceConfig) -> list[tuple[int, int]]:
 
 
 def true_matrix(image: Image, factor: float) -> tuple[int, int]:
-    """Return `factor` times the matrix whose voxels are equally long in rows and columns and no finer than measured."""
+    """Return `factor` times the matrix with square pixels that are no smaller than the measured ones."""
     stored = image.matrix
     acquired = image.source.acquired_matrix or stored
     spacing = image.voxel_sizes[1:]

@@ -1,7 +1,6 @@
-"""Slices for training: streamed from folders of NIfTI or DICOM, split by subject, reproducible one by one.
+"""Volumes and slices for training: cached reading, selection of slices with tissue, order.
 
-Sample number g is a pure function of (seed, g): a run that is resumed, or spread over several processes,
-sees the same patches.
+Slice number g is a pure function of (seed, g), in resumed and in distributed runs too.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ class SliceRef:
 
 
 class Volumes:
-    """Volumes and their scaling, the most recently used ones held in memory up to a limit.
+    """Volumes and their scaling, with a cache of the most recently used ones.
 
     Args:
-        memory_gib: the limit.
+        memory_gib: limit of the cache.
         reader: returns the image of a path.
-        seen_at: returns the matrices, finest and coarsest, that an image is brought to; its own, if left out.
+        seen_at: returns the finest and coarsest matrices that an image is resampled to; None: its own matrix.
 
     Attributes:
-        ranges: what each volume that was read so far is like, at these matrices.
+        ranges: properties of each volume read so far, at these matrices.
     """
 
     def __init__(
@@ -53,33 +52,33 @@ class Volumes:
     ) -> None:
         self.ranges: dict[Path, Ranges] = {}
         self._limit, self._read, self._seen_at = memory_gib * 2**30, reader, seen_at
-        self._held: OrderedDict[Path, tuple[Image, Scaling]] = OrderedDict()
+        self._cache: OrderedDict[Path, tuple[Image, Scaling]] = OrderedDict()
 
     def get(self, path: Path) -> tuple[Image, Scaling]:
         """Return the volume of `path` and its scaling."""
-        if path not in self._held:
+        if path not in self._cache:
             image = self._read(path)
-            self._held[path] = image, (scaling := Scaling.of(image.voxels))
+            self._cache[path] = image, (scaling := Scaling.of(image.voxels))
             if path not in self.ranges:
                 seen = self._seen_at(image) if self._seen_at else [image.matrix]
                 self.ranges[path] = Ranges.around(ranges_of(image, scaling, high=matrix) for matrix in seen)
-            while len(self._held) > 1 and self._bytes() > self._limit:
-                self._held.popitem(last=False)
-        self._held.move_to_end(path)
-        return self._held[path]
+            while len(self._cache) > 1 and self._bytes() > self._limit:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(path)
+        return self._cache[path]
 
     def fitting(self, path: Path) -> int:
-        """Return how many volumes as large as that of `path` fit in memory together, at least 1."""
+        """Return the number of volumes as large as that of `path` that fit into the cache, at least 1."""
         return max(1, int(self._limit / self.get(path)[0].voxels.nbytes))
 
     def _bytes(self) -> int:
-        return sum(image.voxels.nbytes for image, _ in self._held.values())
+        return sum(image.voxels.nbytes for image, _ in self._cache.values())
 
 
 def slices_with_tissue(
     volumes: Volumes, paths: Sequence[Path], *, of: str = "training"
 ) -> list[list[SliceRef]]:
-    """Return for each volume its slices that are not empty; `of`, for messages, is what they are for."""
+    """Return the slices with tissue of each volume; `of` is the use of the data, for messages."""
     found = []
     for path in paths:
         image, scaling = volumes.get(path)
@@ -93,13 +92,13 @@ def slices_with_tissue(
 
 
 class Order:
-    """The order in which slices are seen, epoch after epoch; a function of the seed.
+    """Random order of slices over all epochs, a function of the seed.
 
-    Slices of as many volumes as fit in memory are shuffled together, then the next group's.
+    Slices of a group of volumes, as many as fit into the cache, are shuffled together, then those of the next group.
 
     Args:
         slices: of each volume.
-        group: how many volumes fit in memory.
+        group: number of volumes of a group.
         seed: of the order.
     """
 
@@ -109,7 +108,7 @@ class Order:
         self._epoch: tuple[int, list[SliceRef]] = (-1, [])
 
     def __getitem__(self, g: int) -> SliceRef:
-        """Return the slice that item number `g` is of."""
+        """Return the slice of item number `g`."""
         epoch, position = divmod(g, self.epoch_length)
         if self._epoch[0] != epoch:
             self._epoch = epoch, list(self.shuffled(epoch))
@@ -125,7 +124,7 @@ class Order:
 
 
 def at_matrix(planes: NDArray[np.float32], matrix: tuple[int, int]) -> NDArray[np.float32]:
-    """Return `planes` (..., row, column) brought to a smaller `matrix` through k-space."""
+    """Return `planes` (..., row, column) resampled to a smaller `matrix` by cropping k-space."""
     high = planes.shape[-2], planes.shape[-1]
     if matrix == high:
         return planes
@@ -134,6 +133,6 @@ def at_matrix(planes: NDArray[np.float32], matrix: tuple[int, int]) -> NDArray[n
 
 
 def random_symmetry(planes: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return `planes` (plane, row, column) all turned and mirrored in one way."""
+    """Return `planes` (plane, row, column), all turned and mirrored in the same random way."""
     planes = np.rot90(planes, int(rng.integers(4)), axes=(1, 2))
     return np.ascontiguousarray(planes.swapaxes(1, 2) if rng.integers(2) else planes)

@@ -1,4 +1,4 @@
-"""Losses of the autoencoder of cines, and of networks with a discriminator against them."""
+"""Losses with a discriminator, and that of the autoencoder of cines."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from kfine.networks.discriminator import (
 from kfine.networks.ldm import CineLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.vqgan import VQGAN, Quantised, codebook_use
+from kfine.training.config import VGGAdversaryConfig
 from kfine.training.data.patches import Item
-from kfine.training.losses.ldm import shown
-from kfine.training.stage_config import DiscriminatorConfig, VGGAdversaryConfig
+from kfine.training.ldm_config import DiscriminatorConfig
+from kfine.training.losses.ldm import conditioning
 
-# Mean distances in model units; as `FLOOR` of squared errors: what is lacking below them teaches little.
+# Mean distances in model units below which a missing detail is mostly noise; compare `FLOOR` of squared errors.
 FLOORS = {"l1": 1e-2, "features": 2e-2}
 
 
 class Decoded(NamedTuple):
-    """A step of the autoencoder: its loss, its figures, and the images (image, 1, row, column) that it was about."""
+    """A step of the network: loss, figures, and the images (image, 1, row, column): truth, conditioning, output."""
 
     loss: Tensor
     figures: dict[str, Tensor]
@@ -37,13 +38,13 @@ class Decoded(NamedTuple):
 
 
 class AutoencoderObjective(nn.Module):
-    """L1 + SqueezeNet feature distance + commitment + adaptively weighed hinge loss (Esser et al. 2021, section 3.1).
+    """L1 + SqueezeNet feature distance + commitment + adaptively weighted hinge loss (Esser et al. 2021, section 3.1).
 
-    The distances of each image count relative to those of the prediction that the autoencoder is shown, as in
-    `RegressionObjective` and for the same reason.
+    The distances of each image are relative to those of the prediction that conditions the autoencoder, for the same
+    reason as in `RegressionObjective`.
 
     Args:
-        network: its autoencoder learns; its regressor predicts what the autoencoder is shown.
+        network: its autoencoder is trained; its regressor predicts the conditioning image.
         features: of the feature distance, or None.
         weights: of the parts.
     """
@@ -57,10 +58,12 @@ class AutoencoderObjective(nn.Module):
     def forward(self, item: Item, chosen: Tensor, discriminator: PatchDiscriminator | None) -> Decoded:
         """Return the loss for the frames `chosen` from all frames of all images; `discriminator` None: no adversary.
 
-        The discriminator's gradients are switched by the caller.
+        The caller enables and disables gradients of the discriminator.
         """
         autoencoder = self.network.coder
-        x, seen = (frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, shown(self.network, item)))
+        x, seen = (
+            frames.flatten(0, 1)[chosen][:, None] for frames in (item.x, conditioning(self.network, item))
+        )
         decoded, quantised = self.network.reconstruct(x, seen)
         loss, figures = with_adversary(
             decoded,
@@ -82,7 +85,7 @@ class DiscriminatorObjective(nn.Module):
         self.discriminator = discriminator
 
     def forward(self, x: Tensor, decoded: Tensor, seen: Tensor) -> Tensor:
-        """Return the loss, a scalar, of telling `x` from `decoded`, all (image, 1, row, column)."""
+        """Return the loss, a scalar, of distinguishing `x` from `decoded`, all (image, 1, row, column)."""
         return discriminator_loss(self.discriminator(x, seen), self.discriminator(decoded, seen))
 
 
@@ -92,7 +95,7 @@ Parts = dict[str, Tensor]
 def with_codes(
     loss: Tensor, figures: Parts, quantised: Quantised, autoencoder: VQGAN
 ) -> tuple[Tensor, Parts]:
-    """Return the loss with the commitment of the latents, and the figures with the use of the codes."""
+    """Return the loss plus the commitment loss of the latents, and the figures with the use of the codes."""
     loss = loss + quantised.commitment
     more = {"loss": loss, "commitment": quantised.commitment}
     if autoencoder.quantiser is not None and quantised.codes is not None:
@@ -115,11 +118,12 @@ def with_adversary(
     last: Tensor,
     drawn: Tensor | None = None,
 ) -> tuple[Tensor, Parts]:
-    """Return the loss of images `made` for `x` (image, 1, row, column), relative to what `before` lacks, and its parts.
+    """Return the loss of images `made` for the truth `x` (image, 1, row, column), and its parts.
 
-    discriminator: the adversary; None: not yet.
-    last: the weight of the last layer that made them, by which the adversarial loss is weighed.
-    drawn: what the discriminator sees in place of `made`, by the same layers.
+    before: images to whose errors the errors are relative.
+    discriminator: the adversary; None: none yet.
+    last: the weight of the last layer of the network, by whose gradients the adversarial loss is weighted.
+    drawn: input of the discriminator in place of `made`, from the same layers.
     """
     zero = x.new_zeros(())
     parts, relative = _distances(made, x, before, features=features)
@@ -136,10 +140,10 @@ def with_adversary(
 def _distances(
     made: Tensor, x: Tensor, before: Tensor, *, features: SqueezeNetFeatures | None
 ) -> tuple[Parts, Parts]:
-    """Return the mean distances "l1" and, where they can be had, "features" of `made` from `x`; and the relative ones.
+    """Return the mean distances "l1" and, with `features`, "features" of `made` from `x`; and the relative ones.
 
-    Relative to those of `before`, what there was, image by image: 1 or less where nothing was made of it, and 0 where
-    nothing is lacking any more.  All are (image, 1, row, column).
+    The latter are relative to the distances of `before`, image by image: at most 1 if `made` equals `before`, 0 if it
+    equals `x`.  All images are (image, 1, row, column).
     """
     measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "l1": lambda a, b: (a - b).abs().flatten(1).mean(1)
@@ -148,6 +152,6 @@ def _distances(
         measures["features"] = features.distance
     parts = {name: measure(made, x) for name, measure in measures.items()}
     with torch.no_grad():
-        lacking = {name: measure(before, x) for name, measure in measures.items()}
-    relative = {name: (part / (lacking[name] + FLOORS[name])).mean() for name, part in parts.items()}
+        initial = {name: measure(before, x) for name, measure in measures.items()}
+    relative = {name: (part / (initial[name] + FLOORS[name])).mean() for name, part in parts.items()}
     return {name: part.mean() for name, part in parts.items()}, relative

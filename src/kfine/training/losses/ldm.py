@@ -1,4 +1,4 @@
-"""Losses of the regressor and the denoiser of a latent diffusion model, as modules, to be spread over devices."""
+"""Losses of the regressor and the denoiser of a latent diffusion model of cines, as modules for Fabric."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from kfine.networks.ldm import CineLDM
 from kfine.training.data.patches import Item
 
 
-def held(predicted: Tensor, seen: Tensor, *, kept: Tensor, parts: Tensor) -> Tensor:
-    """Return `predicted` with the low frequencies of `seen` in the frames that were measured.
+def projected(predicted: Tensor, zero_filled: Tensor, *, kept: Tensor, parts: Tensor) -> Tensor:
+    """Return `predicted` with the low frequencies of `zero_filled` in the measured frames.
 
-    Of a whole image the projection is x + L (x_0 - x), with x_0 the zero-filled image and L = A^+ A the low-pass of
-    the scan.  A piece has no k-space of its own: L is taken of the piece mirrored at its borders.  Where L is the
-    identity (time only) this is exact; elsewhere it is near, but for the borders.
+    For a whole image the projection is x + L (x_0 - x), with x_0 the zero-filled image and L = A^+ A the low-pass of
+    the scan.  For a piece, L is applied to the piece mirrored at its borders: exact if L is the identity (fewer frames
+    only), otherwise an approximation with errors near the borders.
 
     Args:
         predicted: (image, frame, row, column).
-        seen: the zero-filled frames, of the same shape; not looked at where they were not measured.
-        kept: (image, frame) bool: which frames were measured, without error.
-        parts: (image, 2): which part of each k-space direction was measured.
+        zero_filled: frames of the same shape; ignored where not measured.
+        kept: (image, frame) bool: the frames that were measured without error.
+        parts: (image, 2): measured fractions of k-space along rows and columns.
     """
-    missing = torch.where(kept[..., None, None], seen - predicted, 0).float()
+    missing = torch.where(kept[..., None, None], zero_filled - predicted, 0).float()
     return predicted + low_pass(missing, parts)
 
 
@@ -37,20 +37,20 @@ def low_pass(x: Tensor, parts: Tensor) -> Tensor:
 
 
 def _inside(n: int, part: Tensor) -> Tensor:
-    """Return (image, n) bool: which of n frequencies, in the order of the FFT, lie in the middle `part` (image,)."""
-    # Of an even block the outermost line is measured on one side only (decision 2): it counts as outside.
+    """Return (image, n) bool: the frequencies, in the order of the FFT, inside the central fraction `part` (image,)."""
+    # The outermost line of an even block is measured on one side only (decision 2): it counts as outside.
     inside = torch.fft.fftfreq(n, device=part.device).abs() < 0.5 * part[:, None]
     return inside | (part[:, None] >= 1)
 
 
-FLOOR = 1e-3  # mean squared error in model units, 36 dB: below it what is missing is mostly noise, and teaches little
+FLOOR = 1e-3  # mean squared error in model units, 36 dB: smaller errors are mostly noise
 
 
 class RegressionObjective(nn.Module):
-    """Least squares: of the prediction, and of the prediction held to what was measured, which is what is used.
+    """Least squares of the prediction and of its projection onto the measurement, which later stages use.
 
-    Each image counts relative to what the blend of its guide has wrong: an image of a small, noisy scan has a hundred
-    times the squared error of one that lacks little, and would else be all that is learned.
+    The error of each image is relative to that of the blend of its guide: squared errors of small, noisy scans are a
+    hundred times larger than those of good ones and would otherwise dominate.
     """
 
     def __init__(self, network: CineLDM) -> None:
@@ -58,17 +58,17 @@ class RegressionObjective(nn.Module):
         self.network = network
 
     def forward(self, item: Item) -> dict[str, Tensor]:
-        """Return the loss, and its parts for the log: "relative" is below 1 from the start, by the floor.
+        """Return the loss, and its parts for the log; because of the floor "relative" is below 1 from the start.
 
-        "mse" and "mse_held" are the mean squared errors of the prediction and of the one held to clean measurements.
+        "mse" and "mse_held" are the mean squared errors of the prediction before and after the projection.
         """
         predicted = self.network.predict(item.guide, cyclic=bool(item.cyclic))
         mse, mse_held, blend = (
             (x - item.x).square().flatten(1).mean(1)
             for x in (
                 predicted,
-                held_to_scan(predicted, item),
-                held_to_scan(self.network.blend(item.guide), item),
+                projected_on_scan(predicted, item),
+                projected_on_scan(self.network.blend(item.guide), item),
             )
         )
         weight = (blend + FLOOR).reciprocal()
@@ -78,13 +78,13 @@ class RegressionObjective(nn.Module):
 
 
 @torch.no_grad()
-def shown(network: CineLDM, item: Item) -> Tensor:
-    """Return what autoencoder and denoiser are shown: the prediction (image, frame, row, column), held to the scan."""
-    return held_to_scan(network.predict(item.guide, cyclic=bool(item.cyclic)), item)
+def conditioning(network: CineLDM, item: Item) -> Tensor:
+    """Return the conditioning of autoencoder and denoiser: the projected prediction (image, frame, row, column)."""
+    return projected_on_scan(network.predict(item.guide, cyclic=bool(item.cyclic)), item)
 
 
 class DenoiserObjective(nn.Module):
-    """The weighed denoising loss of Karras et al. 2022, equation 8 and table 1, for latents of unit variance."""
+    """The weighted denoising loss of Karras et al. 2022, equation 8 and table 1, for latents of unit variance."""
 
     def __init__(self, network: CineLDM) -> None:
         super().__init__()
@@ -95,11 +95,11 @@ class DenoiserObjective(nn.Module):
 
         Args:
             item: the clips.
-            sigma: (image * level,), levels counting fastest.
-            noise: n, of the shape of that many latents.
+            sigma: (image * level,), levels varying fastest.
+            noise: n, of the shape of len(sigma) latents.
         """
         with torch.no_grad():
-            seen = shown(self.network, item)
+            seen = conditioning(self.network, item)
             z = self.network.encode(item.x, seen)
             condition = self.network.condition(seen, item.guide)
             z, condition = (part.repeat_interleave(len(sigma) // len(z), 0) for part in (z, condition))
@@ -109,7 +109,7 @@ class DenoiserObjective(nn.Module):
         return ((1 + s.square().reciprocal()) * (denoised - z).square()).mean()
 
 
-def held_to_scan(predicted: Tensor, item: Item) -> Tensor:
-    """Return `predicted` (image, frame, row, column) held to the scan, where that is the truth's own k-space."""
+def projected_on_scan(predicted: Tensor, item: Item) -> Tensor:
+    """Return `predicted` (image, frame, row, column) projected on the scan, if its k-space is that of the truth."""
     clean = item.kept & item.exact[:, None]
-    return held(predicted, item.guide[:, 0], kept=clean, parts=item.parts)
+    return projected(predicted, item.guide[:, 0], kept=clean, parts=item.parts)

@@ -1,4 +1,4 @@
-"""Losses of single images: of SRGAN's generator and of the parts of a latent diffusion model."""
+"""Losses of single images: generator of SRGAN; autoencoder, denoiser and decoder of a latent diffusion model."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from kfine.networks.discriminator import PatchDiscriminator, VGGDiscriminator
 from kfine.networks.ldm import StillLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.srresnet import SRResNet
+from kfine.training.config import VGGAdversaryConfig
 from kfine.training.data.core_patches import Sample
+from kfine.training.ldm_config import DecoderAdversaryConfig, DiscriminatorConfig
 from kfine.training.losses.adversarial import Decoded, with_adversary, with_codes
 from kfine.training.losses.decoder import LEAST, detail, energy_divergence
-from kfine.training.stage_config import DecoderAdversaryConfig, DiscriminatorConfig, VGGAdversaryConfig
 
 
 class GeneratorObjective(nn.Module):
-    """SRGAN's: L1 + SqueezeNet feature distance + adaptively weighed hinge loss.
+    """Loss of SRGAN's generator: L1 + SqueezeNet feature distance + adaptively weighted hinge loss.
 
-    Ledig et al., CVPR 2017, equation 3.  Different: the content loss is of SqueezeNet's features, as VGG's
-    weights cannot be had, and of pixels, which keep grey values, each image's relative to those of the zero-filled
-    scan; the adversarial loss is weighed by gradients as the autoencoder's is, not by 1e-3, which fits the scale of
-    the paper's content loss.
+    Ledig et al., CVPR 2017, equation 3.  Differences: the content loss is that of SqueezeNet's features, as VGG's
+    weights are not available, and of pixels, to preserve grey values, relative to the zero-filled scan image by image;
+    the adversarial loss is weighted by gradients like that of the autoencoder, not by 1e-3, which fits the scale of the
+    paper's content loss.
 
     Args:
         network: the generator.
@@ -38,7 +39,7 @@ class GeneratorObjective(nn.Module):
         self.network, self.features, self.weights = network, features, weights
 
     def forward(self, sample: Sample, discriminator: VGGDiscriminator) -> Decoded:
-        """Return the loss; the discriminator's own gradients are switched by the caller."""
+        """Return the loss; the caller enables and disables gradients of the discriminator."""
         made, x, before = (
             planes[:, None]
             for planes in (
@@ -60,17 +61,17 @@ class GeneratorObjective(nn.Module):
 
 
 def condition_of(network: StillLDM, sample: Sample) -> Condition:
-    """Return what the scans of `sample` say, with the core network's mean images."""
+    """Return the condition of the scans of `sample`, with the core network's mean images."""
     return network.condition(sample.image, sample.unit, sample.facts)
 
 
 class StillAutoencoderObjective(nn.Module):
-    """L1 + SqueezeNet feature distance + commitment + adaptively weighed hinge loss (Esser et al. 2021, section 3.1).
+    """L1 + SqueezeNet feature distance + commitment + adaptively weighted hinge loss (Esser et al. 2021, section 3.1).
 
-    The distances of each image count relative to those of the mean image, which the latent completes.
+    The distances of each image are relative to those of the mean image, which the latent completes.
 
     Args:
-        network: its autoencoder learns.
+        network: its autoencoder is trained.
         features: of the feature distance, or None.
         weights: of the parts.
     """
@@ -82,7 +83,7 @@ class StillAutoencoderObjective(nn.Module):
         self.network, self.features, self.weights = network, features, weights
 
     def forward(self, sample: Sample, discriminator: PatchDiscriminator | None) -> Decoded:
-        """Return the loss; `discriminator` None: no adversary.  Its gradients are switched by the caller."""
+        """Return the loss; `discriminator` None: no adversary.  The caller enables and disables its gradients."""
         network = self.network
         condition = condition_of(network, sample)
         made, quantised = network.reconstruct(sample.target, condition)
@@ -100,7 +101,7 @@ class StillAutoencoderObjective(nn.Module):
 
 
 class StillDenoiserObjective(nn.Module):
-    """The weighed denoising loss of Karras et al. 2022, equation 8 and table 1, for latents of unit variance."""
+    """The weighted denoising loss of Karras et al. 2022, equation 8 and table 1, for latents of unit variance."""
 
     def __init__(self, network: StillLDM) -> None:
         super().__init__()
@@ -111,8 +112,8 @@ class StillDenoiserObjective(nn.Module):
 
         Args:
             sample: the pieces.
-            sigma: (piece * level,), levels counting fastest.
-            noise: n, of the shape of that many latents.
+            sigma: (piece * level,), levels varying fastest.
+            noise: n, of the shape of len(sigma) latents.
         """
         with torch.no_grad():
             condition = condition_of(self.network, sample)
@@ -127,16 +128,16 @@ class StillDenoiserObjective(nn.Module):
 
 
 class StillDecoderObjective(nn.Module):
-    """Of true latents the content losses of the autoencoder; of drawn ones an adversarial loss and energy of detail.
+    """Content losses on true latents; adversarial loss and energy of detail on drawn latents.
 
-    As `kfine.training.losses.decoder.DecoderObjective`, for single images: the energies are compared in units of the
-    scan's detail, and the mean of two drawn images by the product of their errors.
+    See `kfine.training.losses.decoder.DecoderObjective`; for single images the energies are in units of the scan's
+    detail.
 
     Args:
-        network: its decoder learns.
+        network: its decoder is trained.
         features: of the feature distance, or None.
         weights: of the parts.
-        drawing: how latents are drawn.
+        drawing: sampling of the latents.
     """
 
     def __init__(
@@ -150,9 +151,9 @@ class StillDecoderObjective(nn.Module):
         self.network, self.features, self.weights, self.drawing = network, features, weights, drawing
 
     def forward(self, sample: Sample, noise: Tensor, discriminator: PatchDiscriminator) -> Decoded:
-        """Return the loss; the discriminator's own gradients are switched by the caller.
+        """Return the loss; the caller enables and disables gradients of the discriminator.
 
-        noise: draws of standard normal noise, each of the shape of the latents: two if the mean counts, else one.
+        noise: (draw, *latents), standard normal: two draws if the loss of the mean has a weight, else one.
         """
         network, weights = self.network, self.weights
         with torch.no_grad():
@@ -175,9 +176,9 @@ class StillDecoderObjective(nn.Module):
         ratio = detail((drawn / unit).detach())[0].mean() / detail(x / unit)[0].mean().clamp_min(LEAST)
         figures |= {"energy": energy, "energy_ratio": ratio}
         for other in others:
-            lacking = (seen - x).square().flatten(1).mean(1) + LEAST * unit.flatten().square()
-            # By symmetry the gradient through one of the two is half of it.
-            mean = (((drawn - x) * (other.detach() - x)).flatten(1).mean(1) / lacking).mean()
+            initial = (seen - x).square().flatten(1).mean(1) + LEAST * unit.flatten().square()
+            # By symmetry the gradient with respect to one of the two is half of the whole.
+            mean = (((drawn - x) * (other.detach() - x)).flatten(1).mean(1) / initial).mean()
             loss = loss + weights.mean * mean
             figures |= {"mean": mean}
         return Decoded(loss, {"loss": loss} | figures, x, seen, drawn.detach())

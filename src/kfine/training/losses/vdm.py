@@ -1,4 +1,4 @@
-"""Loss of a VDM, as one module, so that it can be spread over devices."""
+"""Loss of a VDM, as one module for Fabric."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from kfine.diffusion.losses import (
 from kfine.networks.vdm import VDM, signal_and_noise
 from kfine.training.data.core_patches import Sample
 
-# The reconstruction part compares each pixel with every grey value: a sixteenth of them is estimate enough.
+# The reconstruction loss compares a pixel with every grey value: a sixteenth of the pixels gives a good estimate.
 STRIDE = 4
 
 
 class Objective(nn.Module):
-    """Both models' losses: the variational bound of p(x), and the squared error of p(x | y).
+    """Sum of the variational bound of p(x) and the squared error of p(x | y).
 
-    The first pieces of a batch are without their scans; of them the loss is the bound, its diffusion part weighted
-    where a centre is given (`rising_weight`).  The others come with their scans; their noise levels are
-    log-normal around what the condition's mean lacks, and the loss is the U-Net's squared error (Karras et al. 2022,
-    equation 8), relative to the error of zero filling where that is large.
+    The first pieces of a batch are used without their scans: their loss is the bound, its diffusion part weighted if
+    there is a centre (`rising_weight`).  The others are conditioned on their scans: their noise levels are log-normal
+    around the standard deviation of the residual of the mean image, and their loss is the U-Net's squared error (Karras
+    et al. 2022, equation 8), relative to the error of zero filling where that is large.
 
     Args:
         network: to train.
-        centre: gamma below which the bound's loss is faded out; None: the bound itself.
-        mean: of ln(sigma / d), where d is the standard deviation of what the condition's mean lacks.
-        std: standard deviation of the same.
+        centre: gamma below which the loss of the bound fades out; None: the bound itself.
+        mean: of ln(sigma / d), where d is the standard deviation of the residual of the mean image.
+        std: standard deviation of the same logarithm.
     """
 
     def __init__(self, network: VDM, *, centre: float | None, mean: float, std: float) -> None:
@@ -41,11 +41,11 @@ class Objective(nn.Module):
     def forward(
         self, sample: Sample, count: int, t: Tensor, noise: Tensor, noise_0: Tensor, level: Tensor
     ) -> dict[str, Tensor]:
-        """Return the loss, "bound" in nats a pixel and "given_scan", each the mean over its pieces.
+        """Return the loss, "bound" in nats per pixel and "given_scan", each the mean over its pieces.
 
         Args:
             sample: (batch, ...), pieces.
-            count: how many of them, from the first, are without their scans.
+            count: the first `count` pieces are used without their scans.
             t: (count,), the bound's times.
             noise: (batch, 1, row, column), standard normal, as `noise_0` (count, ...).
             noise_0: of the reconstruction loss.
@@ -87,7 +87,7 @@ class Objective(nn.Module):
         alpha, s = signal_and_noise(gamma)
         z = alpha * sample.target[:, None] + s * noise
         wrong = noise - self.network(z, gamma.flatten(), condition)
-        # The error of F: that of the noise, by the factor between the two in `VDM`.  What a scan lacks may be
-        # many times d: its pieces count for less.
+        # The error of F: that of the noise, multiplied by their ratio in `VDM`.  Pieces whose error is many times d
+        # have a smaller weight.
         weight = d.square() / (d.square() + sample.error[:, None, None, None])
         return (weight * (d.square() + sigma.square()) / d.square() * wrong.square()).mean()

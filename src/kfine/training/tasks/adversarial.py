@@ -1,4 +1,4 @@
-"""What tasks with a discriminator have in common."""
+"""Base class of tasks with a discriminator."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kfine.training.tasks.base import Group, Learner, LossStep, Objectives
 
 
 class AdversarialTask:
-    """A task of two learners, "network" and "discriminator", once `open` has made the discriminator and the distance.
+    """A task of two learners, "network" and "discriminator"; `open` of a subclass sets the attributes.
 
     Attributes:
         discriminator: the discriminator.
         distance: the features of the feature distance, or None.
-        discriminator_betas: Adam's for the discriminator.
+        discriminator_betas: of Adam for the discriminator.
     """
 
     discriminator: PatchDiscriminator | VGGDiscriminator
@@ -29,7 +29,7 @@ class AdversarialTask:
     def two_learners(
         self, network: nn.Module, objective: nn.Module, group: Group, *, discriminator_rate: float
     ) -> dict[str, Learner]:
-        """Return the learner of `group`, weights of `network`, and that of the discriminator."""
+        """Return the learner of `group`, parameters of `network`, and that of the discriminator."""
         discriminator = Group(list(self.discriminator.parameters()), discriminator_rate)
         return {
             "network": Learner(network, objective, (group,)),
@@ -42,16 +42,18 @@ class AdversarialTask:
         }
 
     def fixed(self) -> dict[str, nn.Module]:
-        """Return the features, if there are any."""
+        """Return the features of the distance, if there are any."""
         return {"features": self.distance} if self.distance is not None else {}
 
     def content_loss(self) -> dict[str, Any]:
-        """Return what config.json records of the content loss: whether it has a feature distance."""
+        """Return the entry of config.json for the content loss: whether it has a feature distance."""
         return {"feature_distance": self.distance is not None}
 
-    def duel(self, objectives: Objectives, *inputs: Any, begun: bool = True) -> Iterator[LossStep]:
-        """Yield the network's loss of its `inputs`, then, if the adversary has begun, the discriminator's."""
-        # The discriminator learns in its own turn alone.
+    def adversarial_steps(
+        self, objectives: Objectives, *inputs: Any, begun: bool = True
+    ) -> Iterator[LossStep]:
+        """Yield the network's loss for its `inputs`, then, if `begun`, the discriminator's."""
+        # No gradients of the discriminator from the network's loss.
         self.discriminator.requires_grad_(False)
         result: Decoded = objectives["network"](*inputs, self.discriminator if begun else None)
         yield LossStep("network", result.loss, result.figures)

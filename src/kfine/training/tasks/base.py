@@ -1,4 +1,4 @@
-"""Training task: networks, batches, losses and figures, as the loop needs them."""
+"""Interface of training tasks: networks, batches, losses and figures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Objectives = Mapping[str, Callable[..., Any]]
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that learn at one rate.
+    """Parameters with a common learning rate.
 
     Attributes:
         parameters: of the learner's module.
-        rate: their peak learning rate.
-        orthogonal: whether they are filters whose steps are orthogonalised (`kfine.training.muon`).
+        rate: peak learning rate.
+        orthogonal: whether they are filters with orthogonalised updates (`kfine.training.muon`).
     """
 
     parameters: list[nn.Parameter]
@@ -35,12 +35,12 @@ class Group:
 def groups_of(
     parts: Iterable[nn.Module], options: BaseOptimiserConfig, *, ends: Iterable[nn.Module]
 ) -> tuple[Group, ...]:
-    """Return the groups of the parameters of `parts`: with Muon, their filters are a group of their own.
+    """Return the groups of the parameters of `parts`; with Muon, filters are a separate group.
 
     Args:
-        parts: modules that share no parameters.
+        parts: modules without shared parameters.
         options: kind and rate of the optimiser.
-        ends: first and last layers, whose weights are no filters of features.
+        ends: first and last layers, whose weights do not count as filters.
     """
     parts, rate, filters = list(parts), options.learning_rate, list[nn.Parameter]()
     if options.kind == "muon":
@@ -52,13 +52,13 @@ def groups_of(
 
 @dataclass(frozen=True)
 class Learner:
-    """A network that has an optimiser of its own: Adam, or Muon if a group wants it.
+    """A network with its optimiser: Adam, or Muon if a group is orthogonal.
 
     Attributes:
-        module: what the checkpoint holds: all its parameters and buffers.
-        objective: a module around it whose call gives its losses; Fabric spreads it over the devices.
-        groups: the parameters that learn.
-        betas: Adam's.
+        module: the network; all parameters and buffers are in the checkpoint.
+        objective: a module around it that computes the losses; Fabric distributes it over the devices.
+        groups: the trainable parameters.
+        betas: of Adam.
     """
 
     module: nn.Module
@@ -69,12 +69,12 @@ class Learner:
 
 @dataclass(frozen=True)
 class Turn:
-    """One update: everything random in it comes from `generator`, which depends on (seed, step, process) alone.
+    """One update of the weights; all its random numbers come from `generator`.
 
     Attributes:
-        step: the update's number, from 1.
-        generator: on the CPU.
-        to_device: moves tensors to where the networks are.
+        step: number of the update, from 1.
+        generator: on the CPU, seeded by (seed, step, process).
+        to_device: moves tensors to the device of the networks.
     """
 
     step: int
@@ -83,9 +83,9 @@ class Turn:
 
 
 class LossStep(NamedTuple):
-    """One loss to descend: `learner`'s optimiser takes a step along its gradient.
+    """One loss, for a step of the optimiser of `learner`.
 
-    `figures` are scalars for the log, means over the batch; the first one of a turn is shown as its loss.
+    `figures` are scalars for the log, means over the batch; the first one of an update is displayed as its loss.
     """
 
     learner: str
@@ -94,58 +94,58 @@ class LossStep(NamedTuple):
 
 
 class Task(Protocol):
-    """What a run trains.  The loop calls `open` first, then `learners`, then the others."""
+    """A training task.  The loop calls `open` first, then `learners`, then the others."""
 
     @property
     def config(self) -> RunConfig:
-        """The checked configuration; the loop reads its parts `optimiser` and `report`."""
+        """The validated configuration; the loop reads its parts `optimiser` and `report`."""
         ...
 
     def open(self, *, resumed: bool, reports: bool) -> nn.Module:
-        """Read the data, build everything, and return the network that is averaged and saved as the model.
+        """Read the data, build the networks, and return the one that is averaged and saved as the model.
 
-        Frozen parts of it have `requires_grad` off.
+        Its frozen parts have `requires_grad` off.
 
         Args:
-            resumed: whether a checkpoint is loaded next; what it holds need not be measured.
-            reports: whether this process will ask for `figures` and `picture`.
+            resumed: whether a checkpoint is loaded next, so that its content need not be computed.
+            reports: whether this process will call `figures` and `picture`.
         """
         ...
 
     def learners(self) -> dict[str, Learner]:
-        """Return what learns, by name; the first one is "network", the module that `open` gave."""
+        """Return the learners by name; the first is "network", with the module that `open` returned."""
         ...
 
     def fixed(self) -> dict[str, nn.Module]:
-        """Return what the losses depend on and no learner holds, by name: a run is resumed with the same alone."""
+        """Return frozen modules outside the learners, by name; a run can only be resumed with the same ones."""
         ...
 
     def hot_parts(self) -> list[nn.Module]:
-        """Return the modules worth compiling."""
+        """Return the modules that are worth compiling."""
         ...
 
     def dataset(self, length: int) -> Dataset[Any]:
-        """Return `length` training items; item g depends on (seed, g) alone."""
+        """Return `length` training items; item g depends on (seed, g) only."""
         ...
 
     def descents(self, batch: Any, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
-        """Yield the losses of an update, one after the other; each is descended before the next is asked for.
+        """Yield the losses of an update; the optimiser takes its step before the next loss is computed.
 
         Args:
             batch: collated items, on the device.
-            objectives: the learners' objectives by name, as spread over the devices.
+            objectives: the learners' objectives by name, as set up by Fabric.
             turn: the update.
         """
         ...
 
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return validation figures of the averaged network; none where there is nothing to validate on."""
+        """Return validation figures of the averaged network; {} without validation data."""
         ...
 
     def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
-        """Write a PNG that shows what the averaged network can do."""
+        """Write a PNG of validation results of the averaged network."""
         ...
 
     def description(self) -> dict[str, Any]:
-        """Return what config.json says of the model: method, network, sampling, how it was made."""
+        """Return the content of config.json: method, network, sampling, training."""
         ...

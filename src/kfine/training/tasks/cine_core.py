@@ -1,4 +1,4 @@
-"""The training task of the core network of cines, see `kfine.networks.core`."""
+"""Training task of the core network of cines, see `kfine.networks.core`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from kfine.training.validation import write_sheet
 
 
 class CineCoreObjective(nn.Module):
-    """Least squares of the frames and of the changes between them, relative to the error of the blend.
+    """Least squares of the frames and of frame-to-frame differences, relative to the error of the blend.
 
-    An error that comes and goes from frame to frame shows as flicker: it counts in the changes twice.
+    An error in a single frame is visible as flicker: it counts in two differences.
 
     Args:
         network: to train.
-        changes: weight of the second part.
+        changes: weight of the differences.
     """
 
     def __init__(self, network: CineCoreNet, *, changes: float) -> None:
@@ -57,7 +57,7 @@ class CineCoreObjective(nn.Module):
 
 @dataclass(frozen=True)
 class CineCase:
-    """A validation slice: its scan (frame, ...), which frames are measured, and the name of its figures."""
+    """A validation slice: its scan (frame, ...), the measured frames (bool), and the suffix of its figures."""
 
     clip: Clip
     kept: Tensor
@@ -68,7 +68,7 @@ class CineCoreTask:
     """Train the core network of cines, see `kfine.training.tasks.base.Task`.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
     """
 
@@ -76,7 +76,7 @@ class CineCoreTask:
         self.config, self.data = config, data
 
     def open(self, *, resumed: bool, reports: bool) -> CineCoreNet:
-        """Read the data and build the network, from a core network's weights or from those of one of cines."""
+        """Read the data and build the network, from the weights of a core network or of a core network of cines."""
         self.volumes, validation = load_volumes(self.data, self.config.data)
         self.cases = cine_cases(validation, self.config) if reports else []
         self.network = CineCoreNet(**self.config.network.model_dump())
@@ -103,7 +103,7 @@ class CineCoreTask:
         return {"network": Learner(network, objective, groups)}
 
     def fixed(self) -> dict[str, nn.Module]:
-        """Return nothing: the losses depend on the network alone."""
+        """Return {}: the losses depend on the network only."""
         return {}
 
     def hot_parts(self) -> list[nn.Module]:
@@ -111,7 +111,7 @@ class CineCoreTask:
         return [self.network.unet]
 
     def dataset(self, length: int) -> Dataset[Clip]:
-        """Return so many pieces."""
+        """Return `length` pieces."""
         options = self.config.optimiser
         return CineCoreDataset(
             self.volumes, self.config.data, batch=options.batch, seed=options.seed, length=length
@@ -124,9 +124,9 @@ class CineCoreTask:
 
     @torch.inference_mode()
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return gains over the blend of zero-filled frames (dB), by scale; of measured frames and of those between.
+        """Return gains over the blend of zero-filled frames (dB), by scale, of measured and of interpolated frames.
 
-        And the error of the changes between frames, relative to the blend's.
+        "changes_" is the error of frame-to-frame differences, relative to that of the blend.
         """
         gains: dict[str, list[float]] = {}
         for case in self.cases:
@@ -143,7 +143,7 @@ class CineCoreTask:
 
     @torch.inference_mode()
     def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
-        """Write a PNG: in a row the blend, the estimate and the truth of a frame between measured ones."""
+        """Write a PNG with a row for each case: blend, estimate and truth of an interpolated frame."""
         size, rows = self.config.report.matrix, []
         for case in self.cases:
             planes = (case.clip.blend[1], self._restored(network, case, device)[1], case.clip.target[1])
@@ -152,7 +152,7 @@ class CineCoreTask:
             write_sheet(path, torch.cat(rows).numpy())
 
     def description(self) -> dict[str, Any]:
-        """Return how the model was made."""
+        """Return the content of config.json."""
         return run_description(self.config, self.volumes, self.config.network.model_dump(mode="json"))
 
     def _restored(self, network: nn.Module, case: CineCase, device: torch.device) -> Tensor:
@@ -166,10 +166,10 @@ class CineCoreTask:
 
 
 def cine_cases(volumes: Volumes, config: CineCoreTrainingConfig) -> list[CineCase]:
-    """Return middle slices of the validation cines, scanned as magnitudes at each scale, without noise.
+    """Return middle slices of the validation cines, scanned as noise-free magnitudes at each scale.
 
     Raises:
-        InputError: validation images, and none of them a cine.
+        InputError: none of the validation images is a cine.
     """
     report, cases = config.report, []
     found = [volume for group in volumes.groups for volume in group if volume.frames >= config.data.frames]

@@ -1,4 +1,4 @@
-"""The training task of the core network, and of the regression that it is compared with, SRResNet."""
+"""Training task of the core network and of SRResNet, the regression network that it is compared with."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from torch import Tensor, nn
 from kfine.models.checkpoint import build_network
 from kfine.networks.core import CoreNet
 from kfine.networks.srresnet import SRResNet
-from kfine.training.config import CoreTrainingConfig
+from kfine.training.config import CoreTrainingConfig, SRResNetTrainingConfig
 from kfine.training.data.core_patches import Sample
-from kfine.training.stage_config import SRResNetTrainingConfig
 from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, start_from
 
-FLOOR = 4e-6  # mean squared error, model units; 60 dB: what is missing below it is noise
+FLOOR = 4e-6  # mean squared error in model units, 60 dB: smaller errors are noise
 
 
 class CoreObjective(nn.Module):
-    """Least squares; each image counts relative to the error of its zero-filled scan, as a gain in dB does."""
+    """Least squares; the error of each image is relative to that of its zero-filled scan, like a gain in dB."""
 
     def __init__(self, network: CoreNet | SRResNet) -> None:
         super().__init__()
@@ -37,10 +36,10 @@ class CoreObjective(nn.Module):
 
 
 class CoreTask(ScanTask[CoreTrainingConfig | SRResNetTrainingConfig]):
-    """Train the network that the configuration describes, see `kfine.training.tasks.base.Task`.
+    """Train the network of the configuration, see `kfine.training.tasks.base.Task`.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
     """
 
@@ -79,11 +78,11 @@ class CoreTask(ScanTask[CoreTrainingConfig | SRResNetTrainingConfig]):
         return {"estimate": network(sample.image, sample.unit, sample.facts)[0]}
 
     def description(self) -> dict[str, Any]:
-        """Return how the model was made."""
+        """Return the content of config.json."""
         return self.described(self.config.network.model_dump(mode="json"))
 
     def _ends(self) -> list[nn.Module]:
-        """Return the first and the last layer, which are not filters of features."""
+        """Return the first and the last layer, which do not count as filters."""
         network = self.network
         if isinstance(network, CoreNet):
             return [network.unet.stem, network.unet.head]

@@ -1,4 +1,4 @@
-"""What tasks have in common that learn from random scans of single planes: data, validation, where they start."""
+"""Base of tasks that learn from random scans of single planes: data, validation, initial weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from kfine.degradation.scanner import Acquisition, central_kspace, displayed_ima
 from kfine.errors import ModelError
 from kfine.models.checkpoint import Model, load_model
 from kfine.models.devices import choose_precision
-from kfine.models.domain import Ranges
+from kfine.models.domain import TISSUE, Ranges
 from kfine.networks.core import CoreNet
 from kfine.training.config import CoreDataConfig, CoreReportConfig, RunConfig
 from kfine.training.data.core_patches import (
-    TISSUE,
     CoreDataset,
     Sample,
     Volumes,
@@ -36,7 +35,7 @@ class ScansRunConfig(RunConfig, Protocol):
 
     @property
     def method(self) -> str:
-        """What the model will serve."""
+        """The method of the model."""
         ...
 
     @property
@@ -50,7 +49,7 @@ class ScansRunConfig(RunConfig, Protocol):
         ...
 
     def model_dump(self, *, mode: str, exclude: set[str]) -> dict[str, Any]:
-        """As pydantic's."""
+        """See `pydantic.BaseModel.model_dump`."""
         ...
 
 
@@ -67,40 +66,42 @@ class Case:
 
 
 class ScanTask(ABC, Generic[Config]):
-    """Abstract: a `kfine.training.tasks.base.Task` that learns from random scans of planes, once `load` has read them.
+    """Abstract base of a `kfine.training.tasks.base.Task` on random scans of planes, which `load` reads.
 
     Attributes:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
     """
 
     config: Config
     data: Path
-    BY_SOURCE: ClassVar[bool] = False  # whether validation figures are means over each source, or over all
+    BY_SOURCE: ClassVar[bool] = (
+        False  # whether validation figures are means over each source or over all planes
+    )
 
     def load(self, *, reports: bool) -> None:
-        """Read the images; the validation planes are scanned if there will be `reports`."""
+        """Read the images, and scan the validation planes if this process writes `reports`."""
         self.volumes, validation = load_volumes(self.data, self.config.data)
         self.cases = validation_cases(validation, self.config.report) if reports else []
 
     def fixed(self) -> dict[str, nn.Module]:
-        """Return nothing: the losses depend on the network alone."""
+        """Return {}: the losses depend on the network only."""
         return {}
 
     def dataset(self, length: int) -> Dataset[Sample]:
-        """Return so many pieces."""
+        """Return `length` pieces."""
         return CoreDataset(self.volumes, self.config.data, seed=self.config.optimiser.seed, length=length)
 
     @abstractmethod
     def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
-        """Return images (row, column) that the network makes of case `number` (a batch of one plane), by name."""
+        """Return the images (row, column) that the network restores from case `number` (a batch of one), by name."""
 
     @torch.inference_mode()
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return gains over zero filling (dB) of planes that training never sees, and how sharp they are.
+        """Return gains over zero filling (dB) and sharpness of the validation planes.
 
-        "psnr_" and a name, or a source's where there is one image alone, and the scale; "sharpness_" is the energy of
-        finest differences over the reference's.
+        Keys are "psnr_" and the name of the image, or of the source with `BY_SOURCE`, and the scale; "sharpness_" is
+        the energy of the finest detail relative to the reference.
         """
         sums: dict[str, list[float]] = {}
         for number, case in enumerate(self.cases):
@@ -116,23 +117,23 @@ class ScanTask(ABC, Generic[Config]):
         return {name: float(np.mean(values)) for name, values in sums.items()}
 
     def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
-        """Write a PNG: in a row a plane's scan, what is made of it, and the truth."""
+        """Write a PNG with a row for each plane: scan, restored images, truth."""
         rows = self.picture_rows(network, device)
         if rows:
             write_sheet(path, torch.cat(rows).numpy())
 
     @torch.inference_mode()
     def picture_rows(self, network: nn.Module, device: torch.device) -> list[Tensor]:
-        """Return the rows of the picture, as `planes_of` makes them."""
+        """Return the rows of the picture, see `planes_of`."""
         rows = []
         for number in range(0, len(self.cases), max(1, len(self.cases) // 6)):
             sample = self.cases[number].sample
-            made = self._restored(network, number, device).values()
-            rows.append(planes_of((sample.image, *made, sample.target), self.config.report.matrix))
+            restored = self._restored(network, number, device).values()
+            rows.append(planes_of((sample.image, *restored, sample.target), self.config.report.matrix))
         return rows
 
     def described(self, network: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-        """Return config.json's words on a run: the network's arguments, how it was trained, and `more`."""
+        """Return the content of config.json: see `run_description`, and `more`."""
         return run_description(self.config, self.volumes, network) | more
 
     def _restored(self, network: nn.Module, number: int, device: torch.device) -> dict[str, Tensor]:
@@ -140,12 +141,12 @@ class ScanTask(ABC, Generic[Config]):
         precision = choose_precision(self.config.optimiser.precision, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             sample = Sample(*(part[None].to(device) for part in self.cases[number].sample))
-            made = self.restored(network, sample, number)
-        return {name: x.float().cpu() for name, x in made.items()}
+            restored = self.restored(network, sample, number)
+        return {name: x.float().cpu() for name, x in restored.items()}
 
 
 def run_description(config: ScansRunConfig, volumes: Volumes, network: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what config.json records of a run: method, the network's arguments, ranges, how it was trained."""
+    """Return the content of config.json: method, arguments of the network, ranges, training."""
     left_out = {"network", "method", "report", "core"}
     return {
         "method": config.method,
@@ -156,7 +157,7 @@ def run_description(config: ScansRunConfig, volumes: Volumes, network: Mapping[s
 
 
 def core_model(name: str) -> Model:
-    """Return the model of the core network that a configuration names, or raise `ModelError`."""
+    """Return the model `name`, or raise `ModelError` if it is no core network."""
     model = load_model(name)
     if not isinstance(model.network, CoreNet):
         raise ModelError(f"model {model.name}: expected a model of method core, got method {model.method}")
@@ -164,7 +165,7 @@ def core_model(name: str) -> Model:
 
 
 def reference(core: Model) -> dict[str, str]:
-    """Return what config.json of a model around `core` records of it."""
+    """Return the entry for `core` in config.json of a model around it."""
     return {"name": core.name, "sha256": core.digest}
 
 
@@ -187,7 +188,7 @@ def ranges_of_planes(volumes: Volumes, data: CoreDataConfig) -> Ranges:
 
 
 def planes_of(planes: Sequence[Tensor], size: int) -> Tensor:
-    """Return (size, count * size): the corner of each plane (row, column), side by side, air around smaller ones."""
+    """Return (size, count * size): a corner of each plane (row, column), side by side, smaller ones padded with air."""
     row = torch.full((size, len(planes) * size), -1.0)
     for number, plane in enumerate(planes):
         part = plane[:size, :size]
@@ -196,17 +197,17 @@ def planes_of(planes: Sequence[Tensor], size: int) -> Tensor:
 
 
 def start_from(network: nn.Module, initial: str, *, method: str) -> None:
-    """Copy the weights of model `initial`, which has to be of `method`, into `network`, but for a core network's.
+    """Copy the weights of model `initial`, of the same `method`, into `network`, except those of a core network.
 
     Raises:
         ModelError: unknown, damaged, or a model of another method or size.
     """
     model = load_model(initial)
-    weights, own = (
+    weights, current = (
         {name: tensor for name, tensor in each.state_dict().items() if not name.startswith("core.")}
         for each in (model.network, network)
     )
-    if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in own.items()}:
+    if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in current.items()}:
         raise ModelError(
             f"model {model.name}: expected a network of method {method}, of the config's widths and blocks, to start "
             f"from, got method {model.method} with {model.config['network']}; correct initial or network"
@@ -215,7 +216,7 @@ def start_from(network: nn.Module, initial: str, *, method: str) -> None:
 
 
 def validation_cases(volumes: Volumes, report: CoreReportConfig) -> list[Case]:
-    """Return middle planes of each group of volumes, scanned as magnitudes at each scale, without noise."""
+    """Return middle planes of each group of volumes, scanned as noise-free magnitudes at each scale."""
     cases = []
     for number, group in enumerate(volumes.groups):
         for turn in range(report.planes):

@@ -1,4 +1,4 @@
-"""The training task of method sharp: sharp images of one evaluation around the core network's estimate."""
+"""Training task of method sharp: sharp images in one evaluation, around the core network's estimate."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
     """Train sharp images of one evaluation on scans of any contrast, see `kfine.training.tasks.base.Task`.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
-        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
+        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None: no feature distance.
     """
 
     def __init__(self, config: SharpTrainingConfig, data: Path, *, features: Path | None = None) -> None:
@@ -64,7 +64,7 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
         return {"network": Learner(network, objective, groups)}
 
     def fixed(self) -> dict[str, nn.Module]:
-        """Return the features, if there are any, and what else the losses depend on."""
+        """Return the features of the distance, if there are any."""
         return super().fixed() | ({"features": self.distance} if self.distance is not None else {})
 
     def hot_parts(self) -> list[nn.Module]:
@@ -88,7 +88,7 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
         return {"mean": mean[0], "sharp": network(*scan, mean, noise)[0]}
 
     def description(self) -> dict[str, Any]:
-        """Return how the model was made."""
+        """Return the content of config.json."""
         return self.described(
             {**self.config.network.model_dump(mode="json"), "core": self.core.config["network"]},
             core=reference(self.core),

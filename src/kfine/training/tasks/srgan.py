@@ -1,4 +1,4 @@
-"""The training task of method srgan: a trained SRResNet goes on against a discriminator."""
+"""Training task of method srgan: adversarial training of a trained SRResNet."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kfine.models.checkpoint import load_model
 from kfine.networks.discriminator import VGGDiscriminator
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.networks.srresnet import SRResNet
+from kfine.training.config import SRGANTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.losses.stills import GeneratorObjective
-from kfine.training.stage_config import SRGANTrainingConfig
 from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
 from kfine.training.tasks.scans import ScanTask
@@ -29,15 +29,13 @@ class SRGANTask(AdversarialTask, ScanTask[SRGANTrainingConfig]):
     the generator starts from SRResNet's weights (section 3.2) and learns the content and the adversarial loss.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
-        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
+        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None: no feature distance.
     """
 
-    discriminator_betas: ClassVar[tuple[float, float]] = (
-        0.9,
-        0.99,
-    )  # the paper's momentum, section 3.2: 0.9, of both
+    # Section 3.2 of the paper: momentum 0.9 for both networks.
+    discriminator_betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
 
     def __init__(self, config: SRGANTrainingConfig, data: Path, *, features: Path | None = None) -> None:
         self.config, self.data, self.features = config, data, features
@@ -71,13 +69,13 @@ class SRGANTask(AdversarialTask, ScanTask[SRGANTrainingConfig]):
 
     def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
         """Yield the generator's loss, then the discriminator's."""
-        yield from self.duel(objectives, batch)
+        yield from self.adversarial_steps(objectives, batch)
 
     def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
         """Return the generator's image."""
         return {"made": network(sample.image, sample.unit, sample.facts)[0]}
 
     def description(self) -> dict[str, Any]:
-        """Return how the model was made."""
-        made = self.described(self.earlier.config["network"], earlier=history(self.earlier))
-        return made | {"training": made["training"] | self.content_loss()}
+        """Return the content of config.json."""
+        content = self.described(self.earlier.config["network"], earlier=history(self.earlier))
+        return content | {"training": content["training"] | self.content_loss()}

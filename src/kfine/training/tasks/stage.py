@@ -1,4 +1,4 @@
-"""Stages of a latent diffusion model of cines: data, validation, earlier stages."""
+"""Base of the stages of latent diffusion models: data and validation of cines, models of earlier stages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kfine.training.config import RunConfig
 from kfine.training.data.cines import CineDataset, Cines, find_cines
 from kfine.training.data.patches import Item
 from kfine.training.data.volumes import SliceRef, Volumes
-from kfine.training.stage_config import CineDataConfig, CineReportConfig
+from kfine.training.ldm_config import CineDataConfig, CineReportConfig
 from kfine.training.validation import LDMValidation, cine_case, spread_over
 
 Network = TypeVar("Network", bound=ResidualLDM)
@@ -32,7 +32,7 @@ class PiecesRunConfig(RunConfig, Protocol):
 
     @property
     def method(self) -> str:
-        """What the model will serve."""
+        """The method of the model."""
         ...
 
     @property
@@ -46,22 +46,22 @@ class PiecesRunConfig(RunConfig, Protocol):
         ...
 
     def model_dump(self, *, mode: str, exclude: set[str]) -> dict[str, Any]:
-        """As pydantic's."""
+        """See `pydantic.BaseModel.model_dump`."""
         ...
 
 
-# What each stage adds to the network, and the command that trains it.
+# The part of the network that each stage adds, and the command that trains it.
 STAGES = {"regressor": "cine-regression", "autoencoder": "vqgan", "denoiser": "cine-ldm"}
 
 
 @dataclass(frozen=True)
-class Supply:
+class CineTrainingData:
     """Training items and validation slices of some folders.
 
     Attributes:
-        ranges: what the training images are like, for config.json.
-        dataset: gives so many training items.
-        validation: None without validation subjects, or where nobody will ask.
+        ranges: ranges of properties of the training images, for config.json.
+        dataset: returns a number of training items.
+        validation: None without validation subjects, or if this process writes no reports.
     """
 
     ranges: dict[str, Any]
@@ -69,23 +69,23 @@ class Supply:
     validation: LDMValidation | None
 
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return validation figures, none without validation subjects."""
+        """Return validation figures, {} without validation."""
         return self.validation.figures(_checked(network), device) if self.validation else {}
 
     def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
-        """Write the validation slices as a PNG, where there are any."""
+        """Write the validation slices as a PNG, if there are any."""
         if self.validation:
             self.validation.sheet(_checked(network), path, device)
 
 
-def supply_of(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) -> Supply:
-    """Return the supply of folders of DICOM series, NIfTI files or PNG pictures, as `config` says.
+def load_cine_data(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) -> CineTrainingData:
+    """Return the training data in folders of DICOM series, NIfTI files or PNG pictures.
 
-    reports: whether anybody will ask for `figures` and `picture`.
+    reports: whether this process will call `figures` and `picture`.
     """
     data, options = config.data, config.optimiser
     cines = find_cines(roots, data)
-    return Supply(
+    return CineTrainingData(
         _ranges(cines.volumes, [cines.clips, cines.stills], data),
         dataset=lambda length: CineDataset(
             cines, data, batch=options.batch, seed=options.seed, length=length
@@ -94,24 +94,24 @@ def supply_of(roots: Sequence[Path], config: PiecesRunConfig, *, reports: bool) 
     )
 
 
-def stage_before(
+def load_earlier_stage(
     folder: Path, *, option: str, part: str, command: str, network: type[Network], validation: Sequence[str]
 ) -> tuple[Model, Network]:
     """Return the model of an earlier stage, and its network.
 
     Args:
-        folder: the model folder that `option` named.
-        option: for messages, for example "regression".
-        part: of the network, which that stage has trained.
+        folder: the model folder.
+        option: name of the option with this folder, for messages, for example "regression".
+        part: name of the network's part that the earlier stage trained.
         command: that trains it.
-        network: its class.
-        validation: the subjects that this stage is validated on.
+        network: class of the network.
+        validation: the validation subjects of this stage.
 
     Warns:
-        UserWarning: the earlier stage, or one before it, was not told to leave these subjects out.
+        UserWarning: the earlier stage, or one before it, did not leave these subjects out.
 
     Raises:
-        ModelError: not a model, or not of that stage.
+        ModelError: no model, or not of that stage.
     """
     model = load_model(folder)
     found = model.network
@@ -120,39 +120,39 @@ def stage_before(
             f"{option} {model.name}: expected a model of method {command}, got {model.method}; "
             f"give the folder that kfine train {command} made"
         )
-    unkept = sorted(set(validation) - _kept_out(model.config))
-    if unkept:
+    included = sorted(set(validation) - _left_out(model.config))
+    if included:
         warnings.warn(
-            f"{option} {model.name}: was trained without leaving out {', '.join(unkept)}; if it learned from them, "
-            "this run's validation says too much",
+            f"{option} {model.name}: was trained without leaving out {', '.join(included)}; if it learned from them, "
+            "this run's validation is too optimistic",
             UserWarning,
             stacklevel=2,
         )
     return model, found
 
 
-def _kept_out(config: dict[str, Any]) -> set[str]:
-    """Return the subjects that every stage in a model's record was told to leave out."""
-    own = set(config.get("training", {}).get("data", {}).get("validation", ()))
-    return own & _kept_out(config["earlier"]) if "earlier" in config else own
+def _left_out(config: dict[str, Any]) -> set[str]:
+    """Return the subjects that a model and all its earlier stages left out of training."""
+    subjects = set(config.get("training", {}).get("data", {}).get("validation", ()))
+    return subjects & _left_out(config["earlier"]) if "earlier" in config else subjects
 
 
 def frozen(part: nn.Module, source: nn.Module) -> None:
-    """Fill `part` with the weights of `source`, and let it learn nothing more."""
+    """Copy the weights of `source` into `part` and freeze it."""
     part.load_state_dict(source.state_dict())
     part.requires_grad_(False).eval()
 
 
 def history(model: Model) -> dict[str, Any]:
-    """Return what config.json of a later stage says of an earlier one: its making, weights and validation."""
-    kept = ("training", "validation", "sha256", "earlier")
-    return {"method": model.method} | {key: model.config[key] for key in kept if key in model.config}
+    """Return the entry of a later stage's config.json for an earlier one: training, validation and weights."""
+    keys = ("training", "validation", "sha256", "earlier")
+    return {"method": model.method} | {key: model.config[key] for key in keys if key in model.config}
 
 
 def _ranges(
     volumes: Volumes, groups: Sequence[Sequence[Sequence[SliceRef]]], data: CineDataConfig
 ) -> dict[str, Any]:
-    """Return the ranges of the images that the slices of `groups` are of."""
+    """Return the ranges of the images of the slices in `groups`."""
     paths = [slices[0].path for group in groups for slices in group]
     return trained_ranges(
         [volumes.ranges[path] for path in paths],
@@ -176,26 +176,26 @@ def _checked(network: nn.Module) -> CineLDM:
     return network
 
 
-class SuppliedTask:
-    """A `kfine.training.tasks.base.Task` whose items and validation its supply gives, once `open` has made it."""
+class CineTask:
+    """Base of a `kfine.training.tasks.base.Task` with items and validation from `cine_data`, which `open` sets."""
 
-    supply: Supply
+    cine_data: CineTrainingData
 
     def fixed(self) -> dict[str, nn.Module]:
-        """Return nothing: all is in the network."""
+        """Return {}: the network holds all modules."""
         return {}
 
     def dataset(self, length: int) -> Dataset[Item]:
         """Return pieces of cines."""
-        return self.supply.dataset(length)
+        return self.cine_data.dataset(length)
 
     def figures(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the PSNRs of the baseline and of what the network's parts can do so far."""
-        return self.supply.figures(network, device)
+        """Return the PSNRs of the baseline and of the images of the network's parts."""
+        return self.cine_data.figures(network, device)
 
     def picture(self, network: nn.Module, path: Path, device: torch.device) -> None:
         """Write truth, baseline and results of the validation slices."""
-        self.supply.picture(network, path, device)
+        self.cine_data.picture(network, path, device)
 
     def described(
         self,
@@ -205,12 +205,12 @@ class SuppliedTask:
         earlier: Model | None = None,
         **training: Any,
     ) -> dict[str, Any]:
-        """Return config.json's words on a run: the network's arguments, the stage before, and more on the training."""
-        learned = config.model_dump(mode="json", exclude={"network", "method", "report"})
-        told = {
+        """Return the content of config.json: arguments of the network, training, and the earlier stage."""
+        settings = config.model_dump(mode="json", exclude={"network", "method", "report"})
+        content = {
             "method": config.method,
             "network": dict(network),
-            "ranges": self.supply.ranges,
-            "training": learned | training,
+            "ranges": self.cine_data.ranges,
+            "training": settings | training,
         }
-        return told | ({"earlier": history(earlier)} if earlier else {})
+        return content | ({"earlier": history(earlier)} if earlier else {})

@@ -1,4 +1,4 @@
-"""The training tasks of method ldm: autoencoder, denoiser and decoder around the core network."""
+"""Training tasks of method ldm: autoencoder, denoiser and decoder around the core network."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from kfine.networks.discriminator import PatchDiscriminator
 from kfine.networks.ldm import StillLDM
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.data.core_patches import Sample
+from kfine.training.ldm_config import AutoencoderTrainingConfig, DecoderTrainingConfig, LDMTrainingConfig
 from kfine.training.losses.stills import (
     StillAutoencoderObjective,
     StillDecoderObjective,
     StillDenoiserObjective,
     condition_of,
 )
-from kfine.training.stage_config import AutoencoderTrainingConfig, DecoderTrainingConfig, LDMTrainingConfig
 from kfine.training.tasks.adversarial import AdversarialTask
 from kfine.training.tasks.base import Group, Learner, LossStep, Objectives, Turn
-from kfine.training.tasks.ldm import drawn_levels
+from kfine.training.tasks.cine_ldm import drawn_levels
 from kfine.training.tasks.scans import Config, ScanTask, core_model, reference
-from kfine.training.tasks.stage import frozen, history, stage_before
+from kfine.training.tasks.stage import frozen, history, load_earlier_stage
 
 SAMPLING = LDMOptions(steps=10)  # of the validation's samples
 
 
 class StillLDMStage(ScanTask[Config]):
-    """What the stages have in common: what a validation plane becomes by whatever the network can do."""
+    """Base of the stages: restoration of a validation plane by the parts of the network."""
 
     def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
-        """Return the core's estimate, "mean", what the true latents give, "latents", and one sample."""
+        """Return the core's estimate, "mean", the decoded true latents, "latents", and one sample."""
         assert isinstance(network, StillLDM)
         condition = condition_of(network, sample)
         images = {"mean": condition.mean[0]}
@@ -56,9 +56,9 @@ class AutoencoderTask(AdversarialTask, StillLDMStage[AutoencoderTrainingConfig])
     """Train the autoencoder and its discriminator, see `kfine.training.tasks.base.Task`.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
-        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
+        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None: no feature distance.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class AutoencoderTask(AdversarialTask, StillLDMStage[AutoencoderTrainingConfig])
         return [self.network.core.unet, self.network.coder.encoder, self.network.coder.decoder]
 
     def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
-        """Yield the autoencoder's loss, then, once the adversary has begun, the discriminator's."""
-        yield from self.duel(objectives, batch, begun=turn.step > self.config.adversary.after)
+        """Yield the autoencoder's loss, then, after the first updates, the discriminator's."""
+        yield from self.adversarial_steps(objectives, batch, begun=turn.step > self.config.adversary.after)
 
     def description(self) -> dict[str, Any]:
-        """Return how the model was made."""
-        made = self.described(self._described(), core=reference(self.core))
-        return made | {"training": made["training"] | self.content_loss()}
+        """Return the content of config.json."""
+        content = self.described(self._described(), core=reference(self.core))
+        return content | {"training": content["training"] | self.content_loss()}
 
     def _described(self) -> dict[str, Any]:
         return {
@@ -111,7 +111,7 @@ class StillLDMTask(StillLDMStage[LDMTrainingConfig]):
     """Train the denoiser of latents, see `kfine.training.tasks.base.Task`.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
         autoencoder: model folder of the first stage.
     """
@@ -120,8 +120,8 @@ class StillLDMTask(StillLDMStage[LDMTrainingConfig]):
         self.config, self.data, self.autoencoder = config, data, autoencoder
 
     def open(self, *, resumed: bool, reports: bool) -> StillLDM:
-        """Load the stage before, read the data, measure the latents and build the denoiser."""
-        self.earlier, before = stage_before(
+        """Load the earlier stage, read the data, build the denoiser and set the statistics of the latents."""
+        self.earlier, before = load_earlier_stage(
             self.autoencoder,
             option="autoencoder",
             part="autoencoder",
@@ -149,12 +149,12 @@ class StillLDMTask(StillLDMStage[LDMTrainingConfig]):
         return {"network": Learner(network, StillDenoiserObjective(network), (group,))}
 
     def hot_parts(self) -> list[nn.Module]:
-        """Return the three networks, of the autoencoder what encodes."""
+        """Return the core, the encoder and the denoiser."""
         assert self.network.denoiser is not None
         return [self.network.core.unet, self.network.coder.encoder, self.network.denoiser]
 
     def descents(self, batch: Sample, objectives: Objectives, turn: Turn) -> Iterator[LossStep]:
-        """Yield the weighted denoising loss, some levels of noise for each piece."""
+        """Yield the weighted denoising loss, for several noise levels of each piece."""
         sigma = drawn_levels(self.config.diffusion, len(batch.target), turn.generator)
         grid = [-(-n // self.network.coder.factor) for n in batch.target.shape[1:]]
         noise = torch.randn(len(sigma), len(self.network.latent_mean), *grid, generator=turn.generator)
@@ -162,7 +162,7 @@ class StillLDMTask(StillLDMStage[LDMTrainingConfig]):
         yield LossStep("network", loss, {"loss": loss})
 
     def description(self) -> dict[str, Any]:
-        """Return how the model was made."""
+        """Return the content of config.json."""
         core = {"core": self.earlier.config["core"]} if "core" in self.earlier.config else {}
         return self.described(self.arguments, earlier=history(self.earlier), **core)
 
@@ -170,14 +170,14 @@ class StillLDMTask(StillLDMStage[LDMTrainingConfig]):
 class StillDecoderTask(AdversarialTask, StillLDMStage[DecoderTrainingConfig]):
     """Train the decoder on the latents that the denoiser draws, see `kfine.training.tasks.base.Task`.
 
-    The autoencoder's own training smooths: what a latent does not say for certain is averaged (decision 12).  Here
-    encoder, codebook and denoiser, and with them the latents, stay as they are.
+    The training of the autoencoder smooths: details that a latent does not determine are averaged (decision 12).  Here
+    encoder, codebook and denoiser are frozen, so the latents do not change.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
         ldm: model folder of the second stage.
-        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None leaves the feature distance out.
+        features: SqueezeNet's arrays, see `SqueezeNetFeatures.load`; None: no feature distance.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class StillDecoderTask(AdversarialTask, StillLDMStage[DecoderTrainingConfig]):
     def open(self, *, resumed: bool, reports: bool) -> StillLDM:
         """Load the model, read the data and build the discriminator."""
         config = self.config
-        self.earlier, self.network = stage_before(
+        self.earlier, self.network = load_earlier_stage(
             self.ldm,
             option="ldm",
             part="denoiser",
@@ -227,14 +227,14 @@ class StillDecoderTask(AdversarialTask, StillLDMStage[DecoderTrainingConfig]):
         draws = 2 if self.config.adversary.mean else 1
         shape = (draws, len(batch.target), len(self.network.latent_mean), *grid)
         noise = torch.randn(shape, generator=turn.generator)
-        yield from self.duel(objectives, batch, turn.to_device(noise))
+        yield from self.adversarial_steps(objectives, batch, turn.to_device(noise))
 
     def description(self) -> dict[str, Any]:
-        """Return how the model was made."""
+        """Return the content of config.json."""
         core = {"core": self.earlier.config["core"]} if "core" in self.earlier.config else {}
         network = self.earlier.network_config
-        made = self.described(network, earlier=history(self.earlier), **core)
-        return made | {"training": made["training"] | self.content_loss()}
+        content = self.described(network, earlier=history(self.earlier), **core)
+        return content | {"training": content["training"] | self.content_loss()}
 
     def _learning(self) -> list[nn.Module]:
         coder = self.network.coder
@@ -244,7 +244,7 @@ class StillDecoderTask(AdversarialTask, StillLDMStage[DecoderTrainingConfig]):
 
 @torch.no_grad()
 def measure_latents(network: StillLDM, samples: Dataset[Sample], *, count: int) -> None:
-    """Give `network` the mean and standard deviation of the latents of `samples`, a channel each."""
+    """Set the mean and standard deviation of each latent channel of `network` from `samples`."""
     latents: list[Tensor] = []
     for g in range(count):
         sample = default_collate([samples[g]])

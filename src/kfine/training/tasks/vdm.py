@@ -1,4 +1,4 @@
-"""The training task of method vdm: diffusion around the core network's estimate."""
+"""Training task of method vdm: diffusion around the core network's estimate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class VDMTask(ScanTask[VDMTrainingConfig]):
     """Train a variational diffusion model on scans of any contrast, see `kfine.training.tasks.base.Task`.
 
     Args:
-        config: the checked configuration.
+        config: the validated configuration.
         data: folder with the sources below it.
     """
 
@@ -44,7 +44,7 @@ class VDMTask(ScanTask[VDMTrainingConfig]):
         return self.network
 
     def learners(self) -> dict[str, Learner]:
-        """Return the one learner: U-Net and noise schedule, each at its own rate."""
+        """Return the one learner: U-Net and noise schedule, with different rates."""
         options, network = self.config.optimiser, self.network
         groups = groups_of(
             [network.unet, network.embedding], options, ends=[network.unet.stem, network.unet.head]
@@ -104,7 +104,7 @@ class VDMTask(ScanTask[VDMTrainingConfig]):
         return [*rows, planes_of(tuple(drawn.cpu()), size)]
 
     def description(self) -> dict[str, Any]:
-        """Return how the model was made."""
+        """Return the content of config.json."""
         return self.described(
             {**self.config.network.model_dump(mode="json"), "core": self.core.config["network"]},
             sampling={"conditioned": self.config.optimiser.unconditional < 1},

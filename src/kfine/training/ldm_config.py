@@ -1,4 +1,4 @@
-"""Configurations of the stages of latent diffusion models (regression, autoencoder, diffusion, decoder); of SRGAN."""
+"""Configurations of the stages of latent diffusion models: regression, autoencoder, diffusion, decoder."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from kfine.training.config import (
     UNetConfig,
 )
 
-WINDOW = 8  # pixels a side, of places compared by energy: drawn edges lie some pixels from the truth's
+WINDOW = 8  # side of the windows whose energies are compared: drawn edges are some pixels off the true ones
 
 
 class CineDataConfig(PieceConfig):
-    """Which pieces of which cines, and how they are degraded.
+    """Training pieces of cines and their degradation.
 
     Attributes:
-        frames: frames of a clip; an item of stills holds as many single frames.
-        stills: part of the batches that are single frames, where there are any; they train space alone.
-        circles: part of the clips' batches that go once round a whole heart beat, in as large steps as it takes.
-        every: a scan keeps one of so many frames; one of these numbers is drawn for each item.
-        time_only: part of the scans with fewer frames whose matrix is whole.
+        frames: frames of a clip; an item of stills has the same number of single frames.
+        stills: fraction of the batches that are single frames, if there are any; these train only space.
+        circles: fraction of the clips' batches that cover one whole heart beat, in steps of several frames if needed.
+        every: a scan measures one of so many frames; one of these numbers is drawn for each item.
+        time_only: fraction of the scans with fewer frames that have the full matrix.
     """
 
     frames: Annotated[int, Field(ge=2)] = 10
@@ -41,7 +41,7 @@ class CineDataConfig(PieceConfig):
     time_only: Share = 0.15
 
     @model_validator(mode="after")
-    def _two_kept(self) -> Self:
+    def _two_measured(self) -> Self:
         if min(self.every) > max(1, self.frames // 2):
             raise ValueError(
                 f"every: expected at least one number that keeps two of {self.frames} frames, got {self.every}"
@@ -50,7 +50,7 @@ class CineDataConfig(PieceConfig):
 
 
 class VQGANConfig(Section):
-    """The arguments of `kfine.networks.vqgan.VQGAN`; `codes = 0` leaves latents as they are."""
+    """The arguments of `kfine.networks.vqgan.VQGAN`; `codes = 0`: no quantisation."""
 
     factor: Literal[2, 4, 8] = 4
     channels: Positive = 4
@@ -66,7 +66,7 @@ class VQGANConfig(Section):
 
 
 def check_levels(widths: Sequence[int], factor: int) -> None:
-    """Raise `ValueError` if an autoencoder has not a width for each halving of the grid."""
+    """Raise `ValueError` unless an autoencoder has one width for each halving of the grid."""
     if 2 ** len(widths) != factor:
         raise ValueError(
             f"widths: expected one for each halving of the grid by the factor {factor}, got {len(widths)}"
@@ -74,14 +74,14 @@ def check_levels(widths: Sequence[int], factor: int) -> None:
 
 
 def check_whole_latents(patch: int, factor: int) -> None:
-    """Raise `ValueError` if a piece has no whole number of latents."""
+    """Raise `ValueError` unless a piece has a whole number of latents."""
     if patch % factor:
         raise ValueError(f"data.patch: expected a multiple of the autoencoder's factor {factor}, got {patch}")
 
 
 def check_discriminator_size(patch: int, widths: Sequence[int], *, least: int = 0) -> None:
-    """Raise `ValueError` if a patch is smaller than `least`, or than the view of a discriminator of these `widths`."""
-    # Halved all but once, then two 4x4 convolutions with padding 1.
+    """Raise `ValueError` if a patch is smaller than `least` or than a discriminator of these `widths` needs."""
+    # Each width but the last halves the grid; two 4x4 convolutions with padding 1 follow.
     least = max(least, 3 * 2 ** (len(widths) - 1))
     if patch < least:
         raise ValueError(
@@ -91,14 +91,14 @@ def check_discriminator_size(patch: int, widths: Sequence[int], *, least: int = 
 
 
 class DiscriminatorConfig(Section):
-    """The discriminator, and what the parts of the loss weigh against L1.
+    """The discriminator, and the weights of the parts of the loss relative to L1.
 
     Attributes:
-        widths: channels a convolution of the discriminator.
-        sees: whether the discriminator sees the prediction beside the image.
+        widths: channels of each convolution of the discriminator.
+        sees: whether the prediction is an input of the discriminator, beside the image.
         weight: of the adversarial loss, times its adaptive weight.
-        features: weight of the SqueezeNet feature distance, where its arrays are given.
-        learning_rate: the discriminator's peak.
+        features: weight of the SqueezeNet feature distance, if its arrays are available.
+        learning_rate: peak rate of the discriminator.
     """
 
     widths: Annotated[tuple[Positive, ...], Field(min_length=2)] = (32, 64, 128)
@@ -109,31 +109,31 @@ class DiscriminatorConfig(Section):
 
 
 class AdversaryConfig(DiscriminatorConfig):
-    """Of the autoencoder.
+    """The discriminator of the autoencoder.
 
     Attributes:
-        after: updates before the discriminator begins.
+        after: number of updates without the discriminator.
     """
 
     after: Annotated[int, Field(ge=0)] = 1500
 
 
 class CineAdversaryConfig(AdversaryConfig):
-    """Of the autoencoder of cines.
+    """The discriminator of the autoencoder of cines.
 
     Attributes:
-        images: how many frames of a batch the autoencoder sees, on each device.
+        images: number of frames of a batch that the autoencoder is trained on, on each device.
     """
 
     images: Positive = 16
 
 
 class DecoderAdversaryConfig(DiscriminatorConfig):
-    """Of the decoder of drawn latents.
+    """The discriminator of the decoder of drawn latents.
 
     Attributes:
         energy: weight of `kfine.training.losses.decoder.energy_divergence`.
-        mean: weight of the squared error of the mean of drawn images, relative to the prediction's.
+        mean: weight of the squared error of the mean of drawn images, relative to that of the prediction.
     """
 
     energy: Annotated[float, Field(ge=0)] = 1.0
@@ -141,17 +141,17 @@ class DecoderAdversaryConfig(DiscriminatorConfig):
 
 
 class CineDecoderAdversaryConfig(DecoderAdversaryConfig):
-    """Of cines.
+    """The same for cines.
 
     Attributes:
-        images: how many frames of a batch the decoder makes, on each device; of a clip frames that follow one another.
+        images: number of frames of a batch that are decoded, on each device; frames of a clip are consecutive.
     """
 
     images: Positive = 16
 
 
 class DrawingConfig(Section):
-    """How the decoder's latents are drawn, see `kfine.methods.ldm.LDMOptions`: the nearer to its use the better."""
+    """Sampling of the decoder's latents, see `kfine.methods.ldm.LDMOptions`; it should be that of the method."""
 
     steps: Positive = 15
     start: PositiveFloat | None = 10.0
@@ -163,9 +163,9 @@ class DiffusionConfig(Section):
     Attributes:
         mean: of ln sigma; the paper's -1.2 is for images of standard deviation 0.5.
         std: of ln sigma.
-        levels: how many levels of noise each clip is seen with in one update; guide, prediction and latents are
-            made once for all of them.
-        measured: how many items the latents' mean and standard deviation are measured on.
+        levels: number of noise levels of each clip in one update; guide, prediction and latents are computed once for
+            all of them.
+        measured: number of items from which mean and standard deviation of the latents are estimated.
     """
 
     mean: float = -0.5
@@ -178,12 +178,12 @@ class CineReportConfig(BaseReportConfig):
     """The validation of a cine model: slices of the validation cines, scanned and restored.
 
     Attributes:
-        slices: how many.
-        patch: rows and columns of their middle that are taken for the image.
-        scale: how many times smaller the scan's matrix is.
-        every: which frames it keeps: one of so many.
-        steps: evaluations of the denoiser a sample.
-        samples: how many samples their mean is of.
+        slices: number of slices.
+        patch: rows and columns of the central part that is used.
+        scale: factor by which the scan's matrix is smaller.
+        every: the scan measures one of so many frames.
+        steps: evaluations of the denoiser per sample.
+        samples: number of samples that are averaged.
     """
 
     slices: Positive = 3
@@ -233,7 +233,7 @@ class CineLDMTrainingConfig(Section):
 
 
 class DecoderStageConfig(Section):
-    """What the last stages of stills and of cines have in common."""
+    """Configuration common to the last stages of stills and cines."""
 
     data: PieceConfig | CoreDataConfig
     adversary: DecoderAdversaryConfig = DecoderAdversaryConfig()
@@ -241,7 +241,7 @@ class DecoderStageConfig(Section):
     optimiser: BaseOptimiserConfig
 
     @model_validator(mode="after")
-    def _judged(self) -> Self:
+    def _large_enough(self) -> Self:
         check_discriminator_size(self.data.patch, self.adversary.widths, least=WINDOW)
         return self
 
@@ -256,7 +256,7 @@ class CineDecoderTrainingConfig(DecoderStageConfig):
 
 
 class StillVQGANConfig(Section):
-    """The arguments of `kfine.networks.vqgan.VQGAN` in a still model; `codes = 0` leaves latents as they are."""
+    """The arguments of `kfine.networks.vqgan.VQGAN` in a still model; `codes = 0`: no quantisation."""
 
     factor: Literal[2, 4, 8] = 4
     channels: Positive = 4
@@ -270,73 +270,12 @@ class StillVQGANConfig(Section):
         return self
 
 
-class SRResNetConfig(Section):
-    """The arguments of `kfine.networks.srresnet.SRResNet`."""
-
-    width: Positive = 64
-    blocks: Positive = 16
-
-
-class SRResNetTrainingConfig(Section):
-    """A whole training run of method "srresnet".
-
-    Attributes:
-        initial: packaged model, or folder of a model, whose weights training starts from; random weights if left out.
-    """
-
-    method: Literal["srresnet"] = "srresnet"
-    initial: str | None = None
-    data: CoreDataConfig
-    network: SRResNetConfig = SRResNetConfig()
-    optimiser: BaseOptimiserConfig
-    report: CoreReportConfig = CoreReportConfig()
-
-
-class VGGAdversaryConfig(Section):
-    """The discriminator of SRGAN, and what the parts of the generator's loss weigh against L1.
-
-    Attributes:
-        width: channels of the discriminator's first convolution; 64 in the paper.
-        weight: of the adversarial loss, times its adaptive weight.
-        features: weight of the SqueezeNet feature distance, where its arrays are given.
-        learning_rate: the discriminator's peak.
-    """
-
-    width: Positive = 32
-    weight: Annotated[float, Field(ge=0)] = 0.3
-    features: Annotated[float, Field(ge=0)] = 1.0
-    learning_rate: PositiveFloat = 4e-4
-
-
-class SRGANTrainingConfig(Section):
-    """A whole training run of method "srgan".
-
-    Attributes:
-        initial: packaged model, or folder of a model, of method srresnet or srgan: the generator at the start.
-    """
-
-    method: Literal["srgan"] = "srgan"
-    initial: str = "srresnet"
-    data: CoreDataConfig
-    adversary: VGGAdversaryConfig = VGGAdversaryConfig()
-    optimiser: BaseOptimiserConfig
-    report: CoreReportConfig = CoreReportConfig()
-
-    @model_validator(mode="after")
-    def _whole_pieces(self) -> Self:
-        if self.data.patch % 16:
-            raise ValueError(
-                f"data.patch: expected a multiple of 16, as often as the discriminator halves it, got {self.data.patch}"
-            )
-        return self
-
-
 class AutoencoderTrainingConfig(Section):
     """A whole training run of the autoencoder of stills.
 
     Attributes:
-        core: packaged model, or folder of a model, of method core: the mean image that latents complete.
-        detail: the unit of what the mean image lacks, see `kfine.networks.ldm.StillLDM`.
+        core: packaged model, or folder of a model, of method core, which estimates the mean image.
+        detail: the unit of the residual of the mean image, see `kfine.networks.ldm.StillLDM`.
     """
 
     method: Literal["autoencoder"] = "autoencoder"

@@ -1,4 +1,4 @@
-"""Reliability diagram: the error that voxels turn out to have against the standard deviation that was stated."""
+"""Reliability diagram: actual error of voxels against the stated standard deviation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 Curve = tuple[NDArray[Any], NDArray[Any]]
-_WITHIN = 0.1  # of the stated one: the band
+_WITHIN = 0.1  # half the width of the band, relative to the stated standard deviation
 
 
 def reliability(panels: Mapping[str, Mapping[str, Curve]], *, unit: str = "% of full intensity") -> Figure:
-    """Return the diagram: one panel a title, in it for each name (stated, actual) root mean squares, increasing.
+    """Return the diagram: a panel per title, a curve (stated, actual) of increasing root mean squares per name.
 
-    A point on the diagonal has the error that was stated; the band is 10 % around it.
+    On the diagonal the actual error equals the stated one; the band is 10 % around it.
     """
     figure = Figure(figsize=(3.4 * len(panels), 3.3), layout="constrained")
     grid: Any = figure.subplots(1, len(panels), squeeze=False)[0]
