@@ -7,10 +7,12 @@ block, which stays in the result); the references are the validation images of c
 resolution, at most 192 points wide.  Voxels are those of the body.  Images of one patient are one subject.
 
 python benchmarks/uncertainty.py --data DATA --model FOLDER [--write] [--figure docs/images/reliability.png]
+python benchmarks/uncertainty.py --data DATA --model core --learned FOLDER [--write] [--figure FILE]
 python benchmarks/uncertainty.py --data DATA --method zero-filling bilinear bicubic nearest --write
 
---write puts the table "uncertainty" into the model's config.json; of methods without a model into
-src/kfine/models/baselines.json.
+--learned takes the local scale of the core network's error from a model of `kfine train uncertainty`, instead of from
+features of the scan.  --write puts the table "uncertainty" into the config.json of that model, or of --model; of
+methods without a model into src/kfine/models/baselines.json.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from kfine.evaluation.conformal import Errors, deciles, fitted, fitted_weights, 
 from kfine.evaluation.foreground import foreground
 from kfine.image import Image, magnitude
 from kfine.io.discovery import NIFTI, find_volumes
-from kfine.methods.uncertainty import error_features
+from kfine.methods.core import CoreOptions
+from kfine.methods.uncertainty import LearnedScale, error_features
 from kfine.models.calibration import BASELINES, Weights
 from kfine.models.checkpoint import load_model
 from kfine.restoration.streaming import measured_plane
@@ -67,13 +70,14 @@ def main() -> None:
     if options.model:
         model = load_model(options.model)
         hows[model.name] = {"model": model, "method": model.method} | _FAST.get(model.method, {})
-    rows = _rows(found, hows)
+    learned = _learned_scale(options.learned) if options.learned else None
+    rows = _rows(found, hows, learned)
     for name, how in hows.items():
-        table, errors = _fitted(name, rows)
+        table, errors = _fitted(name, rows, learned=learned is not None)
         if options.figure:
             _draw(options.figure, table, rows, errors)
         if options.write and "model" in how:
-            path = Path(options.model) / "config.json"
+            path = Path(options.learned or options.model) / "config.json"
             text = json.loads(path.read_text())
             factor = text.get("uncertainty", {}).get("slices", 1.0)  # of benchmarks/slices.py
             text["uncertainty"] = table.model_dump(mode="json") | {"slices": factor}
@@ -129,7 +133,13 @@ def kind_of(path):
     return "FLAIR" if "flair" in folder else "T2" if "t2" in folder or "stroke" in folder else "T1"
 
 
-def _rows(found, hows):
+def _learned_scale(folder):
+    """Return the scale of the error by the network of a model folder."""
+    network = load_model(folder).network
+    return LearnedScale(network, CoreOptions(), signed=False, device=torch.device("cpu"))
+
+
+def _rows(found, hows, learned=None):
     """Return errors of every method, features and labels of each plane of each scan."""
     rows = []
     for number, (subject, kind, reference) in enumerate(found):
@@ -137,13 +147,26 @@ def _rows(found, hows):
         for scale in SCALES:
             for noise in (0.0, *NOISE.get(scale, ())):
                 labels = {"subject": subject, "kind": kind, "scale": scale, "noise": noise}
-                rows += [labels | row for row in _errors(reference, body, scale, noise, hows)]
+                rows += [labels | row for row in _errors(reference, body, scale, noise, hows, learned)]
         print(f"{number + 1}/{len(found)} {subject}", file=sys.stderr, flush=True)
     return rows
 
 
-def _fitted(name, rows):
+def _fitted(name, rows, *, learned):
     """Return the table of a method, and print it."""
+    if learned:
+        chosen = Weights()  # has no effect
+        errors = [Errors(row["subject"], 1 / row["scale"], row[name], row["learned"]) for row in rows]
+    else:
+        chosen, errors = _by_features(name, rows)
+    scans = "magnitudes of brains (T1, T2, FLAIR) and hearts, without noise and with 1 and 3 %"
+    table = fitted(errors, weights=chosen, scans=scans)
+    _print(name, table, rows, errors)
+    return table, errors
+
+
+def _by_features(name, rows):
+    """Return the weights of the features of a method's error, and the errors with the scale by them."""
     count = defaultdict(int)
     for row in rows:
         count[row["subject"], row["scale"]] += 1
@@ -165,13 +188,10 @@ def _fitted(name, rows):
         )
         for row in rows
     ]
-    scans = "magnitudes of brains (T1, T2, FLAIR) and hearts, without noise and with 1 and 3 %"
-    table = fitted(errors, weights=chosen, scans=scans)
-    _print(name, table, rows, errors)
-    return table, errors
+    return chosen, errors
 
 
-def _errors(reference, body, scale, noise, hows):
+def _errors(reference, body, scale, noise, hows, learned):
     """Return errors and features of the body's voxels of each plane, model units."""
     setting = Setting("", (), None, scale, "noisy" if noise else "magnitude", noise)
     low, target = scanned(setting, reference)
@@ -189,6 +209,10 @@ def _errors(reference, body, scale, noise, hows):
         whole = torch.ones_like(seen.detail)
         maps = torch.stack([seen.detail, seen.edges, seen.slope * whole, seen.noise * whole], -1)
         row = {"features": maps.reshape(-1, 4).numpy()[inside].astype(np.float64), "unit": seen.unit}
+        if learned is not None:
+            mean = torch.from_numpy(planned.scaling.to_model(next(iter(restored.values()))[index]))
+            scales = learned(planned.scan.crop, y[None], mean[None], at_once=1)[0]
+            row["learned"] = scales.numpy().ravel()[inside].astype(np.float64)
         for name, images in restored.items():
             wrong = (np.maximum(images[index], 0) - target.voxels[0, index]) * (2 / planned.scaling.full)
             row[name] = wrong.ravel()[inside].astype(np.float64)
@@ -256,6 +280,7 @@ def _options():
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", help="folder of a model")
+    parser.add_argument("--learned", help="folder of a model of kfine train uncertainty")
     parser.add_argument("--method", nargs="+", default=[], help="methods without a model")
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "core.toml")
     parser.add_argument("--planes", type=int, default=3, help="of each volume")

@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+import kfine
+from kfine.image import Image
+from kfine.methods.core import CoreOptions
+from kfine.methods.uncertainty import LearnedScale, deviation
 from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.core import FACTS, CoreNet, ErrorNet
+from kfine.operators.kspace import KSpaceCrop, measurement_of
 from kfine.training.config import UncertaintyTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.loop import Devices, train
-from kfine.training.losses.uncertainty import LEAST, UncertaintyObjective, deviation
+from kfine.training.losses.uncertainty import UncertaintyObjective
 from kfine.training.tasks.uncertainty import UncertaintyTask
+from tests.conftest import phantom
 from tests.training.stills import DATA, OPTIMISER, REPORT, write_planes
 
 CPU = Devices("cpu", workers=0)
@@ -71,5 +77,24 @@ def test_the_loss_is_least_at_the_true_standard_deviation():
 
 
 def test_a_deviation_has_a_floor_and_no_overflow():
-    assert deviation(torch.tensor(-100.0)) == pytest.approx(LEAST)
+    assert deviation(torch.tensor(-100.0)) == pytest.approx(1e-2)
     assert np.isfinite(float(deviation(torch.tensor(1e6))))
+
+
+def test_a_learned_scale_is_a_map_of_the_error_without_seams():
+    torch.manual_seed(0)
+    network = ErrorNet(core=SIZE, **SIZE).eval()
+    with torch.no_grad():
+        network.unet.head[-1].weight.normal_(std=0.1)
+    scale = LearnedScale(network, CoreOptions(), signed=False, device=torch.device("cpu"))
+    crop = KSpaceCrop((160, 144), (80, 72), real=True)
+    low = kfine.degrade(Image(phantom((1, 2, 160, 144))), matrix=(80, 72)).voxels[0]
+    y = measurement_of(torch.from_numpy(low / low.max() * 2 - 1), crop)
+    whole = scale(crop, y, crop.pseudo_inverse(y), at_once=2)
+    assert whole.shape == (2, 160, 144)
+    assert whole.min() > 0
+    assert torch.allclose(scale(crop, y, crop.pseudo_inverse(y), at_once=1, side=32), whole, rtol=1e-3)
+    # In the scan's own unit: twice as bright above air, twice the error.
+    brighter = measurement_of(torch.from_numpy(low / low.max() - 1), crop)
+    half = scale(crop, brighter, crop.pseudo_inverse(brighter), at_once=2)
+    assert half.mean() < 0.8 * whole.mean()

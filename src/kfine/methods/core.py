@@ -238,6 +238,15 @@ def conditions(
     return condition_of(torch.cat(means), inputs)
 
 
+def real_estimates(mean: Tensor, inputs: Sequence[ScanInput]) -> Tensor:
+    """Return estimates (plane, row, column) in the units of measurements as real images in model units."""
+    planes = [
+        plane if each.phase is None else (plane * each.phase.conj()).real - 1
+        for plane, each in zip(mean, inputs, strict=True)
+    ]
+    return torch.stack(planes)
+
+
 def condition_of(mean: Tensor, inputs: Sequence[ScanInput]) -> Condition:
     """Return the condition of planes with the estimates `mean` (plane, row, column), model units."""
     return Condition(

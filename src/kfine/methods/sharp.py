@@ -18,6 +18,7 @@ from kfine.methods.core import (
     conditions,
     consistent,
     in_tiles,
+    real_estimates,
     scan_input,
     with_precision,
 )
@@ -64,11 +65,7 @@ class SharpMethod(CoreBased[SharpNet]):
             draws: noise seeds and limits of the planes.
         """
         inputs = self._inputs(operator, y)
-        real = [
-            plane if each.phase is None else (plane * each.phase.conj()).real - 1
-            for plane, each in zip(mean, inputs, strict=True)
-        ]
-        return self._drawn(operator, y, inputs, condition_of(torch.stack(real), inputs), draws)
+        return self._drawn(operator, y, inputs, condition_of(real_estimates(mean, inputs), inputs), draws)
 
     def _inputs(self, operator: KSpaceCrop, y: Tensor) -> list[ScanInput]:
         return [scan_input(operator, plane, self.settings, signed=self.signed) for plane in y]

@@ -1,4 +1,4 @@
-"""Scale of the error of an estimate in each voxel, from the scan alone."""
+"""Scale of the error of an estimate in each voxel: from features of the scan, or by a network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,28 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
-from kfine.methods.core import measured_parts, real_images
+from kfine.methods.core import (
+    SIDE,
+    CoreOptions,
+    condition_of,
+    in_tiles,
+    measured_parts,
+    real_estimates,
+    real_images,
+    scan_input,
+    with_precision,
+)
 from kfine.methods.interpolation import interpolation_matrix, linear
 from kfine.models.calibration import Weights
-from kfine.networks.core import RINGS, SECTORS, detail_unit, finest_detail, noise_level, spectrum_shape
+from kfine.networks.core import (
+    RINGS,
+    SECTORS,
+    ErrorNet,
+    detail_unit,
+    finest_detail,
+    noise_level,
+    spectrum_shape,
+)
 from kfine.operators.kspace import KSpaceCrop
 
 NEAR, EDGE = (
@@ -78,6 +96,67 @@ def scan_scale(scan: Scan, y: Tensor, weights: Weights) -> Tensor:
     """Return the scale (slice, frame, *high) for measurements (slice, frame, *low) of frames at their own times."""
     planes = [error_scale(scan.crop, plane, weights) for plane in y.flatten(0, 1)]
     return torch.stack(planes).unflatten(0, y.shape[:2])
+
+
+class LearnedScale:
+    """Local scale of the core network's error by a trained `ErrorNet`.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        options: settings of the mean image; noise level and its removal are inputs.
+        signed: whether real images have values of both signs, see `kfine.methods.core.CoreMethod`.
+        device: device of the network.
+        precision: autocast type of the network; everything else stays float32.
+    """
+
+    def __init__(
+        self,
+        network: ErrorNet,
+        options: CoreOptions,
+        *,
+        signed: bool,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.settings, self.signed = network, options, signed
+        self.device, self.precision = device, precision
+
+    @torch.inference_mode()
+    def __call__(
+        self, operator: KSpaceCrop, y: Tensor, mean: Tensor, *, at_once: int, side: int | None = None
+    ) -> Tensor:
+        """Return the scale (plane, *operator.high) of the error of each estimate, model units, on the CPU.
+
+        Args:
+            operator: A.
+            y: measurements (plane, *operator.low), see `kfine.methods.base.PlaneMethod.restore`.
+            mean: (plane, *operator.high), the estimates of the core network in the units of `y`.
+            at_once: greatest number of planes in one call of the network.
+            side: greatest side of tiles; None: that of `kfine.methods.core.in_tiles`.
+        """
+        run = with_precision(self.network, self.device, self.precision)
+        scales = []
+        for part, estimates in zip(y.split(at_once), mean.split(at_once), strict=True):
+            inputs = [scan_input(operator, plane, self.settings, signed=self.signed) for plane in part]
+            condition = condition_of(real_estimates(estimates, inputs), inputs)
+            image, estimate, unit, facts = (
+                each.to(self.device)
+                for each in (condition.image, condition.mean, condition.unit, condition.facts)
+            )
+            logarithm = in_tiles(
+                lambda both, unit=unit, facts=facts: run(both[:, 0], unit, facts, both[:, 1]),  # type: ignore[misc]
+                torch.stack([image, estimate], dim=1),
+                reach=self.network.reach,
+                stride=self.network.unet.stride,
+                side=side or SIDE,
+            )
+            scales.append((unit[:, None, None] * deviation(logarithm)).cpu())
+        return torch.cat(scales)
+
+
+def deviation(logarithm: Tensor) -> Tensor:
+    """Return the standard deviation in units of detail from its logarithm, at least `_LEAST`."""
+    return torch.hypot(logarithm.clamp_max(5).exp(), logarithm.new_tensor(_LEAST))
 
 
 def _edges(image: NDArray[np.float32], parts: tuple[float, float]) -> NDArray[np.float32]:

@@ -278,13 +278,13 @@ def check_confidence(
         raise UsageError(
             "confidence: the error of frames at other times was not calibrated; leave it out, or keep the frames"
         )
-    if resolved.calibration is None:
+    statement = resolved.statement(measured_parts(acquisition.scan.crop))
+    if statement is None:
         raise UsageError(
             f"confidence: the error of method {name} was not calibrated; choose method='core', or calibrate it with "
             "kfine calibrate"
         )
-    parts = measured_parts(acquisition.scan.crop)
-    Statement(resolved.calibration, parts, resolved.calibrated_by).multiplier(options.confidence)
+    statement.multiplier(options.confidence)
 
 
 def resolved_of(acquisition: Acquisition, options: Options) -> ResolvedMethod:
@@ -350,9 +350,8 @@ def _work(
     at_once = planes_a_call or max(1, PIXELS_A_CALL[resolved.device.type] // (rows * columns))
     air = FrameByFrame(ZeroFilling(), "nearest") if resolved.model else None
     statement = None
-    if resolved.calibration is not None and not acquisition.timing.changed:
-        parts = measured_parts(acquisition.scan.crop)
-        statement = Statement(resolved.calibration, parts, resolved.calibrated_by)
+    if not acquisition.timing.changed:
+        statement = resolved.statement(measured_parts(acquisition.scan.crop))
     return Work(
         acquisition.scan,
         acquisition.scaling,

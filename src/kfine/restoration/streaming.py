@@ -221,7 +221,13 @@ def _restored(
     mean, kept = drawn.mean(1), work.scan.kept(y)
     spread = None
     if work.statement is not None:
-        spread = work.statement.deviation(work.scan, y)
+        statement = work.statement
+        spread = room.run(
+            draws,
+            lambda draws: statement.deviation(work.scan, y, mean, draws=draws),
+            planes=y.shape[0] * y.shape[1],
+            matrix=work.scan.crop.high,
+        )
     elif work.method.samples > 1:
         spread = spread_of(drawn)
     sharp = None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from kfine.methods.uncertainty import deviation
 from kfine.networks.core import ErrorNet
 from kfine.training.data.core_patches import Sample
-
-LEAST = 1e-2  # of the unit of detail: lower limit of the standard deviation
 
 
 class UncertaintyObjective(nn.Module):
@@ -34,8 +32,3 @@ class UncertaintyObjective(nn.Module):
         ratio = error / std
         loss = (std.log() + ratio.square() / 2).mean()
         return {"loss": loss, "ratio": ratio.detach().square().mean().sqrt()}
-
-
-def deviation(logarithm: Tensor) -> Tensor:
-    """Return the standard deviation of the output of `ErrorNet`, in units of detail, at least `LEAST`."""
-    return torch.hypot(logarithm.clamp_max(5).exp(), logarithm.new_tensor(LEAST))

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kfine.methods.uncertainty import deviation
 from kfine.networks.core import DARK, ErrorNet
 from kfine.training.config import UncertaintyTrainingConfig
 from kfine.training.data.core_patches import Sample
-from kfine.training.losses.uncertainty import UncertaintyObjective, deviation
+from kfine.training.losses.uncertainty import UncertaintyObjective
 from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, core_model, reference, start_from
 
