@@ -183,6 +183,7 @@ async function forecast() {
     const what = `${found.from} → ${found.to} by ${found.method}`;
     $("forecast").textContent = `${what}; estimating the time …`;
     $("forecast-note").textContent = (found.notes ?? []).join("\n");
+    if (found.notes?.length) $("forecast-note").scrollIntoView({ block: "nearest" });
     $("start").disabled = false;
     const { seconds } = await post(`${path}?timed=1`, options());
     if (asked === page.asked) $("forecast").textContent = `${what}; about ${duration(seconds)}`;
