@@ -153,15 +153,15 @@ def _rows(found, hows, learned=None):
 
 
 def _fitted(name, rows, *, learned):
-    """Return the table of a method, and print it."""
-    if learned:
-        chosen = Weights()  # has no effect
-        errors = [Errors(row["subject"], 1 / row["scale"], row[name], row["learned"]) for row in rows]
-    else:
-        chosen, errors = _by_features(name, rows)
+    """Return the table of a method, and print it; with a learned scale also that of the features."""
     scans = "magnitudes of brains (T1, T2, FLAIR) and hearts, without noise and with 1 and 3 %"
-    table = fitted(errors, weights=chosen, scans=scans)
-    _print(name, table, rows, errors)
+    weights, errors = _by_features(name, rows)
+    table = fitted(errors, weights=weights, scans=scans)
+    _print(f"{name}, features", table, rows, errors)
+    if learned:
+        errors = [Errors(row["subject"], 1 / row["scale"], row[name], row["learned"]) for row in rows]
+        table = fitted(errors, weights=Weights(), scans=scans)  # without effect
+        _print(f"{name}, learned", table, rows, errors)
     return table, errors
 
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -244,12 +245,18 @@ def choose_method(
     return _calibrated(resolved, options, packaged)
 
 
+@cache
+def _companion(name: str) -> Model:
+    """Return a packaged model around the core network, loaded once: a batch has many small cases."""
+    return load_model(name)
+
+
 def _learned_error(
     model: Model, options: Options, scan: Scan, *, device: torch.device, precision: torch.dtype
 ) -> LearnedError | None:
     """Return the packaged error of the core network `model`; None for another core network."""
     name = packaged_for("uncertainty")
-    found = None if name is None else load_model(name)
+    found = None if name is None else _companion(name)
     if found is None or found.core is None or found.core.digest != model.digest:
         return None
     calibration = Calibration.of(found.name, found.config)
@@ -272,7 +279,10 @@ def _with_sharp(
     precision: torch.dtype,
 ) -> ResolvedMethod:
     """Return `resolved`, the method of the core network `model`, with the method of sharp images."""
-    sharp = _model(replace(options, method="sharp", model=None))
+    name = packaged_for("sharp")
+    if name is None:
+        raise ModelError("sharp: no model of method sharp is packaged; leave sharp out")
+    sharp = _companion(name)
     if sharp.core is not None and sharp.core.digest != model.digest:
         raise UsageError(
             f"sharp: model {sharp.name} is around model {sharp.core.name}, not {model.name}; leave sharp out, or model"
