@@ -30,6 +30,7 @@ import torch
 from common import machine
 from quality import GREY, Setting, scanned
 from reliability import reliability
+from scipy.stats import spearmanr
 
 import kfine
 from kfine.acquisition.plan import plan
@@ -50,6 +51,7 @@ SCALES = (4.0, 3.0, 2.0, 1.5)
 NOISE = {2.0: (0.01, 0.03), 4.0: (0.01, 0.03)}  # at which scales, of full intensity
 LONGEST = 192  # points of the references' longer side
 VOXELS = 4000  # of each plane
+BLOCK = 8  # voxels of a side of the blocks of the rank correlation
 _FAST = {
     "core": {"effort": "fast"}
 }  # one evaluation a plane: its error is 1 % larger than that of the mean of four
@@ -158,6 +160,10 @@ def _fitted(name, rows, *, learned):
     weights, errors = _by_features(name, rows)
     table = fitted(errors, weights=weights, scans=scans)
     _print(f"{name}, features", table, rows, errors)
+    for scale in SCALES:
+        ranks = [row[f"{name} rank"] for row in rows if row["scale"] == scale and row["noise"] == 0]
+        which = "learned" if learned else "features"
+        print(f"rank correlation of 8x8 blocks, x{scale:g}, {which}: {np.nanmean(ranks):.2f}")
     if learned:
         errors = [Errors(row["subject"], 1 / row["scale"], row[name], row["learned"]) for row in rows]
         table = fitted(errors, weights=Weights(), scans=scans)  # without effect
@@ -211,13 +217,28 @@ def _errors(reference, body, scale, noise, hows, learned):
         row = {"features": maps.reshape(-1, 4).numpy()[inside].astype(np.float64), "unit": seen.unit}
         if learned is not None:
             mean = torch.from_numpy(planned.scaling.to_model(next(iter(restored.values()))[index]))
-            scales = learned(planned.scan.crop, y[None], mean[None], at_once=1)[0]
-            row["learned"] = scales.numpy().ravel()[inside].astype(np.float64)
+            scales = learned(planned.scan.crop, y[None], mean[None], at_once=1)[0].numpy()
+            row["learned"] = scales.ravel()[inside].astype(np.float64)
+        else:
+            scales = seen.scale(Weights()).numpy()
         for name, images in restored.items():
             wrong = (np.maximum(images[index], 0) - target.voxels[0, index]) * (2 / planned.scaling.full)
             row[name] = wrong.ravel()[inside].astype(np.float64)
+            row[f"{name} rank"] = _rank_correlation(wrong, scales, body[index])
         rows.append(row)
     return rows
+
+
+def _rank_correlation(error, scale, body):
+    """Return Spearman's correlation of the rms of error and scale in blocks of 8x8 voxels within the body."""
+    rows, columns = (n // BLOCK * BLOCK for n in error.shape)
+
+    def blocks(image):
+        parts = image[:rows, :columns].reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK)
+        return parts.astype(np.float64).mean((1, 3)).ravel()
+
+    inside = blocks(body) > 0.5
+    return float(spearmanr(blocks(error**2)[inside], blocks(scale**2)[inside]).statistic)
 
 
 def _print(name, table, rows, errors):

@@ -26,7 +26,7 @@ KINDS = {
     "core-final": CoreTrainingConfig,
     "core-further": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
-    "sharp": SharpTrainingConfig,
+    **dict.fromkeys(("sharp", "sharp-continued", "sharp-textured", "sharp-final"), SharpTrainingConfig),
     "uncertainty": UncertaintyTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,

@@ -310,8 +310,7 @@ runs/autoencoder/model --out runs/ldm[/bold]
         features=True,
         help="""Train the network of sharp images in one evaluation, around the core network (method sharp).
 
-        [bold]kfine train sharp --config configs/sharp.toml --data DATA --features SQUEEZENET --out \
-runs/sharp[/bold]
+        [bold]kfine train sharp --config configs/sharp.toml --data DATA --out runs/sharp[/bold]
         """,
     ),
     Stage(
