@@ -383,7 +383,6 @@ STAGES = {
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
     "sharp": {"sharp-final": None, "sharp-textured": None, "sharp-continued": None, "sharp": None},
-    "uncertainty": {"uncertainty": None},
     "core": {"core-further": None, "core-final": None, "core-continued": None, "core": None},
 }
 

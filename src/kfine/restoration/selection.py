@@ -23,13 +23,12 @@ from kfine.methods.ldm import CineLDMMethod, LDMOptions, StillLDMMethod
 from kfine.methods.regression import CineRegression
 from kfine.methods.sharp import SharpMethod
 from kfine.methods.time_interpolation import BEST_TIME_METHOD, FrameByFrame, check_time_method
-from kfine.methods.uncertainty import LearnedScale
 from kfine.methods.vdm import Guidance, VDMMethod, VDMOptions, start_sigma
 from kfine.models.calibration import Calibration, CalibrationFile
 from kfine.models.checkpoint import PACKAGED, Model, ModelSampling, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Domain, Ranges
-from kfine.networks.core import CineCoreNet, CoreNet, ErrorNet, SharpNet, cine_network
+from kfine.networks.core import CineCoreNet, CoreNet, SharpNet, cine_network
 from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
@@ -95,10 +94,7 @@ DETERMINISTIC: dict[str, PlaneMethod] = {
 BEST_BASELINE = "zero-filling"
 # The models that can be used for a method, by the method in their config.json: earlier stages are sufficient for some.
 SERVED_BY = {
-    **{
-        name: (name,)
-        for name in ("core", "sharp", "uncertainty", "vdm", "ldm", "srresnet", "srgan", "cine-ldm")
-    },
+    **{name: (name,) for name in ("core", "sharp", "vdm", "ldm", "srresnet", "srgan", "cine-ldm")},
     "cine-core": ("cine-core", "core"),  # a core network is used without layers along time
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
 }
@@ -107,21 +103,6 @@ _STILL = ("core", "vdm", "ldm")
 _IN_TIME = ("cine-core", "cine-ldm")
 _CINE = ("cine-core", "core", "cine-ldm", "vdm", "ldm")
 STAGE_METHODS = {"vqgan": "cine-regression"}  # the method of "auto" with a model of an earlier stage
-
-
-@dataclass(frozen=True)
-class LearnedError:
-    """Error of the core network's estimates by a trained network.
-
-    Attributes:
-        scale: local scale of the error.
-        calibration: constants and quantiles for this scale.
-        model: name and SHA-256 of its model.
-    """
-
-    scale: LearnedScale
-    calibration: Calibration
-    model: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -139,7 +120,6 @@ class ResolvedMethod:
         calibrated_by: description of the calibration.
         sharp: method of the sharp image around each mean image; None without a request.
         sharp_model: name and SHA-256 of its model.
-        learned: the error by a network around the core network; None: by features of the scan.
     """
 
     method: Method
@@ -152,13 +132,9 @@ class ResolvedMethod:
     calibrated_by: str = ""
     sharp: SharpMethod | None = None
     sharp_model: dict[str, str] | None = None
-    learned: LearnedError | None = None
 
     def statement(self, parts: tuple[float, float]) -> Statement | None:
         """Return the calibrated error for measured fractions `parts` of k-space; None if not calibrated."""
-        if self.learned is not None:
-            learned = self.learned
-            return Statement(learned.calibration, parts, self.calibrated_by, learned.scale, learned.model)
         if self.calibration is None:
             return None
         return Statement(self.calibration, parts, self.calibrated_by)
@@ -238,9 +214,6 @@ def choose_method(
     )
     if options.sharp:
         resolved = _with_sharp(resolved, model, options, scan, device=device, precision=precision)
-    if options.method == "core" and options.calibration is None:
-        learned = _learned_error(model, options, scan, device=device, precision=precision)
-        resolved = replace(resolved, learned=learned)
     packaged = Calibration.of(model.name, model.config) if options.method == model.method else None
     return _calibrated(resolved, options, packaged)
 
@@ -249,24 +222,6 @@ def choose_method(
 def _companion(name: str) -> Model:
     """Return a packaged model around the core network, loaded once: a batch has many small cases."""
     return load_model(name)
-
-
-def _learned_error(
-    model: Model, options: Options, scan: Scan, *, device: torch.device, precision: torch.dtype
-) -> LearnedError | None:
-    """Return the packaged error of the core network `model`; None for another core network."""
-    name = packaged_for("uncertainty")
-    found = None if name is None else _companion(name)
-    if found is None or found.core is None or found.core.digest != model.digest:
-        return None
-    calibration = Calibration.of(found.name, found.config)
-    if calibration is None:
-        return None
-    network = found.network.to(device)
-    assert isinstance(network, ErrorNet)
-    settings = _core_options(model, options)
-    scale = LearnedScale(network, settings, signed=scan.signed, device=device, precision=precision)
-    return LearnedError(scale, calibration, found.digests)
 
 
 def _with_sharp(

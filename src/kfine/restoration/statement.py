@@ -9,8 +9,7 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.errors import UsageError
-from kfine.methods.base import Draws
-from kfine.methods.uncertainty import LearnedScale, scan_scale
+from kfine.methods.uncertainty import scan_scale
 from kfine.models.calibration import Calibration
 
 
@@ -22,36 +21,25 @@ class Statement:
         calibration: constants and quantiles.
         parts: measured fractions of k-space along rows and columns.
         source: description of the calibration.
-        learned: network of the local scale; None: the scale of the scan's features.
-        model: name and SHA-256 of its model.
     """
 
     calibration: Calibration
     parts: tuple[float, float]
     source: str
-    learned: LearnedScale | None = None
-    model: dict[str, str] | None = None
 
     @property
     def constant(self) -> float:
         """The standard deviation in units of the scan's local scale."""
         return self.calibration.constant(self.parts)
 
-    def deviation(self, scan: Scan, y: Tensor, mean: Tensor, *, draws: Draws) -> Tensor:
+    def deviation(self, scan: Scan, y: Tensor) -> Tensor:
         """Return the standard deviation (slice, frame, *high) of the error, model units.
 
         Args:
             scan: the measurement of a slice; restored frames are at the measured times.
             y: measurements (slice, frame, *low).
-            mean: (slice, frame, *high), the restored frames in the units of `y`.
-            draws: limits of network calls.
         """
-        if self.learned is None:
-            return self.constant * scan_scale(scan, y, self.calibration.weights)
-        planes = self.learned(
-            scan.crop, y.flatten(0, 1), mean.flatten(0, 1), at_once=draws.at_once, side=draws.side
-        )
-        return self.constant * planes.unflatten(0, y.shape[:2])
+        return self.constant * scan_scale(scan, y, self.calibration.weights)
 
     def knows(self, confidence: float) -> bool:
         """Return whether intervals of `confidence` are calibrated."""
@@ -83,7 +71,6 @@ class Statement:
             }
         return {
             "calibration": self.source,
-            **({"model": self.model} if self.model else {}),
             "subjects": self.calibration.subjects,
             **({"scans": self.calibration.scans} if self.calibration.scans else {}),
             "constant": round(self.constant, 6),

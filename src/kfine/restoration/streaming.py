@@ -221,13 +221,7 @@ def _restored(
     mean, kept = drawn.mean(1), work.scan.kept(y)
     spread = None
     if work.statement is not None:
-        statement = work.statement
-        spread = room.run(
-            draws,
-            lambda draws: statement.deviation(work.scan, y, mean, draws=draws),
-            planes=y.shape[0] * y.shape[1],
-            matrix=work.scan.crop.high,
-        )
+        spread = work.statement.deviation(work.scan, y)
     elif work.method.samples > 1:
         spread = spread_of(drawn)
     sharp = None
