@@ -1,4 +1,4 @@
-"""README's picture: validation slices of three contrasts, scanned as magnitudes, bicubic, restored and as they are.
+"""README's picture: validation slices of two contrasts: scan, bicubic, restored, sharp and the reference.
 
 python benchmarks/real_scans_picture.py --data DATA --out docs/images/real-scans.png [--model FOLDER]
 """
@@ -28,7 +28,7 @@ def main() -> None:
     config = read_training_config(options.config, CoreTrainingConfig)
     _, validation = load_volumes(options.data, config.data)
     figure, axes = plt.subplots(
-        len(ROWS), 4, figsize=(12, 2.7 * len(ROWS)), facecolor="black", layout="constrained"
+        len(ROWS), 5, figsize=(15, 2.7 * len(ROWS)), facecolor="black", layout="constrained"
     )
     for axis_row, (title, source) in zip(axes, ROWS, strict=True):
         setting = Setting("", ("brain_ms_thick",), None, options.scale)
@@ -39,8 +39,15 @@ def main() -> None:
         reference = reference.take_slices(3, 4)
         low = kfine.degrade(reference, scale=options.scale)
         bicubic = kfine.restore(low, matrix=reference.matrix, method="bicubic").mean
-        restored = kfine.restore(low, matrix=reference.matrix, method="core", model=options.model).mean
-        shown = [("scan", low), ("bicubic", bicubic), ("kfine", restored), ("reference", reference)]
+        restored = kfine.restore(low, matrix=reference.matrix, method="core", model=options.model, sharp=True)
+        assert restored.sharp is not None
+        shown = [
+            ("scan", low),
+            ("bicubic", bicubic),
+            ("kfine", restored.mean),
+            ("kfine --sharp", restored.sharp),
+            ("reference", reference),
+        ]
         for axis, (label, image) in zip(axis_row, shown, strict=True):
             rows, columns = (
                 round(CROP * n / m / 2) for n, m in zip(image.matrix, reference.matrix, strict=True)

@@ -242,3 +242,20 @@ def test_tiles_of_a_sharp_image_have_no_seams(model):
     assert network.reach < 100
     assert torch.allclose(whole, tiled, atol=1e-5)
     assert not torch.allclose(whole, mean, atol=1e-4)
+
+
+@torch.no_grad()
+def test_an_amount_lies_between_the_mean_and_the_networks_image(model):
+    network = load_model(model).network.eval()
+    low = kfine.degrade(Image(phantom((1, 1, 32, 28))), matrix=(16, 14))
+    crop = KSpaceCrop((32, 28), (16, 14), real=True)
+    y = measurement_of(torch.from_numpy(low.voxels[0] / low.voxels.max() * 2 - 1), crop)
+    mean = crop.pseudo_inverse(y).clamp_min(-1)
+    settings = {"signed": False, "device": torch.device("cpu")}
+    whole, half = (
+        SharpMethod(network, CoreOptions(), amount=amount, **settings).around(crop, y, mean, Draws(((0, 0),)))
+        for amount in (1.0, 0.5)
+    )
+    inside = whole > -1  # air is the least value
+    assert torch.allclose(half[inside], ((whole + mean) / 2)[inside], atol=1e-5)
+    assert not torch.allclose(whole, mean, atol=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from kfine.methods.base import Draws
 from kfine.methods.core import (
     SIDE,
     CoreBased,
+    CoreOptions,
     ScanInput,
     condition_of,
     conditions,
@@ -33,12 +35,33 @@ class SharpMethod(CoreBased[SharpNet]):
         network: in evaluation mode, on `device`.
         options: settings of the mean image, and whether noise is removed.
         signed: whether real images have values of both signs, see `kfine.methods.core.CoreMethod`.
+        amount: a in mean + a (sharp - mean): 1 is the network's image, 0 the mean image.  If the network's image is the
+            best one with the distribution of true images, these are the best for each distance to it (Freirich,
+            Michaeli and Meir, NeurIPS 2021).
         device: device of the network.
         precision: autocast type of the network; everything else stays float32.
     """
 
     name = "sharp"
     samples = evaluations = 1
+
+    def __init__(
+        self,
+        network: SharpNet,
+        options: CoreOptions,
+        *,
+        signed: bool,
+        amount: float = 1.0,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(network, options, signed=signed, device=device, precision=precision)
+        self.amount = amount
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings, JSON-ready."""
+        return super().options | {"amount": self.amount}
 
     @torch.inference_mode()
     def restore(self, operator: KSpaceCrop, y: Tensor, draws: Draws) -> Tensor:
@@ -91,7 +114,8 @@ class SharpMethod(CoreBased[SharpNet]):
                 reach=self.network.reach,
                 stride=self.network.unet.stride,
                 side=draws.side or SIDE,
-            ).cpu()
+            )
+            planes = torch.lerp(part.mean, planes, self.amount).cpu()
             draws.on_step(len(index))
             drawn += [
                 consistent(operator, y[i], inputs[i].phase, x, signed=self.signed, strength=strength)

@@ -276,6 +276,7 @@ class ModelSampling(BaseModel):
         last: noise level of the last evaluation.
         conditioned: whether the network was trained with the scan as an input.
         turned: whether predictions are averaged over quarter turns.
+        amount: of a sharp image, see `kfine.methods.sharp.SharpMethod`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -288,6 +289,7 @@ class ModelSampling(BaseModel):
     last: Level | None = None
     conditioned: bool = False
     turned: bool = False
+    amount: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @classmethod
     def of(cls, model: Model) -> Self:

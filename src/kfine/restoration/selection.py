@@ -245,7 +245,10 @@ def _with_sharp(
     network = sharp.network.to(device)
     assert isinstance(network, SharpNet)
     settings = _core_options(model, options)
-    method = SharpMethod(network, settings, signed=scan.signed, device=device, precision=precision)
+    amount = ModelSampling.of(sharp).amount
+    method = SharpMethod(
+        network, settings, signed=scan.signed, amount=amount, device=device, precision=precision
+    )
     return replace(resolved, sharp=method, sharp_model=sharp.digests)
 
 
@@ -401,7 +404,14 @@ def _plane_method(
         return VDMMethod(network, sampling, signed=signed, device=device, precision=precision)
     settings = _core_options(model, options)
     if isinstance(network, SharpNet):
-        return SharpMethod(network, settings, signed=signed, device=device, precision=precision)
+        return SharpMethod(
+            network,
+            settings,
+            signed=signed,
+            amount=model_sampling.amount,
+            device=device,
+            precision=precision,
+        )
     if isinstance(network, StillLDM):
         latent = _ldm_options(options, model_sampling)
         return StillLDMMethod(network, latent, settings, signed=signed, device=device, precision=precision)
