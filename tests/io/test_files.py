@@ -107,7 +107,7 @@ def test_interrupt_inside_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kfine.io.nifti.writer._write_voxels", interrupt)
+    monkeypatch.setattr("kfine.io.nifti.writer.write_voxels", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write(IMAGE, tmp_path / "a.nii.gz")
     assert names(tmp_path) == []
