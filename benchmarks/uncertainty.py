@@ -158,6 +158,10 @@ def _fitted(name, rows, *, learned):
     """Return the table of a method, and print it; with a learned scale also that of the features."""
     scans = "magnitudes of brains (T1, T2, FLAIR) and hearts, without noise and with 1 and 3 %"
     weights, errors = _by_features(name, rows)
+    if learned:
+        both = _by_features(name, rows, learned=True)
+        table = fitted(both[1], weights=both[0], scans=scans)
+        _print(f"{name}, features and learned", table, rows, both[1])
     table = fitted(errors, weights=weights, scans=scans)
     _print(f"{name}, features", table, rows, errors)
     for scale in SCALES:
@@ -171,8 +175,17 @@ def _fitted(name, rows, *, learned):
     return table, errors
 
 
-def _by_features(name, rows):
-    """Return the weights of the features of a method's error, and the errors with the scale by them."""
+def _by_features(name, rows, *, learned=False):
+    """Return the weights of the features of a method's error, and the errors with the scale by them.
+
+    learned: whether the logarithm of the learned scale is a fifth feature.
+    """
+    seen = [row["features"] for row in rows]
+    if learned:
+        seen = [
+            np.column_stack([each, np.log(row["learned"] / row["unit"])])
+            for each, row in zip(seen, rows, strict=True)
+        ]
     count = defaultdict(int)
     for row in rows:
         count[row["subject"], row["scale"]] += 1
@@ -180,21 +193,16 @@ def _by_features(name, rows):
     # One intercept a scale: the constants take their place.
     kinds = [np.eye(len(SCALES))[SCALES.index(row["scale"])] for row in rows]
     features = [
-        np.column_stack([row["features"], np.broadcast_to(kind, (len(row["features"]), len(kind)))])
-        for row, kind in zip(rows, kinds, strict=True)
+        np.column_stack([each, np.broadcast_to(kind, (len(each), len(kind)))])
+        for each, kind in zip(seen, kinds, strict=True)
     ]
-    weights = fitted_weights(features, [row[name] / row["unit"] for row in rows], shares)[:4]
-    chosen = Weights(**dict(zip(Weights.model_fields, map(float, weights.round(4)), strict=True)))
+    weights = fitted_weights(features, [row[name] / row["unit"] for row in rows], shares)
+    weights = weights[: seen[0].shape[1]].round(4)
     errors = [
-        Errors(
-            row["subject"],
-            1 / row["scale"],
-            row[name],
-            row["unit"] * np.exp(row["features"] @ np.array(list(chosen.model_dump().values()))),
-        )
-        for row in rows
+        Errors(row["subject"], 1 / row["scale"], row[name], row["unit"] * np.exp(each @ weights))
+        for each, row in zip(seen, rows, strict=True)
     ]
-    return chosen, errors
+    return Weights(**dict(zip(Weights.model_fields, map(float, weights), strict=False))), errors
 
 
 def _errors(reference, body, scale, noise, hows, learned):
@@ -245,9 +253,10 @@ def _print(name, table, rows, errors):
     """Print the table of a model card."""
     print(f"\n{name}: {table.subjects} subjects, weights {table.weights.model_dump()}")
     print(
-        "| scan | subjects | constant | 90 % | coverage, each left out | noise 0 / 1 / 3 % | by kind | deciles |"
+        "| scan | subjects | constant | 90 % | coverage, each left out | noise 0 / 1 / 3 % | by kind | deciles "
+        "| width over rms error | rank correlation by voxel |"
     )
-    print("| --- " * 8 + "|")
+    print("| --- " * 10 + "|")
     for scale in sorted(SCALES, reverse=True):
         place = [k for k, e in enumerate(errors) if e.part == 1 / scale]
         here = [errors[k] for k in place]
@@ -266,9 +275,15 @@ def _print(name, table, rows, errors):
         print(
             f"| x{scale:g} | {len(cover)} | {table.constants[at]:.3f} | {level / table.constants[at]:.2f} | "
             f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f}) | {noise} | {kinds} | "
-            f"{ratio.min():.2f} to {ratio.max():.2f} |",
+            f"{ratio.min():.2f} to {ratio.max():.2f} | {np.mean([_width(e, level) for e in here]):.2f} | "
+            f"{np.mean([spearmanr(np.abs(e.error), e.scale).statistic for e in here]):.2f} |",
             flush=True,
         )
+
+
+def _width(errors, level):
+    """Return the mean width of the 90 % intervals of a plane over the rms of its error."""
+    return 2 * level * errors.scale.mean() / np.sqrt(np.mean(errors.error**2))
 
 
 def _draw(path, table, rows, errors):

@@ -182,6 +182,7 @@ def test_a_sharp_image_beside_the_mean(core):
     assert first.min() >= 0
     assert not np.allclose(first, both.mean.voxels, atol=1e-5 * full)
     assert both.provenance["sharp"]["name"] == "model"
+    assert both.provenance["sharp"]["amount"] == 1.0
     again = kfine.restore(low_resolution(), sharp=True, planes_a_call=1, **run)
     assert np.allclose(again.sharp.voxels, first, atol=1e-3 * full)
     other = kfine.restore(low_resolution(), sharp=True, seed=1, **run)

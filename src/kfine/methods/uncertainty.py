@@ -13,7 +13,7 @@ from torch import Tensor
 from kfine.acquisition.scan import Scan
 from kfine.methods.core import (
     SIDE,
-    CoreOptions,
+    CoreBased,
     condition_of,
     in_tiles,
     measured_parts,
@@ -98,28 +98,8 @@ def scan_scale(scan: Scan, y: Tensor, weights: Weights) -> Tensor:
     return torch.stack(planes).unflatten(0, y.shape[:2])
 
 
-class LearnedScale:
-    """Local scale of the core network's error by a trained `ErrorNet`.
-
-    Args:
-        network: in evaluation mode, on `device`.
-        options: settings of the mean image; noise level and its removal are inputs.
-        signed: whether real images have values of both signs, see `kfine.methods.core.CoreMethod`.
-        device: device of the network.
-        precision: autocast type of the network; everything else stays float32.
-    """
-
-    def __init__(
-        self,
-        network: ErrorNet,
-        options: CoreOptions,
-        *,
-        signed: bool,
-        device: torch.device,
-        precision: torch.dtype = torch.float32,
-    ) -> None:
-        self.network, self.settings, self.signed = network, options, signed
-        self.device, self.precision = device, precision
+class LearnedScale(CoreBased[ErrorNet]):
+    """Local scale of the core network's error by a trained `ErrorNet`; see `kfine.methods.core.CoreBased`."""
 
     @torch.inference_mode()
     def __call__(

@@ -342,8 +342,41 @@ def cine_network(core: CoreNet, arguments: Mapping[str, Any]) -> CineCoreNet:
     return network.eval()
 
 
+class _AroundCore(nn.Module):
+    """Abstract: a U-Net and a description beside a frozen core network, whose estimate is an input.
+
+    Args:
+        core: arguments of the core network.
+        widths: channels a level of the U-Net, which starts at half resolution.
+        blocks: residual blocks a level, on the way down and again on the way up.
+        more: input channels beside those of the core network and the difference to its estimate.
+
+    Attributes:
+        reach: as of `CoreNet`.
+    """
+
+    def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int, more: int = 0) -> None:
+        super().__init__()
+        self.unet = _unet(2 + CHANNELS + 1 + more, widths, blocks)
+        self.embedding = Description()
+        self.reach = self.unet.reach + _SURROUNDINGS // 2
+        self.core = CoreNet(**core).requires_grad_(False)
+
+    @torch.no_grad()
+    def mean(self, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
+        """Return the estimate of the core network, see `CoreNet.forward`."""
+        return self.core(image, unit, facts)
+
+    def _output(self, image: Tensor, unit: Tensor, facts: Tensor, mean: Tensor, *more: Tensor) -> Tensor:
+        """Return the output of the U-Net (batch, row, column)."""
+        difference = ((image - mean) / unit[:, None, None])[:, None]
+        inputs = torch.cat([core_channels(image, unit, facts), difference, *more], dim=1)
+        output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
+        return output[:, 0, 0].float()  # type: ignore[no-any-return]
+
+
 @final
-class SharpNet(nn.Module):
+class SharpNet(_AroundCore):
     """Sharp image of a scan in one evaluation: x = c + unit G(scan, c, noise).
 
     c is the estimate of E[x | scan] by the core network.  G is a U-Net with two images of white noise as additional
@@ -361,11 +394,7 @@ class SharpNet(nn.Module):
     """
 
     def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int) -> None:
-        super().__init__()
-        self.unet = _unet(2 + CHANNELS + 1 + NOISES, widths, blocks)
-        self.embedding = Description()
-        self.reach = self.unet.reach + _SURROUNDINGS // 2
-        self.core = CoreNet(**core).requires_grad_(False)
+        super().__init__(core=core, widths=widths, blocks=blocks, more=NOISES)
 
     @torch.no_grad()
     def start_from_core(self) -> None:
@@ -385,11 +414,6 @@ class SharpNet(nn.Module):
         )
         zeroed(self.unet.head[-1])  # type: ignore[type-var]
 
-    @torch.no_grad()
-    def mean(self, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
-        """Return the estimate of the core network, see `CoreNet.forward`."""
-        return self.core(image, unit, facts)
-
     def forward(self, image: Tensor, unit: Tensor, facts: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
         """Return the sharp image of each plane (batch, row, column) in model units.
 
@@ -400,15 +424,11 @@ class SharpNet(nn.Module):
             mean: (batch, row, column), the estimate of the core network.
             noise: (batch, NOISES, row, column), standard normal.
         """
-        scale = unit[:, None, None]
-        difference = ((image - mean) / scale)[:, None]
-        inputs = torch.cat([core_channels(image, unit, facts), difference, noise], dim=1)
-        output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
-        return mean + scale * output[:, 0, 0].float()
+        return mean + unit[:, None, None] * self._output(image, unit, facts, mean, noise)
 
 
 @final
-class ErrorNet(nn.Module):
+class ErrorNet(_AroundCore):
     """Standard deviation of the error of the core network's estimate, voxel by voxel, from scan and estimate.
 
     Network and inputs are those of `SharpNet` without the noise, and smaller.  The mean image does not depend on it
@@ -424,18 +444,9 @@ class ErrorNet(nn.Module):
     """
 
     def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int) -> None:
-        super().__init__()
-        self.unet = _unet(2 + CHANNELS + 1, widths, blocks)
-        self.embedding = Description()
-        self.reach = self.unet.reach + _SURROUNDINGS // 2
-        self.core = CoreNet(**core).requires_grad_(False)
+        super().__init__(core=core, widths=widths, blocks=blocks)
         blind_to_brightness(self.unet.stem.weight[:, :4])
         zeroed(self.unet.head[-1])  # type: ignore[type-var]
-
-    @torch.no_grad()
-    def mean(self, image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
-        """Return the estimate of the core network, see `CoreNet.forward`."""
-        return self.core(image, unit, facts)
 
     def forward(self, image: Tensor, unit: Tensor, facts: Tensor, mean: Tensor) -> Tensor:
         """Return the logarithm of the standard deviation (batch, row, column), in units of detail.
@@ -446,7 +457,4 @@ class ErrorNet(nn.Module):
             facts: (batch, FACTS), see `Facts.tensor`.
             mean: (batch, row, column), the estimate of the core network.
         """
-        difference = ((image - mean) / unit[:, None, None])[:, None]
-        inputs = torch.cat([core_channels(image, unit, facts), difference], dim=1)
-        output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
-        return output[:, 0, 0].float() - 1.0  # a fresh network: 0.37 units
+        return self._output(image, unit, facts, mean) - 1.0  # a fresh network: 0.37 units

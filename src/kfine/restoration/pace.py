@@ -18,6 +18,7 @@ from kfine.restoration.options import BASELINES, Options, check_values
 from kfine.restoration.progress import Watch
 from kfine.restoration.restore import plan_of, resolved_of, restore_planned
 from kfine.restoration.selection import ResolvedMethod, packaged_for
+from kfine.restoration.streaming import slice_evaluations
 
 _THROUGH = 2  # evaluations per voxel of finer slices: planes across rows and across columns
 _WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # one evaluation processes all frames of a slice
@@ -52,7 +53,7 @@ def seconds_a_pixel(method: str, *, effort: str = "normal") -> float:
                 began = time.perf_counter()
                 restore_planned(acquisition, options, watch=Watch())
                 seconds.append(time.perf_counter() - began)
-            evaluations = resolved_of(acquisition, options).evaluations(acquisition.scan)
+            evaluations = _evaluations(acquisition, resolved_of(acquisition, options))
         fastest[slices], frames = min(seconds), image.frames if beats else 1
     (one, first), (many, last) = fastest.items()
     pixels = (many - one) * evaluations * frames * (2 * _SIDE) ** 2
@@ -71,7 +72,7 @@ def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None, *, thr
     image, plan, seconds = acquisition.measured, acquisition.slices, 0.0
     if resolved is not None:
         method = resolved.method.name
-        evaluations = image.slices * resolved.evaluations(acquisition.scan)
+        evaluations = image.slices * _evaluations(acquisition, resolved)
         together = image.frames if method in _WHOLE_BEATS else 1
         seconds += seconds_a_pixel(method) * evaluations * together * rows * columns
     if plan is not None:
@@ -80,6 +81,10 @@ def seconds_of(acquisition: Acquisition, resolved: ResolvedMethod | None, *, thr
         pace = seconds_a_pixel(through, **({} if through in BASELINES else {"effort": "fast"}))
         seconds += pace * frames * _THROUGH * plan.fine_margined * rows * columns
     return seconds
+
+
+def _evaluations(acquisition: Acquisition, resolved: ResolvedMethod) -> int:
+    return slice_evaluations(resolved.method, resolved.sharp, acquisition.scan)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Provenance(Mapping[str, Any]):
         residual: relative residual of result and scan; None before the restoration.
         uncertainty: source of the standard deviation and the intervals, JSON-ready; None if the error is not
             calibrated.
-        sharp: name and SHA-256 of the model of the sharp image; None without one.
+        sharp: model and settings of the sharp image, JSON-ready; None without one.
         memory: batch and tile sizes after memory ran out, JSON-ready; None if it never did.
         domain: distance of the image from the training images of the model (`kfine.models.novelty`), JSON-ready; None
             if unknown.
@@ -116,7 +116,7 @@ class Provenance(Mapping[str, Any]):
     slice_direction: dict[str, Any] | None = None
     residual: float | None = None
     uncertainty: dict[str, Any] | None = None
-    sharp: dict[str, str] | None = None
+    sharp: dict[str, Any] | None = None
     memory: dict[str, int] | None = None
     domain: dict[str, Any] | None = None
 
@@ -159,7 +159,7 @@ class Provenance(Mapping[str, Any]):
             seed=options.seed,
             magnitude=acquisition.scan.magnitude,
             slice_direction=direction,
-            sharp=resolved.sharp_model,
+            sharp=resolved.sharp_record,
         )
 
     def before(self) -> dict[str, Any]:

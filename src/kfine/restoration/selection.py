@@ -119,7 +119,7 @@ class ResolvedMethod:
         calibration: of its error; None if not calibrated.
         calibrated_by: description of the calibration.
         sharp: method of the sharp image around each mean image; None without a request.
-        sharp_model: name and SHA-256 of its model.
+        sharp_record: its model and settings, JSON-ready.
     """
 
     method: Method
@@ -131,17 +131,13 @@ class ResolvedMethod:
     calibration: Calibration | None = None
     calibrated_by: str = ""
     sharp: SharpMethod | None = None
-    sharp_model: dict[str, str] | None = None
+    sharp_record: dict[str, Any] | None = None
 
     def statement(self, parts: tuple[float, float]) -> Statement | None:
         """Return the calibrated error for measured fractions `parts` of k-space; None if not calibrated."""
         if self.calibration is None:
             return None
         return Statement(self.calibration, parts, self.calibrated_by)
-
-    def evaluations(self, scan: Scan) -> int:
-        """Return the number of evaluations of a slice, including those of sharp images."""
-        return self.method.evaluations(scan) + (len(scan.timing.at) if self.sharp else 0)
 
 
 def choose_method(
@@ -249,7 +245,7 @@ def _with_sharp(
     method = SharpMethod(
         network, settings, signed=scan.signed, amount=amount, device=device, precision=precision
     )
-    return replace(resolved, sharp=method, sharp_model=sharp.digests)
+    return replace(resolved, sharp=method, sharp_record=sharp.digests | {"amount": amount})
 
 
 def _calibrated(resolved: ResolvedMethod, options: Options, packaged: Calibration | None) -> ResolvedMethod:

@@ -149,7 +149,7 @@ def stream(
     arrays = _empty(image, work)
     wrong = size = 0.0
     air = _air(image, work)
-    evaluations = work.method.evaluations(work.scan) + (len(work.scan.timing.at) if work.sharp else 0)
+    evaluations = slice_evaluations(work.method, work.sharp, work.scan)
     done, total = 0, (image.slices - len(air)) * evaluations
 
     def step(count: int) -> None:
@@ -184,6 +184,11 @@ def stream(
             watch.steps(done, total)
         put(chunk, results)
     return arrays, (wrong / size) ** 0.5 if size else 0.0
+
+
+def slice_evaluations(method: Method, sharp: SharpMethod | None, scan: Scan) -> int:
+    """Return the number of evaluations of a slice, including those of its sharp images."""
+    return method.evaluations(scan) + (len(scan.timing.at) if sharp else 0)
 
 
 def measurements(image: Image, scan: Scan, scaling: Scaling) -> Iterator[Tensor]:
