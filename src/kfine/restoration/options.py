@@ -39,7 +39,7 @@ _NO_USE = {
     "srresnet": ("sharp", *_DRAWING),
     "srgan": ("effort", "sharp", *_DRAWING),
     "vdm": ("denoise", "sharp"),
-    "cine-core": (*_DRAWING, "time_method", "sharp"),
+    "cine-core": (*_DRAWING, "time_method"),
     "cine-regression": ("effort", *_SAMPLING, "time_method", "sharp"),
     "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method", "sharp"),
     "ldm": ("conditioned", "sharp"),
@@ -208,9 +208,11 @@ def check_values(options: Options) -> None:
             raise UsageError(
                 "adapt: fits the network to a stack of slices; add isotropic, slice_scale or voxel, or leave it out"
             )
-    if options.sharp and (options.in_slices or options.in_time):
+    if options.sharp and options.in_slices:
+        raise UsageError("sharp: only for measured slices; leave it out, or the finer slices")
+    if options.sharp and options.in_time and options.method == "core":
         raise UsageError(
-            "sharp: only for measured slices and frames; leave it out, or the finer slices and other frames"
+            "sharp: of other frames only with method cine-core; leave it out, or name that method"
         )
     if options.confidence is not None and not 0 < options.confidence < 1:
         raise UsageError(f"confidence {options.confidence:g}: expected a number between 0 and 1, such as 0.9")

@@ -18,7 +18,6 @@ from kfine.acquisition.plan import Acquisition, plan
 from kfine.errors import UsageError
 from kfine.image import Image
 from kfine.io.checks import check_finite
-from kfine.methods.core import measured_parts
 from kfine.methods.interpolation import ZeroFilling
 from kfine.methods.time_interpolation import FrameByFrame
 from kfine.models.checkpoint import Model
@@ -133,7 +132,7 @@ def restore(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
         sharp: whether the result also has `sharp`, an image with the sharpness of a true one around the mean image of
-            "core", for one more evaluation per plane.  Its error is larger than that of the mean image.
+            "core" or "cine-core", for one more evaluation per plane.  Its error is larger than that of the mean image.
         confidence: of intervals, such as 0.9, the expected fraction of voxels inside: the result has `lower` and
             `upper`.
         calibration: a file of `kfine calibrate`; None: the calibration of the method's model.
@@ -274,11 +273,12 @@ def check_confidence(
             raise UsageError("confidence: the error of finer slices was not calibrated; leave it out")
         return
     name = resolved.method.name
-    if acquisition.timing.changed:
+    statement = resolved.statement(acquisition.scan)
+    if statement is None and acquisition.timing.changed:
         raise UsageError(
-            "confidence: the error of frames at other times was not calibrated; leave it out, or keep the frames"
+            f"confidence: the error of frames at other times was not calibrated for method {name}; leave it out, or "
+            "keep the frames"
         )
-    statement = resolved.statement(measured_parts(acquisition.scan.crop))
     if statement is None:
         raise UsageError(
             f"confidence: the error of method {name} was not calibrated; choose method='core', or calibrate it with "
@@ -349,9 +349,6 @@ def _work(
     rows, columns = acquisition.high
     at_once = planes_a_call or max(1, PIXELS_A_CALL[resolved.device.type] // (rows * columns))
     air = FrameByFrame(ZeroFilling(), "nearest") if resolved.model else None
-    statement = None
-    if not acquisition.timing.changed:
-        statement = resolved.statement(measured_parts(acquisition.scan.crop))
     return Work(
         acquisition.scan,
         acquisition.scaling,
@@ -360,7 +357,7 @@ def _work(
         at_once=at_once,
         keep=keep,
         air=air,
-        statement=statement,
+        statement=resolved.statement(acquisition.scan),
         sharp=resolved.sharp,
     )
 

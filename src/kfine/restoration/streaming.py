@@ -248,18 +248,25 @@ def _restored(
 
 
 def _sharp(method: SharpMethod, scan: Scan, y: Tensor, mean: Tensor, *, draws: Draws, room: Room) -> Tensor:
-    """Return the sharp images (slice, frame, *high) around the mean images of the measured frames.
+    """Return the sharp images (slice, restored frame, *high) around the mean images.
 
     The frames of a slice share their noise, which avoids flicker.
     """
     frames = mean.shape[1]
+
+    def around(draws: Draws) -> Tensor:
+        if not scan.timing.changed:
+            return method.around(scan.crop, y.flatten(0, 1), mean.flatten(0, 1), draws)
+        slices = zip(y, mean, draws.names[::frames], strict=True)
+        return torch.cat(
+            [
+                method.around_frames(scan, measured, own, draws.named([name] * frames))
+                for measured, own, name in slices
+            ]
+        )
+
     named = draws.named([name for name in draws.names for _ in range(frames)])
-    planes = room.run(
-        named,
-        lambda draws: method.around(scan.crop, y.flatten(0, 1), mean.flatten(0, 1), draws),
-        planes=len(named.names),
-        matrix=scan.crop.high,
-    )
+    planes = room.run(named, around, planes=len(named.names), matrix=scan.crop.high)
     check_finite_result(y, planes)
     return planes.unflatten(0, mean.shape[:2])
 
