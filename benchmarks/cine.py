@@ -125,7 +125,9 @@ def _restored(method, scan, truth, number, setting, options):
         done = kfine.restore(scan, method=space, time_method=way, **grid)
         return {method: done.mean}, done.residual, None
     own = {"model": options.model, "seed": options.seed, "strength": 0.0 if setting.photographic else 1.0}
-    if method == "cine-core" and options.model is None:  # the packaged model of sharp images is around its core
+    if (
+        method == "cine-core" and options.model is None
+    ):  # the packaged model of sharp images is around its core
         done = kfine.restore(scan, method=method, sharp=True, **grid, **own)
         return {method: done.mean, f"{method}{SHARP}": done.sharp}, done.residual, None
     if method != "cine-ldm":
