@@ -95,7 +95,9 @@ class Need:
         slices = max(1, min(self.slices, at_once // self.planes_a_slice))
         planes = slices * self._frames if self.resolved.method.name in _WHOLE_BEATS else at_once
         arrays = slices * (self.planes_a_slice + self._frames) * rows * columns * _WORK
-        return arrays + min(planes, slices * self.planes_a_slice) * _network(self.resolved, rows, columns, side)
+        return arrays + min(planes, slices * self.planes_a_slice) * _network(
+            self.resolved, rows, columns, side
+        )
 
     @property
     def _frames(self) -> int:
