@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
 from kfine.methods.base import Draws
 from kfine.methods.core import (
+    MOST_NOISE,
     CoreBased,
     CoreOptions,
     Symmetry,
@@ -19,7 +21,9 @@ from kfine.methods.core import (
     with_precision,
 )
 from kfine.methods.time_interpolation import Warped, interpolated, linear, warped
-from kfine.networks.core import CineCoreNet, Facts, of_slice
+from kfine.networks.core import CineCoreNet, Facts, noise_between, of_slice
+
+_NOISY = 0.02  # model units, 1 % of full intensity: less noise does not pulse
 
 
 class CineInput(NamedTuple):
@@ -30,12 +34,21 @@ class CineInput(NamedTuple):
         unit: unit of detail of the slice.
         facts: facts of the slice.
         phase: (restored frame, row, column), exp(i phi) of a complex scan; None for a real one.
+        noise: standard deviation of the noise in a voxel of the scan, model units (`kfine.networks.core.noise_between`,
+            or the user's).
     """
 
     moved: Warped
     unit: float
     facts: Facts
     phase: Tensor | None
+    noise: float
+
+    @property
+    def without_noise(self) -> CineInput:
+        """The same scan, whose noise is to be removed."""
+        level = min(self.noise / self.unit, MOST_NOISE)
+        return self._replace(facts=self.facts._replace(noise=level, denoise=1.0))
 
     @property
     def image(self) -> Tensor:
@@ -59,7 +72,30 @@ def cine_input(scan: Scan, y: Tensor, options: CoreOptions, *, signed: bool) -> 
             torch.stack(phases), timing.times, timing.at, period=timing.period, weights=linear
         )
         phase = torch.polar(torch.ones(turned.shape), turned.angle())
-    return CineInput(moved, *of_slice([(each.unit, each.facts) for each in inputs]), phase)
+    noise = options.noise
+    if noise is None:
+        noise = noise_between(torch.stack([each.low for each in inputs]))
+    return CineInput(moved, *of_slice([(each.unit, each.facts) for each in inputs]), phase, noise)
+
+
+def with_equal_noise(x: Tensor, clean: Tensor, part: Tensor) -> Tensor:
+    """Return means of two estimates (restored frame, row, column), weighed so that all frames have equal noise.
+
+    The blend of two measured frames at the fraction t of the way has sqrt((1 - t)^2 + t^2) of the noise of a measured
+    frame.  The estimate without noise still has some, which is counted (`noise_between` measured frames).
+
+    Args:
+        x: the estimate with noise.
+        clean: the estimate without noise.
+        part: (restored frame,), t, see `kfine.methods.time_interpolation.Warped`.
+    """
+    level = torch.hypot(1 - part, part).float()
+    wanted, measured = level.min() / level, part == 0
+    noise, left = (noise_between(frames[measured]) for frames in (x, clean))
+    if noise <= left:
+        return x
+    weight = ((wanted - left / noise) / (1 - left / noise)).clamp(0, 1)
+    return torch.lerp(clean, x, weight[:, None, None])
 
 
 def consistent_frames(
@@ -78,6 +114,10 @@ def consistent_frames(
 
 class CineCoreMethod(CoreBased[CineCoreNet]):
     """Restore slices of cines with the core network of cines.
+
+    Interpolated frames have less noise than measured ones, a difference that pulsates when the cine is played.  From
+    noisy magnitude scans, all frames are therefore means of the estimate with noise and of that without, weighed so
+    that all have the noise of the frame with least of it.  Complex and signed scans are reproduced instead.
 
     Args:
         network: in evaluation mode, on `device`.
@@ -103,11 +143,20 @@ class CineCoreMethod(CoreBased[CineCoreNet]):
     def _slice(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
         """Return the frames (frame, *high) of one slice from its measurement (measured frame, *low)."""
         known = cine_input(scan, y, self.settings, signed=self.signed)
-        x = self._estimate(known, cyclic=scan.timing.period is not None, draws=draws)
+        cyclic = scan.timing.period is not None
+        x = self._estimate(known, cyclic=cyclic, on_step=draws.on_step)
+        if self._evens(scan, known):
+            clean = self._estimate(known.without_noise, cyclic=cyclic, on_step=lambda count: None)
+            x = with_equal_noise(x, clean, known.moved.part)
         strength = 0.0 if self.settings.denoise else self.settings.strength
         return consistent_frames(scan, y, known.phase, x, signed=self.signed, strength=strength)
 
-    def _estimate(self, known: CineInput, *, cyclic: bool, draws: Draws) -> Tensor:
+    def _evens(self, scan: Scan, known: CineInput) -> bool:
+        """Return whether all frames get the noise of the frames with least noise: those of noisy magnitudes."""
+        magnitude = scan.crop.real and not self.signed
+        return scan.timing.changed and magnitude and not self.settings.denoise and known.noise > _NOISY
+
+    def _estimate(self, known: CineInput, *, cyclic: bool, on_step: Callable[[int], None]) -> Tensor:
         """Return the estimate of the network (frame, row, column), the mean over the symmetries."""
         difference = known.moved.after - known.moved.before
         part = known.moved.part.float()[None].to(self.device)
@@ -120,7 +169,7 @@ class CineCoreMethod(CoreBased[CineCoreNet]):
             images = (symmetry.image(x)[None].to(self.device) for x in (known.image, difference))
             changed = symmetry.facts(known.facts).tensor()[None].to(self.device)
             output = run(*images, part, unit, changed)[0].cpu()
-            draws.on_step(1)
+            on_step(1)
             return output
 
         return mean_over_symmetries(estimate, self.settings.symmetries)
