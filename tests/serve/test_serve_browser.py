@@ -229,6 +229,36 @@ def test_intervals_are_looked_at(tab):
     assert waiting.value.suggested_filename == "brain_x2-core_kfine_lower.nii.gz"
 
 
+def test_a_sharp_image_is_looked_at(tab):
+    """It is offered where it is possible; a switch draws it in the place of the mean image."""
+    choose(tab, "brain.nii.gz", method="core", effort="fast", scale="2", slices="keep")
+    tab.check("#sharp")
+    for option, value, reason in (("slices", "isotropic", "finer slices"), ("method", "vdm", "method core")):
+        old = tab.input_value(f"#{option}")
+        tab.select_option(f"#{option}", value)
+        settled(tab, lambda reason=reason: reason in tab.inner_text("#sharp-reason"))
+        assert tab.is_disabled("#sharp")
+        assert not tab.is_checked("#sharp")
+        tab.select_option(f"#{option}", old)
+        settled(tab, lambda: tab.is_enabled("#sharp") and tab.is_checked("#sharp"))
+    tab.wait_for_selector("#start:not([disabled])")
+    tab.click("#start")
+    tab.wait_for_selector(SHOWN)
+    assert "mean" in tab.inner_text("#pane-after figcaption")
+    assert "sharp" in tab.inner_text("#view-text")
+    settled(tab, lambda: grey(tab, "#canvas-after").max() > 100)
+    mean = grey(tab, "#canvas-after")
+    tab.select_option("#shown", "sharp")
+    settled(tab, lambda: np.abs(grey(tab, "#canvas-after") - mean).max() > 5)
+    assert "sharp" in tab.inner_text("#pane-after figcaption")
+    tab.wait_for_selector("#downloads >> text=Sharp")
+    with tab.expect_download() as waiting:
+        tab.click("#downloads >> text=Sharp")
+    assert waiting.value.suggested_filename == "brain_x2-core_kfine_sharp.nii.gz"
+    restore(tab, "brain.nii.gz", scale="2", slices="keep")
+    settled(tab, lambda: not tab.is_visible("#shown"))
+
+
 def test_an_image_unlike_the_training_data_is_announced(tab):
     choose(tab, "noise.nii.gz", method="auto", scale="2")
     assert "unlike" in settled(tab, lambda: tab.inner_text("#forecast-note"))
