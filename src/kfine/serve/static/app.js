@@ -255,22 +255,23 @@ function button(text, work, label) {
 /** Whether the result can be shown; the files for downloads may still be missing, pictures without WebGL are one of them. */
 function visible(job) { return job.state === "done" || (job.state === "running" && job.result !== null && WEBGL); }
 
+/** Show a restoration in the queue; its buttons stay the same elements while it runs, so that no click or focus is lost. */
 function row(job) {
   const found = $(`job-${job.id}`), item = found ?? element("li", "", { id: `job-${job.id}` });
-  item.dataset.state = job.state;
-  const name = `${job.name} ${job.label}`, buttons = element("div", "", { class: "row" });
-  if (visible(job)) buttons.append(button("Open", () => show(job), `Open ${name}`));
-  if (job.state === "queued" || job.state === "running") buttons.append(button("Cancel", () => post(`/api/jobs/${job.id}/cancel`), `Cancel ${name}`));
-  else buttons.append(button("Remove", () => call(`/api/jobs/${job.id}`, "DELETE"), `Remove ${name}`));
-  const parts = [element("div", name, { class: "name" }), element("div", line(job), { class: job.state === "failed" ? "error" : "state" })];
-  if (job.state === "running") {
-    const bar = element("progress", "", { "aria-label": `Progress of ${name}`, max: "1" });
-    if (job.total) bar.value = job.done / job.total;
-    buttons.prepend(bar);
+  const name = `${job.name} ${job.label}`, kind = `${job.state}${visible(job) ? " visible" : ""}`;
+  if (item.dataset.kind !== kind) {
+    const focused = item.contains(document.activeElement), buttons = element("div", "", { class: "row" });
+    if (job.state === "running") buttons.append(element("progress", "", { "aria-label": `Progress of ${name}`, max: "1" }));
+    if (visible(job)) buttons.append(button("Open", () => show(page.jobs.get(job.id)), `Open ${name}`));
+    if (job.state === "queued" || job.state === "running") buttons.append(button("Cancel", () => post(`/api/jobs/${job.id}/cancel`), `Cancel ${name}`));
+    else buttons.append(button("Remove", () => call(`/api/jobs/${job.id}`, "DELETE"), `Remove ${name}`));
+    item.replaceChildren(element("div", name, { class: "name" }), element("div", "", { class: job.state === "failed" ? "error" : "state" }), buttons);
+    Object.assign(item.dataset, { kind, state: job.state });
+    if (focused) buttons.querySelector("button").focus();
   }
-  const focused = item.contains(document.activeElement);
-  item.replaceChildren(...parts, buttons);
-  if (focused) buttons.querySelector("button")?.focus();
+  item.children[1].textContent = line(job);
+  const bar = item.querySelector("progress");
+  if (bar && job.total) bar.value = job.done / job.total;
   item.classList.toggle("open", page.open === job.id);
   if (!found) $("queue").prepend(item);
 }

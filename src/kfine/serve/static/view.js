@@ -124,6 +124,8 @@ class Viewer {
     await this.create();
     const window_ = this.about.window;
     this.frame = 0;
+    this.mm = null;
+    this.pan = [0, 0, 0, 1]; // shift and zoom of the views
     await this.views.before.loadVolumes([this.volume("before", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })]);
     await this.views.after.loadVolumes([this.volume("after", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })]);
     if (generation !== this.generation) return;
@@ -235,7 +237,10 @@ class Viewer {
       difference: [`${this.about.sharp ? "Mean" : "After"} − before −${most}`, bar, `+${most}`],
     }[kind] ?? [`${kind === "lower" ? "Lower" : "Upper"} end of the ${this.percent()} interval`]);
     if (ends) this.windows();
-    this.hair();
+    if (this.mm) {
+      view.scene.crosshairPos = view.mm2frac(this.mm, 0, true);
+      this.align();
+    }
     this.show(this.frame);
   }
 
@@ -248,24 +253,46 @@ class Viewer {
 
   percent() { return `${Number((100 * this.about.confidence).toPrecision(4))} %`; }
 
-  /** Crosshairs of a pixel, whatever the voxels and the zoom. */
-  hair() {
+  /** Millimetres in a pixel of a view that shows all of its volume. */
+  fit(view) {
+    const volume = view.volumes[0], { width, height } = view.gl.canvas;
+    const low = volume.extentsMinOrtho ?? volume.extentsMin, high = volume.extentsMaxOrtho ?? volume.extentsMax;
+    const sizes = [0, 1, 2].map((axis) => high[axis] - low[axis]), [x, y, z] = sizes;
+    const [across, down] = sizes.filter((_, axis) => axis !== this.across());
+    const layouts = $("plane").value !== "three" ? [[across, down]] : [[Math.max(x, y), y + 2 * z], [2 * x + y, Math.max(y, z)], [x + y, y + z]];
+    return Math.min(...layouts.map(([a, b]) => Math.max(a / width, b / height)));
+  }
+
+  /**
+   * Show one section of the world in every view, with crosshairs of a pixel.
+   *
+   * NiiVue centres each volume and fits it to its pane; the centres of "before" and "after" are apart by half the
+   * difference of their voxels.
+   */
+  align() {
+    const after = this.views.after, middle = (view) => view.frac2mm([0.5, 0.5, 0.5]);
+    const centre = middle(after), fit = this.fit(after);
     for (const view of Object.values(this.views)) {
-      const volume = view.volumes[0], canvas = view.gl.canvas;
-      if (!volume) continue;
-      const low = volume.extentsMinOrtho ?? volume.extentsMin, high = volume.extentsMaxOrtho ?? volume.extentsMax;
-      const [width, height] = [0, 1, 2].filter((axis) => axis !== this.across()).map((axis) => high[axis] - low[axis]);
-      const pixel = Math.max(width / canvas.width, height / canvas.height) / view.scene.pan2Dxyzmm[3];
-      view.setCrosshairWidth($("cross").checked ? 1.1 * pixel : 0);
+      if (!view.volumes.length || !view.gl.canvas.width) continue;
+      const own = middle(view), ratio = this.fit(view) / fit;
+      view.scene.pan2Dxyzmm = [0, 1, 2].map((axis) => this.pan[axis] + own[axis] - centre[axis]).concat(this.pan[3] * ratio);
+      view.setCrosshairWidth($("cross").checked ? 1.1 * fit / this.pan[3] : 0);
+      view.drawScene();
     }
-    this.zoomed = this.views.after.scene.pan2Dxyzmm[3];
+  }
+
+  /** Take over the section of the world that one view shows after the mouse has moved or zoomed it. */
+  follow(name) {
+    const view = this.views[name], after = this.views.after, pan = view.scene.pan2Dxyzmm;
+    const own = view.frac2mm([0.5, 0.5, 0.5]), centre = after.frac2mm([0.5, 0.5, 0.5]);
+    this.pan = [0, 1, 2].map((axis) => pan[axis] - own[axis] + centre[axis]).concat(pan[3] * this.fit(after) / this.fit(view));
   }
 
   centre() {
     const view = this.views.after;
     view.scene.crosshairPos = [0.5, 0.5, 0.5];
+    view.scene.pan2Dxyzmm = [0, 0, 0, 1];
     this.moved("after", this.place());
-    view.drawScene();
   }
 
   /** Place of the crosshair in the world, mm; oblique volumes are drawn along their own axes. */
@@ -279,15 +306,11 @@ class Viewer {
     if (this.moving || !this.samplers.after) return;
     this.moving = true;
     this.mm = Array.from(mm).slice(0, 3);
-    const pan = this.views[from].scene.pan2Dxyzmm;
-    for (const [name, view] of Object.entries(this.views)) {
-      if (name === from || !view.volumes.length) continue;
-      view.scene.crosshairPos = view.mm2frac(this.mm, 0, true);
-      view.scene.pan2Dxyzmm = Array.from(pan);
-      view.drawScene();
-    }
+    this.follow(from);
+    for (const [name, view] of Object.entries(this.views))
+      if (name !== from && view.volumes.length) view.scene.crosshairPos = view.mm2frac(this.mm, 0, true);
+    this.align();
     this.moving = false;
-    if (pan[3] !== this.zoomed) this.hair();
     this.places();
     this.panel();
   }
@@ -336,7 +359,7 @@ class Viewer {
   plane() {
     const kind = { axial: niivue.SLICE_TYPE.AXIAL, coronal: niivue.SLICE_TYPE.CORONAL, sagittal: niivue.SLICE_TYPE.SAGITTAL, three: niivue.SLICE_TYPE.MULTIPLANAR }[$("plane").value];
     for (const view of Object.values(this.views)) view.setSliceType(kind);
-    if (this.samplers.after) this.hair();
+    if (this.samplers.after) this.align();
     if (this.mm) this.places();
   }
 
@@ -348,7 +371,7 @@ class Viewer {
     $("reveal-label").hidden = !reveal;
     this.reveal();
     requestAnimationFrame(() => Object.values(this.views).forEach((view) => { view.resizeListener(); view.drawScene(); }));
-    requestAnimationFrame(() => { if (this.samplers.after) this.hair(); });
+    requestAnimationFrame(() => { if (this.samplers.after) this.align(); });
   }
 
   reveal() { $("pane-after").style.setProperty("--reveal", `${$("reveal").value}%`); }
@@ -392,15 +415,10 @@ class Viewer {
   }
 
   zoom() {
-    for (const view of Object.values(this.views)) {
-      if (!view.volumes.length) continue;
-      const zoom = Number($("zoom").value); // NiiVue counts shifts along the axes of the volume
-      const mm = view.frac2mm(view.scene.crosshairPos), middle = view.frac2mm([0.5, 0.5, 0.5]);
-      const shift = zoom > 1 ? [0, 1, 2].map((axis) => middle[axis] - mm[axis]) : [0, 0, 0];
-      view.setPan2Dxyzmm([...shift, zoom]);
-      view.drawScene();
-    }
-    this.hair();
+    const view = this.views.after, zoom = Number($("zoom").value); // NiiVue counts shifts along the axes of the volume
+    const mm = view.frac2mm(view.scene.crosshairPos), middle = view.frac2mm([0.5, 0.5, 0.5]);
+    this.pan = zoom > 1 ? [...[0, 1, 2].map((axis) => middle[axis] - mm[axis]), zoom] : [0, 0, 0, 1];
+    this.align();
   }
 
   slice(index) {
@@ -622,7 +640,7 @@ class Viewer {
     on("black", "input", () => this.windows());
     on("white", "input", () => this.windows());
     on("zoom", "input", () => this.zoom());
-    on("cross", "change", () => this.hair());
+    on("cross", "change", () => this.align());
     on("pixels", "change", () => Object.values(this.views).forEach((view) => view.setInterpolation($("pixels").checked)));
     on("frame", "input", () => { this.stop(); this.setFrame(Number($("frame").value)); });
     on("play", "click", () => { if (this.timer === null) this.play(); else this.stop(); });
@@ -647,6 +665,6 @@ class Viewer {
       event.stopPropagation();
     }, true);
     new ResizeObserver(() => { if (this.samplers.after) this.panel(); }).observe($("below"));
-    new ResizeObserver(() => { if (this.samplers.after) requestAnimationFrame(() => this.hair()); }).observe($("panes"));
+    new ResizeObserver(() => { if (this.samplers.after) requestAnimationFrame(() => this.align()); }).observe($("panes"));
   }
 }
