@@ -81,8 +81,13 @@ def main() -> None:
         if options.write and "model" in how:
             path = Path(options.learned or options.model) / "config.json"
             text = json.loads(path.read_text())
-            factor = text.get("uncertainty", {}).get("slices", 1.0)  # of benchmarks/slices.py
-            text["uncertainty"] = table.model_dump(mode="json") | {"slices": factor}
+            # Of benchmarks/slices.py and benchmarks/uncertainty_in_time.py.
+            others = {
+                name: value
+                for name, value in text.get("uncertainty", {}).items()
+                if name in ("slices", "motion")
+            }
+            text["uncertainty"] = table.model_dump(mode="json") | others
             path.write_text(json.dumps(text, indent=2) + "\n")
         elif options.write:
             tables = json.loads(BASELINES.read_text()) if BASELINES.exists() else {}

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from scipy.ndimage import gaussian_filter
 
 import kfine
 from kfine.errors import UsageError
-from kfine.networks.core import CineCoreNet
-from tests.conftest import random_core
+from kfine.evaluation.temporal import texture
+from kfine.methods.cine_core import with_equal_noise
+from kfine.networks.core import CineCoreNet, noise_between, noise_level
+from tests.conftest import beating, random_core
 from tests.training.cines import cine
 
 
@@ -62,12 +66,47 @@ def test_a_core_network_serves_and_auto_takes_it_for_other_frames():
     low = scan()
     result = kfine.restore(low, scale=2, frames_scale=2, effort="fast")
     assert (result.provenance["method"], result.provenance["model"]["name"]) == ("cine-core", "core")
-    assert result.std is None  # of frames between measured ones the error is not known
+    assert result.std.voxels.shape == result.mean.voxels.shape
     measured = kfine.restore(low, scale=2, effort="fast")
     assert measured.provenance["method"] == "core"
     assert measured.std is not None
     apart = np.abs(result.mean.voxels[::2] - measured.mean.voxels)
     assert apart.mean() < 0.02 * measured.mean.voxels.max()  # one description for the slice, else the same
+
+
+@pytest.mark.parametrize("every", [2, 4])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.04])
+def test_a_played_loop_does_not_pulsate(noise, every):
+    beat = beating(8, slices=1, matrix=(96, 96))
+    beat = replace(beat, voxels=gaussian_filter(beat.voxels, (0, 0, 2, 2)))  # all fine texture is noise
+    low = kfine.degrade(beat, scale=2, keep_every=every, noise=noise)
+    result = kfine.restore(low, scale=2, frames_scale=every, method="cine-core", effort="fast")
+    found = texture(result.mean.voxels[:, 0], reference=beat.voxels[:, 0])
+    assert 0.9 < found[::every].mean() / np.delete(found, np.s_[::every]).mean() < 1.1
+
+
+def test_equal_noise():
+    generator = torch.Generator().manual_seed(0)
+    measured = 0.1 * torch.randn(4, 64, 64, generator=generator)
+    blend = (measured + measured.roll(-1, 0)) / 2
+    noisy = torch.stack([measured, blend], 1).flatten(0, 1)
+    part = torch.tensor([0.0, 0.5]).repeat(4)
+    for left in (0.0, 0.5):
+        found = with_equal_noise(noisy, left * noisy, part).std((1, 2))
+        torch.testing.assert_close(found, torch.full((8,), 0.1 * 0.5**0.5), rtol=0.05, atol=0)
+    # More noise than the interpolated frames have cannot be removed by a network that leaves more.
+    found = with_equal_noise(noisy, 0.9 * noisy, part).std((1, 2))
+    torch.testing.assert_close(found[::2], torch.full((4,), 0.09), rtol=0.05, atol=0)
+    assert torch.equal(with_equal_noise(noisy, noisy, part), noisy)
+
+
+def test_noise_between_frames_does_not_count_detail():
+    rng = np.random.default_rng(0)
+    still = rng.uniform(-0.5, 0.5, (40, 41))
+    frames = torch.from_numpy(still + 0.03 * rng.standard_normal((6, 40, 41))).float()
+    assert noise_between(frames) == pytest.approx(0.03, rel=0.1)
+    assert noise_level(frames[0]) > 0.2
+    assert noise_between(frames[:1]) == noise_between(torch.full((2, 8, 8), -1.0)) == 0
 
 
 def test_options_without_use_are_refused(model):

@@ -59,6 +59,31 @@ def test_intervals_that_nothing_was_calibrated_for(tiny_model):
         kfine.restore(beating(4), frames_scale=2, scale=2, method="zero-filling", confidence=0.9)
 
 
+def test_the_error_of_interpolated_frames_grows_with_motion():
+    low = kfine.degrade(beating(8, matrix=(64, 64)), scale=2, keep_every=2)
+    own = kfine.restore(low, scale=2, method="cine-core", effort="fast").std.voxels[:, 0]
+    done = kfine.restore(low, scale=2, frames_scale=2, effort="fast", confidence=0.9)
+    std = done.std.voxels[:, 0]
+    assert done.provenance["uncertainty"]["calibration"] == "packaged"
+    # Measured frames have the error of a restoration without other frames.
+    np.testing.assert_allclose(std[::2], own, rtol=1e-4)
+    between = np.sqrt((own**2 + np.roll(own, -1, 0) ** 2) / 2)
+    extra = std[1::2] / between
+    assert extra.min() > 0.999
+    moving = np.ptp(low.voxels[:, 0], axis=0).repeat(2, 0).repeat(2, 1)
+    assert extra[:, moving > 0.2 * moving.max()].mean() > 1.1 * extra[:, moving < 0.01 * moving.max()].mean()
+    assert (done.lower.voxels <= done.mean.voxels).all()
+    assert (done.mean.voxels < done.upper.voxels).all()
+
+
+def test_without_motion_interpolated_frames_are_as_sure_as_measured_ones():
+    still = beating(4, matrix=(64, 64))
+    still = replace(still, voxels=np.repeat(still.voxels[:1], 4, axis=0))
+    low = kfine.degrade(still, scale=2, keep_every=2)
+    std = kfine.restore(low, scale=2, frames_scale=2, effort="fast").std.voxels
+    np.testing.assert_allclose(std, np.broadcast_to(std[:1], std.shape), rtol=1e-3)
+
+
 def test_pairs_in_folders_and_in_a_table(pairs, tmp_path):
     found = find_pairs(pairs)
     assert [(p.subject, p.low.name) for p in found] == [(f"sub-{k}", f"sub-{k}_T1w.nii.gz") for k in range(3)]

@@ -1,6 +1,7 @@
 """Sharp images of one evaluation: the network, its loss, a short run, and what they restore."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from kfine.training.data.core_patches import Sample
 from kfine.training.loop import Devices, train
 from kfine.training.losses.sharp import SharpObjective, texture_distance, texture_filters
 from kfine.training.tasks.sharp import SharpTask
-from tests.conftest import phantom
+from tests.conftest import beating, phantom
 from tests.training.stills import DATA, OPTIMISER, REPORT, write_planes
 
 CPU = Devices("cpu", workers=0)
@@ -205,11 +206,32 @@ def test_a_sharp_image_of_complex_kspace_reproduces_it(core):
 
 
 @pytest.mark.usefixtures("packaged")
+@pytest.mark.parametrize("complex_", [False, True])
+def test_sharp_images_of_frames_between_measured_ones(core, complex_):
+    beat = beating(4)
+    if complex_:
+        beat = replace(beat, voxels=beat.voxels * np.exp(0.4j))
+    low = kfine.degrade(beat, scale=2, keep_every=2, signed=complex_)
+    run = {"scale": 2, "frames_scale": 2, "method": "cine-core", "model": core}
+    alone, both = (kfine.restore(low, sharp=sharp, **run) for sharp in (False, True))
+    assert np.array_equal(both.mean.voxels, alone.mean.voxels)
+    assert both.sharp.voxels.shape == both.mean.voxels.shape == (4, 2, 32, 28)
+    full = np.abs(both.mean.voxels).max()
+    assert not np.allclose(both.sharp.voxels, both.mean.voxels, atol=1e-5 * full)
+    again = kfine.restore(low, sharp=True, planes_a_call=1, **run)
+    assert np.allclose(again.sharp.voxels, both.sharp.voxels, atol=1e-3 * full)
+    if complex_:
+        measured = kfine.degrade(both.sharp, scale=2, keep_every=2, signed=True)
+        np.testing.assert_allclose(measured.voxels, low.voxels, atol=1e-4 * full)
+
+
+@pytest.mark.usefixtures("packaged")
 def test_what_sharp_images_are_not_made_of():
     low = low_resolution()
-    for frames, wrong in ((2, {"frames_scale": 2}), (1, {"slice_scale": 2})):
-        with pytest.raises(UsageError, match="sharp: only for measured slices and frames"):
-            kfine.restore(low_resolution(frames), sharp=True, **wrong)
+    with pytest.raises(UsageError, match="sharp: only for measured slices"):
+        kfine.restore(low, slice_scale=2, sharp=True)
+    with pytest.raises(UsageError, match="sharp: of other frames only with method cine-core"):
+        kfine.restore(low_resolution(2), frames_scale=2, method="core", sharp=True)
     for method in ("zero-filling", "vdm", "sharp"):
         with pytest.raises(UsageError, match=f"method {method}: has no use for sharp"):
             kfine.restore(low, scale=2, method=method, sharp=True)

@@ -90,6 +90,22 @@ def test_the_figure_has_a_row_a_time_and_a_column_an_image():
     )
 
 
+def test_errors_of_all_methods_have_the_same_scale():
+    _, mean, timing = case()
+    worse, worst = (replace(mean, voxels=mean.voxels + more) for more in (8.0, 40.0))
+    figure = draw_cine(low=None, restored={"a": worse, "b": worst}, timing=timing, reference=mean)
+    panels = {axes.get_label(): axes for axes in figure.axes}
+    shown = [panels[f"image: error, {name}"].images[0] for name in "ab"]
+    scale = 100 / np.ptp(mean.voxels)
+    for image, size in zip(shown, (8.0, 40.0), strict=True):
+        assert np.ma.median(image.get_array()) == pytest.approx(size * scale, rel=1e-3)
+        assert image.get_clim() == shown[1].get_clim()
+    assert shown[0].get_clim()[1] >= 40 * scale
+    assert "scale: error, b" in panels
+    alone = draw_cine(low=None, restored={"a": mean}, timing=timing, reference=mean)
+    assert "line: error" in {axes.get_label() for axes in alone.axes}
+
+
 def test_unsure_voxels_of_a_cine_are_coloured_frame_by_frame():
     low, mean, timing = case()
     width = np.zeros_like(mean.voxels)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -9,19 +12,112 @@ from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
 from kfine.methods.base import Draws
 from kfine.methods.core import (
+    MOST_NOISE,
     CoreBased,
-    ScanInput,
+    CoreOptions,
     Symmetry,
     mean_over_symmetries,
     scan_input,
     with_precision,
 )
 from kfine.methods.time_interpolation import Warped, interpolated, linear, warped
-from kfine.networks.core import CineCoreNet, of_slice
+from kfine.networks.core import CineCoreNet, Facts, noise_between, of_slice
+
+_NOISY = 0.02  # model units, 1 % of full intensity: less noise does not pulse
+
+
+class CineInput(NamedTuple):
+    """Input of the networks for the restored frames of a slice.
+
+    Attributes:
+        moved: the zero-filled frames around each restored frame, moved to its time; air is at 0.
+        unit: unit of detail of the slice.
+        facts: facts of the slice.
+        phase: (restored frame, row, column), exp(i phi) of a complex scan; None for a real one.
+        noise: standard deviation of the noise in a voxel of the scan, model units (`kfine.networks.core.noise_between`,
+            or the user's).
+    """
+
+    moved: Warped
+    unit: float
+    facts: Facts
+    phase: Tensor | None
+    noise: float
+
+    @property
+    def without_noise(self) -> CineInput:
+        """The same scan, whose noise is to be removed."""
+        level = min(self.noise / self.unit, MOST_NOISE)
+        return self._replace(facts=self.facts._replace(noise=level, denoise=1.0))
+
+    @property
+    def image(self) -> Tensor:
+        """The zero-filled frames (restored frame, row, column) in model units."""
+        return self.moved.blend + AIR
+
+
+def cine_input(scan: Scan, y: Tensor, options: CoreOptions, *, signed: bool) -> CineInput:
+    """Return the input of the networks for one slice with the measurement `y` (measured frame, *low).
+
+    options, signed: see `kfine.methods.core.scan_input`.
+    """
+    timing = scan.timing
+    inputs = [scan_input(scan.crop, plane, options, signed=signed) for plane in y]
+    frames = torch.stack([each.image for each in inputs])
+    moved = warped(frames - AIR, timing.times, timing.at, period=timing.period)
+    phases = [each.phase for each in inputs if each.phase is not None]
+    phase = None
+    if phases:
+        turned = interpolated(
+            torch.stack(phases), timing.times, timing.at, period=timing.period, weights=linear
+        )
+        phase = torch.polar(torch.ones(turned.shape), turned.angle())
+    noise = options.noise
+    if noise is None:
+        noise = noise_between(torch.stack([each.low for each in inputs]))
+    return CineInput(moved, *of_slice([(each.unit, each.facts) for each in inputs]), phase, noise)
+
+
+def with_equal_noise(x: Tensor, clean: Tensor, part: Tensor) -> Tensor:
+    """Return means of two estimates (restored frame, row, column), weighed so that all frames have equal noise.
+
+    The blend of two measured frames at the fraction t of the way has sqrt((1 - t)^2 + t^2) of the noise of a measured
+    frame.  The estimate without noise still has some, which is counted (`noise_between` measured frames).
+
+    Args:
+        x: the estimate with noise.
+        clean: the estimate without noise.
+        part: (restored frame,), t, see `kfine.methods.time_interpolation.Warped`.
+    """
+    level = torch.hypot(1 - part, part).float()
+    wanted, measured = level.min() / level, part == 0
+    noise, left = (noise_between(frames[measured]) for frames in (x, clean))
+    if noise <= left:
+        return x
+    weight = ((wanted - left / noise) / (1 - left / noise)).clamp(0, 1)
+    return torch.lerp(clean, x, weight[:, None, None])
+
+
+def consistent_frames(
+    scan: Scan, y: Tensor, phase: Tensor | None, x: Tensor, *, signed: bool, strength: float
+) -> Tensor:
+    """Return the estimates `x` (restored frame, row, column) of a slice, consistent with its measurement `y`.
+
+    See `kfine.methods.core.consistent` for the other arguments and the units.
+    """
+    if scan.crop.real and not signed:
+        return x.clamp_min(AIR)
+    if phase is not None:
+        x = (x - AIR) * phase
+    return torch.lerp(x, scan.operator.project_in_double(x, scan.kept(y)), strength) if strength else x
 
 
 class CineCoreMethod(CoreBased[CineCoreNet]):
     """Restore slices of cines with the core network of cines.
+
+    Interpolated frames have less noise than measured ones, a difference that pulsates when the cine is played.  From
+    noisy magnitude scans, all frames are therefore means of the estimate with noise and of that without, weighed so
+    that all have the noise of the frame with least of it.  Complex and signed scans are reproduced instead.
 
     Args:
         network: in evaluation mode, on `device`.
@@ -46,37 +142,34 @@ class CineCoreMethod(CoreBased[CineCoreNet]):
 
     def _slice(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
         """Return the frames (frame, *high) of one slice from its measurement (measured frame, *low)."""
-        timing = scan.timing
-        inputs = [scan_input(scan.crop, plane, self.settings, signed=self.signed) for plane in y]
-        frames = torch.stack([each.image for each in inputs])
-        moved = warped(frames - AIR, timing.times, timing.at, period=timing.period)
-        x = self._estimate(inputs, moved, cyclic=timing.period is not None, draws=draws)
-        if scan.crop.real and not self.signed:
-            return x.clamp_min(AIR)
-        if inputs[0].phase is not None:
-            phases = torch.stack([each.phase for each in inputs if each.phase is not None])
-            turned = interpolated(phases, timing.times, timing.at, period=timing.period, weights=linear)
-            x = torch.polar((x - AIR), turned.angle())
-        if self.settings.denoise or not self.settings.strength:
-            return x
-        projected = scan.operator.project_in_double(x, scan.kept(y))
-        return torch.lerp(x, projected, self.settings.strength)
+        known = cine_input(scan, y, self.settings, signed=self.signed)
+        cyclic = scan.timing.period is not None
+        x = self._estimate(known, cyclic=cyclic, on_step=draws.on_step)
+        if self._evens(scan, known):
+            clean = self._estimate(known.without_noise, cyclic=cyclic, on_step=lambda count: None)
+            x = with_equal_noise(x, clean, known.moved.part)
+        strength = 0.0 if self.settings.denoise else self.settings.strength
+        return consistent_frames(scan, y, known.phase, x, signed=self.signed, strength=strength)
 
-    def _estimate(self, inputs: list[ScanInput], moved: Warped, *, cyclic: bool, draws: Draws) -> Tensor:
+    def _evens(self, scan: Scan, known: CineInput) -> bool:
+        """Return whether all frames get the noise of the frames with least noise: those of noisy magnitudes."""
+        magnitude = scan.crop.real and not self.signed
+        return scan.timing.changed and magnitude and not self.settings.denoise and known.noise > _NOISY
+
+    def _estimate(self, known: CineInput, *, cyclic: bool, on_step: Callable[[int], None]) -> Tensor:
         """Return the estimate of the network (frame, row, column), the mean over the symmetries."""
-        unit, facts = of_slice([(each.unit, each.facts) for each in inputs])
-        blend, difference = moved.blend + AIR, moved.after - moved.before
-        part = moved.part.float()[None].to(self.device)
+        difference = known.moved.after - known.moved.before
+        part = known.moved.part.float()[None].to(self.device)
         run = with_precision(
             lambda *inputs: self.network(*inputs, cyclic=cyclic), self.device, self.precision
         )
-        units = torch.tensor([unit]).to(self.device)
+        unit = torch.tensor([known.unit]).to(self.device)
 
         def estimate(symmetry: Symmetry) -> Tensor:
-            images = (symmetry.image(x)[None].to(self.device) for x in (blend, difference))
-            changed = symmetry.facts(facts).tensor()[None].to(self.device)
-            output = run(*images, part, units, changed)[0].cpu()
-            draws.on_step(1)
+            images = (symmetry.image(x)[None].to(self.device) for x in (known.image, difference))
+            changed = symmetry.facts(known.facts).tensor()[None].to(self.device)
+            output = run(*images, part, unit, changed)[0].cpu()
+            on_step(1)
             return output
 
         return mean_over_symmetries(estimate, self.settings.symmetries)

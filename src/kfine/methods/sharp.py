@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kfine.acquisition.scan import Scan
 from kfine.diffusion.samplers import SeededNoise
+from kfine.intensity import AIR
 from kfine.methods.base import Draws
+from kfine.methods.cine_core import cine_input, consistent_frames
 from kfine.methods.core import (
     SIDE,
     CoreBased,
@@ -90,6 +93,27 @@ class SharpMethod(CoreBased[SharpNet]):
         inputs = self._inputs(operator, y)
         return self._drawn(operator, y, inputs, condition_of(real_estimates(mean, inputs), inputs), draws)
 
+    @torch.inference_mode()
+    def around_frames(self, scan: Scan, y: Tensor, mean: Tensor, draws: Draws) -> Tensor:
+        """Return the sharp images (restored frame, *high) around the mean images of a slice by method cine-core.
+
+        Args:
+            scan: the measurement of the slice, and the restored frames.
+            y: its measurement (measured frame, *low).
+            mean: (restored frame, *high), in the units of `y`.
+            draws: noise seeds and limits of the restored frames.
+        """
+        known = cine_input(scan, y, self.settings, signed=self.signed)
+        frames = len(mean)
+        condition = Condition(
+            mean if known.phase is None else (mean * known.phase.conj()).real + AIR,
+            known.image,
+            torch.tensor([known.unit]).expand(frames),
+            known.facts.tensor().expand(frames, -1),
+        )
+        x = torch.cat(list(self._sharpened(condition, draws)))
+        return consistent_frames(scan, y, known.phase, x, signed=self.signed, strength=self._strength)
+
     def _inputs(self, operator: KSpaceCrop, y: Tensor) -> list[ScanInput]:
         return [scan_input(operator, plane, self.settings, signed=self.signed) for plane in y]
 
@@ -102,9 +126,21 @@ class SharpMethod(CoreBased[SharpNet]):
         draws: Draws,
     ) -> Tensor:
         """Return the sharp images (plane, *operator.high) in the units of `y`, consistent with the measurement."""
+        planes = torch.cat(list(self._sharpened(condition, draws)))
+        return torch.stack(
+            [
+                consistent(operator, own, known.phase, x, signed=self.signed, strength=self._strength)
+                for own, known, x in zip(y, inputs, planes, strict=True)
+            ]
+        )
+
+    @property
+    def _strength(self) -> float:
+        return 0.0 if self.settings.denoise else self.settings.strength
+
+    def _sharpened(self, condition: Condition, draws: Draws) -> Iterator[Tensor]:
+        """Yield the sharp images (plane, row, column) of batches, model units, on the CPU."""
         run = with_precision(self.network, self.device, self.precision)
-        strength = 0.0 if self.settings.denoise else self.settings.strength
-        drawn = []
         for index, names in draws.batches(1):
             part = condition.of(index, self.device)
             noise = SeededNoise(names)(part.mean[:, None].expand(-1, NOISES, -1, -1))
@@ -115,13 +151,8 @@ class SharpMethod(CoreBased[SharpNet]):
                 stride=self.network.unet.stride,
                 side=draws.side or SIDE,
             )
-            planes = torch.lerp(part.mean, planes, self.amount).cpu()
             draws.on_step(len(index))
-            drawn += [
-                consistent(operator, y[i], inputs[i].phase, x, signed=self.signed, strength=strength)
-                for i, x in zip(index, planes, strict=True)
-            ]
-        return torch.stack(drawn)
+            yield torch.lerp(part.mean, planes, self.amount).cpu()
 
 
 def _of_channels(run: Callable[..., Tensor], unit: Tensor, facts: Tensor, channels: Tensor) -> Tensor:

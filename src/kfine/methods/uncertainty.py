@@ -11,6 +11,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
+from kfine.intensity import AIR
+from kfine.methods import time_interpolation
 from kfine.methods.core import (
     SIDE,
     CoreBased,
@@ -23,6 +25,7 @@ from kfine.methods.core import (
     with_precision,
 )
 from kfine.methods.interpolation import interpolation_matrix, linear
+from kfine.methods.time_interpolation import interpolated, warped
 from kfine.models.calibration import Weights
 from kfine.networks.core import (
     RINGS,
@@ -93,9 +96,46 @@ def error_scale(operator: KSpaceCrop, y: Tensor, weights: Weights) -> Tensor:
 
 
 def scan_scale(scan: Scan, y: Tensor, weights: Weights) -> Tensor:
-    """Return the scale (slice, frame, *high) for measurements (slice, frame, *low) of frames at their own times."""
+    """Return the scale (slice, measured frame, *high) for measurements (slice, frame, *low)."""
     planes = [error_scale(scan.crop, plane, weights) for plane in y.flatten(0, 1)]
     return torch.stack(planes).unflatten(0, y.shape[:2])
+
+
+def deviation_in_time(scan: Scan, y: Tensor, deviations: Tensor, *, motion: float) -> Tensor:
+    """Return the standard deviation (restored frame, *high) of the error of one slice, model units.
+
+    The variance of a restored frame is that of the two measured frames around it, linearly interpolated in time, plus
+    (motion d)^2 with the `difference_in_time` d.
+
+    Args:
+        scan: the measurement of the slice.
+        y: its measurement (measured frame, *low).
+        deviations: (measured frame, *high), standard deviation of measured frames, model units.
+        motion: see `kfine.models.calibration.Calibration`.
+    """
+    timing = scan.timing
+    between = interpolated(
+        deviations.square(), timing.times, timing.at, period=timing.period, weights=time_interpolation.linear
+    )
+    return (between + (motion * difference_in_time(scan, y)).square()).sqrt()
+
+
+def difference_in_time(scan: Scan, y: Tensor) -> Tensor:
+    """Return the difference (restored frame, *high) of the measured frames around each restored frame of a slice.
+
+    It is the local rms of the difference of the two zero-filled frames, after both were moved along the optical flow to
+    the time of the restored frame (`kfine.methods.time_interpolation.warped`), times sqrt(4 t (1 - t)), t being the
+    fraction of the way from the one to the other: 0 at the time of a measured frame.  Model units.
+
+    y: (measured frame, *low).
+    """
+    timing, parts = scan.timing, measured_parts(scan.crop)
+    frames = torch.stack([real_images(scan.crop, plane)[0] for plane in y]) - AIR
+    moved = warped(frames, timing.times, timing.at, period=timing.period)
+    sides = (0.0, *(NEAR / part for part in parts))
+    energy = gaussian_filter((moved.after - moved.before).square().numpy(), sides)
+    part = moved.part.float()[:, None, None]
+    return (4 * part * (1 - part) * torch.from_numpy(energy)).clamp_min(0).sqrt()
 
 
 class LearnedScale(CoreBased[ErrorNet]):

@@ -78,6 +78,8 @@ class Calibration(BaseModel):
             (`kfine.evaluation.conformal`); 0: none.
         coverage: of 90 % intervals at each measured fraction, in the same order.
         slices: factor on the standard deviation of finer slices (`kfine.methods.slices`).
+        motion: weight of the difference of the measured frames around an interpolated one
+            (`kfine.methods.uncertainty.deviation_in_time`); None: the error of interpolated frames is not calibrated.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -93,6 +95,7 @@ class Calibration(BaseModel):
     guaranteed: Annotated[float, Field(ge=0, lt=1)] = 0.0
     coverage: tuple[Coverage, ...] = ()
     slices: Level = 1.0
+    motion: Level | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

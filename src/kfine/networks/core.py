@@ -262,11 +262,41 @@ def noise_level(low: Tensor) -> float:
     The estimate is the median absolute deviation of the finest diagonal Haar wavelets (Donoho and Johnstone, Biometrika
     1994, 81:425).  It is an upper bound, since detail counts as noise, and near 0 for filtered or interpolated images.
     """
-    rows, columns = (n // 2 * 2 for n in low.shape)
-    a, b, c, d = (low[i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1))
-    wavelets, tissue = (a - b - c + d) / 2, (a + b + c + d) / 4 + 1 > 2 * DARK
-    inside = wavelets[tissue]
-    return float(inside.abs().median()) / 0.6745 if inside.numel() else 0.0
+    return _deviation(_diagonal_haar(low)[_in_tissue(low)])
+
+
+def noise_between(frames: Tensor) -> float:
+    """Return the standard deviation of the noise in the tissue of each of `frames` (frame, row, column), model units.
+
+    The estimate is `noise_level` of the differences of successive frames, over sqrt(2): detail that does not move does
+    not count.  0 for a single frame.
+    """
+    if len(frames) < 2:
+        return 0.0
+    wavelets = [_diagonal_haar(change) for change in frames.diff(dim=0)]
+    inside = _in_tissue(frames.mean(0))
+    return _deviation(torch.cat([each[inside] for each in wavelets])) / math.sqrt(2)
+
+
+def _diagonal_haar(image: Tensor) -> Tensor:
+    """Return the finest diagonal Haar wavelets (row / 2, column / 2), of the deviation of white noise in `image`."""
+    a, b, c, d = _quarters(image)
+    return (a - b - c + d) / 2
+
+
+def _in_tissue(image: Tensor) -> Tensor:
+    """Return whether each square of four pixels is tissue (row / 2, column / 2)."""
+    return sum(_quarters(image), start=image.new_zeros(())) / 4 + 1 > 2 * DARK
+
+
+def _quarters(image: Tensor) -> list[Tensor]:
+    rows, columns = (n // 2 * 2 for n in image.shape)
+    return [image[i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1)]
+
+
+def _deviation(values: Tensor) -> float:
+    """Return the standard deviation of Gaussian `values` by their median absolute deviation."""
+    return float(values.abs().median()) / 0.6745 if values.numel() else 0.0
 
 
 def _local_mean(planes: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict",
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}  # bytes
+
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
 # Options that have no effect with a method.
@@ -39,7 +41,7 @@ _NO_USE = {
     "srresnet": ("sharp", *_DRAWING),
     "srgan": ("effort", "sharp", *_DRAWING),
     "vdm": ("denoise", "sharp"),
-    "cine-core": (*_DRAWING, "time_method", "sharp"),
+    "cine-core": (*_DRAWING, "time_method"),
     "cine-regression": ("effort", *_SAMPLING, "time_method", "sharp"),
     "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method", "sharp"),
     "ldm": ("conditioned", "sharp"),
@@ -172,6 +174,24 @@ def adapt_budget(adapt: str | int) -> tuple[int | None, float | None]:
     return int(number), None
 
 
+def bytes_of(memory: str | int) -> int:
+    """Return the bytes of a limit such as "4G", "800M" or 2**32; units are powers of 1024.
+
+    >>> bytes_of("4G") == 4 * 2**30, bytes_of("1.5 GB") == 3 * 2**29, bytes_of(1000)
+    (True, True, 1000)
+
+    Raises:
+        UsageError: no size above 0.
+    """
+    match = re.fullmatch(
+        r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(memory).strip(), re.IGNORECASE | re.ASCII
+    )
+    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    if size < 1:
+        raise UsageError(f"memory {memory}: expected a size such as 4G or 800M")
+    return size
+
+
 def check_values(options: Options) -> None:
     """Raise `UsageError` if a name is unknown or a number out of range."""
     from kfine.diffusion.samplers import SAMPLERS
@@ -208,9 +228,11 @@ def check_values(options: Options) -> None:
             raise UsageError(
                 "adapt: fits the network to a stack of slices; add isotropic, slice_scale or voxel, or leave it out"
             )
-    if options.sharp and (options.in_slices or options.in_time):
+    if options.sharp and options.in_slices:
+        raise UsageError("sharp: only for measured slices; leave it out, or the finer slices")
+    if options.sharp and options.in_time and options.method == "core":
         raise UsageError(
-            "sharp: only for measured slices and frames; leave it out, or the finer slices and other frames"
+            "sharp: of other frames only with method cine-core; leave it out, or name that method"
         )
     if options.confidence is not None and not 0 < options.confidence < 1:
         raise UsageError(f"confidence {options.confidence:g}: expected a number between 0 and 1, such as 0.9")

@@ -124,7 +124,8 @@ def _draw_cine(result: Restored, path: Path, *, animation: Path) -> None:
     restored = {label(result): result.mean.take_slices(index, index + 1)}
     if result.provenance.method != CINE_BASELINE:
         name = f"{CINE_BASELINE}, {BEST_TIME_METHOD}" if timing.changed else CINE_BASELINE
-        restored = {name: interpolated(part, CINE_BASELINE), **restored}
+        sharp = {"sharp": result.sharp.take_slices(index, index + 1)} if result.sharp else {}
+        restored = {name: interpolated(part, CINE_BASELINE), **sharp, **restored}
     std, half_width = _spread(result)
     figure = draw_cine(
         low=part.measured,

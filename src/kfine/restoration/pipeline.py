@@ -28,6 +28,7 @@ def restore_case(
     overwrite: bool,
     force: bool = False,
     slices: tuple[int, int] | None = None,
+    memory: str | int | None = None,
     parts: Path | None = None,
     bar: Progress,
     sidecars: Sidecars | None = None,
@@ -44,6 +45,7 @@ def restore_case(
         overwrite: whether existing files are replaced.
         force: whether derived images, phase images and results of kfine are restored too.
         slices: (first, stop) of the slices to restore; None: all.
+        memory: limit of the memory of the process, see `kfine.restore`.
         parts: folder for finished slices, see `kfine.restore`; None: none.
         bar: display of the progress.
         sidecars: see `write_restoration`.
@@ -65,7 +67,9 @@ def restore_case(
         check_outputs([files.animation], overwrite=overwrite)
     watcher = _Watcher(bar, low.slices, announce=announce)
     watch = Watch(watcher.step, watcher.group, watcher.method, watcher.fit)
-    result = restore.restore_planned(acquisition, options, slices=slices, parts=parts, watch=watch)
+    result = restore.restore_planned(
+        acquisition, options, slices=slices, memory=memory, parts=parts, watch=watch
+    )
     if reading:
         result = replace(result, call=result.call | {"reading": dict(reading)})
     on_restored(result)

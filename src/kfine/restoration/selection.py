@@ -17,7 +17,7 @@ from kfine.acquisition.scan import Scan
 from kfine.errors import ModelError, UsageError
 from kfine.methods.base import Method, PlaneMethod
 from kfine.methods.cine_core import CineCoreMethod
-from kfine.methods.core import SYMMETRIES, TURNS, CoreMethod, CoreOptions
+from kfine.methods.core import SYMMETRIES, TURNS, CoreMethod, CoreOptions, measured_parts
 from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
 from kfine.methods.ldm import CineLDMMethod, LDMOptions, StillLDMMethod
 from kfine.methods.regression import CineRegression
@@ -133,11 +133,13 @@ class ResolvedMethod:
     sharp: SharpMethod | None = None
     sharp_record: dict[str, Any] | None = None
 
-    def statement(self, parts: tuple[float, float]) -> Statement | None:
-        """Return the calibrated error for measured fractions `parts` of k-space; None if not calibrated."""
+    def statement(self, scan: Scan) -> Statement | None:
+        """Return the calibrated error of the restored frames of `scan`; None if not calibrated."""
         if self.calibration is None:
             return None
-        return Statement(self.calibration, parts, self.calibrated_by)
+        if scan.timing.changed and (self.calibration.motion is None or self.method.name != "cine-core"):
+            return None
+        return Statement(self.calibration, measured_parts(scan.crop), self.calibrated_by)
 
 
 def choose_method(
@@ -210,7 +212,8 @@ def choose_method(
     )
     if options.sharp:
         resolved = _with_sharp(resolved, model, options, scan, device=device, precision=precision)
-    packaged = Calibration.of(model.name, model.config) if options.method == model.method else None
+    own = options.method in (model.method, "cine-core")  # whose frames are those of the core network
+    packaged = Calibration.of(model.name, model.config) if own else None
     return _calibrated(resolved, options, packaged)
 
 

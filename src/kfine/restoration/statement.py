@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.errors import UsageError
-from kfine.methods.uncertainty import scan_scale
+from kfine.methods.uncertainty import deviation_in_time, scan_scale
 from kfine.models.calibration import Calibration
 
 
@@ -36,10 +37,17 @@ class Statement:
         """Return the standard deviation (slice, frame, *high) of the error, model units.
 
         Args:
-            scan: the measurement of a slice; restored frames are at the measured times.
-            y: measurements (slice, frame, *low).
+            scan: the measurement of a slice, and the restored frames; at other times than the measured ones only if
+                the calibration has `motion`.
+            y: measurements (slice, measured frame, *low).
         """
-        return self.constant * scan_scale(scan, y, self.calibration.weights)
+        measured = self.constant * scan_scale(scan, y, self.calibration.weights)
+        if not scan.timing.changed:
+            return measured
+        motion = self.calibration.motion
+        assert motion is not None
+        slices = zip(y, measured, strict=True)
+        return torch.stack([deviation_in_time(scan, own, known, motion=motion) for own, known in slices])
 
     def knows(self, confidence: float) -> bool:
         """Return whether intervals of `confidence` are calibrated."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,7 +40,8 @@ from kfine.viz.view import CineScene, check_low, make_cine_scene
 
 _FRAMES = 3
 _BEATS = 2  # of a cine with a period, so that the transition from the last frame to the first is visible
-_STD, _SURENESS = "std", "sureness"
+_STD, _SURENESS, _ERROR = "std", "sureness", "error"
+_COLOURS = {_STD: "viridis", _ERROR: "inferno"}
 _TALL = 0.8  # height to width of a line over time
 
 
@@ -58,14 +60,16 @@ def draw_cine(
     """Return the figure of one slice of a cine: dark, upright, in the proportions of the body.
 
     One column per image.  Rows: the first frame, with the outline of the region that moves most; that region in three
-    other frames, interpolated ones if there are any; the line of the first row over time, for two heart beats.
+    other frames, interpolated ones if there are any; the line of the first row over time, for two heart beats.  With a
+    reference, a column shows the absolute error of each restored cine.
 
     Args:
         low: the low-resolution input, or None; each of its frames is shown until the next one.
         restored: name -> cine, one column each in this order, all on one grid and at `timing.at`; without a
             reference the last one determines slice, region, line and grey window.
         timing: times of the frames of `low` and of `restored`.
-        reference: the truth on that grid, at the same times; adds mean PSNR and SSIM over the slice's frames.
+        reference: the truth on that grid, at the same times; adds mean PSNR and SSIM over the slice's frames, and the
+            errors.
         uncertainty: standard deviation on that grid, at the same times.
         half_width: instead of it, half the width of the 90 % interval, beside the last restored cine with the unsure
             voxels coloured (`kfine.viz.sheet.UNSURE`).
@@ -81,7 +85,14 @@ def draw_cine(
     guide = reference if reference is not None else list(restored.values())[-1]
     scene = check_and_make_scene(guide, low, [*restored.values()], timing, slice_index=slice_index)
     columns = columns_of(low, restored, reference)
+    if reference is not None:
+        columns += _columns_of_errors(restored, reference)
     columns += _columns_of_uncertainty(list(restored.values())[-1], uncertainty, half_width)
+    percent = 100 / range_of(guide)
+    tops = {
+        role: _top([column.image for column in columns if column.role == role], scene) * percent
+        for role in (_STD, _ERROR)
+    }
     square = PANEL * scene.still.zoom.height / scene.still.zoom.width
     frames = scene.chosen(_FRAMES)
     heights = {"image": PANEL * scene.still.window.height / scene.still.window.width}
@@ -90,7 +101,7 @@ def draw_cine(
     facts += "" if half_width is None else f" · {unsure_words()} ({range_of(guide):.4g})"
     sheet = empty_sheet(
         scene.still, columns, heights=heights, places=len(columns),
-        margins=(SIDE, SIDE_WITH_BAR if columns[-1].role == _STD else SIDE), title=title,
+        margins=(SIDE, SIDE_WITH_BAR if columns[-1].role in _COLOURS else SIDE), title=title,
         notes=[facts, provenance],
     )  # fmt: skip
     for number, column in enumerate(columns):
@@ -98,6 +109,8 @@ def draw_cine(
         unsure = None
         if column.role == _STD:
             below = "% of range"
+        elif column.role == _ERROR:
+            below = f"0 to {drawing.nice_ceiling(tops[_ERROR]):g} % of range"
         elif column.role == _SURENESS and half_width is not None:
             part = unsure_part(column.image, half_width, data_range=range_of(guide))
             below, unsure = f"{part:.0%} unsure (orange)", 100 * half_width.voxels / range_of(guide) > UNSURE
@@ -109,7 +122,9 @@ def draw_cine(
             number,
             column,
             frames=frames,
-            data_range=range_of(guide),
+            percent=percent,
+            top=tops.get(column.role),
+            bar=column.role == _STD or (column.role == _ERROR and number == len(columns) - 1),
             below=below,
             unsure=unsure,
         )
@@ -130,6 +145,25 @@ def _columns_of_uncertainty(
     if half_width is not None:
         return [Column(SURENESS, shown, _SURENESS), Column(INTERVAL, half_width, _STD)]
     return [] if uncertainty is None else [Column(UNCERTAINTY, uncertainty, _STD)]
+
+
+def _columns_of_errors(restored: Mapping[str, Image], reference: Image) -> list[Column]:
+    """Return a column of the absolute error of each restored cine."""
+    truth = magnitude(reference).voxels
+    return [
+        Column(
+            "error" if len(restored) == 1 else f"error, {name}",
+            replace(magnitude(image), voxels=np.abs(magnitude(image).voxels - truth)),
+            _ERROR,
+        )
+        for name, image in restored.items()
+    ]
+
+
+def _top(images: list[Image], scene: CineScene) -> float:
+    """Return the 0.995 quantile of the slice over all images, 0 without images."""
+    planes = [magnitude(image).voxels[:, scene.still.index] for image in images]
+    return float(np.percentile(planes, 99.5)) if planes else 0.0
 
 
 def check_and_make_scene(
@@ -163,21 +197,22 @@ def _draw_column(
     column: Column,
     *,
     frames: list[int],
-    data_range: float,
+    percent: float,
+    top: float | None,
+    bar: bool,
     below: str,
     unsure: NDArray[np.bool_] | None = None,
 ) -> None:
     """Draw every row of one column, and the text `below` its first image.
 
-    unsure: voxels (frame, slice, row, column) that are coloured.
+    percent: factor from grey values to % of the range; top: greatest percentage in colours, None for a grey image; bar:
+    whether the colours get a colour bar; unsure: voxels (frame, slice, row, column) that are coloured.
     """
-    still, image, std = scene.still, column.image, column.role == _STD
+    still, image = scene.still, column.image
     shown = scene.latest_measured() if column.role == LOW else list(range(image.frames))
-    factor = 100 / data_range if std else 1.0
-    limits, colours = still.grey, "gray"
-    if std:
-        top = float(np.percentile(magnitude(image).voxels[:, still.index], 99.5)) * factor
-        limits, colours = (0.0, drawing.nice_ceiling(top)), "viridis"
+    factor, limits, colours = 1.0, still.grey, "gray"
+    if top is not None:
+        factor, limits, colours = percent, (0.0, drawing.nice_ceiling(top)), _COLOURS[column.role]
     extent = still.extent(image.matrix)
 
     def show(row: str, frame: int, window: Box) -> Axes:
@@ -205,10 +240,10 @@ def _draw_column(
     axes = drawing.axes_at(sheet.figure, f"line: {column.name}", sheet.place("line", number))
     drawn = drawing.show(axes, over_time, box, window=box, limits=limits, colours=colours)
     drawing.frame(axes, colour=BLOCK)
-    if std:
-        left, top_, width, height = sheet.place("image", number)
-        bar = left + width + 0.08, top_ + 0.2 * height, 0.08, 0.6 * height
-        drawing.colourbar(sheet.figure, "scale: uncertainty", drawn, place=bar)
+    if bar:
+        left, above, width, height = sheet.place("image", number)
+        place = left + width + 0.08, above + 0.2 * height, 0.08, 0.6 * height
+        drawing.colourbar(sheet.figure, f"scale: {column.name}", drawn, place=place)
 
 
 def _mark(axes: Axes, scene: CineScene) -> None:
