@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ def restore_case(
     sidecars: Sidecars | None = None,
     announce: bool = False,
     reading: Mapping[str, Any] | None = None,
+    on_restored: Callable[[Restoration], None] = lambda result: None,
 ) -> tuple[Restoration, list[Path]]:
     """Check, restore and write one image; return the restoration and its files.
 
@@ -50,6 +51,7 @@ def restore_case(
         sidecars: see `write_restoration`.
         announce: whether to print a forecast of the time once it is known.
         reading: the options of reading, JSON-ready, for the record.
+        on_restored: called with the restoration before its files are written.
     """
     from kfine.restoration import restore
 
@@ -70,6 +72,7 @@ def restore_case(
     )
     if reading:
         result = replace(result, call=result.call | {"reading": dict(reading)})
+    on_restored(result)
     return result, write_restoration(result, files, overwrite=overwrite, series=series, sidecars=sidecars)
 
 
