@@ -61,7 +61,7 @@ def main() -> None:
             assert server.stdout is not None
             found = re.search(r"http\S+", server.stdout.readline())
             assert found is not None
-            seconds = timed(found[0], study, options.pictures)
+            seconds = timed(found[0], study, options.pictures, server=server.pid)
             seconds["seconds of one core, without the browser"] = core_seconds(server.pid)
             print(json.dumps(seconds, indent=1))
         finally:
@@ -69,8 +69,11 @@ def main() -> None:
             server.wait(120)
 
 
-def timed(url: str, study: bytes, pictures: Path | None) -> dict[str, float]:
-    """Return the seconds of each step."""
+def timed(url: str, study: bytes, pictures: Path | None, *, server: int) -> dict[str, float]:
+    """Return the seconds of each step.
+
+    server: the process of the server.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -92,6 +95,9 @@ def timed(url: str, study: bytes, pictures: Path | None) -> dict[str, float]:
         page.click("#start")
         page.wait_for_selector("li[data-state=running] progress[value]")
         _shoot(page, pictures, "3-running")
+        page.wait_for_selector("#queue li >> text=Open")
+        steps["dropped: the result is ready for the viewer"] = time.perf_counter() - began
+        steps["seconds of one core until then, without the browser"] = core_seconds(server)
         page.wait_for_selector(SHOWN)
         steps["dropped: before and after are shown"] = time.perf_counter() - began
         page.wait_for_timeout(500)
@@ -101,6 +107,8 @@ def timed(url: str, study: bytes, pictures: Path | None) -> dict[str, float]:
         page.wait_for_timeout(500)
         _shoot(page, pictures, "5-slider")
         steps["dropped: the slider has moved"] = time.perf_counter() - began
+        page.wait_for_selector("#queue li[data-state=done]")
+        steps["dropped: the files are written"] = time.perf_counter() - began
         browser.close()
     return {step: round(seconds, 2) for step, seconds in steps.items()}
 

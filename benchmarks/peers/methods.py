@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -35,6 +36,8 @@ PRIOR = {"method": "vdm", "conditioned": False, "samples": 1}
 OURS = {
     "kfine vdm, unconditional, DPM-Solver++(2M), 10 evaluations": PRIOR | {"steps": 10},
     "kfine vdm, unconditional, DPM-Solver++(2M), 20 evaluations": PRIOR | {"steps": 20},
+    "kfine vdm, unconditional, ancestral from pure noise, 1000 evaluations": PRIOR
+    | {"steps": 1000, "sampler": "ancestral", "start": math.inf},
     "kfine vdm given the scan, 6 evaluations (default)": {"method": "vdm", "samples": 1},
     "kfine core (the default method)": {"method": "core"},
     "zero filling": {"method": "zero-filling"},
@@ -117,7 +120,8 @@ def main() -> None:
     jobs |= {name: lambda key, s=setting: theirs(*s, found[key], prior) for name, setting in THEIRS.items()}
     first = next(iter(found))
     for settings in OURS.values():
-        ours(settings, scans[first], options.precision)  # loads and warms up
+        few = {"steps": 2} if "steps" in settings else {}
+        ours(settings | few, scans[first], options.precision)  # loads and warms up
     rows = {name: {"psnr": [], "ssim": [], "processor_s": [], "wall_s": []} for name in jobs}
     for key, reference in found.items():  # alternating: every method on a subject, then the next subject
         for name, job in jobs.items():

@@ -1,6 +1,7 @@
 """A SLURM of one node on loopback, from Debian's packages, for the tests of array jobs."""
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -9,8 +10,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "scontrol")
 PATIENCE = 300  # s
+CORES = 4  # that the node states, for two jobs of two threads at once; `config_overrides` allows it
 
 
 def missing() -> str:
@@ -19,7 +21,7 @@ def missing() -> str:
         return "SLURM's daemons need root here"
     lacking = [name for name in PROGRAMS if found(name) is None]
     if lacking:
-        return f"no {', '.join(lacking)}: apt-get install slurmctld slurmd slurm-client munge"
+        return f"no {', '.join(lacking)}: apt-get install slurm-wlm munge"
     return ""
 
 
@@ -57,8 +59,9 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
-SchedulerParameters=sched_interval=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory=4000 State=UNKNOWN
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1,batch_sched_delay=0
+NodeName={host} NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket={CORES} ThreadsPerCore=1 RealMemory=16000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
     )
@@ -89,6 +92,19 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def run_array(script, env, folder):
+    """Submit `script` in `folder`, wait for its jobs, and return their exit codes, such as {"0:0"}.
+
+    `sbatch --wait` looks only every half a minute.
+    """
+    job = subprocess.run(
+        ["sbatch", "--parsable", script], env=env, capture_output=True, text=True, cwd=folder, check=True
+    ).stdout.strip()
+    until(lambda: answer(["squeue", "-h", "-j", job], env) == "")
+    shown = answer(["scontrol", "-o", "show", "job", job], env)
+    return set(re.findall(r" ExitCode=(\d+:\d+)", shown))
 
 
 def answer(call, env):

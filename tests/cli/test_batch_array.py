@@ -205,11 +205,9 @@ def test_slurm_runs_the_array(cluster, batch, dataset, tmp_path):
     for lost in (None, "sub-01"):
         if lost:
             (next((tmp_path / "out").glob(f"{lost}/anat/*.nii.gz"))).unlink()
-        done = subprocess.run(
-            ["sbatch", "--wait", job], env=cluster, capture_output=True, text=True, cwd=tmp_path, check=False
-        )
+        codes = slurm.run_array(job, cluster, tmp_path)
         logs = "".join(path.read_text() for path in tmp_path.glob("slurm-*.out"))
-        assert done.returncode == 0, done.stderr + logs
+        assert codes == {"0:0"}, logs
         assert batch(*call, "--status").lines == ["3 images: 3 done, 0 failed, 0 left"]
         assert tree(tmp_path / "out") == tree(tmp_path / "one")
 

@@ -45,6 +45,7 @@ def test_the_table_and_its_json(steady, command):
     found = json.loads(done.out)
     assert [study["method"] for study in found["studies"]] == ["core"] * 4 + ["cine-core"]
     assert "torch" in found["machine"]
+    assert all(2**28 < study["memory"] < 2**34 for study in found["studies"])
     plain = command("bench", "--quiet")
     assert (plain.code, "about 1 s" in plain.out, "torch" in plain.out) == (0, True, True)
 

@@ -62,9 +62,23 @@ def folder(tmp_path_factory):
     kfine.write(beating_heart((32, 32), frames=6, period=0.9, slices=2), images / "heart.nii.gz")
     kfine.write(Image(phantom((1, 40, 64, 64)), AFFINE), images / "stack.nii")
     kfine.write(Image(phantom((1, 200, 160, 160)), AFFINE), images / "long.nii")
+    # A short axis of the heart: its slices lie in no plane of the body.
+    turned = [[5.76, -0.03, -0.95, 51], [-5.27, -0.46, -0.92, 232], [1.74, -1.29, 0.35, 88], [0, 0, 0, 1]]
+    kfine.write(Image(phantom((1, 2, 48, 40)), np.array(turned)), images / "oblique.nii.gz")
+    np.save(images / "coils.npy", coils())
     noise = np.random.default_rng(0).random((1, 3, 48, 40), dtype=np.float32)
     kfine.write(Image(noise, AFFINE), images / "noise.nii.gz")
     return images
+
+
+def coils():
+    """k-space (coil, row, column) of one slice, as four coils around it measure it."""
+    x, y = np.meshgrid(np.linspace(-1, 1, 40), np.linspace(-1, 1, 48))
+    near = [np.exp(-((x - a) ** 2) - (y - b) ** 2) for a, b in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+    images = phantom((1, 1, 48, 40))[0, 0] * np.array(near)
+    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(images, axes=(1, 2))), axes=(1, 2)).astype(
+        np.complex64
+    )
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +243,36 @@ def test_intervals_are_looked_at(tab):
     assert waiting.value.suggested_filename == "brain_x2-core_kfine_lower.nii.gz"
 
 
+def test_a_sharp_image_is_looked_at(tab):
+    """It is offered where it is possible; a switch draws it in the place of the mean image."""
+    choose(tab, "brain.nii.gz", method="core", effort="fast", scale="2", slices="keep")
+    tab.check("#sharp")
+    for option, value, reason in (("slices", "isotropic", "finer slices"), ("method", "vdm", "method core")):
+        old = tab.input_value(f"#{option}")
+        tab.select_option(f"#{option}", value)
+        settled(tab, lambda reason=reason: reason in tab.inner_text("#sharp-reason"))
+        assert tab.is_disabled("#sharp")
+        assert not tab.is_checked("#sharp")
+        tab.select_option(f"#{option}", old)
+        settled(tab, lambda: tab.is_enabled("#sharp") and tab.is_checked("#sharp"))
+    tab.wait_for_selector("#start:not([disabled])")
+    tab.click("#start")
+    tab.wait_for_selector(SHOWN)
+    assert "mean" in tab.inner_text("#pane-after figcaption")
+    assert "sharp" in tab.inner_text("#view-text")
+    settled(tab, lambda: grey(tab, "#canvas-after").max() > 100)
+    mean = grey(tab, "#canvas-after")
+    tab.select_option("#shown", "sharp")
+    settled(tab, lambda: np.abs(grey(tab, "#canvas-after") - mean).max() > 5)
+    assert "sharp" in tab.inner_text("#pane-after figcaption")
+    tab.wait_for_selector("#downloads >> text=Sharp")
+    with tab.expect_download() as waiting:
+        tab.click("#downloads >> text=Sharp")
+    assert waiting.value.suggested_filename == "brain_x2-core_kfine_sharp.nii.gz"
+    restore(tab, "brain.nii.gz", scale="2", slices="keep")
+    settled(tab, lambda: not tab.is_visible("#shown"))
+
+
 def test_an_image_unlike_the_training_data_is_announced(tab):
     choose(tab, "noise.nii.gz", method="auto", scale="2")
     assert "unlike" in settled(tab, lambda: tab.inner_text("#forecast-note"))
@@ -274,6 +318,41 @@ def test_a_cine_plays_in_true_time(tab):
     tab.click("#play")
     tab.select_option("#panel", "time")
     assert grey(tab, "#plot").std() > 10
+
+
+def test_oblique_slices_are_shown_in_their_plane(tab):
+    restore(tab, "oblique.nii.gz", scale="2")
+    assert "(slices)" in tab.inner_text("#plane option:checked")
+    assert tab.inner_text("#slice-text").endswith("/2")
+    assert "NaN" not in tab.inner_text("#view-text")
+    settled(tab, lambda: grey(tab, "#canvas-before").max() > 100)
+    shown = grey(tab, "#canvas-after")
+    assert (shown > 60).mean() > 0.1  # a plane, not the edge of two slices
+    assert "NaN" not in tab.inner_text("#view-text")
+
+
+def test_before_and_after_lie_on_each_other(tab):
+    """A point of the world is at one place in both views, though their fields of view differ by parts of a voxel."""
+    restore(tab, "brain.nii.gz", scale="2", slices="isotropic")
+    for zoom in ("1", "2.5"):
+        tab.locator("#zoom").fill(zoom)
+        tab.wait_for_timeout(300)
+        places = tab.evaluate(
+            """() => ["before", "after"].map((name) => {
+                const view = viewer.views[name], point = [viewer.mm[0] + 3, viewer.mm[1], viewer.mm[2] + 4];
+                return Array.from(view.frac2canvasPos(view.mm2frac(point, 0, true)));
+            })"""
+        )
+        assert np.abs(np.subtract(*places)).max() < 0.5
+
+
+def test_coils_of_raw_kspace_are_combined_by_a_button(tab):
+    tab.select_option("#scan", label="coils.npy")
+    tab.click("#scan-error button")
+    tab.wait_for_selector("#start:not([disabled])")
+    assert tab.input_value("#coil_axis") == "0"
+    assert "4" in tab.inner_text("#facts")
+    assert tab.inner_text("#scan-error") == ""
 
 
 def test_cancel_and_two_tabs(tab, browser, server):

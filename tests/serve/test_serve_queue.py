@@ -9,6 +9,7 @@ import pytest
 import kfine
 from kfine.image import Image
 from kfine.phantom.cine import beating_heart
+from kfine.restoration.outputs import write_restoration
 from kfine.serve.worker import work
 from tests.conftest import phantom
 from tests.io.dicom_files import cine
@@ -87,6 +88,51 @@ def test_intervals_are_those_of_the_library(client, bench, low, key):
     assert np.allclose(expected.upper.voxels, expected.mean.voxels + half, rtol=1e-3)
 
 
+def test_the_sharp_image_is_that_of_the_library(client, bench, low, key):
+    job = asked(client, key, scale=2, method="core", effort="fast", sharp=True)
+    run_all(bench)
+    found = client.get(f"/api/jobs/{job}").json()
+    assert found["state"] == "done", found["error"]
+    assert found["result"]["sharp"]
+    assert "sharp" in found["result"]["volumes"]
+    answer = client.get(f"/api/jobs/{job}/result-sharp")
+    assert answer.headers["content-disposition"].endswith('_sharp.nii.gz"')
+    path = bench.home / "sharp.nii.gz"
+    path.write_bytes(answer.content)
+    expected = kfine.restore(low, scale=2, method="core", effort="fast", sharp=True)
+    assert np.array_equal(kfine.read(path).voxels, expected.sharp.voxels)
+    assert client.get(f"/api/jobs/{job}/record").json()["sharp"]["name"] == "sharp"
+    assert '"sharp":true' in client.get(f"/api/jobs/{job}/mail").text.replace(" ", "")
+
+
+def test_finer_slices_have_no_sharp_image(client, key):
+    answer = client.post(f"/api/scans/{key}/forecast", json={"slices": "isotropic", "sharp": True})
+    assert answer.status_code == 422
+    assert "sharp: only for measured slices" in answer.json()["error"]
+
+
+def test_the_result_is_shown_before_its_files_are_written(client, bench, low, key, monkeypatch):
+    """The page can look at the volumes while the files for downloads are missing."""
+    seen = []
+
+    def write(result, files, **options):
+        job = bench.store.all("job")[-1]["id"]
+        found = client.get(f"/api/jobs/{job}").json()
+        codes = {
+            kind: client.get(f"/api/jobs/{job}/{kind}").status_code
+            for kind in ("after", "kspace", "result", "mail")
+        }
+        seen.append((found["state"], found["result"]["method"], codes))
+        return write_restoration(result, files, **options)
+
+    monkeypatch.setattr("kfine.restoration.pipeline.write_restoration", write)
+    job = asked(client, key, scale=2)
+    run_all(bench)
+    codes = {"after": 200, "kspace": 200, "result": 404, "mail": 404}
+    assert seen == [("running", "zero-filling", codes)]
+    assert client.get(f"/api/jobs/{job}/result").status_code == 200
+
+
 def test_without_confidence_there_is_no_interval(client, bench, key):
     job = asked(client, key, scale=2)
     run_all(bench)
@@ -121,7 +167,9 @@ def test_an_image_unlike_the_training_data_is_announced_or_refused(client, bench
 
 def test_the_page_learns_which_options_a_method_does_not_use(client):
     no_use = client.get("/api/about").json()["no_use"]
-    assert no_use["bicubic"] == ["effort", "denoise", "samples"]
+    assert no_use["bicubic"] == ["effort", "sharp", "denoise", "samples"]
+    assert "sharp" in no_use["vdm"]
+    assert "sharp" not in no_use["core"]
     assert no_use["auto"] == []
 
 
@@ -129,9 +177,33 @@ def test_thick_slices_are_shown_from_the_side_and_kspace_is_drawn(client, bench,
     job = asked(client, key, slices="isotropic")
     run_all(bench)
     about = client.get(f"/api/jobs/{job}").json()["result"]
-    assert about["plane"] == "coronal"
+    assert about["through"]
+    assert about["block"]["restored"][0] > about["block"]["measured"][0] == 6
+    assert about["simulated"]
     assert about["shape"]["after"][1] > about["shape"]["before"][1]
     assert client.get(f"/api/jobs/{job}/kspace").content.startswith(b"\x89PNG")
+
+
+def test_images_without_directions_are_shown_as_stored(client, bench, images):
+    """Raw k-space: rows run down and columns to the right in the axial view, which gets no letters."""
+    image = phantom((1, 1, 24, 20))[0, 0]
+    np.save(images / "raw.npy", np.fft.fftshift(np.fft.fft2(image)).astype(np.complex64))
+    key = client.get("/api/scans").json()[0]["id"]
+    job = asked(client, key, scale=2)
+    run_all(bench)
+    found = client.get(f"/api/jobs/{job}").json()
+    assert found["state"] == "done", found["error"]
+    about = found["result"]
+    assert not about["oriented"]
+    assert not about["simulated"]
+    assert set(about["reading_notes"]) <= set(found["notes"])
+    path = bench.home / "after.nii"
+    path.write_bytes(client.get(f"/api/jobs/{job}/after").content)
+    affine = nibabel.load(path).affine
+    # Radiological axial views draw the patient's left (-x) on the right, and the back (-y) below.
+    assert affine[0, 0] < 0
+    assert affine[1, 1] < 0
+    assert affine[2, 2] > 0
 
 
 def test_a_cine_has_its_times(client, bench, images):

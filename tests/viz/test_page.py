@@ -56,6 +56,18 @@ def test_pictures_are_the_voxels(restored):
     assert np.abs(grey - voxels[::-1].clip(0, 255).round()).max() <= 1
 
 
+def test_a_sharp_image_is_one_more_layer():
+    image = Image(phantom((1, 1, 16, 16)), AFFINE)
+    brighter = Image(1.5 * image.voxels, AFFINE)
+    data = data_of(page_of(before=image, after=image, sharp=brighter))
+    assert data["sharp"]
+    pictures = data["planes"][0]["pictures"]
+    assert pictures["sharp"] != pictures["after"]
+    assert "sharp" not in data_of(page_of(before=image, after=image))["planes"][0]["pictures"]
+    with pytest.raises(UsageError, match="resample"):
+        page_of(before=image, after=image, sharp=Image(np.ones((1, 1, 4, 4))))
+
+
 def test_words_from_outside_are_escaped():
     image = Image(phantom((1, 1, 8, 8)))
     page = page_of(before=image, after=image, title="<script>a</script>", facts=["</script><b>"])

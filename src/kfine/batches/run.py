@@ -32,7 +32,7 @@ from kfine.io.checks import AIR, check_nan
 from kfine.io.kspace.scan import check_combine
 from kfine.models.checkpoint import Model
 from kfine.restoration.checks import ready
-from kfine.restoration.options import Options
+from kfine.restoration.options import Options, bytes_of
 from kfine.restoration.progress import Progress, Silent
 from kfine.restoration.provenance import NOTICE
 from kfine.text import json_ready, json_text, literal
@@ -190,6 +190,7 @@ def batch(
     report: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     force: bool = False,
+    memory: str | int | None = None,
     dask: str | None = None,
     manifest: str | os.PathLike[str] | None = None,
     display: Display | None = None,
@@ -212,6 +213,7 @@ def batch(
         report: path of the report, a name that ends in .json.
         overwrite: whether results of other options, and other files in their place, are replaced.
         force: whether derived images, phase images and results of kfine are restored too.
+        memory: limit of the memory of each process, see `kfine.restore`.
         dask: location of Dask workers: "local:2", "tcp://HOST:PORT", "slurm:20", ..., see `kfine.batches.cluster`;
             None: in this process, one by one.  A script that starts local workers needs `if __name__ == "__main__":`.
             Results of workers with the same number of threads are the same to the byte.
@@ -237,6 +239,8 @@ def batch(
     if combine is not None:
         check_combine(combine)
     check_nan(nan)
+    if memory is not None:
+        bytes_of(memory)
     _check_part(part)
     where = None if dask is None else Where.parse(dask)
     if where is not None:
@@ -257,8 +261,8 @@ def batch(
             check_derivative(out)
             write_json(out / DESCRIPTION, derivative_description(folder, out))
         plan = Plan(
-            out, chosen, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine, force, nan
-        )
+            out, chosen, dicom, bids, overwrite, resume, search.discretion, coil_axis, combine, force, nan, memory,
+        )  # fmt: skip
         run = Run(plan, search, part, show, where, lists)
         try:
             run.work()

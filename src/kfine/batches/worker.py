@@ -117,6 +117,7 @@ class Plan:
         discretion: stand-ins for the names of patients.
         coil_axis, combine, nan: options of `kfine.read` for raw k-space and NIfTI files; not used for other images.
         force: whether derived images, phase images and results of kfine are restored too.
+        memory: limit of the memory of a process; None: none.
     """
 
     out: Path
@@ -130,6 +131,7 @@ class Plan:
     combine: str | None = None
     force: bool = False
     nan: str = AIR
+    memory: str | int | None = None
 
     def files(self, case: Case) -> RestorationFiles:
         """Return the paths of the output files of `case`."""
@@ -268,7 +270,7 @@ class Worker:
             with no_more_open_than(case.paths), made_folder(files.mean.parent):
                 result, _ = restore_case(
                     _read(case, plan), plan.options, files, overwrite=state is not State.FREE, force=plan.force,
-                    parts=files.parts if plan.resume else None,
+                    memory=plan.memory, parts=files.parts if plan.resume else None,
                     bar=self.bar, sidecars=_sidecars(case, plan, files, key=key),
                 )  # fmt: skip
             shutil.rmtree(files.parts, ignore_errors=True)

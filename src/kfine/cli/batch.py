@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kfine.cli.console import bars, err, plain_warnings, progress, say
-from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Nan, Quiet, takes
+from kfine.cli.parameters import FLAG, MACHINE, OUTPUT, CoilAxis, Combine, Memory, Nan, Quiet, takes
 from kfine.cli.parsers import as_options
 from kfine.cli.restore_options import Force, arguments_of, options_of
 from kfine.errors import SOME_FAILED, UsageError
@@ -62,6 +62,7 @@ def batch(
         int | None,
         typer.Option(min=0, metavar="I", rich_help_panel=MACHINE, help="Which part, from 0 to N - 1."),
     ] = None,
+    memory: Memory = None,
     dask: Annotated[
         str | None,
         typer.Option(
@@ -184,6 +185,7 @@ def batch(
                 resume=resume,
                 report=report,
                 overwrite=overwrite,
+                memory=memory,
                 dask=dask,
                 manifest=manifest,
                 display=_display(quiet=quiet),
@@ -193,7 +195,12 @@ def batch(
 
     if print_sbatch and manifest is not None:
         flags = {"force": force, "only": only, "coil-axis": coil_axis, "combine": combine, "dicom": dicom}
-        flags |= {"nan": None if nan == "air" else nan, "resume": resume, "overwrite": overwrite}
+        flags |= {
+            "memory": memory,
+            "nan": None if nan == "air" else nan,
+            "resume": resume,
+            "overwrite": overwrite,
+        }
         _print_sbatch(
             [folder, out, manifest], run_part, arguments_of(options) + _arguments(flags), num_parts, apptainer
         )

@@ -1,4 +1,4 @@
-"""kfine bench: speed of this machine, and estimated times of usual studies."""
+"""kfine bench: speed of this machine, and estimated times and memory of usual studies."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def bench(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the speed of this machine for a few seconds and estimate the times of usual studies.
+    """Measure the speed of this machine for a few seconds and estimate times and memory of usual studies.
 
-    The times are upper estimates, for images without empty slices.
+    These are upper estimates: the times for images without empty slices, the memory without --memory of kfine restore.
     """
     import torch
 
@@ -49,11 +49,13 @@ def bench(
         say_json({"machine": machine(), "studies": [study.as_dict() for study in found]})
         return
     from kfine.restoration.progress import duration
+    from kfine.text import human_size
 
     out.print(machine(), markup=False)
     table = Table(box=None, pad_edge=False)
-    for column in ("study", "restored to", "method", "time"):
+    for column in ("study", "restored to", "method", "time", "memory"):
         table.add_column(column)
     for study in found:
-        table.add_row(study.title, study.restored, study.method, f"about {duration(study.seconds)}")
+        cost = (f"about {duration(study.seconds)}", f"about {human_size(study.memory)}")
+        table.add_row(study.title, study.restored, study.method, *cost)
     out.print(table)

@@ -109,6 +109,15 @@ Periodic = Annotated[
         "not contain.  Otherwise time ends with the last frame.",
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        rich_help_panel=MACHINE,
+        help="Limit of the memory of a process, such as 4G: batches and tiles are as large as it allows, and an image "
+        "that does not fit is refused (exit code 6); suited to the machine if left out.",
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(

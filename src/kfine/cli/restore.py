@@ -19,6 +19,7 @@ from kfine.cli.parameters import (
     Combine,
     Contrast,
     ImageChoice,
+    Memory,
     Nan,
     Overwrite,
     Period,
@@ -35,7 +36,7 @@ from kfine.errors import Terminated
 from kfine.files.names import beside
 from kfine.files.staging import check_inputs_safe, check_outputs, check_outside, no_more_open_than
 from kfine.restoration.labels import summary
-from kfine.restoration.options import Options
+from kfine.restoration.options import Options, bytes_of
 from kfine.restoration.outputs import RestorationFiles
 from kfine.restoration.pipeline import restore_case
 
@@ -85,6 +86,7 @@ def restore(
             help="Also draw a figure (.png, .pdf, .svg, .jpg); of a cine also an animation, F.gif.",
         ),
     ] = None,
+    memory: Memory = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -123,6 +125,8 @@ def restore(
         check_outside(files.mean, image.parent if image.name.upper() == "DICOMDIR" else image)
     parsers.parse_slices(slices)
     parsers.parse_plane(plane)
+    if memory is not None:
+        bytes_of(memory)
     from kfine.io.reading import read_input
 
     parts = files.parts if resume else None
@@ -140,6 +144,7 @@ def restore(
                 overwrite=overwrite,
                 force=force,
                 slices=parsers.parse_slices(slices, found.image.slices),
+                memory=memory,
                 parts=parts,
                 bar=bar,
                 announce=True,

@@ -29,6 +29,8 @@ LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict",
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}  # bytes
+
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
 # Options that have no effect with a method.
@@ -170,6 +172,24 @@ def adapt_budget(adapt: str | int) -> tuple[int | None, float | None]:
     if match[2]:
         return None, number * {"s": 1, "m": 60, "h": 3600}[match[2]]
     return int(number), None
+
+
+def bytes_of(memory: str | int) -> int:
+    """Return the bytes of a limit such as "4G", "800M" or 2**32; units are powers of 1024.
+
+    >>> bytes_of("4G") == 4 * 2**30, bytes_of("1.5 GB") == 3 * 2**29, bytes_of(1000)
+    (True, True, 1000)
+
+    Raises:
+        UsageError: no size above 0.
+    """
+    match = re.fullmatch(
+        r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(memory).strip(), re.IGNORECASE | re.ASCII
+    )
+    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    if size < 1:
+        raise UsageError(f"memory {memory}: expected a size such as 4G or 800M")
+    return size
 
 
 def check_values(options: Options) -> None:

@@ -1,7 +1,8 @@
-"""Speed of this machine: seconds that a method takes per pixel and per study."""
+"""Speed of this machine: seconds that a method takes per pixel and per study, and the memory of a study."""
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from kfine.image import Image
 from kfine.models.checkpoint import load_model
 from kfine.restoration.options import BASELINES, Options, check_values
 from kfine.restoration.progress import Watch
-from kfine.restoration.restore import plan_of, resolved_of, restore_planned
+from kfine.restoration.restore import memory_of, plan_of, resolved_of, restore_planned
 from kfine.restoration.selection import ResolvedMethod, packaged_for
 from kfine.restoration.streaming import slice_evaluations
 
@@ -89,19 +90,21 @@ def _evaluations(acquisition: Acquisition, resolved: ResolvedMethod) -> int:
 
 @dataclass(frozen=True)
 class Study:
-    """Estimated time for a study of a usual size.
+    """Estimated time and memory for a study of a usual size.
 
     Attributes:
         title: description of the measured images.
         restored: description of the result.
         method: name of the method.
         seconds: on this machine.
+        memory: of the process, bytes; less with the option memory.
     """
 
     title: str
     restored: str
     method: str
     seconds: float
+    memory: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON values."""
@@ -134,7 +137,7 @@ _STUDIES: tuple[
 def studies(
     methods: tuple[str, ...], *, on_study: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[Study]:
-    """Yield the estimated times of usual studies by each of `methods`, by the default methods if there are none.
+    """Yield estimated times and memory of usual studies by each of `methods`, or by the default methods.
 
     on_study: called with (done, total).
 
@@ -154,5 +157,6 @@ def studies(
         acquisition = plan_of(image, options)
         resolved = resolved_of(acquisition, options) if acquisition.in_plane else None
         name = resolved.method.name if resolved else "core"
-        yield Study(title, restored, name, seconds_of(acquisition, resolved))
+        memory = memory_of(acquisition, resolved, options) + voxels.itemsize * math.prod(shape)
+        yield Study(title, restored, name, seconds_of(acquisition, resolved), memory)
         on_study(number, len(work))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +28,13 @@ def restore_case(
     overwrite: bool,
     force: bool = False,
     slices: tuple[int, int] | None = None,
+    memory: str | int | None = None,
     parts: Path | None = None,
     bar: Progress,
     sidecars: Sidecars | None = None,
     announce: bool = False,
     reading: Mapping[str, Any] | None = None,
+    on_restored: Callable[[Restoration], None] = lambda result: None,
 ) -> tuple[Restoration, list[Path]]:
     """Check, restore and write one image; return the restoration and its files.
 
@@ -43,11 +45,13 @@ def restore_case(
         overwrite: whether existing files are replaced.
         force: whether derived images, phase images and results of kfine are restored too.
         slices: (first, stop) of the slices to restore; None: all.
+        memory: limit of the memory of the process, see `kfine.restore`.
         parts: folder for finished slices, see `kfine.restore`; None: none.
         bar: display of the progress.
         sidecars: see `write_restoration`.
         announce: whether to print a forecast of the time once it is known.
         reading: the options of reading, JSON-ready, for the record.
+        on_restored: called with the restoration before its files are written.
     """
     from kfine.restoration import restore
 
@@ -63,9 +67,12 @@ def restore_case(
         check_outputs([files.animation], overwrite=overwrite)
     watcher = _Watcher(bar, low.slices, announce=announce)
     watch = Watch(watcher.step, watcher.group, watcher.method, watcher.fit)
-    result = restore.restore_planned(acquisition, options, slices=slices, parts=parts, watch=watch)
+    result = restore.restore_planned(
+        acquisition, options, slices=slices, memory=memory, parts=parts, watch=watch
+    )
     if reading:
         result = replace(result, call=result.call | {"reading": dict(reading)})
+    on_restored(result)
     return result, write_restoration(result, files, overwrite=overwrite, series=series, sidecars=sidecars)
 
 

@@ -23,8 +23,9 @@ from kfine.methods.time_interpolation import FrameByFrame
 from kfine.models.checkpoint import Model
 from kfine.models.domain import ranges_of
 from kfine.restoration.inputs import Input, image_of, path_of
+from kfine.restoration.memory import Need, fit, peak
 from kfine.restoration.novelty import settled
-from kfine.restoration.options import Options
+from kfine.restoration.options import Options, bytes_of
 from kfine.restoration.progress import Watch
 from kfine.restoration.provenance import Provenance
 from kfine.restoration.result import Restoration
@@ -73,6 +74,7 @@ def restore(
     slices: tuple[int, int] | None = None,
     keep_samples: bool = False,
     planes_a_call: int | None = None,
+    memory: str | int | None = None,
     parts: str | os.PathLike[str] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_slices: Callable[[int, int], None] = lambda first, stop: None,
@@ -128,7 +130,7 @@ def restore(
             "cine-ldm" it is added to the latents of the prediction, in their standard deviations.
         conditioned: whether the network has the scan as an input (p(x | y)); if not, the measurement acts through the
             guidance alone, as in the abstract (p(x), guided).  None: the model's default.
-        seed: of all noise; equal seeds give equal voxels, to rounding, for any `planes_a_call` and `slices`.
+        seed: of all noise; equal seeds give equal voxels, to rounding, for any `planes_a_call`, `memory` and `slices`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
         sharp: whether the result also has `sharp`, an image with the sharpness of a true one around the mean image of
@@ -145,6 +147,8 @@ def restore(
         slices: (first, stop) of the slices to restore; intensities are still scaled by the whole image.
         keep_samples: whether the result holds every sample.
         planes_a_call: greatest number of planes in a network call; None: suited to the device.
+        memory: limit of the memory of this process, such as "4G" or a number of bytes: batches and tiles are as large
+            as it allows; None: suited to the device.
         parts: a folder, which may not exist yet, to store finished slices in; those of an interrupted run of the same
             image and options are reused.  The caller removes it.
         on_progress: called with (done, total) evaluations.
@@ -160,7 +164,7 @@ def restore(
         UsageError: options that contradict each other or are out of range.
         InputError: an image (a voxel that is not finite) or a target that cannot be used.
         ModelError: a model that cannot be found or read, or whose files do not match.
-        ResourceError: a device that does not exist, or too little memory.
+        ResourceError: a device that does not exist, or too little memory, that of `memory` included.
         DomainError: with `strict`, an image unlike the training images of the model.
     """
     options = Options(
@@ -177,6 +181,7 @@ def restore(
         slices=slices,
         keep_samples=keep_samples,
         planes_a_call=planes_a_call,
+        memory=memory,
         parts=None if parts is None else Path(parts),
         watch=Watch(on_progress, on_slices, on_method),
     )
@@ -196,11 +201,15 @@ def restore_planned(
     slices: tuple[int, int] | None = None,
     keep_samples: bool = False,
     planes_a_call: int | None = None,
+    memory: str | int | None = None,
     parts: Path | None = None,
     watch: Watch,
 ) -> Restoration:
     """Restore a planned acquisition; see `restore` for arguments and errors."""
     began = time.perf_counter()
+    limit = None if memory is None else bytes_of(memory)
+    if limit is not None and options.adapt is not None:
+        raise UsageError("memory: does not limit the fit to a volume; leave out memory or adapt")
     call = {"options": options.normal().changed, "reading": {}}
     options = replace(options, noise=_noise_of(acquisition) if options.noise == "data" else options.noise)
     found = settled(acquisition, options)
@@ -210,14 +219,21 @@ def restore_planned(
         through = slice_work(acquisition, options, pixels=lambda device: PIXELS_A_CALL[device.type])
     resolved = resolved_of(acquisition, options) if acquisition.in_plane else None
     check_confidence(acquisition, resolved, through, options)
+    rooms = room, stack_room = _rooms(acquisition, resolved, through, planes_a_call)
+    if limit is not None:
+        first, stop = slices or (0, acquisition.measured.slices)
+        need = Need(
+            acquisition, resolved, through.resolved if through else None, options, stop - first, keep_samples
+        )
+        fit(need, limit, *rooms)
     if through is not None and options.adapt is not None:
         through, call["options"]["adapt"] = fitted(through, acquisition, options, on_update=watch.fit)
     steps = Steps(watch.steps, after=through.evaluations_of(acquisition) if through else 0)
     first_stage = replace(watch, steps=steps.first)
     if resolved is not None:
         result = _restored_planes(
-            acquisition, resolved, options, slices=slices, keep_samples=keep_samples, planes_a_call=planes_a_call,
-            parts=parts, watch=first_stage, through=through.resolved if through else None,
+            acquisition, resolved, options, slices=slices, keep_samples=keep_samples, room=room, parts=parts,
+            watch=first_stage, through=through.resolved if through else None,
         )  # fmt: skip
     else:
         assert through is not None
@@ -227,17 +243,16 @@ def restore_planned(
         )
         steps.first(0, 0)
         result = Restoration(acquisition.measured, None, (), 0.0, provenance)
-    if through is not None:
-        room = Room(through.at_once)
+    if through is not None and stack_room is not None:
         mean, std, residual = refined(
-            result.mean, through, acquisition, std=result.std, on_step=steps.second, room=room
+            result.mean, through, acquisition, std=result.std, on_step=steps.second, room=stack_room
         )
         stated = through.statement or result.statement
         provenance = replace(
             result.provenance,
             residual=residual,
             uncertainty=_stated(stated, options),
-            memory=room.record or result.provenance.memory,
+            memory=stack_room.record or result.provenance.memory,
         )
         result = replace(
             result, mean=mean, std=std, residual=residual, provenance=provenance, statement=stated
@@ -305,7 +320,7 @@ def _restored_planes(
     *,
     slices: tuple[int, int] | None,
     keep_samples: bool,
-    planes_a_call: int | None,
+    room: Room,
     parts: Path | None,
     watch: Watch,
     through: ResolvedMethod | None,
@@ -313,14 +328,13 @@ def _restored_planes(
     """Restore the measured slices in plane and time."""
     measured = acquisition.measured
     first, part = (slices[0], measured.take_slices(*slices)) if slices else (0, measured)
-    work = _work(acquisition, resolved, options, planes_a_call=planes_a_call, keep=keep_samples)
+    work = _work(acquisition, resolved, options, at_once=room.at_once, keep=keep_samples)
     watch.method(resolved.method.name)
     provenance = replace(
         Provenance.of(acquisition, resolved, options, slices=slices, through=through),
         uncertainty=_stated(work.statement, options),
     )
     store = None if parts is None else ResumeStore(parts, _recipe(measured, work, provenance))
-    room = Room(work.at_once)
     voxels, residual = stream(part, work, first=first, watch=watch, parts=store, room=room)
     at = acquisition.timing.at if measured.frame_times is not None else None
     images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
@@ -340,14 +354,10 @@ def _work(
     resolved: ResolvedMethod,
     options: Options,
     *,
-    planes_a_call: int | None,
+    at_once: int,
     keep: bool,
 ) -> Work:
     """Return the settings for restoring the slices."""
-    if planes_a_call is not None and planes_a_call < 1:
-        raise UsageError(f"planes_a_call {planes_a_call}: expected at least 1")
-    rows, columns = acquisition.high
-    at_once = planes_a_call or max(1, PIXELS_A_CALL[resolved.device.type] // (rows * columns))
     air = FrameByFrame(ZeroFilling(), "nearest") if resolved.model else None
     return Work(
         acquisition.scan,
@@ -360,6 +370,31 @@ def _work(
         statement=resolved.statement(acquisition.scan),
         sharp=resolved.sharp,
     )
+
+
+def memory_of(acquisition: Acquisition, resolved: ResolvedMethod | None, options: Options) -> int:
+    """Return the estimated bytes of this process during a restoration without a limit, without those of the image.
+
+    resolved: the method of the planes; None if the planes are not restored.
+    """
+    through = None
+    if acquisition.slices is not None:
+        through = slice_work(acquisition, options, pixels=lambda device: PIXELS_A_CALL[device.type])
+    need = Need(
+        acquisition, resolved, through.resolved if through else None, options, acquisition.measured.slices
+    )
+    return peak(need, *_rooms(acquisition, resolved, through, None))
+
+
+def _rooms(
+    acquisition: Acquisition, resolved: ResolvedMethod | None, through: SliceWork | None, planes: int | None
+) -> tuple[Room, Room | None]:
+    """Return the batch sizes for planes and for the slice direction: `planes`, or a number suited to the device."""
+    if planes is not None and planes < 1:
+        raise UsageError(f"planes_a_call {planes}: expected at least 1")
+    rows, columns = acquisition.high
+    suited = 1 if resolved is None else max(1, PIXELS_A_CALL[resolved.device.type] // (rows * columns))
+    return Room(planes or suited), None if through is None else Room(through.at_once)
 
 
 def _noise_of(acquisition: Acquisition) -> float:

@@ -52,6 +52,7 @@ class Shown:
         return page_of(
             before=on_grid_of(before, after),
             after=after,
+            sharp=None if self.result.sharp is None else magnitude(self.result.sharp),
             std=self.result.half_width(SHOWN_CONFIDENCE) if interval else self.result.std,
             interval=interval,
             title="Restored by kfine",

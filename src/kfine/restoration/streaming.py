@@ -38,7 +38,7 @@ _LEAST_SIDE = 128  # pixels of a tile
 
 
 class Room:
-    """Planes per call and side of tiles that fit into memory; both are reduced when memory runs out.
+    """Planes per call and side of tiles that fit into memory; both are reduced for a limit, or when memory runs out.
 
     Attributes:
         at_once: greatest number of planes a network sees in one call.
@@ -67,11 +67,31 @@ class Room:
             try:
                 return call(replace(draws, at_once=self.at_once, side=self.side))
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or not self._smaller(planes, matrix):
+                if not is_out_of_memory(error) or not (now := self._smaller(planes, matrix)):
                     raise
+                self.short = True
+                warnings.warn(f"out of memory: continues with {now}", UserWarning, stacklevel=2)
             # Outside the handler, where the failed call's tensors have been released.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+    def fit(
+        self, needed: Callable[[int, int], int], available: int, *, planes: int, matrix: tuple[int, int]
+    ) -> int:
+        """Reduce the batch, then the tiles, until the call fits into `available` bytes; return the bytes it needs.
+
+        The returned number is above `available` if not even the smallest call fits.
+
+        Args:
+            needed: returns the bytes of a call for a number of planes and a side of tiles.
+            available: bytes.
+            planes: number of planes.
+            matrix: their (rows, columns).
+        """
+        self.at_once = min(self.at_once, planes)
+        while (least := needed(self.at_once, self.side)) > available and self._smaller(planes, matrix):
+            pass
+        return least
 
     @property
     def record(self) -> dict[str, int] | None:
@@ -79,21 +99,18 @@ class Room:
         tiles = {} if self.side == SIDE else {"tile_side": self.side}
         return {"planes_a_call": self.at_once, **tiles} if self.short else None
 
-    def _smaller(self, planes: int, matrix: tuple[int, int]) -> bool:
-        """Reduce the batch, or else the tile size; return False if neither can be reduced."""
+    def _smaller(self, planes: int, matrix: tuple[int, int]) -> str | None:
+        """Reduce the batch, or else the tile size; return the new size as text, None if neither can be reduced."""
         if min(self.at_once, planes) > 1:
             self.at_once = min(self.at_once, planes) // 2
-            now = f"{self.at_once} planes a call" if self.at_once > 1 else "one plane a call"
-        else:
-            side = self.side // 2
-            while side >= _LEAST_SIDE and side * side >= matrix[0] * matrix[1]:
-                side //= 2
-            if side < _LEAST_SIDE:
-                return False
-            self.side, now = side, f"tiles of {side}x{side} pixels"
-        self.short = True
-        warnings.warn(f"out of memory: continues with {now}", UserWarning, stacklevel=2)
-        return True
+            return f"{self.at_once} planes a call" if self.at_once > 1 else "one plane a call"
+        side = self.side // 2
+        while side >= _LEAST_SIDE and side * side >= matrix[0] * matrix[1]:
+            side //= 2
+        if side < _LEAST_SIDE:
+            return None
+        self.side = side
+        return f"tiles of {side}x{side} pixels"
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,14 @@ _MOST_JOBS, _MOST_SCANS = 200, 500
 _POLL, _ALIVE = 0.25, 15.0  # s between checks of the queue, and between keep-alive comments
 _WRONG = 1.0  # s of delay for a wrong password
 _ORDINARY_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_CHANGED = Options(effort="fast", denoise=True, samples=2)  # other values than the defaults
+_CHANGED = Options(effort="fast", denoise=True, samples=2, sharp=True)  # other values than the defaults
 UPLOADING, READY = "uploading", "ready"
 
 # Files of a restoration: file name, media type, ending of the download's name (None: shown in the page).
 FILES: dict[str, tuple[str, str, str | None]] = {
     "before": ("before.nii", "application/octet-stream", None),
     "after": ("after.nii", "application/octet-stream", None),
+    "sharp": ("sharp.nii", "application/octet-stream", None),
     "std": ("std.nii", "application/octet-stream", None),
     "difference": ("difference.nii", "application/octet-stream", None),
     "lower": ("lower.nii", "application/octet-stream", None),
@@ -51,12 +52,15 @@ FILES: dict[str, tuple[str, str, str | None]] = {
     "result-std": ("result_std.nii.gz", "application/gzip", "_std.nii.gz"),
     "result-lower": ("result_lower.nii.gz", "application/gzip", "_lower.nii.gz"),
     "result-upper": ("result_upper.nii.gz", "application/gzip", "_upper.nii.gz"),
+    "result-sharp": ("result_sharp.nii.gz", "application/gzip", "_sharp.nii.gz"),
     "record": ("result.json", "application/json", ".json"),
     "figure": ("figure.png", "image/png", ".png"),
     "moving": ("figure.gif", "image/gif", ".gif"),
     "dicom": ("result-dicom.zip", "application/zip", "_dicom.zip"),
     "mail": ("page.html", "text/html; charset=utf-8", ".html"),
 }
+# Files of the viewer, which exist before those for downloads.
+VIEWED = {kind for kind, (_, _, ending) in FILES.items() if ending is None} - {"page"}
 
 
 class Workbench:
@@ -252,9 +256,11 @@ class Workbench:
         """Return a file of a restoration, or a range of it within the bounds of FileResponse."""
         job = self._known("job", request.path_params["key"])
         kind = request.path_params["kind"]
-        if kind not in FILES or job["state"] != DONE:
+        if kind not in FILES:
             raise HTTPException(404)
         name, media, ending = FILES[kind]
+        if job["state"] != DONE and (job["result"] is None or kind not in VIEWED):
+            raise HTTPException(404, "this file is not written yet")
         path = self.session.job(job["id"]) / name
         if not path.is_file():
             raise HTTPException(404, "this restoration has no such file")

@@ -76,6 +76,7 @@ _OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "method": _one_of(METHODS),
     "effort": _one_of(EFFORTS),
     "denoise": _flag,
+    "sharp": _flag,
     "samples": _whole(1, _MOST_SAMPLES),
     "slice_profile": _one_of(PROFILES),
     "confidence": _number(*_CONFIDENCE),

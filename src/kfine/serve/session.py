@@ -127,8 +127,8 @@ class Store:
             if row is None:
                 return None
             base.execute(
-                "UPDATE job SET state=?, tries=tries+1, started=?, ended=NULL, error=NULL, done=0, total=0, "
-                "text='reading', revision=? WHERE id=?",
+                "UPDATE job SET state=?, tries=tries+1, started=?, ended=NULL, error=NULL, result=NULL, done=0, "
+                "total=0, text='reading', revision=? WHERE id=?",
                 (RUNNING, time.time(), revision, row["id"]),
             )
         return self.get("job", row["id"])

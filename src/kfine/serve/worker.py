@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,17 @@ from kfine.restoration.progress import Forecast
 from kfine.restoration.result import Restoration
 from kfine.serve.requests import RestoreRequest
 from kfine.serve.session import CANCELLED, DONE, FAILED, QUEUED, Session
-from kfine.viz.kspace import kspace_picture
+from kfine.viz.kspace import kspace_block, kspace_picture
 from kfine.viz.layers import difference, on_grid_of
-from kfine.viz.view import plane_name
+from kfine.viz.view import is_oriented
 
-BEFORE, AFTER, STD, DIFFERENCE, LOWER, UPPER = "before", "after", "std", "difference", "lower", "upper"
-VOLUMES = (BEFORE, AFTER, STD, DIFFERENCE, LOWER, UPPER)
+BEFORE, AFTER, SHARP, STD, DIFFERENCE = "before", "after", "sharp", "std", "difference"
+LOWER, UPPER = "lower", "upper"
+VOLUMES = (BEFORE, AFTER, SHARP, STD, DIFFERENCE, LOWER, UPPER)
 PAGE, KSPACE = "page.html", "kspace.png"
 RESULT, DICOM, FIGURE = "result.nii.gz", "result-dicom.zip", "figure.png"
+# From default directions (slice, row, column) to those for which axial views draw rows down and columns to the right.
+_AS_STORED = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
 _LOCK = "worker-lock"
 _PAUSE, _EVERY = 0.2, 0.25  # s between checks of the queue, and between updates of the progress
 
@@ -53,13 +57,17 @@ def write_views(result: Restoration, folder: Path) -> dict[str, Any]:
     aligned = on_grid_of(before, after)
     change = difference(aligned, after)
     images = {
-        BEFORE: before, AFTER: after, STD: result.std, DIFFERENCE: change, LOWER: result.lower, UPPER: result.upper,
+        BEFORE: before, AFTER: after, SHARP: None if result.sharp is None else magnitude(result.sharp),
+        STD: result.std, DIFFERENCE: change, LOWER: result.lower, UPPER: result.upper,
     }  # fmt: skip
+    oriented = is_oriented(after)
     for name, image in images.items():
         if image is not None:
-            write_compact(image, folder / f"{name}.nii")
+            shown = image if oriented else replace(image, affine=_AS_STORED @ image.affine)
+            write_compact(shown, folder / f"{name}.nii")
     (folder / KSPACE).write_bytes(kspace_picture(result.acquisition.measured, result.mean))
-    (folder / PAGE).write_text(result.show().page, "utf-8")
+    record = result.record
+    interval = None if result.lower is None else record["uncertainty"]
     return {
         "volumes": [name for name in VOLUMES if images[name] is not None],
         "window": [0.0, _bright(after.voxels)],
@@ -69,7 +77,19 @@ def write_views(result: Restoration, folder: Path) -> dict[str, Any]:
         "period": after.period,
         "shape": {BEFORE: list(before.voxels.shape), AFTER: list(after.voxels.shape)},
         "voxel_mm": {BEFORE: _rounded(before.voxel_sizes), AFTER: _rounded(after.voxel_sizes)},
-        "plane": _shown_plane(after, through=result.acquisition.slices is not None),
+        "block": kspace_block(result.acquisition.measured, result.mean),
+        "simulated": not result.acquisition.measured.measured,
+        "oriented": oriented,
+        "through": result.acquisition.slices is not None,
+        "method": record["method"],
+        "model": record["model"],
+        "domain": record.get("domain"),
+        "kspace": record["kspace"],
+        "residual": result.residual,
+        "std": result.std is not None,
+        "sharp": result.sharp is not None,
+        "confidence": None if interval is None else interval["confidence"],
+        "multiplier": None if interval is None else interval["interval_in_standard_deviations"],
     }
 
 
@@ -86,12 +106,6 @@ def write_compact(image: Image, path: Path) -> None:
     file.set_data_dtype(np.int16)
     file.header.set_xyzt_units("mm", "sec")
     nibabel.save(file, path)
-
-
-def _shown_plane(image: Image, *, through: bool) -> str:
-    """Return the initial plane: that of the slices, or one through the slices if their direction was restored."""
-    plane = plane_name(image.affine)
-    return plane if not through else "sagittal" if plane == "coronal" else "coronal"
 
 
 def _times(image: Image) -> list[float]:
@@ -181,7 +195,7 @@ def work(session: Session, stopping: Callable[[], bool], *, until_empty: bool = 
 
     until_empty: whether to return when the queue is empty.
     """
-    store = session.store
+    store, warm = session.store, False
     store.requeue()
     while not stopping():
         job = store.take()
@@ -189,6 +203,10 @@ def work(session: Session, stopping: Callable[[], bool], *, until_empty: bool = 
             _restore(session, job, stopping)
         elif until_empty:
             return
+        elif not warm and store.all("scan"):
+            import kfine.restoration.restore  # noqa: F401
+
+            warm = True  # while the user looks at the options of the scan
         else:
             time.sleep(_PAUSE)
 
@@ -199,7 +217,7 @@ def _restore(session: Session, job: dict[str, Any], stopping: Callable[[], bool]
     values: dict[str, Any]
     try:
         with collected_notes() as notes:
-            result = _restored(session, job, QueueProgress(session, key, stopping))
+            result = _restored(session, job, QueueProgress(session, key, stopping), notes)
         values = {"state": DONE, "result": result, "notes": notes}
     except Stopped:
         store.update("job", key, state=QUEUED, tries=job["tries"] - 1, text="")
@@ -214,8 +232,15 @@ def _restore(session: Session, job: dict[str, Any], stopping: Callable[[], bool]
         store.update("job", key, **values, ended=time.time())
 
 
-def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) -> dict[str, Any]:
-    """Restore, write the files, and return their description for the page."""
+def _restored(
+    session: Session, job: dict[str, Any], progress: QueueProgress, notes: list[str]
+) -> dict[str, Any]:
+    """Restore, write the files, and return their description for the page.
+
+    The page shows the result before the files for downloads are written.
+
+    notes: warnings so far, to which others add.
+    """
     from kfine.io.reading import read_input
 
     scan = session.store.get("scan", job["scan"])
@@ -229,6 +254,12 @@ def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) ->
     progress.check()
     still = found.image.frames == 1 or not request.options.in_slices
     files = RestorationFiles.of(folder / RESULT, folder / FIGURE if still else None)
+    described: dict[str, Any] = {"reading_notes": list(notes)}
+
+    def show(result: Restoration) -> None:
+        described.update(write_views(result, folder))
+        session.store.update("job", job["id"], result=described, notes=notes, text="writing the files")
+
     result, _ = restore_case(
         found,
         request.options,
@@ -237,25 +268,15 @@ def _restored(session: Session, job: dict[str, Any], progress: QueueProgress) ->
         force=request.force,
         parts=files.parts,
         bar=progress,
+        on_restored=show,
     )
-    progress.name("writing")
     dicom = _write_dicom(found, result, folder) if found.series is not None else None
-    described = write_views(result, folder)
-    record = result.record
-    interval = None if result.lower is None else record["uncertainty"]
+    (folder / PAGE).write_text(result.show().page, "utf-8")
     return described | {
-        "method": record["method"],
-        "confidence": None if interval is None else interval["confidence"],
-        "multiplier": None if interval is None else interval["interval_in_standard_deviations"],
-        "domain": record.get("domain"),
-        "model": record["model"],
-        "std": result.std is not None,
         "dicom": dicom is None if found.series is not None else False,
         "dicom_error": dicom,
         "figure": still,
         "moving": still and result.mean.frames > 1,
-        "kspace": record["kspace"],
-        "residual": result.residual,
         "seconds": round(time.perf_counter() - began, 2),
     }
 

@@ -87,15 +87,21 @@ def plane_name(affine: Affine) -> str:
 
 
 def view_of_image(image: Image) -> View:
-    """Return `view_of` the image's affine; the stored orientation if that of the patient is unknown.
+    """Return `view_of` the image's affine; the stored orientation if that of the patient is unknown."""
+    return view_of(image.affine) if is_oriented(image) else View()
+
+
+def is_oriented(image: Image) -> bool:
+    """Return whether the directions of the patient are known.
 
     Raw k-space and arrays made in memory have default directions that describe no patient.
     """
     directions = image.affine[:3, :3]
-    unknown = image.source.kind in {"kspace", "array"} and np.array_equal(
-        directions, np.diag(np.diag(directions))
+    if image.source.kind not in {"kspace", "array"}:
+        return True
+    return not np.array_equal(directions, np.diag(np.diag(directions))) or bool(
+        (np.diag(directions) <= 0).any()
     )
-    return View() if unknown and bool((np.diag(directions) > 0).all()) else view_of(image.affine)
 
 
 @dataclass(frozen=True)

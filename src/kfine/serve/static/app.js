@@ -3,7 +3,7 @@
 
 function $(id) { return document.getElementById(id); }
 
-const page = { scan: null, jobs: new Map(), open: null, asked: 0, choice: {}, wanted: new Set(), noUse: {} };
+const page = { scan: null, jobs: new Map(), open: null, asked: 0, choice: {}, wanted: new Set(), notes: new Set(), noUse: {}, sharp: false };
 const viewer = new Viewer();
 
 async function call(path, method = "GET", body = undefined) {
@@ -58,12 +58,13 @@ async function look() {
   } catch (error) {
     if (asked !== page.asked) return;
     $("facts").replaceChildren();
-    $("scan-error").textContent = error.message;
-    $("options").hidden = !reading().coil_axis && !reading().period && !reading().plane;
+    refused(error.message);
+    $("options").hidden = reading().coil_axis === null && !reading().period && !reading().plane;
     return;
   }
   if (asked !== page.asked) return;
   $("facts").replaceChildren();
+  page.notes = new Set(seen.notes);
   if (seen.series) return offer("series", seen.series, "series");
   if (seen.images) return offer("part", seen.images, "part");
   for (const [name, value] of rows(seen)) $("facts").append(element("dt", name), element("dd", value));
@@ -75,6 +76,19 @@ async function look() {
   $("frames-label").hidden = seen.frames < 2;
   $("frames_scale").value = "1";
   await forecast();
+}
+
+/** A message without the name of the file, which is a number for uploads. */
+function plain(message) { return message.replace(/^[\w-]+(\.\w+)+: /, ""); }
+
+/** Show why a scan cannot be read, with a button for the option that the message proposes. */
+function refused(message) {
+  $("scan-error").textContent = plain(message).replaceAll("_", " ");
+  const coils = message.match(/\bcoil_axis=(-?\d+)/);
+  if (!coils) return;
+  const combine = element("button", "They are coils: combine them", { type: "button" });
+  combine.addEventListener("click", () => { $("coil_axis").value = coils[1]; look(); });
+  $("scan-error").append(element("br"), combine);
 }
 
 function rows(seen) {
@@ -90,7 +104,7 @@ function rows(seen) {
   if (block && (block[0] !== height || block[1] !== width)) found.push(["measured", `${block[0]} × ${block[1]}, then zero-filled`]);
   found.push(["k-space", facts["k-space"] === "measured" ? "measured" : "of the magnitude image"]);
   if (facts.acquisition?.coils) found.push(["coils", String(facts.acquisition.coils)]);
-  for (const note of seen.notes ?? []) found.push(["note", note]);
+  for (const note of seen.notes ?? []) found.push(["note", plain(note)]);
   return found;
 }
 
@@ -156,11 +170,22 @@ function reading() {
 /** Whether the chosen method uses an option. */
 function used(id) { return !(page.noUse[$("method").value] ?? []).includes(id); }
 
+/** Why the chosen restoration has no sharp image; "" if it can have one. */
+function sharpReason(cine, thick) {
+  if (thick && $("slices").value !== "keep") return "not for finer slices";
+  if (cine && $("frames_scale").value !== "1") return "not for other frames";
+  if ($("method").value === "sharp") return "method sharp makes it the result";
+  return used("sharp") ? "" : "only with method core";
+}
+
 function options() {
+  const cine = !$("frames-label").hidden, thick = !$("slices-label").hidden, reason = sharpReason(cine, thick);
   for (const id of ["effort", "denoise", "samples"]) $(id).disabled = !used(id);
-  const cine = !$("frames-label").hidden, thick = !$("slices-label").hidden;
+  $("sharp").disabled = reason !== "";
+  $("sharp").checked = page.sharp && !reason; // the wish outlives an option that excludes it
+  $("sharp-reason").textContent = reason && `Sharp image: ${reason}.`;
   return {
-    ...reading(), scale: Number($("scale").value), effort: used("effort") ? $("effort").value : "normal", denoise: used("denoise") && $("denoise").checked, confidence: number("confidence"), strict: $("strict").checked, method: $("method").value,
+    ...reading(), scale: Number($("scale").value), effort: used("effort") ? $("effort").value : "normal", denoise: used("denoise") && $("denoise").checked, confidence: number("confidence"), sharp: $("sharp").checked, strict: $("strict").checked, method: $("method").value,
     samples: used("samples") ? number("samples") : null, slices: thick ? $("slices").value : "keep", slice_profile: thick ? $("slice_profile").value : null,
     frames_scale: cine ? Number($("frames_scale").value) : null, force: $("force").checked,
   };
@@ -182,8 +207,9 @@ async function forecast() {
     if (asked !== page.asked) return;
     const what = `${found.from} → ${found.to} by ${found.method}`;
     $("forecast").textContent = `${what}; estimating the time …`;
-    $("forecast-note").textContent = (found.notes ?? []).join("\n");
-    if (found.notes?.length) $("forecast-note").scrollIntoView({ block: "nearest" });
+    const notes = (found.notes ?? []).filter((note) => !page.notes.has(note)); // the others are among the facts
+    $("forecast-note").textContent = notes.map(plain).join("\n");
+    if (notes.length) $("forecast-note").scrollIntoView({ block: "nearest" });
     $("start").disabled = false;
     const { seconds } = await post(`${path}?timed=1`, options());
     if (asked === page.asked) $("forecast").textContent = `${what}; about ${duration(seconds)}`;
@@ -226,22 +252,26 @@ function button(text, work, label) {
   return made;
 }
 
+/** Whether the result can be shown; the files for downloads may still be missing, pictures without WebGL are one of them. */
+function visible(job) { return job.state === "done" || (job.state === "running" && job.result !== null && WEBGL); }
+
+/** Show a restoration in the queue; its buttons stay the same elements while it runs, so that no click or focus is lost. */
 function row(job) {
   const found = $(`job-${job.id}`), item = found ?? element("li", "", { id: `job-${job.id}` });
-  item.dataset.state = job.state;
-  const name = `${job.name} ${job.label}`, buttons = element("div", "", { class: "row" });
-  if (job.state === "done") buttons.append(button("Open", () => show(job), `Open ${name}`));
-  if (job.state === "queued" || job.state === "running") buttons.append(button("Cancel", () => post(`/api/jobs/${job.id}/cancel`), `Cancel ${name}`));
-  else buttons.append(button("Remove", () => call(`/api/jobs/${job.id}`, "DELETE"), `Remove ${name}`));
-  const parts = [element("div", name, { class: "name" }), element("div", line(job), { class: job.state === "failed" ? "error" : "state" })];
-  if (job.state === "running") {
-    const bar = element("progress", "", { "aria-label": `Progress of ${name}`, max: "1" });
-    if (job.total) bar.value = job.done / job.total;
-    buttons.prepend(bar);
+  const name = `${job.name} ${job.label}`, kind = `${job.state}${visible(job) ? " visible" : ""}`;
+  if (item.dataset.kind !== kind) {
+    const focused = item.contains(document.activeElement), buttons = element("div", "", { class: "row" });
+    if (job.state === "running") buttons.append(element("progress", "", { "aria-label": `Progress of ${name}`, max: "1" }));
+    if (visible(job)) buttons.append(button("Open", () => show(page.jobs.get(job.id)), `Open ${name}`));
+    if (job.state === "queued" || job.state === "running") buttons.append(button("Cancel", () => post(`/api/jobs/${job.id}/cancel`), `Cancel ${name}`));
+    else buttons.append(button("Remove", () => call(`/api/jobs/${job.id}`, "DELETE"), `Remove ${name}`));
+    item.replaceChildren(element("div", name, { class: "name" }), element("div", "", { class: job.state === "failed" ? "error" : "state" }), buttons);
+    Object.assign(item.dataset, { kind, state: job.state });
+    if (focused) buttons.querySelector("button").focus();
   }
-  const focused = item.contains(document.activeElement);
-  item.replaceChildren(...parts, buttons);
-  if (focused) buttons.querySelector("button")?.focus();
+  item.children[1].textContent = line(job);
+  const bar = item.querySelector("progress");
+  if (bar && job.total) bar.value = job.done / job.total;
   item.classList.toggle("open", page.open === job.id);
   if (!found) $("queue").prepend(item);
 }
@@ -256,9 +286,10 @@ async function show(job) {
 function wait() {
   const waited = [...page.jobs.values()].filter((job) => page.wanted.has(job.id));
   const job = waited.find((one) => one.state === "running") ?? waited.find((one) => one.state === "queued");
+  const ended = job ? null : waited.sort((a, b) => b.ended - a.ended).find((one) => one.state === "failed" || one.state === "cancelled");
   $("nothing-bar").hidden = !job;
-  $("nothing-title").textContent = job ? `Restoring ${job.name}` : "Before, after and uncertainty appear here.";
-  $("nothing-text").textContent = job ? line(job) : "Drop a scan anywhere on this page, then press Start.";
+  $("nothing-title").textContent = job ? `Restoring ${job.name}` : ended ? `${ended.name}: ${ended.state}` : "Before, after and uncertainty appear here.";
+  $("nothing-text").textContent = job ? line(job) : ended?.error ?? "Drop a scan anywhere on this page, then press Start.";
   if (job?.total) $("nothing-bar").value = job.done / job.total; else $("nothing-bar").removeAttribute("value");
 }
 
@@ -271,7 +302,8 @@ function listen() {
     for (const job of jobs) {
       page.jobs.set(job.id, job);
       row(job);
-      if (job.state === "done" && page.wanted.delete(job.id)) show(job);
+      if (visible(job) && page.wanted.delete(job.id)) show(job);
+      else if (job.state !== "running" && page.open === job.id) viewer.finish(job);
     }
     for (const id of [...page.jobs.keys()]) if (!known.has(id)) { page.jobs.delete(id); $(`job-${id}`)?.remove(); }
     $("queue-empty").hidden = page.jobs.size > 0;
@@ -294,6 +326,7 @@ $("part").addEventListener("change", () => { page.choice = { ...page.choice, par
 for (const id of ["scale", "slices", "frames_scale", "effort", "denoise", "method", "samples", "slice_profile", "force", "confidence", "strict"])
   $(id).addEventListener("change", forecast);
 for (const id of ["period", "periodic", "coil_axis", "plane_in"]) $(id).addEventListener("change", look);
+$("sharp").addEventListener("change", () => { page.sharp = $("sharp").checked; forecast(); });
 $("start").addEventListener("click", start);
 $("hide").addEventListener("click", () => {
   $("side").hidden = !$("side").hidden;

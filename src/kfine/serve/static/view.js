@@ -1,14 +1,17 @@
 "use strict";
 // Linked views of one restoration: NiiVue draws, this file links, measures and plays.
 
-const COLOURS = { before: "#ffb454", after: "#7fd1ff" };
+const COLOURS = { before: "#ffb454", after: "#7fd1ff", sharp: "#9fe08a" };
 const DIFFERENCE = { R: [80, 60, 20, 150, 255], G: [190, 110, 20, 90, 200], B: [255, 190, 20, 20, 90], A: [255, 255, 255, 255, 255], I: [0, 90, 128, 166, 255] };
 const HIDDEN = { R: [24, 24], G: [30, 30], B: [44, 44], A: [255, 255], I: [0, 255] };
 const PLANES = { sagittal: 0, coronal: 1, axial: 2 }; // the axis across, x, y or z
+const POINTS = 320, COLUMNS = 720; // of a line, and of a line over time
+const ENDS = [["R", "L"], ["A", "P"], ["I", "S"]]; // of lines along x, y and z, in the directions of the views
+const SLICES = 3; // the axis of the files that counts slices
 
-function hasWebGL() {
+const WEBGL = (() => {
   try { return document.createElement("canvas").getContext("webgl2") !== null; } catch { return false; }
-}
+})();
 
 /** Values of a volume at a point, by trilinear interpolation in its own grid. */
 class Sampler {
@@ -82,7 +85,7 @@ class Viewer {
       const view = new niivue.Niivue({
         isColorbar: false, backColor: [0, 0, 0, 1], crosshairColor: [0.5, 0.82, 1, 0.8], crosshairWidth: 1, crosshairWidthUnit: "mm",
         isRadiologicalConvention: true, sagittalNoseLeft: true, isResizeCanvas: true, logLevel: "silent",
-        textHeight: 0.045, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "", dragAndDropEnabled: false,
+        fontMinPx: 15, fontColor: [0.75, 0.78, 0.82, 1], multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "", dragAndDropEnabled: false,
       });
       view.addColormap("kfine-difference", DIFFERENCE);
       view.addColormap("kfine-hidden", HIDDEN);
@@ -99,13 +102,15 @@ class Viewer {
     this.job = job;
     this.about = job.result;
     this.samplers = {};
+    this.images = {}; // voxels of "after" and "sharp", of which one is drawn
     $("nothing").hidden = true;
     $("viewer").hidden = false;
     document.body.dataset.shown = "";
     this.downloads();
     this.record();
     $("kspace").src = this.file("kspace");
-    const flat = !hasWebGL();
+    $("kspace-text").textContent = this.kspaceText();
+    const flat = !WEBGL;
     for (const id of ["panes", "below"]) $(id).hidden = flat;
     for (const bar of document.querySelectorAll("#viewer > .bar:first-child, #direction-label")) bar.hidden = flat;
     $("flat").hidden = !flat;
@@ -119,11 +124,22 @@ class Viewer {
     await this.create();
     const window_ = this.about.window;
     this.frame = 0;
+    this.mm = null;
+    this.pan = [0, 0, 0, 1]; // shift and zoom of the views
     await this.views.before.loadVolumes([this.volume("before", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })]);
     await this.views.after.loadVolumes([this.volume("after", { colormap: "gray", cal_min: window_[0], cal_max: window_[1] })]);
     if (generation !== this.generation) return;
+    $("shown-label").hidden = !this.about.sharp;
+    $("shown").value = "after";
+    const pick = ({ img, hdr }) => ({ img, hdr });
+    this.images.after = pick(this.views.after.volumes[0]);
+    if (this.about.sharp) {
+      this.images.sharp = pick(await niivue.NVImage.loadFromUrl(this.volume("sharp", {})));
+      if (generation !== this.generation) return;
+      this.samplers.sharp = new Sampler(this.images.sharp);
+    }
     this.samplers.before = new Sampler(this.views.before.volumes[0]);
-    this.samplers.after = new Sampler(this.views.after.volumes[0]);
+    this.samplers.after = new Sampler(this.images.after);
     $("third").querySelector("[value=std]").disabled = !this.about.std;
     if (!this.about.std && $("third").value === "std") $("third").value = "difference";
     for (const kind of ["lower", "upper"]) $("third").querySelector(`[value=${kind}]`).hidden = !this.about.confidence;
@@ -136,8 +152,17 @@ class Viewer {
     $("cine").hidden = this.times.length < 2;
     $("panel").querySelector("[value=time]").disabled = this.times.length < 2;
     if (this.times.length < 2 && $("panel").value === "time") $("panel").value = "profile";
-    $("plane").value = this.about.plane;
-    $("direction").value = this.about.plane === "sagittal" ? "1" : "0";
+    this.measured = this.measuredPlane();
+    const { oriented } = this.about, unknown = { axial: "slices", coronal: "across rows", sagittal: "across columns" };
+    for (const option of $("plane").options) {
+      const name = option.value === this.measured ? `${option.value} (slices)` : option.value;
+      option.textContent = option.value === "three" ? "three planes" : oriented ? name : unknown[option.value];
+    }
+    const lines = oriented ? ["right–left", "front–back", "foot–head"] : ["along rows", "along columns", "along slices"];
+    lines.forEach((text, axis) => { $("direction").options[axis].textContent = text; });
+    for (const view of Object.values(this.views)) view.opts.isOrientationTextVisible = oriented;
+    $("plane").value = this.about.through ? (this.measured === "coronal" ? "sagittal" : "coronal") : this.measured;
+    $("direction").value = $("plane").value === "sagittal" ? "1" : "0";
     $("sure-text").textContent = "all";
     await this.loadThird();
     if (this.about.std && !this.samplers.std) await this.overlay();
@@ -147,17 +172,48 @@ class Viewer {
     this.setFrame(0);
     this.centre();
     this.panel();
-    const mm = (name) => [...this.about.voxel_mm[name]].reverse().map((v) => v.toPrecision(3)).join(" × ");
-    $("pane-before").querySelector("figcaption").textContent = `Before: ${mm("before")} mm`;
-    $("pane-after").querySelector("figcaption").textContent = `After: ${mm("after")} mm, ${this.about.method}`;
+    this.caption("before", "Before");
+    this.swap();
     document.body.dataset.shown = job.id;
+  }
+
+  /** Offer the files of the restoration on view, which are complete now. */
+  finish(job) {
+    if (this.job?.id !== job.id || !job.result) return;
+    this.job = job;
+    this.about = job.result;
+    this.downloads();
+    this.record();
+    this.caution();
+  }
+
+  /** Write the caption of "before" or "after"; two views in one pane have no room for their voxels. */
+  caption(name, words) {
+    const mm = [...this.about.voxel_mm[name]].reverse().map((v) => v.toPrecision(3)).join(" × ");
+    const caption = $(`pane-${name}`).querySelector("figcaption"), voxels = document.createElement("span");
+    voxels.className = "voxels";
+    voxels.textContent = ` · ${mm} mm`;
+    caption.replaceChildren(words, voxels);
+    caption.title = caption.textContent;
+  }
+
+  /** Draw the mean image or the sharp one as "after". */
+  swap() {
+    const kind = $("shown").value, view = this.views.after, sharp = this.about.sharp;
+    this.caption("after", `After: ${this.about.method}${sharp ? kind === "sharp" ? ", sharp" : ", mean" : ""}`);
+    document.body.dataset.after = kind;
+    if (!sharp) return;
+    Object.assign(view.volumes[0], this.images[kind]);
+    view.updateGLVolume();
+    this.panel();
   }
 
   /** What kfine warned of, such as an image unlike the training data. */
   caution() {
-    const notes = this.job.notes ?? [];
+    const ordinary = this.about.reading_notes ?? []; // which the facts of the scan contain
+    const notes = (this.job.notes ?? []).filter((note) => !ordinary.includes(note));
     $("caution").hidden = notes.length === 0;
-    $("caution").textContent = notes.join("\n");
+    $("caution").textContent = notes.map(plain).join("\n");
   }
 
   file(kind) { return `/api/jobs/${this.job.id}/${kind}`; }
@@ -178,33 +234,71 @@ class Viewer {
     bar.className = kind === "std" ? "hot" : "signed";
     $("third-caption").replaceChildren(...{
       std: ["Standard deviation 0", bar, most],
-      difference: [`After − before −${most}`, bar, `+${most}`],
+      difference: [`${this.about.sharp ? "Mean" : "After"} − before −${most}`, bar, `+${most}`],
     }[kind] ?? [`${kind === "lower" ? "Lower" : "Upper"} end of the ${this.percent()} interval`]);
     if (ends) this.windows();
-    this.hair();
+    if (this.mm) {
+      view.scene.crosshairPos = view.mm2frac(this.mm, 0, true);
+      this.align();
+    }
     this.show(this.frame);
+  }
+
+  kspaceText() {
+    const { block, simulated, through } = this.about, size = (matrix) => matrix.join(" × ");
+    const plane = through ? "A plane through the slices; their direction runs down." : "The brightest slice.";
+    const source = simulated ? "The scan is a magnitude image: its Fourier transform stands in for the measurement." : "The scan is measured k-space.";
+    return `${plane} Orange: the measured block, ${size(block.measured)} of ${size(block.restored)}. ${source} Logarithmic scale, four decades.`;
   }
 
   percent() { return `${Number((100 * this.about.confidence).toPrecision(4))} %`; }
 
-  /** Crosshairs of 1.5 pixels, whatever the voxels and the zoom. */
-  hair() {
+  /** Millimetres in a pixel of a view that shows all of its volume. */
+  fit(view) {
+    const volume = view.volumes[0], { width, height } = view.gl.canvas;
+    const low = volume.extentsMinOrtho ?? volume.extentsMin, high = volume.extentsMaxOrtho ?? volume.extentsMax;
+    const sizes = [0, 1, 2].map((axis) => high[axis] - low[axis]), [x, y, z] = sizes;
+    const [across, down] = sizes.filter((_, axis) => axis !== this.across());
+    const layouts = $("plane").value !== "three" ? [[across, down]] : [[Math.max(x, y), y + 2 * z], [2 * x + y, Math.max(y, z)], [x + y, y + z]];
+    return Math.min(...layouts.map(([a, b]) => Math.max(a / width, b / height)));
+  }
+
+  /**
+   * Show one section of the world in every view, with crosshairs of a pixel.
+   *
+   * NiiVue centres each volume and fits it to its pane; the centres of "before" and "after" are apart by half the
+   * difference of their voxels.
+   */
+  align() {
+    const after = this.views.after, middle = (view) => view.frac2mm([0.5, 0.5, 0.5]);
+    const centre = middle(after), fit = this.fit(after);
     for (const view of Object.values(this.views)) {
-      const volume = view.volumes[0], canvas = view.gl.canvas;
-      if (!volume) continue;
-      const low = volume.extentsMinOrtho ?? volume.extentsMin, high = volume.extentsMaxOrtho ?? volume.extentsMax;
-      const [width, height] = [0, 1, 2].filter((axis) => axis !== this.across()).map((axis) => high[axis] - low[axis]);
-      const pixel = Math.max(width / canvas.width, height / canvas.height) / view.scene.pan2Dxyzmm[3];
-      view.setCrosshairWidth($("cross").checked ? 1.5 * pixel : 0);
+      if (!view.volumes.length || !view.gl.canvas.width) continue;
+      const own = middle(view), ratio = this.fit(view) / fit;
+      view.scene.pan2Dxyzmm = [0, 1, 2].map((axis) => this.pan[axis] + own[axis] - centre[axis]).concat(this.pan[3] * ratio);
+      view.setCrosshairWidth($("cross").checked ? 1.1 * fit / this.pan[3] : 0);
+      view.drawScene();
     }
-    this.zoomed = this.views.after.scene.pan2Dxyzmm[3];
+  }
+
+  /** Take over the section of the world that one view shows after the mouse has moved or zoomed it. */
+  follow(name) {
+    const view = this.views[name], after = this.views.after, pan = view.scene.pan2Dxyzmm;
+    const own = view.frac2mm([0.5, 0.5, 0.5]), centre = after.frac2mm([0.5, 0.5, 0.5]);
+    this.pan = [0, 1, 2].map((axis) => pan[axis] - own[axis] + centre[axis]).concat(pan[3] * this.fit(after) / this.fit(view));
   }
 
   centre() {
     const view = this.views.after;
     view.scene.crosshairPos = [0.5, 0.5, 0.5];
-    this.moved("after", Array.from(view.frac2mm([0.5, 0.5, 0.5])));
-    view.drawScene();
+    view.scene.pan2Dxyzmm = [0, 0, 0, 1];
+    this.moved("after", this.place());
+  }
+
+  /** Place of the crosshair in the world, mm; oblique volumes are drawn along their own axes. */
+  place() {
+    const view = this.views.after;
+    return Array.from(view.frac2mm(view.scene.crosshairPos, 0, true));
   }
 
   /** Take every view to the place of one, and its zoom. */
@@ -212,21 +306,23 @@ class Viewer {
     if (this.moving || !this.samplers.after) return;
     this.moving = true;
     this.mm = Array.from(mm).slice(0, 3);
-    const pan = this.views[from].scene.pan2Dxyzmm;
-    for (const [name, view] of Object.entries(this.views)) {
-      if (name === from || !view.volumes.length) continue;
-      view.scene.crosshairPos = view.mm2frac(this.mm);
-      view.scene.pan2Dxyzmm = Array.from(pan);
-      view.drawScene();
-    }
+    this.follow(from);
+    for (const [name, view] of Object.entries(this.views))
+      if (name !== from && view.volumes.length) view.scene.crosshairPos = view.mm2frac(this.mm, 0, true);
+    this.align();
     this.moving = false;
-    if (pan[3] !== this.zoomed) this.hair();
     this.places();
     this.panel();
   }
 
+  /** Name of the plane in which the slices lie.  NiiVue turns an oblique volume to the axes that fit all three best. */
+  measuredPlane() {
+    const across = this.views.after.volumes[0].permRAS.findIndex((axis) => Math.abs(axis) === SLICES);
+    return Object.keys(PLANES).find((name) => PLANES[name] === across);
+  }
+
   /** Axis across the plane, in the voxel order that NiiVue shows (x, y, z). */
-  across() { return PLANES[$("plane").value] ?? PLANES[this.about.plane]; }
+  across() { return PLANES[$("plane").value] ?? PLANES[this.measured]; }
 
   places() {
     const view = this.views.after, axis = this.across(), count = view.volumes[0].dimsRAS[axis + 1];
@@ -237,7 +333,7 @@ class Viewer {
     const value = (name) => this.samplers[name] ? this.samplers[name].at(this.mm, this.beforeFrame(name)).toPrecision(4) : "–";
     const std = this.spread(value);
     $("view-text").textContent =
-      `${this.mm.map((v) => v.toFixed(1)).join(", ")} mm · before ${value("before")} · after ${value("after")}${std}`;
+      `${this.mm.map((v) => v.toFixed(1)).join(", ")} mm · before ${value("before")} · after ${value("after")}${std}${this.about.sharp ? ` · sharp ${value("sharp")}` : ""}`;
   }
 
   /** Standard deviation or interval at the crosshair, as text. */
@@ -263,7 +359,7 @@ class Viewer {
   plane() {
     const kind = { axial: niivue.SLICE_TYPE.AXIAL, coronal: niivue.SLICE_TYPE.CORONAL, sagittal: niivue.SLICE_TYPE.SAGITTAL, three: niivue.SLICE_TYPE.MULTIPLANAR }[$("plane").value];
     for (const view of Object.values(this.views)) view.setSliceType(kind);
-    if (this.samplers.after) this.hair();
+    if (this.samplers.after) this.align();
     if (this.mm) this.places();
   }
 
@@ -275,7 +371,7 @@ class Viewer {
     $("reveal-label").hidden = !reveal;
     this.reveal();
     requestAnimationFrame(() => Object.values(this.views).forEach((view) => { view.resizeListener(); view.drawScene(); }));
-    requestAnimationFrame(() => { if (this.samplers.after) this.hair(); });
+    requestAnimationFrame(() => { if (this.samplers.after) this.align(); });
   }
 
   reveal() { $("pane-after").style.setProperty("--reveal", `${$("reveal").value}%`); }
@@ -290,6 +386,7 @@ class Viewer {
       volume.cal_max = white;
       this.views[name].updateGLVolume();
     }
+    if ($("panel").value === "time") this.panel();
   }
 
   /** Load the standard deviation over "after", which only the threshold needs. */
@@ -318,15 +415,10 @@ class Viewer {
   }
 
   zoom() {
-    for (const view of Object.values(this.views)) {
-      if (!view.volumes.length) continue;
-      const mm = this.mm, zoom = Number($("zoom").value);
-      const middle = view.frac2mm([0.5, 0.5, 0.5]);
-      const shift = zoom > 1 ? [0, 1, 2].map((axis) => middle[axis] - mm[axis]) : [0, 0, 0];
-      view.setPan2Dxyzmm([...shift, zoom]);
-      view.drawScene();
-    }
-    this.hair();
+    const view = this.views.after, zoom = Number($("zoom").value); // NiiVue counts shifts along the axes of the volume
+    const mm = view.frac2mm(view.scene.crosshairPos), middle = view.frac2mm([0.5, 0.5, 0.5]);
+    this.pan = zoom > 1 ? [...[0, 1, 2].map((axis) => middle[axis] - mm[axis]), zoom] : [0, 0, 0, 1];
+    this.align();
   }
 
   slice(index) {
@@ -335,14 +427,16 @@ class Viewer {
     at[axis] = (Math.min(count - 1, Math.max(0, index)) + 0.5) / count;
     view.scene.crosshairPos = at;
     view.drawScene();
-    this.moved("after", Array.from(view.frac2mm(at)));
+    this.moved("after", this.place());
   }
 
   show(frame) {
+    this.moving = true; // NiiVue reports a new frame as a new place
     for (const [name, view] of Object.entries(this.views)) {
       const wanted = name === "before" ? this.nearest(frame) : frame;
       for (const volume of view.volumes) if (volume.nFrame4D > 1) view.setFrame4D(volume.id, wanted);
     }
+    this.moving = false;
   }
 
   setFrame(frame) {
@@ -350,8 +444,9 @@ class Viewer {
     if (this.times.length > 1) this.show(frame);
     $("frame").value = frame;
     const measured = this.about.times.before.some((time) => Math.abs(time - this.times[frame]) < 1e-4);
-    $("frame-text").textContent = `${Math.round(1000 * this.times[frame])} ms${measured ? "" : " ·"}`;
-    $("frame-text").title = measured ? "a measured frame" : "between measured frames";
+    $("frame-text").textContent = `${Math.round(1000 * this.times[frame])} ms, ${measured ? "measured" : "between"}`;
+    $("frame-text").title = measured ? "a measured frame" : "a frame between measured ones: before shows the nearest";
+    $("frame-text").classList.toggle("between", !measured);
     document.body.dataset.frame = frame;
     if (this.mm) this.places();
     if ($("panel").value === "time" || this.timer === null) this.panel();
@@ -384,24 +479,23 @@ class Viewer {
     $("play").textContent = "Play";
   }
 
-  /** Points of the line through the crosshair, in mm, 320 of them over the field of view. */
+  /** Points of the line through the crosshair, in mm, along an axis of the volume over the field of view; see ENDS. */
   line() {
-    const volume = this.views.after.volumes[0], axis = Number($("direction").value);
-    const low = volume.extentsMinOrtho ?? volume.extentsMin, high = volume.extentsMaxOrtho ?? volume.extentsMax;
-    return Array.from({ length: 320 }, (_, k) => {
-      const point = Array.from(this.mm);
-      point[axis] = low[axis] + (high[axis] - low[axis]) * k / 319;
-      return point;
+    const view = this.views.after, axis = Number($("direction").value);
+    return Array.from({ length: POINTS }, (_, k) => {
+      const point = Array.from(view.scene.crosshairPos);
+      point[axis] = axis === 2 ? k / (POINTS - 1) : 1 - k / (POINTS - 1);
+      return Array.from(view.frac2mm(point, 0, true)).slice(0, 3);
     });
   }
 
   panel() {
     const kind = $("panel").value;
     $("plot").hidden = kind !== "profile" && kind !== "time";
-    $("kspace").hidden = kind !== "kspace";
+    $("kspace-panel").hidden = kind !== "kspace";
     $("record").hidden = kind !== "record";
     $("below").hidden = kind === "none";
-    $("below").classList.toggle("tall", kind === "kspace");
+    $("below").classList.toggle("tall", kind === "kspace" || kind === "time");
     $("direction-label").hidden = $("plot").hidden;
     if (!this.samplers.after || !this.mm || $("plot").hidden) return;
     const canvas = $("plot");
@@ -409,6 +503,8 @@ class Viewer {
     canvas.height = canvas.clientHeight * devicePixelRatio;
     if (kind === "profile") this.profile(canvas); else this.overTime(canvas);
   }
+
+  ends() { return this.about.oriented ? ENDS[Number($("direction").value)] : ["", ""]; }
 
   profile(canvas) {
     const context = canvas.getContext("2d"), points = this.line(), top = this.about.window[1] * 1.15;
@@ -423,7 +519,8 @@ class Viewer {
       for (let k = after.length - 1; k >= 0; k--) if (after[k] === after[k]) context.lineTo(x(k), y(after[k] - std[k]));
       context.fill();
     }
-    for (const [name, curve] of [["before", before], ["after", after]]) {
+    const curves = [["before", before], ["after", after], ...(this.samplers.sharp ? [["sharp", values("sharp")]] : [])];
+    for (const [name, curve] of curves) {
       context.strokeStyle = COLOURS[name];
       context.lineWidth = 1.5 * devicePixelRatio;
       context.beginPath();
@@ -435,38 +532,63 @@ class Viewer {
       });
       context.stroke();
     }
-    this.legend(context, this.about.confidence ? `band: ${this.percent()} interval` : "band: ± 1 standard deviation");
+    const [first, last] = this.ends(), ratio = devicePixelRatio;
+    context.font = `${12 * ratio}px system-ui, sans-serif`;
+    context.fillStyle = "#b9bfc8";
+    context.fillText(first, 8 * ratio, canvas.height - 8 * ratio);
+    context.fillText(last, canvas.width - 16 * ratio, canvas.height - 8 * ratio);
+    const band = this.about.confidence ? `band: ${this.percent()} interval` : "band: ± 1 standard deviation";
+    this.legend(context, this.samplers.std ? band : "");
   }
 
-  /** The line's grey values (across) over time (down), before left and after right. */
+  /** The line's grey values (down) over time (across), before left and after right; a mark at the frame that is shown. */
   overTime(canvas) {
-    const context = canvas.getContext("2d"), points = this.line(), top = this.about.window[1];
-    const half = canvas.width / 2 - 4, end = this.about.period ?? this.times[this.times.length - 1];
-    for (const [name, left] of [["before", 0], ["after", canvas.width / 2 + 4]]) {
-      const times = this.about.times[name], sampler = this.samplers[name];
-      times.forEach((time, frame) => {
-        const y0 = time / end * canvas.height, y1 = (times[frame + 1] ?? end) / end * canvas.height;
-        const row = context.createImageData(points.length, 1);
-        points.forEach((point, k) => {
-          const grey = Math.max(0, Math.min(255, 255 * sampler.at(point, frame) / top)) || 0;
-          row.data.set([grey, grey, grey, 255], 4 * k);
-        });
-        const small = document.createElement("canvas");
-        small.width = points.length;
-        small.height = 1;
-        small.getContext("2d").putImageData(row, 0, 0);
-        context.drawImage(small, left, y0, half, Math.max(1, y1 - y0));
+    const after = $("shown").value, end = this.about.period ?? 2 * this.times.at(-1) - this.times.at(-2);
+    const { cal_min: black, cal_max: white } = this.views.after.volumes[0];
+    const key = JSON.stringify([this.job.id, this.mm, $("direction").value, after, black, white]);
+    if (this.drawnTime?.key !== key) {
+      const points = $("direction").value === "2" ? this.line().reverse() : this.line(); // the head is on top
+      const pictures = [["before", this.about.times.before], [after, this.times]].map(([name, times]) => {
+        const columns = times.map((_, frame) => points.map((point) => (this.samplers[name].at(point, frame) - black) / (white - black)));
+        const picture = document.createElement("canvas"), context = picture.getContext("2d");
+        [picture.width, picture.height] = [COLUMNS, POINTS];
+        const image = context.createImageData(COLUMNS, POINTS);
+        let frame = 0;
+        for (let x = 0; x < COLUMNS; x++) {
+          while (frame + 1 < times.length && times[frame + 1] <= x / COLUMNS * end) frame++;
+          for (let y = 0; y < POINTS; y++) {
+            const grey = 255 * (columns[frame][y] || 0);
+            image.data.set([grey, grey, grey, 255], 4 * (y * COLUMNS + x));
+          }
+        }
+        context.putImageData(image, 0, 0);
+        return picture;
       });
+      this.drawnTime = { key, pictures };
     }
-    context.fillStyle = COLOURS.after;
-    context.fillRect(0, this.times[this.frame] / end * canvas.height, canvas.width, devicePixelRatio);
-    this.legend(context, "time runs down");
+    const context = canvas.getContext("2d"), ratio = devicePixelRatio, top = 20 * ratio, gap = 8 * ratio, half = (canvas.width - gap) / 2;
+    context.font = `${12 * ratio}px system-ui, sans-serif`;
+    this.drawnTime.pictures.forEach((picture, side) => {
+      const left = side * (half + gap), x = left + this.times[this.frame] / end * half;
+      context.drawImage(picture, left, top, half, canvas.height - top);
+      context.fillStyle = "#ffffff";
+      context.fillRect(x, top, ratio, canvas.height - top);
+      context.fillStyle = side ? COLOURS[after] : COLOURS.before;
+      context.fillText(side ? after : "before", left + gap, 14 * ratio);
+      context.fillStyle = "#b9bfc8";
+      const words = `0 to ${Math.round(1000 * end)} ms →`;
+      context.fillText(words, left + half - context.measureText(words).width - gap, 14 * ratio);
+      const ends = this.ends(), [first, last] = $("direction").value === "2" ? [...ends].reverse() : ends;
+      context.fillText(first, left + 4 * ratio, top + 14 * ratio);
+      context.fillText(last, left + 4 * ratio, canvas.height - 6 * ratio);
+    });
   }
 
   legend(context, text) {
     context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
     let x = 8 * devicePixelRatio;
-    for (const [word, colour] of [["before", COLOURS.before], ["after", COLOURS.after], [text, "#b9bfc8"]]) {
+    const sharp = this.samplers.sharp ? [["sharp", COLOURS.sharp]] : [];
+    for (const [word, colour] of [["before", COLOURS.before], ["after", COLOURS.after], ...sharp, [text, "#b9bfc8"]]) {
       context.fillStyle = colour;
       context.fillText(word, x, 14 * devicePixelRatio);
       x += context.measureText(word).width + 12 * devicePixelRatio;
@@ -474,7 +596,12 @@ class Viewer {
   }
 
   downloads() {
+    if (this.job.state !== "done") {
+      $("downloads").textContent = this.job.state === "running" ? "writing the files …" : `no files: ${this.job.state}`;
+      return;
+    }
     const about = this.about, list = [["result", "NIfTI"]];
+    if (about.sharp) list.push(["result-sharp", "Sharp"]);
     if (about.std) list.push(["result-std", "Uncertainty"]);
     if (about.confidence) list.push(["result-lower", "Lower"], ["result-upper", "Upper"]);
     if (about.dicom) list.push(["dicom", "DICOM"]);
@@ -493,7 +620,10 @@ class Viewer {
   }
 
   async record() {
-    const job = this.job, answer = await fetch(this.file("record"));
+    const job = this.job;
+    $("record").textContent = "";
+    if (job.state !== "done") return;
+    const answer = await fetch(this.file("record"));
     const text = answer.ok ? JSON.stringify(await answer.json(), null, 1) : "";
     if (job === this.job) $("record").textContent = [...(job.notes ?? []).map((note) => `note: ${note}`), text].join("\n");
   }
@@ -502,6 +632,7 @@ class Viewer {
     const on = (id, what, work) => $(id).addEventListener(what, () => { if (this.samplers.after) work(); });
     on("plane", "change", () => this.plane());
     on("layout", "change", () => this.layout());
+    on("shown", "change", () => this.swap());
     on("third", "change", () => { this.loadThird(); this.layout(); });
     on("slice", "input", () => this.slice(Number($("slice").value)));
     on("reveal", "input", () => this.reveal());
@@ -509,7 +640,7 @@ class Viewer {
     on("black", "input", () => this.windows());
     on("white", "input", () => this.windows());
     on("zoom", "input", () => this.zoom());
-    on("cross", "change", () => this.hair());
+    on("cross", "change", () => this.align());
     on("pixels", "change", () => Object.values(this.views).forEach((view) => view.setInterpolation($("pixels").checked)));
     on("frame", "input", () => { this.stop(); this.setFrame(Number($("frame").value)); });
     on("play", "click", () => { if (this.timer === null) this.play(); else this.stop(); });
@@ -534,5 +665,6 @@ class Viewer {
       event.stopPropagation();
     }, true);
     new ResizeObserver(() => { if (this.samplers.after) this.panel(); }).observe($("below"));
+    new ResizeObserver(() => { if (this.samplers.after) requestAnimationFrame(() => this.align()); }).observe($("panes"));
   }
 }

@@ -36,6 +36,7 @@ def page_of(
     *,
     before: Image,
     after: Image,
+    sharp: Image | None = None,
     std: Image | None = None,
     interval: bool = False,
     title: str = "",
@@ -43,12 +44,13 @@ def page_of(
 ) -> str:
     """Return a self-contained HTML page of images on one grid.
 
-    It has a slider between before and after, the uncertainty, the difference, "only where sure", a line profile and,
-    for a cine, playback in real time.  It contains 8-bit pictures of up to 40 evenly spaced slices per plane, and no
-    name or path of the input.  Its content security policy blocks all loading and sending.
+    It has a slider between before and after (mean or sharp image), the uncertainty, the difference, "only where sure",
+    a line profile and, for a cine, playback in real time.  It contains 8-bit pictures of up to 40 evenly spaced slices
+    per plane, and no name or path of the input.  Its content security policy blocks all loading and sending.
 
     Args:
         before, after: real images of one shape.
+        sharp: sharp image around `after`, None without one.
         std: standard deviation of `after`, None if unknown.
         interval: whether `std` is half the width of the 90 % interval instead.
         title: heading.
@@ -57,7 +59,7 @@ def page_of(
     Raises:
         UsageError: images of different shapes.
     """
-    for image in (before, std):
+    for image in (before, sharp, std):
         if image is not None and image.voxels.shape != after.voxels.shape:
             raise UsageError(
                 f"page: expected images of shape {after.voxels.shape}, got {image.voxels.shape}; resample them first"
@@ -70,13 +72,14 @@ def page_of(
         _bright(std.voxels) if std else 1.0,
         _bright(np.abs(change.voxels)),
     )
-    layers = {"before": before, "after": after, "std": std, "change": change}
+    layers = {"before": before, "after": after, "sharp": sharp, "std": std, "change": change}
     data = {
         "planes": _planes({name: image for name, image in layers.items() if image is not None}, windows),
         "windows": {"grey": windows.grey, "spread": windows.spread, "change": windows.change},
         "times": _times(after),
         "period": after.period,
         "spread": std is not None,
+        "sharp": sharp is not None,
         "spreadName": "half of the 90 % interval" if interval else "standard deviation",
     }
     folder = files("kfine.viz.page")

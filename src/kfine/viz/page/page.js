@@ -80,7 +80,7 @@
   async function drawNow() {
     const plane = DATA.planes[state.plane], pictures = plane.pictures;
     const at = (name) => grey(pictures[name][state.slice][state.frame]);
-    const [before, after, std] = await Promise.all([at("before"), at("after"), DATA.spread ? at("std") : null]);
+    const [before, after, std] = await Promise.all([at("before"), at($("shown").value), DATA.spread ? at("std") : null]);
     const gain = 100 / $("white").value, reveal = $("reveal").value / 100, limit = $("sure").value / 100 * 255;
     const both = { width: after.width, height: after.height, values: new Uint8Array(after.values) };
     for (let y = 0; y < both.height; y++) for (let x = 0; x < both.width; x++) {
@@ -99,13 +99,14 @@
     const span = third === "std" ? DATA.windows.spread : DATA.windows.change;
     $("other-caption").textContent = third === "std"
       ? `Uncertainty: ${DATA.spreadName}, black 0, yellow ${span.toPrecision(3)} or more`
-      : `Difference: after minus before, orange +${span.toPrecision(3)}, blue −${span.toPrecision(3)}`;
+      : `Difference: ${DATA.sharp ? "mean" : "after"} minus before, orange +${span.toPrecision(3)}, blue −${span.toPrecision(3)}`;
+    $("both-caption").textContent = `Before | after${DATA.sharp ? ` (${$("shown").value === "sharp" ? "sharp" : "mean"})` : ""}`;
     $("slice-text").textContent = `${plane.indices[state.slice] + 1} of ${plane.of}`;
     const frame = plane.frames[state.frame];
     $("frame-text").textContent = `${Math.round(1000 * DATA.times[frame])} ms`;
     $("sure-text").textContent = $("sure").value < 100
       ? `below ${(DATA.windows.spread * $("sure").value / 100).toPrecision(2)}` : "everything";
-    document.body.dataset.drawn = `${state.plane}/${state.slice}/${state.frame}/${$("reveal").value}/${third}`;
+    document.body.dataset.drawn = `${state.plane}/${state.slice}/${state.frame}/${$("reveal").value}/${third}${DATA.sharp ? `/${$("shown").value}` : ""}`;
   }
 
   function choosePlane(number) {
@@ -140,10 +141,11 @@
   if (DATA.spread) $("third").add(new Option("uncertainty", "std"));
   $("third").add(new Option("difference", "change"));
   $("sure-label").hidden = !DATA.spread;
+  $("shown-label").hidden = !DATA.sharp;
   $("plane").addEventListener("change", () => choosePlane(Number($("plane").value)));
   $("slice").addEventListener("input", () => { state.slice = Number($("slice").value); draw(); });
   $("frame").addEventListener("input", () => { state.frame = Number($("frame").value); draw(); });
-  for (const id of ["reveal", "white", "sure", "third"]) $(id).addEventListener("input", draw);
+  for (const id of ["reveal", "white", "sure", "third", "shown"]) $(id).addEventListener("input", draw);
   const step = (id, by) => { $(id).value = Number($(id).value) + by; $(id).dispatchEvent(new Event("input")); };
   for (const id of ["before", "both", "other"]) {
     $(id).addEventListener("click", (event) => {
