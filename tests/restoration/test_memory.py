@@ -51,6 +51,7 @@ CASES = {
     "interval": ([1, 40, 128, 128], 1, {"scale": 2, "confidence": 0.9, "effort": "fast", "method": "core"}),
     "tiles": ([1, 1, 512, 512], 1, {"scale": 2, "effort": "fast", "method": "core"}),
     "sharp": ([1, 4, 96, 96], 1, {"scale": 2, "effort": "fast", "method": "core", "sharp": True}),
+    "srresnet": ([1, 2, 128, 128], 1, {"scale": 2, "effort": "fast", "method": "srresnet"}),
     "samples": ([1, 2, 64, 64], 1, {"scale": 2, "method": "vdm", "samples": 4, "steps": 2}),
     "latents": ([1, 2, 64, 64], 1, {"scale": 2, "method": "ldm", "samples": 4, "steps": 2}),
     "slices": ([1, 10, 96, 96], 4, {"isotropic": True, "method": "core"}),

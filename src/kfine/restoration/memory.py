@@ -16,8 +16,8 @@ from kfine.text import human_size
 
 # Bytes per pixel of a network call, by `benchmarks/memory.py`: the greatest of float32 and bfloat16, rounded up.
 _CALL = {
-    "core": 600, "sharp": 600, "srresnet": 450, "srgan": 450, "vdm": 750, "ldm": 1000,
-    "cine-core": 700, "cine-ldm": 1000, "cine-regression": 600,
+    "core": 700, "sharp": 750, "srresnet": 1000, "srgan": 900, "vdm": 850, "ldm": 1000,
+    "cine-core": 700, "cine-ldm": 1000, "cine-regression": 650,
 }  # fmt: skip
 _WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # a call processes all frames of a slice
 _TILED = ("core", "sharp")
