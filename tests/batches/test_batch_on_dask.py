@@ -172,6 +172,33 @@ def test_jobs_need_cores_and_memory(scans, tmp_path):
         kfine.batch(scans, tmp_path / "out", dask="slurm:2", **PLAIN)
 
 
+def test_a_refused_job_ends_the_batch(scans, tmp_path):
+    """The batch system's own words, in one line, instead of waiting for workers that never come."""
+    pytest.importorskip("dask_jobqueue", reason="needs the extra cluster")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sbatch").write_text(
+        "#!/bin/sh\necho 'sbatch: error: no such partition' >&2\nexit 1\n"
+    )
+    (tmp_path / "bin" / "sbatch").chmod(0o755)
+    settings = {"CORES": "1", "MEMORY": "1GB", "WALLTIME": "00:10:00"}
+    env = os.environ | {f"DASK_JOBQUEUE__SLURM__{name}": value for name, value in settings.items()}
+    env |= {
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    call = ["batch", str(scans), str(tmp_path / "out"), "--scale", "2", "--method", "zero-filling"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kfine", *call, "--dask", "slurm:2"],
+        env=env, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 6, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "kfine: dask: a job was refused: sbatch: error: no such partition; check ~/.config/dask/jobqueue.yaml, and run "
+        "it again"
+    )
+
+
 def test_workers_share_the_cores(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads_each(2, 8) == 3

@@ -61,7 +61,7 @@ SelectTypeParameters=CR_Core
 ReturnToService=2
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
-NodeName={host} NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket={CORES} ThreadsPerCore=1 RealMemory=8000 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket={CORES} ThreadsPerCore=1 RealMemory=16000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
     )

@@ -213,7 +213,10 @@ def test_sharp_images_of_frames_between_measured_ones(core, complex_):
         beat = replace(beat, voxels=beat.voxels * np.exp(0.4j))
     low = kfine.degrade(beat, scale=2, keep_every=2, signed=complex_)
     run = {"scale": 2, "frames_scale": 2, "method": "cine-core", "model": core}
-    alone, both = (kfine.restore(low, sharp=sharp, **run) for sharp in (False, True))
+    steps = []
+    alone = kfine.restore(low, **run)
+    both = kfine.restore(low, sharp=True, on_progress=lambda done, total: steps.append((done, total)), **run)
+    assert steps[-1] == (2 * 2, 2 * 2)  # an evaluation a slice, and another for its sharp images
     assert np.array_equal(both.mean.voxels, alone.mean.voxels)
     assert both.sharp.voxels.shape == both.mean.voxels.shape == (4, 2, 32, 28)
     full = np.abs(both.mean.voxels).max()

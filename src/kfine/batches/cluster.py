@@ -33,6 +33,7 @@ from kfine.batches.finding import Case
 from kfine.batches.worker import FAILED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import ResourceError, UsageError
 from kfine.restoration.progress import Progress, Silent
+from kfine.text import printable
 
 # Names of --dask, and the classes of dask-jobqueue.
 JOBS = {
@@ -57,6 +58,7 @@ _BEGIN, _SLACK = 120.0, 1.5  # s to start, and factor for slower machines
 _ROOM = 1.3  # factor of the measured memory
 _ROUND = 300  # s
 _GIB = 2**30
+_MESSAGE = 200  # characters of the batch system's message
 _NEED = 3 * 2**30  # bytes of memory for a worker of this machine
 _JOBS = 8  # default for the greatest number of jobs
 
@@ -130,8 +132,10 @@ def _outcome(room: str, case: Case, *, wait: bool) -> Outcome | None:
 class Cluster:
     """Workers that restore the cases of one plan."""
 
-    def __init__(self, client: Any, plan: Plan, *, patience: float | None, bar: Progress) -> None:
-        self._client, self._patience, self._bar = client, patience, bar
+    def __init__(
+        self, client: Any, plan: Plan, *, patience: float | None, bar: Progress, refused: Sequence[str] = ()
+    ) -> None:
+        self._client, self._patience, self._bar, self._refused = client, patience, bar, refused
         self._room = f"kfine-{uuid.uuid4().hex[:12]}"
         self._seen: set[str] = set()
         self._alone = time.monotonic()  # the last time with workers
@@ -216,6 +220,10 @@ class Cluster:
         self._seen, now = there, time.monotonic()
         if there:
             self._alone = now
+        elif self._refused:
+            raise ResourceError(
+                f"dask: a job was refused: {self._refused[0]}; check ~/.config/dask/jobqueue.yaml, and run it again"
+            )
         elif self._patience is not None and now - self._alone > self._patience:
             raise ResourceError(
                 f"dask: no worker for {self._patience:.0f} s; start some and run it again, finished images stay"
@@ -281,8 +289,9 @@ def cluster_at(where: Where, plan: Plan, *, cases: int, bar: Progress) -> Iterat
         warnings.simplefilter("ignore")
         closing.enter_context(dask.config.set(settings))
         closing.enter_context(_quiet())
+        refused: list[str] = []
         try:
-            target = _started(where, closing, cases=cases)
+            target = _started(where, closing, cases=cases, refused=refused)
             client = closing.enter_context(
                 distributed.Client(**target, timeout=_ANSWER, set_as_default=False)
             )
@@ -292,13 +301,16 @@ def cluster_at(where: Where, plan: Plan, *, cases: int, bar: Progress) -> Iterat
                 "'dask scheduler'"
             ) from error
         closing.enter_context(client.as_current())
-        cluster = Cluster(client, plan, patience=patience, bar=bar)
+        cluster = Cluster(client, plan, patience=patience, bar=bar, refused=refused)
         closing.callback(cluster.close)
         yield cluster
 
 
-def _started(where: Where, closing: ExitStack, *, cases: int) -> dict[str, Any]:
-    """Return the arguments of a Dask client; start a cluster if `where` needs one."""
+def _started(where: Where, closing: ExitStack, *, cases: int, refused: list[str]) -> dict[str, Any]:
+    """Return the arguments of a Dask client; start a cluster if `where` needs one.
+
+    refused: collects the messages of the batch system about jobs that it refuses, which Dask only logs.
+    """
     if where.kind == "address":
         return {"address": where.address}
     if where.kind == "file":
@@ -310,7 +322,8 @@ def _started(where: Where, closing: ExitStack, *, cases: int) -> dict[str, Any]:
     import dask_jobqueue
 
     try:
-        cluster = getattr(dask_jobqueue, JOBS[where.kind])(silence_logs=logging.CRITICAL)
+        kind = getattr(dask_jobqueue, JOBS[where.kind])
+        cluster = kind(silence_logs=logging.CRITICAL, job_cls=_watched(kind.job_cls, refused))
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UsageError(
@@ -320,6 +333,24 @@ def _started(where: Where, closing: ExitStack, *, cases: int) -> dict[str, Any]:
     closing.enter_context(cluster)
     cluster.scale(jobs=min(where.count or _JOBS, max(1, cases)))
     return {"address": cluster}
+
+
+def _watched(job: Any, refused: list[str]) -> Any:
+    """Return the class `job` of dask-jobqueue, with the messages about refused jobs appended to `refused`."""
+    from distributed.core import Status
+
+    class Job(job):  # type: ignore[misc]
+        async def _submit_job(self, script_filename: str) -> Any:
+            try:
+                return await super()._submit_job(script_filename)
+            except (RuntimeError, OSError) as error:
+                # The text ends with what the command printed on stderr.
+                message = str(error).rpartition("stderr:")[2]
+                refused.append(printable(" ".join(message.split())[:_MESSAGE]))
+                self.status = Status.failed  # without it the cluster does not close
+                raise
+
+    return Job
 
 
 def _local(count: int | None, *, cases: int) -> Any:
@@ -350,7 +381,8 @@ def threads_each(count: int, cores: int) -> int:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the log of Dask; `Cluster` reports the important events."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.nanny", "distributed.client")]
+    names = ("distributed", "distributed.nanny", "distributed.client", "asyncio")
+    loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
@@ -437,8 +469,8 @@ def script(
     whole = [*([*inside, image] if image else []), *command, "--num-parts", str(parts)]
     hours = _seconds(sum(sizes), measured) / _HOUR
     return f"""#!/bin/bash
-# kfine {__version__}: {len(sizes)} images in {parts} jobs.
-# Measured on the machine of this command, with {measured.threads} cores: {measured.seconds:.0f} s and \
+# kfine {__version__}: {_counted(len(sizes), "image")} in {_counted(parts, "job")}.
+# Measured on the machine of this command, with {_counted(measured.threads, "core")}: {measured.seconds:.0f} s and \
 {measured.memory / _GIB:.1f} GiB for the largest image;
 # {hours:.1f} hours for all images, estimated from the sizes of their files.  Adapt the limits to your machines.
 # After a time limit or a failed node, submit the same script again: it skips finished images.
@@ -450,6 +482,10 @@ def script(
 export OMP_NUM_THREADS="${{SLURM_CPUS_PER_TASK:-{measured.threads}}}"
 exec {shlex.join(whole)} --part-id "$SLURM_ARRAY_TASK_ID"
 """
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _seconds(size: int, measured: Measured) -> float:

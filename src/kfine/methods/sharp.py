@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -101,7 +102,7 @@ class SharpMethod(CoreBased[SharpNet]):
             scan: the measurement of the slice, and the restored frames.
             y: its measurement (measured frame, *low).
             mean: (restored frame, *high), in the units of `y`.
-            draws: noise seeds and limits of the restored frames.
+            draws: noise seeds and limits of the restored frames; all of them count as one evaluation.
         """
         known = cine_input(scan, y, self.settings, signed=self.signed)
         frames = len(mean)
@@ -111,7 +112,9 @@ class SharpMethod(CoreBased[SharpNet]):
             torch.tensor([known.unit]).expand(frames),
             known.facts.tensor().expand(frames, -1),
         )
-        x = torch.cat(list(self._sharpened(condition, draws)))
+        silent = replace(draws, on_step=lambda count: None)
+        x = torch.cat(list(self._sharpened(condition, silent)))
+        draws.on_step(1)
         return consistent_frames(scan, y, known.phase, x, signed=self.signed, strength=self._strength)
 
     def _inputs(self, operator: KSpaceCrop, y: Tensor) -> list[ScanInput]:

@@ -205,7 +205,10 @@ def stream(
 
 def slice_evaluations(method: Method, sharp: SharpMethod | None, scan: Scan) -> int:
     """Return the number of evaluations of a slice, including those of its sharp images."""
-    return method.evaluations(scan) + (len(scan.timing.at) if sharp else 0)
+    if sharp is None:
+        return method.evaluations(scan)
+    # Method cine-core counts an evaluation of all frames as one.
+    return method.evaluations(scan) + (1 if scan.timing.changed else len(scan.timing.at))
 
 
 def measurements(image: Image, scan: Scan, scaling: Scaling) -> Iterator[Tensor]:
