@@ -38,6 +38,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]  # fmt: skip
 WAIT = 900_000  # ms
+DRAWN = 'body[data-drawn]:not([data-drawn=""])'
 SHOWN = 'body[data-shown]:not([data-shown=""])'
 DROP = """([name, text]) => {
     const transfer = new DataTransfer();
@@ -98,8 +99,10 @@ def timed(url: str, study: bytes, pictures: Path | None, *, server: int) -> dict
         page.wait_for_selector("#queue li >> text=Open")
         steps["dropped: the result is ready for the viewer"] = time.perf_counter() - began
         steps["seconds of one core until then, without the browser"] = core_seconds(server)
-        page.wait_for_selector(SHOWN)
+        page.wait_for_selector(DRAWN)
         steps["dropped: before and after are shown"] = time.perf_counter() - began
+        page.wait_for_selector(SHOWN)
+        steps["dropped: the uncertainty is shown"] = time.perf_counter() - began
         page.wait_for_timeout(500)
         _shoot(page, pictures, "4-shown")
         page.select_option("#layout", "reveal")

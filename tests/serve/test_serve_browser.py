@@ -302,6 +302,7 @@ def test_a_cine_plays_in_true_time(tab):
     seen = tab.evaluate(
         """async () => {
             const seen = [];
+            while (!document.body.dataset.clock) await new Promise(requestAnimationFrame);
             for (let k = 0; k < 40; k++) {
                 await new Promise((done) => setTimeout(done, 50));
                 const { clock, time, frame } = document.body.dataset;

@@ -105,7 +105,7 @@ class Viewer {
     this.images = {}; // voxels of "after" and "sharp", of which one is drawn
     $("nothing").hidden = true;
     $("viewer").hidden = false;
-    document.body.dataset.shown = "";
+    document.body.dataset.shown = document.body.dataset.drawn = "";
     this.downloads();
     this.record();
     $("kspace").src = this.file("kspace");
@@ -164,16 +164,21 @@ class Viewer {
     $("plane").value = this.about.through ? (this.measured === "coronal" ? "sagittal" : "coronal") : this.measured;
     $("direction").value = $("plane").value === "sagittal" ? "1" : "0";
     $("sure-text").textContent = "all";
-    await this.loadThird();
-    if (this.about.std && !this.samplers.std) await this.overlay();
-    if (generation !== this.generation) return;
+    for (const volume of [...this.views.third.volumes]) this.views.third.removeVolume(volume); // of another restoration
+    $("third-caption").textContent = "Loading …";
     this.layout();
     this.plane();
     this.setFrame(0);
     this.centre();
-    this.panel();
     this.caption("before", "Before");
     this.swap();
+    document.body.dataset.drawn = job.id; // before and after; the third pane follows
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done))); // drawn before more is loaded
+    await this.loadThird();
+    if (this.about.std && !this.samplers.std) await this.overlay();
+    if (generation !== this.generation) return;
+    this.places();
+    this.panel();
     document.body.dataset.shown = job.id;
   }
 
