@@ -25,6 +25,7 @@ KINDS = {
     "core-continued": CoreTrainingConfig,
     "core-final": CoreTrainingConfig,
     "core-further": CoreTrainingConfig,
+    "core-longer": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
     **dict.fromkeys(("sharp", "sharp-continued", "sharp-textured", "sharp-final"), SharpTrainingConfig),
     "uncertainty": UncertaintyTrainingConfig,

@@ -20,7 +20,7 @@ from kfine.restoration import selection
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.loop import Devices, train
-from kfine.training.losses.sharp import SharpObjective, texture_distance, texture_filters
+from kfine.training.losses.sharp import SharpObjective, _cosines, texture_distance, texture_filters
 from kfine.training.tasks.sharp import SharpTask
 from tests.conftest import beating, phantom
 from tests.training.stills import DATA, OPTIMISER, REPORT, write_planes
@@ -130,6 +130,18 @@ def test_the_texture_tells_hatching_and_blur_from_noise_of_the_same_spectrum():
     assert found["other"] < 0.02
     assert found["none"] == pytest.approx(1, abs=0.01)
     assert found["hatching"] > 1
+
+
+@pytest.mark.parametrize("texture", [0.0, 10.0])
+def test_a_run_in_bfloat16_has_the_losses_of_one_in_float32(core, folder, tmp_path, texture):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        _cosines.cache_clear()  # another precision would be kept
+        out = tmp_path / precision
+        changed = config(core, precision=precision).model_copy(update={"texture": texture})
+        train(SharpTask(changed, folder), out=out, devices=CPU)
+        losses[precision] = float((out / "log.csv").read_text().splitlines()[1].split(",")[1])
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
 
 
 def test_a_core_network_of_another_size_is_refused(core, folder):

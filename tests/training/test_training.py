@@ -383,7 +383,13 @@ STAGES = {
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
     "sharp": {"sharp-final": None, "sharp-textured": None, "sharp-continued": None, "sharp": None},
-    "core": {"core-further": None, "core-final": None, "core-continued": None, "core": None},
+    "core": {
+        "core-longer": None,
+        "core-further": None,
+        "core-final": None,
+        "core-continued": None,
+        "core": None,
+    },
 }
 
 

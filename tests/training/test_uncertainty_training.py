@@ -52,6 +52,18 @@ def test_a_run_learns_the_size_of_the_error_and_leaves_the_core_network_alone(co
     assert losses[-1] < losses[0]
 
 
+def test_a_run_in_bfloat16_has_the_loss_of_one_in_float32(core, folder, tmp_path):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        optimiser = OPTIMISER | {"kind": "muon", "schedule": "constant", "steps": 2, "precision": precision}
+        tables = {"data": DATA, "optimiser": optimiser, "report": REPORT, "network": SIZE, "core": str(core)}
+        config = UncertaintyTrainingConfig.model_validate(tables)
+        train(UncertaintyTask(config, folder), out=tmp_path / precision, devices=CPU)
+        log = (tmp_path / precision / "log.csv").read_text().splitlines()
+        losses[precision] = float(log[1].split(",")[1])
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.05)
+
+
 def test_the_loss_is_least_at_the_true_standard_deviation():
     generator = torch.Generator().manual_seed(0)
     true = torch.tensor([0.05, 0.4])[:, None, None]

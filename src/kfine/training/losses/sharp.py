@@ -91,8 +91,9 @@ def texture_filters(combinations: Tensor) -> Tensor:
     Args:
         combinations: (filter, 64), standard normal.
     """
-    basis = _cosines().to(combinations)
-    filters = combinations @ (basis * basis.new_tensor(_frequencies())[:, None])
+    with torch.autocast(combinations.device.type, enabled=False):
+        basis = _cosines().to(combinations.device)
+        filters = combinations.float() @ (basis * basis.new_tensor(_frequencies())[:, None])
     return (filters / filters.norm(dim=1, keepdim=True)).reshape(-1, 1, _SIDE, _SIDE)
 
 
