@@ -27,7 +27,9 @@ KINDS = {
     "core-further": CoreTrainingConfig,
     "core-longer": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
-    **dict.fromkeys(("sharp", "sharp-continued", "sharp-textured", "sharp-final"), SharpTrainingConfig),
+    **dict.fromkeys(
+        ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer"), SharpTrainingConfig
+    ),
     "uncertainty": UncertaintyTrainingConfig,
     "cine-regression": RegressionTrainingConfig,
     "cine-vqgan": VQGANTrainingConfig,

@@ -382,7 +382,13 @@ STAGES = {
     "srresnet": {"srresnet": None},
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
-    "sharp": {"sharp-final": None, "sharp-textured": None, "sharp-continued": None, "sharp": None},
+    "sharp": {
+        "sharp-longer": None,
+        "sharp-final": None,
+        "sharp-textured": None,
+        "sharp-continued": None,
+        "sharp": None,
+    },
     "core": {
         "core-longer": None,
         "core-further": None,
