@@ -247,7 +247,7 @@ def test_a_sharp_image_is_looked_at(tab):
     """It is offered where it is possible; a switch draws it in the place of the mean image."""
     choose(tab, "brain.nii.gz", method="core", effort="fast", scale="2", slices="keep")
     tab.check("#sharp")
-    for option, value, reason in (("slices", "isotropic", "finer slices"), ("method", "vdm", "method core")):
+    for option, value, reason in (("slices", "isotropic", "finer slices"), ("method", "vdm", "methods core")):
         old = tab.input_value(f"#{option}")
         tab.select_option(f"#{option}", value)
         settled(tab, lambda reason=reason: reason in tab.inner_text("#sharp-reason"))

@@ -173,9 +173,9 @@ function used(id) { return !(page.noUse[$("method").value] ?? []).includes(id); 
 /** Why the chosen restoration has no sharp image; "" if it can have one. */
 function sharpReason(cine, thick) {
   if (thick && $("slices").value !== "keep") return "not for finer slices";
-  if (cine && $("frames_scale").value !== "1") return "not for other frames";
+  if (cine && $("frames_scale").value !== "1" && $("method").value === "core") return "of other frames only with method cine-core";
   if ($("method").value === "sharp") return "method sharp makes it the result";
-  return used("sharp") ? "" : "only with method core";
+  return used("sharp") ? "" : "only with methods core and cine-core";
 }
 
 function options() {
