@@ -26,8 +26,7 @@ from kfine.acquisition.plan import plan
 from kfine.evaluation.foreground import foreground
 from kfine.image import magnitude
 from kfine.methods.core import measured_parts
-from kfine.methods.time_interpolation import interpolated, linear
-from kfine.methods.uncertainty import difference_in_time, scan_scale
+from kfine.methods.uncertainty import deviation_in_time, difference_in_time, scan_scale
 from kfine.models.calibration import Calibration
 from kfine.models.checkpoint import load_model
 from kfine.restoration.statement import Statement
@@ -96,7 +95,7 @@ def _subject(path, model, table, slices):
             )
             statement = Statement(table, measured_parts(scan.crop), "")
             known = statement.constant * scan_scale(scan, y[None], table.weights)[0]
-            still = _in_time(scan, known)
+            still = deviation_in_time(scan, y, known, motion=0.0)
             moving = difference_in_time(scan, y)
             kept = {restored for _, restored in scan.timing.pairs}
             for frame in range(reference.frames):
@@ -113,12 +112,6 @@ def _subject(path, model, table, slices):
                     "quantile": statement.multiplier(CONFIDENCE),
                 }
             print(f"# {path.name}, slice {number}, x{scale:g}, every {every}", flush=True)
-
-
-def _in_time(scan, known):
-    """Return the deviations of measured frames, interpolated to the restored times."""
-    timing = scan.timing
-    return interpolated(known.square(), timing.times, timing.at, period=timing.period, weights=linear).sqrt()
 
 
 def _stated(row, weight):

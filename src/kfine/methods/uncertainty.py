@@ -12,7 +12,6 @@ from torch import Tensor
 
 from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
-from kfine.methods import time_interpolation
 from kfine.methods.core import (
     SIDE,
     CoreBased,
@@ -26,6 +25,7 @@ from kfine.methods.core import (
 )
 from kfine.methods.interpolation import interpolation_matrix, linear
 from kfine.methods.time_interpolation import interpolated, warped
+from kfine.methods.time_interpolation import linear as linear_in_time
 from kfine.models.calibration import Weights
 from kfine.networks.core import (
     RINGS,
@@ -115,7 +115,7 @@ def deviation_in_time(scan: Scan, y: Tensor, deviations: Tensor, *, motion: floa
     """
     timing = scan.timing
     between = interpolated(
-        deviations.square(), timing.times, timing.at, period=timing.period, weights=time_interpolation.linear
+        deviations.square(), timing.times, timing.at, period=timing.period, weights=linear_in_time
     )
     return (between + (motion * difference_in_time(scan, y)).square()).sqrt()
 
