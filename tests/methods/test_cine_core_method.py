@@ -85,6 +85,22 @@ def test_a_played_loop_does_not_pulsate(noise, every):
     assert 0.9 < found[::every].mean() / np.delete(found, np.s_[::every]).mean() < 1.1
 
 
+def test_removed_noise_is_recorded_and_reported(recwarn, tmp_path):
+    beat = beating(8, slices=2, matrix=(48, 48))
+    beat = replace(beat, voxels=gaussian_filter(beat.voxels, (0, 0, 2, 2)))
+    clean, noisy = (kfine.degrade(beat, scale=2, keep_every=2, noise=level) for level in (0.0, 0.04))
+    asked = {"scale": 2, "frames_scale": 2, "method": "cine-core", "effort": "fast"}
+    quiet = kfine.restore(clean, **asked)
+    assert "equal_noise" not in quiet.provenance
+    assert not any("was removed" in str(each.message) for each in recwarn)
+    for _ in range(2):  # the second time from the stored slices
+        with pytest.warns(UserWarning, match="measured frames was removed in 2 of 2 slices"):
+            result = kfine.restore(noisy, **asked, parts=tmp_path / "parts")
+        assert result.provenance["equal_noise"] == {"slices": [0, 1]}
+    with pytest.warns(UserWarning, match="was removed in 1 of 1 slices"):
+        assert kfine.restore(noisy, **asked, slices=(1, 2)).provenance["equal_noise"] == {"slices": [1]}
+
+
 def test_equal_noise():
     generator = torch.Generator().manual_seed(0)
     measured = 0.1 * torch.randn(4, 64, 64, generator=generator)

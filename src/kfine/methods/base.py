@@ -23,12 +23,15 @@ class Draws:
             slice in one call.
         side: greatest side of the tiles of the core network; None: that of `kfine.methods.core.in_tiles`.
         on_step: called with the number of new evaluations.
+        on_equal_noise: called with the integers of a slice, if some noise of its measured frames is removed so that
+            all its frames have equal noise.
     """
 
     names: tuple[tuple[int, ...], ...]
     at_once: int = 1
     side: int | None = None
     on_step: Callable[[int], None] = lambda evaluations: None
+    on_equal_noise: Callable[[tuple[int, ...]], None] = lambda name: None
 
     def seeds(self, samples: int) -> list[tuple[int, ...]]:
         """Return the integers that identify each sample, item by item."""

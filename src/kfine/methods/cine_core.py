@@ -138,16 +138,20 @@ class CineCoreMethod(CoreBased[CineCoreNet]):
     @torch.inference_mode()
     def restore(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
         """Return the estimate for each slice, see `Method.restore`."""
-        return torch.stack([self._slice(scan, measured, draws) for measured in y])[:, None]
+        slices = zip(draws.names, y, strict=True)
+        return torch.stack([self._slice(scan, measured, name, draws) for name, measured in slices])[:, None]
 
-    def _slice(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
-        """Return the frames (frame, *high) of one slice from its measurement (measured frame, *low)."""
+    def _slice(self, scan: Scan, y: Tensor, name: tuple[int, ...], draws: Draws) -> Tensor:
+        """Return the frames (frame, *high) of the slice `name` from its measurement (measured frame, *low)."""
         known = cine_input(scan, y, self.settings, signed=self.signed)
         cyclic = scan.timing.period is not None
         x = self._estimate(known, cyclic=cyclic, on_step=draws.on_step)
         if self._evens(scan, known):
             clean = self._estimate(known.without_noise, cyclic=cyclic, on_step=lambda count: None)
-            x = with_equal_noise(x, clean, known.moved.part)
+            evened = with_equal_noise(x, clean, known.moved.part)
+            if evened is not x:
+                draws.on_equal_noise(name)
+                x = evened
         strength = 0.0 if self.settings.denoise else self.settings.strength
         return consistent_frames(scan, y, known.phase, x, signed=self.signed, strength=strength)
 

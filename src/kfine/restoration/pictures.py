@@ -144,7 +144,7 @@ def interpolated(acquisition: Acquisition, method: str) -> Image:
     """Return the restoration by a `method` without a model: "zero-filling" or a kernel's name."""
     plane_wise = FrameByFrame(DETERMINISTIC[method])
     work = Work(acquisition.scan, acquisition.scaling, plane_wise, seed=0, at_once=1, keep=False)
-    arrays, _ = stream(
+    arrays, *_ = stream(
         acquisition.measured, work, first=0, watch=Watch(), parts=None, room=Room(work.at_once)
     )
     timed = acquisition.measured.frame_times is not None

@@ -94,6 +94,8 @@ class Provenance(Mapping[str, Any]):
             calibrated.
         sharp: model and settings of the sharp image, JSON-ready; None without one.
         memory: batch and tile sizes after memory ran out, JSON-ready; None if it never did.
+        equal_noise: numbers of the slices of a cine of whose measured frames some noise was removed, so that all
+            frames have equal noise (`kfine.methods.cine_core`); None if there are none.
         domain: distance of the image from the training images of the model (`kfine.models.novelty`), JSON-ready; None
             if unknown.
     """
@@ -118,6 +120,7 @@ class Provenance(Mapping[str, Any]):
     uncertainty: dict[str, Any] | None = None
     sharp: dict[str, Any] | None = None
     memory: dict[str, int] | None = None
+    equal_noise: tuple[int, ...] | None = None
     domain: dict[str, Any] | None = None
 
     @classmethod
@@ -201,8 +204,9 @@ class Provenance(Mapping[str, Any]):
         residual = {f"relative_{'magnitude' if self.magnitude else 'kspace'}_residual": self.residual}
         memory = {"out_of_memory": self.memory} if self.memory else {}
         domain = {"domain": self.domain} if self.domain else {}
+        equal = {"equal_noise": {"slices": list(self.equal_noise)}} if self.equal_noise else {}
         known = residual if self.residual is not None else {}
-        return self.before() | domain | known | memory | {"notice": NOTICE}
+        return self.before() | domain | known | equal | memory | {"notice": NOTICE}
 
     def __getitem__(self, key: str) -> Any:
         return self.as_dict()[key]

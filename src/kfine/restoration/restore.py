@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import index
@@ -335,7 +336,14 @@ def _restored_planes(
         uncertainty=_stated(work.statement, options),
     )
     store = None if parts is None else ResumeStore(parts, _recipe(measured, work, provenance))
-    voxels, residual = stream(part, work, first=first, watch=watch, parts=store, room=room)
+    voxels, residual, equalised = stream(part, work, first=first, watch=watch, parts=store, room=room)
+    if equalised:
+        warnings.warn(
+            f"some of the noise of measured frames was removed in {len(equalised)} of {part.slices} slices, so that "
+            "all frames have equal noise",
+            UserWarning,
+            stacklevel=2,
+        )
     at = acquisition.timing.at if measured.frame_times is not None else None
     images = {name: part.with_frames(array, at) for name, array in voxels.items() if name != "samples"}
     return Restoration(
@@ -343,7 +351,7 @@ def _restored_planes(
         images.get("std"),
         tuple(part.with_frames(array, at) for array in voxels.get("samples", ())),
         residual,
-        replace(provenance, residual=residual, memory=room.record),
+        replace(provenance, residual=residual, memory=room.record, equal_noise=tuple(equalised) or None),
         statement=work.statement,
         sharp=images.get("sharp"),
     )

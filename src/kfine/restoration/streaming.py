@@ -148,8 +148,8 @@ class Work:
 
 def stream(
     image: Image, work: Work, *, first: int, watch: Watch, parts: ResumeStore | None, room: Room
-) -> tuple[Arrays, float]:
-    """Return the arrays "mean", "std", "sharp" and "samples" of a whole image, and the relative residual of the mean.
+) -> tuple[Arrays, float, list[int]]:
+    """Return the arrays of a whole image, the relative residual of the mean, and the slices with equalised noise.
 
     Args:
         image: the slices to restore.
@@ -161,10 +161,12 @@ def stream(
 
     Returns:
         "mean", "std" and "sharp" (frame, slice, row, column), "samples" (sample, frame, slice, row, column), the last
-        three only if they exist; and the relative residual (`Restoration.residual`) over frames at measured times.
+        three only if they exist; the relative residual (`Restoration.residual`) over frames at measured times; and
+        the numbers of the slices of which some noise was removed (`Draws.on_equal_noise`).
     """
     arrays = _empty(image, work)
     wrong = size = 0.0
+    equalised: list[int] = []
     air = _air(image, work)
     evaluations = slice_evaluations(work.method, work.sharp, work.scan)
     done, total = 0, (image.slices - len(air)) * evaluations
@@ -178,6 +180,8 @@ def stream(
         nonlocal wrong, size
         for index, result in zip(chunk, results, strict=True):
             wrong, size = wrong + float(result["sums"][0]), size + float(result["sums"][1])
+            if result["equal_noise"]:
+                equalised.append(first + index)
             for name, array in arrays.items():
                 array[..., index, :, :] = result[name]
 
@@ -200,7 +204,7 @@ def stream(
             total -= len(chunk) * evaluations
             watch.steps(done, total)
         put(chunk, results)
-    return arrays, (wrong / size) ** 0.5 if size else 0.0
+    return arrays, (wrong / size) ** 0.5 if size else 0.0, sorted(equalised)
 
 
 def slice_evaluations(method: Method, sharp: SharpMethod | None, scan: Scan) -> int:
@@ -228,15 +232,18 @@ def _air(image: Image, work: Work) -> list[int]:
 def _restored(
     image: Image, work: Work, chunk: Sequence[int], *, draws: Draws, room: Room, air: bool = False
 ) -> list[Arrays]:
-    """Return for each slice of `chunk` its arrays without the slice axis, and "sums": |A mean - y|^2 and |y|^2.
+    """Return for each slice of `chunk` its arrays without the slice axis.
+
+    In addition, "sums" are |A mean - y|^2 and |y|^2, and "equal_noise" is whether its noise was equalised.
 
     air: whether `work.air` restores them.
     """
     y = torch.stack([measured_plane(image.voxels[:, index], work.scan, work.scaling) for index in chunk])
     method = work.air if air and work.air else work.method
     planes = len(y) * max(y.shape[1], len(work.scan.timing.at)) * method.samples
+    equalised: set[tuple[int, ...]] = set()
     drawn = room.run(
-        draws,
+        replace(draws, on_equal_noise=equalised.add),
         lambda draws: method.restore(work.scan, y, draws),
         planes=planes,
         matrix=work.scan.crop.high,
@@ -257,6 +264,7 @@ def _restored(
     for number in range(len(chunk)):
         sums = [float(part[number].sum(dtype=torch.float64)) for part in (wrong, kept)]
         result: Arrays = {"sums": np.array(sums), "mean": _to_scanner(mean[number], work)}
+        result["equal_noise"] = np.array(draws.names[number] in equalised)
         if spread is not None:
             result["std"] = work.scaling.spread_to_scanner(spread[number].numpy())
         if sharp is not None:
