@@ -24,7 +24,7 @@ from kfine.benchmark.cases import machine
 from kfine.benchmark.truths import spread_slices, take
 from kfine.intensity import Scaling
 from kfine.methods.core import CoreOptions, scan_input, with_precision
-from kfine.networks.core import core_channels
+from kfine.networks.core import CHANNELS, core_images
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 
 CALLS = ((8, 128), (1, 256), (1, 512))  # planes and side of a call
@@ -39,8 +39,11 @@ class Inner(nn.Module):
 
     def forward(self, channels, facts):
         """Return the output in units of detail (batch, row, column)."""
-        described = self.network.embedding(facts)
-        return self.network.unet(channels[:, :, None], cyclic=False, description=described)[:, 0, 0]
+        described, constants = self.network.embedding(facts), facts[:, :CHANNELS]
+        output = self.network.unet(
+            channels[:, :, None], cyclic=False, description=described, constants=constants
+        )
+        return output[:, 0, 0]
 
 
 def inputs(volume, planes: int, side: int):
@@ -65,7 +68,7 @@ def by_openvino(network, image, unit, facts, precision: str):
     from openvino import properties
     from openvino.properties import hint
 
-    channels = core_channels(image, unit, facts)
+    channels = core_images(image, unit)
     began = time.process_time()
     model = openvino.convert_model(Inner(network), example_input=(channels.clone(), facts.clone()))
     model.reshape({0: list(channels.shape), 1: list(facts.shape)})
@@ -74,7 +77,7 @@ def by_openvino(network, image, unit, facts, precision: str):
     request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
     def run():
-        planes = core_channels(image, unit, facts).numpy()
+        planes = core_images(image, unit).numpy()
         return image + unit[:, None, None] * torch.from_numpy(request.infer([planes, facts.numpy()])[0])
 
     return run, time.process_time() - began

@@ -1,10 +1,12 @@
 """Time and memory of restorations against slices, matrix, frames and workers, each run a process of its own.
 
-python benchmarks/scale_curves.py [--figure docs/images/scale.png] [--json FILE]
+python benchmarks/scale_curves.py [--only slices matrix frames workers] [--cases 8 16] [--figure docs/images/scale.png]
+    [--json FILE]
 
 Images are random voxels without air, so that no slice is skipped; one thread a process.  The frames of such a cine are
 evaluated twice, since random voxels count as noise.  Differences to the smallest run tell whether the work is
-proportional; workers need as many idle cores, and the extra cluster.
+proportional; workers need as many idle cores, and the extra cluster.  Two numbers of images separate the work of two
+workers from the start and end of scheduler and workers.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import kfine
 from kfine.image import Image
 
 CURVES = {"slices": (4, 8, 16, 32), "matrix": (64, 128, 256, 512), "frames": (4, 8, 16, 32)}
-WORKERS, CASES = (1, 2), 8
+WORKERS = (1, 2)
 UNITS = {
     "slices": "slices, 128x128 to 256x256",
     "matrix": "side of a square matrix, of 2 slices, twice that of the scan",
@@ -40,6 +42,8 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, sizes in CURVES.items():
+            if name not in options.only:
+                continue
             print(f"\n| {UNITS[name]} | processor s | wall s | peak GiB |\n| ---: | ---: | ---: | ---: |")
             found[name] = []
             for size in sizes:
@@ -53,19 +57,29 @@ def main() -> None:
                     f"| {size} | {row['cpu']:.1f} | {row['wall']:.1f} | {row['peak'] / 2**30:.2f} |",
                     flush=True,
                 )
-        print(f"\n| workers, {CASES} images | wall s |\n| ---: | ---: |")
-        found["workers"] = []
-        for count in WORKERS:
-            row = _workers(Path(folder), count)
-            found["workers"].append({"size": count} | row)
-            print(f"| {count} | {row['wall']:.1f} |", flush=True)
-    print(
-        f"\ntwo workers are {found['workers'][0]['wall'] / found['workers'][1]['wall']:.2f} times as fast as one"
-    )
+        if "workers" in options.only:
+            found["workers"] = _compared(Path(folder), options.cases)
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "curves": found}, indent=1) + "\n")
     if options.figure:
         _draw(found, options.figure)
+
+
+def _compared(folder, cases):
+    """Print and return the wall seconds of batches of each number of cases, by one and by two workers."""
+    print("\n| images | workers | wall s |\n| ---: | ---: | ---: |")
+    rows = []
+    for number in cases:
+        for count in WORKERS:
+            rows.append({"size": count, "cases": number} | _workers(folder, count, number))
+            print(f"| {number} | {count} | {rows[-1]['wall']:.1f} |", flush=True)
+        one, two = (row["wall"] for row in rows[-2:])
+        print(f"# {number} images: two workers are {one / two:.2f} times as fast as one")
+    if len(cases) > 1:
+        images = cases[-1] - cases[0]
+        one, two = ((rows[count - 2]["wall"] - rows[count]["wall"]) / images for count in (0, 1))
+        print(f"# each further image: {one:.2f} s, {two:.2f} s, {one / two:.2f} times as fast")
+    return rows
 
 
 def _image(name, size):
@@ -102,13 +116,14 @@ def _run(arguments):
     }
 
 
-def _workers(folder, count):
-    scans = folder / "scans"
+def _workers(folder, count, cases):
+    scans, out = folder / f"scans-{cases}", folder / f"out-{cases}-{count}"
     scans.mkdir(exist_ok=True)
-    for number in range(CASES):
+    for number in range(cases):
         kfine.write(_image("slices", 16)[0], scans / f"{number}.nii.gz", overwrite=True)
-    batch = ["batch", str(scans), str(folder / f"out-{count}"), "--scale", "2", "--method", "core"]
-    return _run([*batch, "--dask", f"local:{count}"])
+    return _run(
+        ["batch", str(scans), str(out), "--scale", "2", "--method", "core", "--dask", f"local:{count}"]
+    )
 
 
 def _draw(found, path):
@@ -134,7 +149,9 @@ def _options():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--only", nargs="+", default=[*CURVES, "workers"], choices=[*CURVES, "workers"])
+    parser.add_argument("--cases", type=int, nargs="+", default=[8, 16], help="images for the workers")
+    parser.add_argument("--figure", type=Path, help="needs all curves")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

@@ -93,9 +93,19 @@ def deepinv_drunet(width: int) -> Peer:
     return Peer("deepinv DRUNet", network, "sigma")
 
 
-def scaled(make, size: int) -> Peer:
-    """Return the network whose parameters are nearest to `size`; widths are multiples of 8."""
-    return min((make(width) for width in range(8, 73, 8)), key=lambda peer: abs(peer.size - size))
+MAKERS = {"kfine": kfine_unet, "monai": monai_unet, "diffusers": diffusers_unet, "deepinv": deepinv_drunet}
+
+
+def scaled(name: str, size: int) -> tuple[str, int, Peer]:
+    """Return the network whose parameters are nearest to `size`, with its width, a multiple of 8."""
+    made = ((name, width, MAKERS[name](width)) for width in range(8, 73, 8))
+    return min(made, key=lambda each: abs(each[2].size - size))
+
+
+def networks() -> list[tuple[str, int | None, Peer]]:
+    """Return (name in MAKERS, width, network) of kfine and of each peer."""
+    ours = kfine_unet()
+    return [("kfine", None, ours), *(scaled(name, ours.size) for name in MAKERS if name != "kfine")]
 
 
 def forward(peer: Peer, x, precision) -> None:
@@ -150,8 +160,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.manual_seed(0)
-    ours = kfine_unet()
-    peers = [ours, *(scaled(make, ours.size) for make in (monai_unet, diffusers_unet, deepinv_drunet))]
+    peers = [peer for _, _, peer in networks()]
     print(f"# {machine()}; {torch.get_num_threads()} threads")
     print(
         f"# load average {', '.join(f'{load:.1f}' for load in os.getloadavg())}: idle is below the threads above"

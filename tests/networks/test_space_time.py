@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kfine.networks.space_time import SpaceTimeUNet, Time, TimeStep
+from kfine.networks.blocks import PlaneStem, modulated, no_norm
+from kfine.networks.space_time import EMBEDDING, SpaceTimeUNet, Time, TimeStep
 
 
 def unet(*, levels=False, trained=True, **changes):
@@ -114,3 +115,53 @@ def test_a_level_where_none_is_taken_is_refused():
         unet()(cine(1), torch.zeros(1), cyclic=False)
     with pytest.raises(ValueError, match="expected a noise level"):
         unet(levels=True)(cine(1), cyclic=False)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (4, 8), (6, 2), (14, 10)])
+def test_constant_inputs_are_convolved_as_channels(shape):
+    """Values and gradients of the convolution of all channels; the constant ones are the second and third of four."""
+    torch.manual_seed(0)
+    stem = PlaneStem(4, 5, constant=range(1, 3))
+    x, constants = torch.randn(2, 2, *shape), torch.randn(2, 2)
+    planes = constants[..., None, None].expand(-1, -1, *shape)
+    squares = F.pixel_unshuffle(torch.cat([x[:, :1], planes, x[:, 1:]], dim=1), 2)
+    expected = F.conv2d(squares, stem.weight, stem.bias, padding=1)
+    out = stem(x, constants)
+    torch.testing.assert_close(out, expected)
+    wanted = torch.randn_like(out)
+    parts = [torch.autograd.grad((each * wanted).sum(), (stem.weight, stem.bias)) for each in (out, expected)]
+    torch.testing.assert_close(*parts, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("norm", [{}, {"norm": no_norm}])
+def test_operations_in_place_change_nothing(precision, norm):
+    """The output without gradients is that with them, and the input is unchanged."""
+    net, x, description = unet(described=True, **norm), cine(3), torch.randn(1, EMBEDDING)
+    before, found = x.clone(), []
+    for gradients in (True, False):
+        with (
+            torch.set_grad_enabled(gradients),
+            torch.autocast("cpu", precision, enabled=precision != torch.float32),
+        ):
+            found.append(net(x, cyclic=True, description=description))
+    assert torch.equal(*found)
+    assert torch.equal(x, before)
+
+
+def test_film_scales_and_shifts_channels():
+    torch.manual_seed(0)
+    h, scale, shift = torch.randn(2, 3, 4, 5), torch.randn(2, 3), torch.randn(2, 3)
+    expected = h * (1 + scale[..., None, None]) + shift[..., None, None]
+    torch.testing.assert_close(modulated(h, scale, shift), expected)
+
+
+def test_gradients_in_bfloat16_are_those_of_float32():
+    net, x, description = unet(described=True), cine(3), torch.randn(1, EMBEDDING)
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = net(x, cyclic=True, description=description).float().square().mean()
+        found.append(torch.autograd.grad(loss, list(net.parameters())))
+    for exact, rounded in zip(*found, strict=True):
+        assert (rounded - exact).norm() <= 0.05 * exact.norm() + 1e-6

@@ -312,8 +312,10 @@ def test_a_cine_plays_in_true_time(tab):
         }"""
     )
     clock, time_, frame = np.array(seen).T
-    position = time_ / 0.075  # in frames; the browser's clock has steps of 0.1 ms and can meet a change of frames exactly
-    assert (frame < position + 1e-6).all() and (position < frame + 1 + 1e-6).all()
+    # In frames; the browser's clock has steps of 0.1 ms and can meet a change of frames exactly.
+    position = time_ / 0.075
+    assert (frame < position + 1e-6).all()
+    assert (position < frame + 1 + 1e-6).all()
     assert len(set(frame)) > 1
     turns = (clock - time_) / 0.9  # whole heart beats but for where it began
     assert np.ptp((turns - turns[0] + 0.5) % 1) < 1e-3

@@ -108,7 +108,8 @@ class Run:
 
         choose_device(self.accelerator)  # raises an error if there is none
         steps = task.config.optimiser.steps
-        quiet = self.quiet or os.environ.get("LOCAL_RANK", "0") != "0"  # only the first process prints
+        ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+        quiet = self.quiet or any(rank != "0" for rank in ranks)  # only the first process prints
         with (
             made_folder(self.out),
             plain_warnings(quiet=self.quiet),

@@ -50,6 +50,52 @@ class Stem(nn.Conv2d):
             return super().forward(x.float())
 
 
+class PlaneStem(Stem):
+    """First convolution of images and of channels that are constant over an image, each in squares of 2x2 pixels.
+
+    The convolution of a constant, with zeros around the image, has nine values: in the corners, along the edges and
+    within.  They are computed alone, so that the facts of a scan cost no time.
+
+    Args:
+        inputs: channels, constant ones included.
+        width: channels of the output.
+        constant: the range of the constant channels among the inputs.
+    """
+
+    def __init__(self, inputs: int, width: int, *, constant: range = range(0)) -> None:
+        super().__init__(inputs * 4, width, 3, padding=1)
+        self.constant = constant
+
+    def forward(self, x: Tensor, constants: Tensor | None = None) -> Tensor:
+        """Return the features (batch, width, row / 2, column / 2).
+
+        Args:
+            x: (batch, channel, row, column), the channels that are not constant; rows and columns are even.
+            constants: (batch, channel); None without constant channels.
+        """
+        squares = F.pixel_unshuffle(x, 2)
+        if constants is None:
+            return super().forward(squares)
+        first, last = 4 * self.constant.start, 4 * self.constant.stop
+        with torch.autocast(x.device.type, enabled=False):
+            squares = squares.float().contiguous(memory_format=torch.channels_last)
+            varying = torch.cat([self.weight[:, :first], self.weight[:, last:]], dim=1)
+            h = F.conv2d(squares, varying, self.bias, padding=1)
+            rows, columns = h.shape[2:]
+            small = constants.float()[..., None, None].expand(-1, -1, min(rows, 3), min(columns, 3))
+            constant = self.weight[:, first:last].unflatten(1, (-1, 4)).sum(2)
+            nine = F.conv2d(small, constant, padding=1).movedim(1, -1)
+            return h + _stretched(_stretched(nine, rows, 1), columns, 2).movedim(-1, 1)
+
+
+def _stretched(x: Tensor, size: int, dim: int) -> Tensor:
+    """Return `x` with the second of three entries along `dim` repeated, so that there are `size` entries."""
+    if x.shape[dim] == size:
+        return x
+    first, inner, last = x.split(1, dim)
+    return torch.cat([first, inner.repeat_interleave(size - 2, dim), last], dim)
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a skip connection; an optional embedding scales and shifts between them (FiLM).
 
@@ -77,12 +123,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedded: Tensor | None = None, context: Any = None) -> Tensor:
         """Return the output of the block, of the shape of `x` (batch, width, row, column)."""
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(activated(self.norm1(x), keep=x))
         h = self.norm2(h if self.between is None else self.between(h, context))
         if self.film is not None:
-            scale, shift = self.film(embedded)[..., None, None].chunk(2, dim=1)
-            h = torch.addcmul(shift, h, 1 + scale)
-        return x + self.conv2(F.silu(h))
+            h = modulated(h, *self.film(embedded).chunk(2, dim=1))
+        return added(x, self.conv2(activated(h)))
 
 
 class Stage(nn.ModuleList):
@@ -110,6 +155,38 @@ class LevelEmbedding(nn.Module):
         # The factor 1000 corresponds to a thousand time steps over [0, 1] (Ho et al. 2020).
         angles = 1000.0 * level.float()[:, None] * torch.exp(-math.log(10000.0) * octaves)
         return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+
+
+def modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return (1 + scale) h + shift in channels-last memory, in place of `h` where no gradient needs it (FiLM).
+
+    The bfloat16 kernel of a CPU processes 64 contiguous numbers at once, and fewer one by one.  Factors repeated along
+    a row make a whole row contiguous: at 48 channels the operation takes a third of the time.
+
+    Args:
+        h: (batch, channel, row, column).
+        scale: (batch, channel).
+        shift: (batch, channel).
+    """
+    rows, columns = h.shape[2:]
+    flat = h.movedim(1, -1).reshape(len(h), rows, -1)
+    factor, offset = (each.to(h.dtype)[:, None].repeat(1, 1, columns) for each in (1 + scale, shift))
+    out = None if torch.is_grad_enabled() else flat
+    return torch.addcmul(offset, flat, factor, out=out).view(len(h), rows, columns, -1).movedim(-1, 1)
+
+
+def added(x: Tensor, h: Tensor) -> Tensor:
+    """Return x + h in the type of `x`, in place of the converted `h` where no gradient needs it."""
+    h = h.to(x.dtype)
+    return h + x if torch.is_grad_enabled() else h.add_(x)
+
+
+def activated(h: Tensor, *, keep: Tensor | None = None) -> Tensor:
+    """Return SiLU of `h`, in place of `h` where no gradient needs it and `h` is not `keep`.
+
+    Without new memory the cores of a CPU load less, and the kernel has no pages to clear.
+    """
+    return F.silu(h, inplace=h is not keep and not torch.is_grad_enabled())
 
 
 def zeroed(layer: Layer) -> Layer:

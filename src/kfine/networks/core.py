@@ -27,6 +27,7 @@ SPECTRUM, HISTOGRAM = SECTORS * RINGS, 16
 FACTS = CHANNELS + SPECTRUM + HISTOGRAM
 _RADII = (0.25, 0.5, 0.7, 0.85, 1.0)  # between the rings, relative to the edges of the measured block
 _BRIGHTEST = 1.2  # of full intensity, in the histogram
+IMAGES = 2  # input channels before the facts: the image, and its local contrast
 IN_TIME = 2  # channels of cines alone: the difference of the neighbours, and the fraction of the way
 NOISES = 2  # input images of white noise
 
@@ -91,6 +92,7 @@ def _unet(inputs: int, widths: Sequence[int], blocks: int, *, time: bool = False
         time=time,
         time_blocks=1 if time else None,
         norm=no_norm,
+        constant=range(IMAGES, IMAGES + CHANNELS),
     )
 
 
@@ -114,7 +116,7 @@ class CoreNet(nn.Module):
 
     def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        self.unet = _unet(2 + CHANNELS, widths, blocks)
+        self.unet = _unet(IMAGES + CHANNELS, widths, blocks)
         self.embedding = Description()
         self.reach = self.unet.reach + _SURROUNDINGS // 2
         for block in self.unet.modules():
@@ -134,20 +136,22 @@ class CoreNet(nn.Module):
             unit: (batch,), see `detail_unit`.
             facts: (batch, FACTS), see `Facts.tensor`.
         """
-        inputs = core_channels(image, unit, facts)
-        output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
+        output = self.unet(
+            core_images(image, unit)[:, :, None],
+            cyclic=False,
+            description=self.embedding(facts),
+            constants=facts[:, :CHANNELS],
+        )
         return image + unit[:, None, None] * output[:, 0, 0].float()
 
 
-def core_channels(image: Tensor, unit: Tensor, facts: Tensor) -> Tensor:
-    """Return the input of the U-Net for planes (batch, 2 + CHANNELS, row, column); arguments as in `CoreNet.forward`.
+def core_images(image: Tensor, unit: Tensor) -> Tensor:
+    """Return the images of the input of the U-Net (batch, IMAGES, row, column); arguments as in `CoreNet.forward`.
 
-    The channels are the image, its local contrast in units of detail, and the facts, constant over a plane.
+    They are the image and its local contrast in units of detail.
     """
     planes, scale = image[:, None], unit[:, None, None, None]
-    detail = (planes - _local_mean(planes)) / (4 * scale)
-    known = facts[:, :CHANNELS, None, None].expand(-1, -1, *image.shape[-2:])
-    return torch.cat([planes, detail, known], dim=1)
+    return torch.cat([planes, (planes - _local_mean(planes)) / (4 * scale)], dim=1)
 
 
 def of_slice(each: Sequence[tuple[float, Facts]]) -> tuple[float, Facts]:
@@ -319,7 +323,7 @@ class CineCoreNet(nn.Module):
 
     def __init__(self, *, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        self.unet = _unet(2 + CHANNELS + IN_TIME, widths, blocks, time=True)
+        self.unet = _unet(IMAGES + CHANNELS + IN_TIME, widths, blocks, time=True)
         self.embedding = Description()
 
     def forward(
@@ -337,13 +341,13 @@ class CineCoreNet(nn.Module):
             cyclic: whether the first frame follows the last one.
         """
         clips, frames = blend.shape[:2]
-        planes = core_channels(
-            blend.flatten(0, 1), unit.repeat_interleave(frames), facts.repeat_interleave(frames, 0)
-        )
+        planes = core_images(blend.flatten(0, 1), unit.repeat_interleave(frames))
         between = (4 * part * (1 - part))[..., None, None].expand_as(blend)
         in_time = torch.stack([difference / (4 * unit[:, None, None, None]), between], dim=1)
         inputs = torch.cat([planes.unflatten(0, (clips, frames)).transpose(1, 2), in_time], dim=1)
-        output = self.unet(inputs, cyclic=cyclic, description=self.embedding(facts))
+        output = self.unet(
+            inputs, cyclic=cyclic, description=self.embedding(facts), constants=facts[:, :CHANNELS]
+        )
         return blend + unit[:, None, None, None] * output[:, 0].float()
 
 
@@ -402,7 +406,7 @@ class _AroundCore(nn.Module):
 
     def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int, more: int = 0) -> None:
         super().__init__()
-        self.unet = _unet(2 + CHANNELS + 1 + more, widths, blocks)
+        self.unet = _unet(IMAGES + CHANNELS + 1 + more, widths, blocks)
         self.embedding = Description()
         self.reach = self.unet.reach + _SURROUNDINGS // 2
         self.core = CoreNet(**core).requires_grad_(False)
@@ -415,8 +419,13 @@ class _AroundCore(nn.Module):
     def _output(self, image: Tensor, unit: Tensor, facts: Tensor, mean: Tensor, *more: Tensor) -> Tensor:
         """Return the output of the U-Net (batch, row, column)."""
         difference = ((image - mean) / unit[:, None, None])[:, None]
-        inputs = torch.cat([core_channels(image, unit, facts), difference, *more], dim=1)
-        output = self.unet(inputs[:, :, None], cyclic=False, description=self.embedding(facts))
+        inputs = torch.cat([core_images(image, unit), difference, *more], dim=1)
+        output = self.unet(
+            inputs[:, :, None],
+            cyclic=False,
+            description=self.embedding(facts),
+            constants=facts[:, :CHANNELS],
+        )
         return output[:, 0, 0].float()  # type: ignore[no-any-return]
 
 

@@ -14,9 +14,10 @@ from kfine.networks.blocks import (
     ChannelNorm,
     LevelEmbedding,
     Norm,
+    PlaneStem,
     ResidualBlock,
     Stage,
-    Stem,
+    added,
     pad_to_multiple,
     zeroed,
 )
@@ -41,7 +42,7 @@ class SpaceTimeUNet(nn.Module):
     columns is possible; rows and columns are padded to multiples of the stride and cropped again.
 
     Args:
-        inputs: channels of the input.
+        inputs: channels of the input, constant ones included.
         outputs: channels of the output.
         widths: channels a level; each level halves the grid, starting from half of that of the input.
         blocks: residual blocks a level, on the way down and again on the way up.
@@ -50,6 +51,7 @@ class SpaceTimeUNet(nn.Module):
         time: whether there are steps along time; without, the network is an ordinary U-Net for single images.
         time_blocks: number of blocks of each stage, its last ones, with a step along time; None: all blocks.
         norm: builder of the normalisation before each convolution of the blocks.
+        constant: the range of those inputs that are constant over a frame; `forward` takes them apart.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class SpaceTimeUNet(nn.Module):
         time: bool = True,
         time_blocks: int | None = None,
         norm: Norm = ChannelNorm,
+        constant: range = range(0),
     ) -> None:
         embedding = EMBEDDING if levels or described else None
 
@@ -82,7 +85,7 @@ class SpaceTimeUNet(nn.Module):
         self.reach = sum(2 * 2 * blocks * 2 ** (depth + 1) for depth in range(len(widths))) + 4 + self.stride
         self.described = described
         self.level = LevelEmbedding(EMBEDDING) if levels else None
-        self.stem = Stem(inputs * 4, widths[0], 3, padding=1)
+        self.stem = PlaneStem(inputs, widths[0], constant=constant)
         self.down = nn.ModuleList(stage(width) for width in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.grow = nn.ModuleList(
@@ -101,24 +104,28 @@ class SpaceTimeUNet(nn.Module):
         *,
         cyclic: bool,
         description: Tensor | None = None,
+        constants: Tensor | None = None,
     ) -> Tensor:
         """Return the output of the network on the grid of `x`.
 
         Args:
-            x: (batch, inputs, frame, row, column).
+            x: (batch, channel, frame, row, column), the inputs that are not constant.
             level: (batch,), the noise level ln(sigma) / 4 (Karras et al. 2022, table 1); None for a network
                 without levels.
             cyclic: whether the first frame follows the last one; otherwise the first and the last frame are repeated.
             description: (batch, EMBEDDING), an embedding that describes the input; it is added to that of the level.
+            constants: (batch, channel), the constant inputs; None for a network without.
 
         Returns:
             (batch, outputs, frame, row, column).
         """
         batch, _, frames = x.shape[:3]
-        embedded = self._embedded(level, description)
-        if embedded is not None:
-            embedded = embedded.repeat_interleave(frames, dim=0)
-        h = self._through(x.transpose(1, 2).flatten(0, 1), embedded, Time(frames, cyclic))
+        embedded, constants = (
+            None if each is None else each.repeat_interleave(frames, dim=0)
+            for each in (self._embedded(level, description), constants)
+        )
+        stem = self.stem(pad_to_multiple(x.transpose(1, 2).flatten(0, 1), self.stride), constants)
+        h = self._through(stem, embedded, Time(frames, cyclic))[..., : x.shape[-2], : x.shape[-1]]
         return h.unflatten(0, (batch, frames)).transpose(1, 2)
 
     def _embedded(self, level: Tensor | None, description: Tensor | None) -> Tensor | None:
@@ -134,19 +141,17 @@ class SpaceTimeUNet(nn.Module):
         embedded: Tensor = self.level(level)
         return embedded if description is None else embedded + description
 
-    def _through(self, x: Tensor, embedded: Tensor | None, time: Time) -> Tensor:
-        """Return the output (batch, outputs, row, column); blocks are called with (h, embedded, time)."""
-        rows, columns = x.shape[-2:]
-        h = self.stem(F.pixel_unshuffle(pad_to_multiple(x, self.stride), 2))
+    def _through(self, h: Tensor, embedded: Tensor | None, time: Time) -> Tensor:
+        """Return the padded output (batch, outputs, row, column); blocks are called with (h, embedded, time)."""
         skips = []
         for depth, stage in enumerate(self.down):
             h = stage(self.shrink[depth - 1](h) if depth else h, embedded, time)
             skips.append(h)
         for depth in reversed(range(len(self.up))):
             # Skips are added, not concatenated, which keeps the convolutions of the decoder narrow.
-            h = skips[depth] + self.grow[depth](h) if depth < len(self.up) - 1 else h
+            h = added(skips[depth], self.grow[depth](h)) if depth < len(self.up) - 1 else h
             h = self.up[depth](h, embedded, time)
-        return F.pixel_shuffle(self.head(h), 2)[..., :rows, :columns]
+        return F.pixel_shuffle(self.head(h), 2)
 
 
 class TimeStep(nn.Module):

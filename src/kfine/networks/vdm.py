@@ -115,6 +115,7 @@ class VDM(nn.Module):
             levels=True,
             described=True,
             time=False,
+            constant=range(images, images + CHANNELS),
         )
         self.embedding = Description()
         stem = self.unet.stem
@@ -159,11 +160,12 @@ class VDM(nn.Module):
         for n in self.fourier:
             angle = (2.0**n * math.pi) * z
             features += [angle.sin(), angle.cos()]
-        features.append(facts[:, :CHANNELS, None, None].expand(-1, -1, *z.shape[-2:]))
         normalised = (gamma - self.gamma_min) / (self.gamma_max - self.gamma_min)
         inputs = torch.cat(features, dim=1)[:, :, None]
         description = self.embedding(facts)
-        output = self.unet(inputs, normalised, cyclic=False, description=description)[:, :, 0].float()
+        output = self.unet(
+            inputs, normalised, cyclic=False, description=description, constants=facts[:, :CHANNELS]
+        )[:, :, 0].float()
         # n = (z / alpha - x) / sigma with x from above, simplified without differences of nearly equal numbers.
         return (sigma * deviation - d * output) / spread
 

@@ -127,7 +127,8 @@ def train(
             on_step(step, float(means[0]))
             reports.after(step, tuple(figures), means, ends=ends)
         if ends:
-            _warn_ended(step, options.steps)
+            if fabric.is_global_zero:
+                _warn_ended(step, options.steps)
             break
     fabric.barrier()
     return reports.model
