@@ -128,8 +128,8 @@ def _restored(method, scan, truth, number, setting, options):
         done = kfine.restore(scan, method=space, time_method=way, **grid)
         return {method: done.mean}, done.residual, None
     if method == PHOTOGRAPHIC:
-        done = kfine.restore(scan, method=method, model=options.model, seed=options.seed, **grid)
-        return {method: done.mean}, done.residual, None
+        done = kfine.restore(scan, method=method, model=options.model, sharp=True, seed=options.seed, **grid)
+        return {method: done.mean, f"{method}{SHARP}": done.sharp}, done.residual, None
     own = {"model": options.model, "seed": options.seed, "strength": 0.0 if setting.photographic else 1.0}
     if (
         method == "cine-core" and options.model is None

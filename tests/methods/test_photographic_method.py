@@ -48,6 +48,16 @@ def test_it_is_closer_to_the_truth_than_interpolation(beat):
     assert np.mean(gains) > 0.5
 
 
+def test_sharp_images_are_around_the_mean_images(beat):
+    low = photographed(beat, seed=0)
+    for options in (ASKED, ASKED | {"frames_scale": None}):
+        found = kfine.restore(low, **options, sharp=True)
+        assert found.provenance["sharp"]["name"] == "sharp"
+        mean, sharp = (np.square(np.diff(each.voxels)).mean() for each in (found.mean, found.sharp))
+        assert sharp > 1.05 * mean
+        assert np.abs(found.sharp.voxels - found.mean.voxels).mean() < 0.1 * found.mean.voxels.max()
+
+
 def test_frames_alone_can_be_cleaned(beat):
     low = photographed(beat, seed=0)
     found = kfine.restore(low, frames_scale=2, method="cine-photographic", effort="fast")
@@ -83,6 +93,6 @@ def test_complex_images_and_options_without_use_are_refused(beat):
     low = kfine.degrade(replace(beat, voxels=beat.voxels * np.exp(0.4j).astype(np.complex64)), scale=4)
     with pytest.raises(UsageError, match="expected a real image"):
         kfine.restore(low, **ASKED)
-    for wrong in ({"strength": 0.5}, {"sharp": True}, {"samples": 2}):
+    for wrong in ({"strength": 0.5}, {"denoise": True}, {"samples": 2}):
         with pytest.raises(UsageError, match="cine-photographic: has no use"):
             kfine.restore(photographed(beat, seed=0), **ASKED, **wrong)

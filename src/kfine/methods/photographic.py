@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -18,10 +20,12 @@ from kfine.methods.core import (
     scan_input,
     with_precision,
 )
+from kfine.methods.sharp import SharpMethod
 from kfine.methods.time_interpolation import flow_interpolated
 from kfine.networks.core import (
     Facts,
     PhotographicNet,
+    SharpNet,
     detail_unit,
     histogram_shape,
     noise_level,
@@ -70,15 +74,16 @@ class PhotographicMethod(CoreBased[PhotographicNet]):
     def _slice(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
         """Return the frames (restored frame, *high) of one slice from its measurement (measured frame, *low)."""
         timing = scan.timing
-        low = torch.stack([image_of(plane, scan.crop) for plane in y])
-        clean = self._cleaned(low, draws, cyclic=timing.period is not None)
-        x = self._enlarged(scan, clean, draws)
+        x = self._enlarged(scan, self.cleaned(scan, y, draws), draws)
         if timing.changed:
             x = flow_interpolated(x - AIR, timing.times, timing.at, period=timing.period) + AIR
         return x.clamp_min(AIR)
 
-    def _cleaned(self, low: Tensor, draws: Draws, *, cyclic: bool) -> Tensor:
-        """Return the frames `low` (frame, row, column), model units, without noise and JPEG, at the same matrix."""
+    @torch.inference_mode()
+    def cleaned(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
+        """Return the measured frames `y` (frame, *low) of a slice without blur, noise and JPEG, as images."""
+        low = torch.stack([image_of(plane, scan.crop) for plane in y])
+        cyclic = scan.timing.period is not None
         unit, facts = description(low, noise=self.settings.noise)
         still = torch.zeros(1, len(low))
         run = with_precision(
@@ -116,6 +121,37 @@ class PhotographicMethod(CoreBased[PhotographicNet]):
             )
             draws.on_step(settings.symmetries * len(part))
         return torch.cat(planes)
+
+
+class PhotographicSharpMethod(SharpMethod):
+    """Sharp images around the mean images of method cine-photographic: the scan of `SharpMethod` is the cleaned frames.
+
+    Args:
+        mean: cleans the frames.
+        network, options, amount, device, precision: see `SharpMethod`.
+    """
+
+    frames_together = True
+
+    def __init__(
+        self,
+        mean: PhotographicMethod,
+        network: SharpNet,
+        options: CoreOptions,
+        *,
+        amount: float,
+        device: torch.device,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(network, options, signed=False, amount=amount, device=device, precision=precision)
+        self.mean = mean
+
+    @torch.inference_mode()
+    def around_frames(self, scan: Scan, y: Tensor, mean: Tensor, draws: Draws) -> Tensor:
+        """Return the sharp images of a slice, see `SharpMethod.around_frames`."""
+        silent = replace(draws, on_step=lambda count: None)
+        clean = [measurement_of(frame, scan.crop) for frame in self.mean.cleaned(scan, y, silent)]
+        return super().around_frames(replace(scan, signed=False), torch.stack(clean), mean, draws)
 
 
 def description(low: Tensor, *, noise: float | None) -> tuple[float, Facts]:

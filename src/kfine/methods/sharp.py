@@ -48,6 +48,7 @@ class SharpMethod(CoreBased[SharpNet]):
 
     name = "sharp"
     samples = evaluations = 1
+    frames_together = False  # whether the frames of a slice need each other, also at their own times
 
     def __init__(
         self,

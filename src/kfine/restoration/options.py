@@ -46,7 +46,7 @@ _NO_USE = {
     "cine-regression": ("effort", *_SAMPLING, "time_method", "sharp"),
     "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method", "sharp"),
     "ldm": ("conditioned", "sharp"),
-    "cine-photographic": ("strength", "denoise", *_DRAWING, "time_method", "sharp"),
+    "cine-photographic": ("strength", "denoise", *_DRAWING, "time_method"),
 }
 
 

@@ -135,7 +135,8 @@ def restore(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: of the network: "auto", "float32" or "bfloat16".
         sharp: whether the result also has `sharp`, an image with the sharpness of a true one around the mean image of
-            "core" or "cine-core", for one more evaluation per plane.  Its error is larger than that of the mean image.
+            "core", "cine-core" or "cine-photographic", for one more evaluation per plane.  Its error is larger than
+            that of the mean image.
         confidence: of intervals, such as 0.9, the expected fraction of voxels inside: the result has `lower` and
             `upper`.
         calibration: a file of `kfine calibrate`; None: the calibration of the method's model.

@@ -20,7 +20,7 @@ from kfine.methods.cine_core import CineCoreMethod
 from kfine.methods.core import SYMMETRIES, TURNS, CoreMethod, CoreOptions, measured_parts
 from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
 from kfine.methods.ldm import CineLDMMethod, LDMOptions, StillLDMMethod
-from kfine.methods.photographic import PhotographicMethod
+from kfine.methods.photographic import PhotographicMethod, PhotographicSharpMethod
 from kfine.methods.regression import CineRegression
 from kfine.methods.sharp import SharpMethod
 from kfine.methods.time_interpolation import BEST_TIME_METHOD, FrameByFrame, check_time_method
@@ -245,17 +245,27 @@ def _with_sharp(
     if name is None:
         raise ModelError("sharp: no model of method sharp is packaged; leave sharp out")
     sharp = _companion(name)
-    if sharp.core is not None and sharp.core.digest != model.digest:
+    if sharp.core is not None and sharp.core.digest != (model.core or model).digest:
         raise UsageError(
             f"sharp: model {sharp.name} is around model {sharp.core.name}, not {model.name}; leave sharp out, or model"
         )
     network = sharp.network.to(device)
     assert isinstance(network, SharpNet)
-    settings = _core_options(model, options)
     amount = ModelSampling.of(sharp).amount
-    method = SharpMethod(
-        network, settings, signed=scan.signed, amount=amount, device=device, precision=precision
-    )
+    method: SharpMethod
+    if isinstance(resolved.method, PhotographicMethod):
+        method = PhotographicSharpMethod(
+            resolved.method, network, CoreOptions(), amount=amount, device=device, precision=precision
+        )
+    else:
+        method = SharpMethod(
+            network,
+            _core_options(model, options),
+            signed=scan.signed,
+            amount=amount,
+            device=device,
+            precision=precision,
+        )
     return replace(resolved, sharp=method, sharp_record=sharp.digests | {"amount": amount})
 
 

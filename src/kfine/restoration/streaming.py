@@ -211,8 +211,9 @@ def slice_evaluations(method: Method, sharp: SharpMethod | None, scan: Scan) -> 
     """Return the number of evaluations of a slice, including those of its sharp images."""
     if sharp is None:
         return method.evaluations(scan)
-    # Method cine-core counts an evaluation of all frames as one.
-    return method.evaluations(scan) + (1 if scan.timing.changed else len(scan.timing.at))
+    # Frames that are restored together count as one evaluation.
+    together = scan.timing.changed or sharp.frames_together
+    return method.evaluations(scan) + (1 if together else len(scan.timing.at))
 
 
 def measurements(image: Image, scan: Scan, scaling: Scaling) -> Iterator[Tensor]:
@@ -283,7 +284,7 @@ def _sharp(method: SharpMethod, scan: Scan, y: Tensor, mean: Tensor, *, draws: D
     frames = mean.shape[1]
 
     def around(draws: Draws) -> Tensor:
-        if not scan.timing.changed:
+        if not (scan.timing.changed or method.frames_together):
             return method.around(scan.crop, y.flatten(0, 1), mean.flatten(0, 1), draws)
         slices = zip(y, mean, draws.names[::frames], strict=True)
         return torch.cat(
