@@ -32,7 +32,8 @@ BASELINES = tuple(
     for space in ("zero-filling", "bicubic")
     for way in ("nearest", "linear", "cubic", "optical-flow")
 )
-METHODS = (*BASELINES, "cine-core", "cine-regression", "cine-ldm")
+PHOTOGRAPHIC = "cine-photographic"  # a method for the protocol "published" alone
+METHODS = (*BASELINES, "cine-core", "cine-regression", "cine-ldm", PHOTOGRAPHIC)
 MEAN, ONE_SAMPLE, SHARP = ", mean", ", one sample", ", sharp"
 FEATURES, LPIPS = "SqueezeNet distance", "LPIPS (VGG)"
 
@@ -61,6 +62,8 @@ def _subject(subject, setting, distances, options):
     print(f"# {subject}, {setting.name}: {_facts(study, truth, scan)}, {len(numbers)} slices", flush=True)
     found = {}
     for method in options.methods:
+        if method == PHOTOGRAPHIC and not setting.photographic:
+            continue
         try:
             for number in numbers:
                 _slice(found, method, scan, truth, number, setting, contours, distances, options)
@@ -123,6 +126,9 @@ def _restored(method, scan, truth, number, setting, options):
     space, _, way = method.partition("+")
     if way:
         done = kfine.restore(scan, method=space, time_method=way, **grid)
+        return {method: done.mean}, done.residual, None
+    if method == PHOTOGRAPHIC:
+        done = kfine.restore(scan, method=method, model=options.model, seed=options.seed, **grid)
         return {method: done.mean}, done.residual, None
     own = {"model": options.model, "seed": options.seed, "strength": 0.0 if setting.photographic else 1.0}
     if (

@@ -27,6 +27,7 @@ KINDS = {
     "core-further": CoreTrainingConfig,
     "core-longer": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
+    "cine-photographic": CineCoreTrainingConfig,
     **dict.fromkeys(
         ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer"), SharpTrainingConfig
     ),

@@ -8,6 +8,7 @@ import torch
 
 import kfine
 from kfine.errors import InputError, ModelError
+from kfine.intensity import AIR, HEADROOM
 from kfine.models.checkpoint import load_model, save_model
 from kfine.networks.core import CoreNet
 from kfine.training.config import CineCoreTrainingConfig
@@ -116,6 +117,34 @@ def test_a_run_goes_on_as_if_nothing_had_happened(folder, tmp_path):
         torch.allclose(weight, theirs[name], atol=1e-3)
         for name, weight in load_model(second).network.state_dict().items()
     )
+
+
+def photographs(folder, **data):
+    settings = config(folder, steps=1)
+    changed = settings.data.model_dump() | {"photographic": 1.0, **data}
+    return settings.model_copy(update={"data": type(settings.data).model_validate(changed)})
+
+
+@pytest.mark.parametrize("same_matrix", [False, True])
+def test_nothing_in_photographs_is_brighter_than_white(folder, same_matrix):
+    data = photographs(folder, same_matrix=same_matrix, every=[1]).data
+    volumes, _ = load_volumes(folder, data)
+    dataset = CineCoreDataset(volumes, data, batch=2, seed=3, length=100)
+    for number in range(8):
+        clip = dataset[number]
+        assert clip.blend.shape == clip.target.shape == (4, 24, 24)
+        assert clip.target.min() >= AIR
+        assert clip.target.max() <= (1.0 if same_matrix else 2 * HEADROOM - 1)  # a crop of k-space overshoots
+        assert (clip.facts[:2] == 1).all() if same_matrix else (clip.facts[:2] <= 0.5).all()
+
+
+def test_photographs_at_their_own_matrix_are_for_a_method_of_their_own(folder, tmp_path):
+    settings = photographs(folder, same_matrix=True, every=[1])
+    model = load_model(train(CineCoreTask(settings, folder), out=tmp_path / "run", devices=CPU))
+    assert model.method == "cine-photographic"
+    for wrong in ({"photographic": 0.5, "every": [1]}, {"every": [1, 2]}):
+        with pytest.raises(ValueError, match="expected photographic = 1 and every"):
+            photographs(folder, same_matrix=True, **wrong)
 
 
 def test_what_cannot_be_started_from_or_validated_on_is_refused(folder):

@@ -134,8 +134,9 @@ PARAMETERS: dict[str, Any] = {
             metavar="NAME",
             rich_help_panel=MODEL,
             help="core (one network, any contrast); vdm or ldm (samples around it); srresnet or srgan (to compare "
-            "with); for cines cine-core, cine-ldm or cine-regression; or, without a model, zero-filling, nearest, "
-            "bilinear, bicubic.  auto goes by what IN is, and says why.",
+            "with); for cines cine-core, cine-ldm or cine-regression, or cine-photographic if they have blur, "
+            "noise and JPEG; or, without a model, zero-filling, nearest, bilinear, bicubic.  auto goes by what IN is, "
+            "and says why.",
         ),
     ],
     "model": Annotated[

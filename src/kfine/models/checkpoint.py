@@ -192,7 +192,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def build_network(config: dict[str, Any]) -> nn.Module:
     """Return the untrained network that `config["method"]` and `config["network"]` describe."""
-    from kfine.networks.core import CineCoreNet, CoreNet, ErrorNet, SharpNet
+    from kfine.networks.core import CineCoreNet, CoreNet, ErrorNet, PhotographicNet, SharpNet
     from kfine.networks.ldm import CineLDM, StillLDM
     from kfine.networks.srresnet import SRResNet
     from kfine.networks.vdm import VDM
@@ -204,6 +204,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
         "sharp": (SharpNet, ()),
         "uncertainty": (ErrorNet, ()),
         "cine-core": (CineCoreNet, ()),
+        "cine-photographic": (PhotographicNet, ()),
         "cine-regression": (CineLDM, ()),
         "vqgan": (CineLDM, ("autoencoder",)),
         "cine-ldm": (CineLDM, ("autoencoder", "denoiser")),

@@ -308,7 +308,6 @@ def _local_mean(planes: Tensor) -> Tensor:
     return F.avg_pool2d(planes, _SURROUNDINGS, 1, _SURROUNDINGS // 2, count_include_pad=False)
 
 
-@final
 class CineCoreNet(nn.Module):
     """E[x | scan] of all frames of a slice: the blend of frames in time plus detail, in the unit of detail of the scan.
 
@@ -352,9 +351,25 @@ class CineCoreNet(nn.Module):
         return blend + unit[:, None, None, None] * output[:, 0].float()
 
 
+@final
+class PhotographicNet(CineCoreNet):
+    """The network that cleans the frames of a slice at their own matrix, and the core network that enlarges them.
+
+    Args:
+        core: arguments of the core network, which is frozen.
+        widths, blocks: of the network that cleans.
+    """
+
+    def __init__(self, *, core: Mapping[str, Any], widths: Sequence[int], blocks: int) -> None:
+        super().__init__(widths=widths, blocks=blocks)
+        self.core = CoreNet(**core).requires_grad_(False)
+
+
 @torch.no_grad()
 def start_from_core(network: CineCoreNet, core: Mapping[str, Tensor]) -> None:
     """Copy the weights `core` of a core network to `network`, which then has the same estimate for each blend.
+
+    A core network inside `network` stays as it is.
 
     Raises:
         RuntimeError: a core network of other widths or blocks.
@@ -363,10 +378,10 @@ def start_from_core(network: CineCoreNet, core: Mapping[str, Tensor]) -> None:
     stem = "unet.stem.weight"
     own = torch.zeros_like(network.unet.stem.weight)
     own[:, : weights[stem].shape[1]] = weights[stem]
-    steps = {
-        name: torch.zeros_like(value) for name, value in network.state_dict().items() if "between" in name
-    }
-    network.load_state_dict(weights | steps | {stem: own})
+    current = network.state_dict()
+    steps = {name: torch.zeros_like(value) for name, value in current.items() if "between" in name}
+    inner = {name: value for name, value in current.items() if name.startswith("core.")}
+    network.load_state_dict(weights | steps | inner | {stem: own})
 
 
 def cine_network(core: CoreNet, arguments: Mapping[str, Any]) -> CineCoreNet:

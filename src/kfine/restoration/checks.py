@@ -112,7 +112,7 @@ def check_room(acquisition: Acquisition, options: Options, *, taken: tuple[int, 
         )
     plane = high[0] * high[1] * frames
     slices = taken[1] - taken[0] if taken else low.slices
-    cine = low.frames > 1 and options.method in ("auto", "cine-core", "cine-ldm", "cine-regression")
+    cine = low.frames > 1 and (options.method == "auto" or options.method.startswith("cine-"))
     work = _CINE_WORK if cine else _WORK
     if plan is not None:  # the finer stack, one frame at a time, in addition to the results
         work += _SLICE_WORK * plan.fine_margined

@@ -17,9 +17,10 @@ from kfine.text import human_size
 # Bytes per pixel of a network call, by `benchmarks/memory.py`: the greatest of float32 and bfloat16, rounded up.
 _CALL = {
     "core": 700, "sharp": 750, "srresnet": 1000, "srgan": 900, "vdm": 850, "ldm": 1000,
-    "cine-core": 700, "cine-ldm": 1000, "cine-regression": 650,
+    "cine-core": 700, "cine-ldm": 1000, "cine-regression": 650, "cine-photographic": 700,
 }  # fmt: skip
-_WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # a call processes all frames of a slice
+# A call processes all frames of a slice.
+_WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression", "cine-photographic")
 _TILED = ("core", "sharp")
 _MARGIN = 264  # pixels that the margins of `kfine.methods.core.in_tiles` add to a side
 _WORK = 60  # bytes per voxel of the slices of a call: measurement, samples, residual

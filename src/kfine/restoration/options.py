@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 BASELINES = ("zero-filling", "nearest", "bilinear", "bicubic")
 COMPARED = ("srresnet", "srgan")  # networks for comparison with core
 METHODS = (
-    "auto", "core", "sharp", "vdm", "ldm", *COMPARED, "cine-core", "cine-ldm", "cine-regression", *BASELINES,
+    "auto", "core", "sharp", "vdm", "ldm", *COMPARED, "cine-core", "cine-ldm", "cine-regression",
+    "cine-photographic", *BASELINES,
 )  # fmt: skip
 # Removed methods and their replacements.
 GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
@@ -45,6 +46,7 @@ _NO_USE = {
     "cine-regression": ("effort", *_SAMPLING, "time_method", "sharp"),
     "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method", "sharp"),
     "ldm": ("conditioned", "sharp"),
+    "cine-photographic": ("strength", "denoise", *_DRAWING, "time_method", "sharp"),
 }
 
 

@@ -22,7 +22,8 @@ from kfine.restoration.selection import ResolvedMethod, packaged_for
 from kfine.restoration.streaming import slice_evaluations
 
 _THROUGH = 2  # evaluations per voxel of finer slices: planes across rows and across columns
-_WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression")  # one evaluation processes all frames of a slice
+# One evaluation processes all frames of a slice.
+_WHOLE_BEATS = ("cine-core", "cine-ldm", "cine-regression", "cine-photographic")
 _SAMPLED = ("vdm", "ldm", "cine-ldm")
 _SIDE = 96  # matrix of the phantom that is timed
 _MORE, _MORE_BEATS = 6, 2  # slices beside the first

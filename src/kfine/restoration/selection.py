@@ -20,6 +20,7 @@ from kfine.methods.cine_core import CineCoreMethod
 from kfine.methods.core import SYMMETRIES, TURNS, CoreMethod, CoreOptions, measured_parts
 from kfine.methods.interpolation import KERNELS, Interpolation, ZeroFilling
 from kfine.methods.ldm import CineLDMMethod, LDMOptions, StillLDMMethod
+from kfine.methods.photographic import PhotographicMethod
 from kfine.methods.regression import CineRegression
 from kfine.methods.sharp import SharpMethod
 from kfine.methods.time_interpolation import BEST_TIME_METHOD, FrameByFrame, check_time_method
@@ -28,7 +29,7 @@ from kfine.models.calibration import Calibration, CalibrationFile
 from kfine.models.checkpoint import PACKAGED, Model, ModelSampling, load_model, packaged_models, read_config
 from kfine.models.devices import choose_device, choose_precision
 from kfine.models.domain import Domain, Ranges
-from kfine.networks.core import CineCoreNet, CoreNet, SharpNet, cine_network
+from kfine.networks.core import CineCoreNet, CoreNet, PhotographicNet, SharpNet, cine_network
 from kfine.networks.ldm import CineLDM, StillLDM
 from kfine.networks.vdm import VDM
 from kfine.operators.kspace import KSpaceCrop
@@ -97,8 +98,10 @@ SERVED_BY = {
     **{name: (name,) for name in ("core", "sharp", "vdm", "ldm", "srresnet", "srgan", "cine-ldm")},
     "cine-core": ("cine-core", "core"),  # a core network is used without layers along time
     "cine-regression": ("cine-ldm", "vqgan", "cine-regression"),
+    "cine-photographic": ("cine-photographic",),
 }
 # Methods that "auto" tries, in this order: for still images, for other frames, for cines with their frames.
+# Others must be named.
 _STILL = ("core", "vdm", "ldm")
 _IN_TIME = ("cine-core", "cine-ldm")
 _CINE = ("cine-core", "core", "cine-ldm", "vdm", "ldm")
@@ -191,6 +194,11 @@ def choose_method(
     method: Method
     if isinstance(network, CineLDM):
         method = _cine_method(network, model, options, device=device, precision=precision)
+        time_method = None
+    elif isinstance(network, PhotographicNet):
+        _check_photographic(scan)
+        settings = replace(_core_options(model, options), denoise=True, strength=0.0)
+        method = PhotographicMethod(network, settings, device=device, precision=precision)
         time_method = None
     elif isinstance(network, CineCoreNet):
         settings = _core_options(model, options)
@@ -423,6 +431,23 @@ def _core_options(model: Model, options: Options) -> CoreOptions:
         strength=options.strength,
         noise=2 * options.noise_level if options.noise else None,
         denoise=options.denoise,
+    )
+
+
+def _check_photographic(scan: Scan) -> None:
+    """Raise `UsageError` if `scan` is complex, for method "cine-photographic".
+
+    Warns:
+        UserWarning: what the method removes.
+    """
+    if not scan.crop.real:
+        raise UsageError(
+            "method cine-photographic: expected a real image, got a complex one; choose another method"
+        )
+    warnings.warn(
+        "method cine-photographic: blur, noise and JPEG are removed, so the result does not reproduce the input",
+        UserWarning,
+        stacklevel=3,
     )
 
 

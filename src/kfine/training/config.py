@@ -159,6 +159,8 @@ class SourceConfig(Section):
         files: pattern of the names of its files and folders, with * and ?.
         true: along each axis of the file (x, y, z), the fraction of its k-space with measured detail, not only
             interpolation by a scanner or a program; images are first resampled to it.
+        acquired: whether DICOM images are resampled to the matrix that their header says was acquired, in the place of
+            `true`.
         share: number of pieces from this source, relative to the others.
         stored: whether planes are only taken as stored in the file, never across its slices.
     """
@@ -166,6 +168,7 @@ class SourceConfig(Section):
     folder: str
     files: str = "*"
     true: tuple[PositiveShare, PositiveShare, PositiveShare] = (1.0, 1.0, 1.0)
+    acquired: bool = True
     share: PositiveFloat = 1.0
     stored: bool = False
 
@@ -267,14 +270,23 @@ class CineCoreDataConfig(CoreDataConfig):
         photographic: fraction of the pieces degraded by blur, resizing, noise and JPEG instead of a scan, as in arXiv
             2410.23898; their target is clean.
         photographic_scale: the factor by which these are smaller.
+        same_matrix: whether the target of these has their matrix, for method "cine-photographic": the network cleans
+            them, and does not enlarge them.
     """
 
     patch: Positive = 64
     photographic: Share = 0.0
     photographic_scale: Annotated[int, Field(ge=2)] = 4
+    same_matrix: bool = False
     frames: Annotated[int, Field(ge=2)] = 10
     circles: Share = 0.5
     every: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 2, 3, 4)
+
+    @model_validator(mode="after")
+    def _photographs(self) -> Self:
+        if self.same_matrix and (self.photographic < 1 or set(self.every) != {1}):
+            raise ValueError("same_matrix: expected photographic = 1 and every = [1]")
+        return self
 
 
 class CineCoreReportConfig(CoreReportConfig):

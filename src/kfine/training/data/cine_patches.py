@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from kfine.degradation.photographic import blindly_degraded, on_kspace_grid
-from kfine.degradation.scanner import displayed_image
-from kfine.intensity import AIR
+from kfine.degradation.scanner import central_kspace, displayed_image
+from kfine.intensity import AIR, HEADROOM
 from kfine.methods.time_interpolation import neighbours, warped
 from kfine.models.domain import LEAST_TISSUE, TISSUE
 from kfine.networks.core import Facts, of_slice
@@ -194,8 +194,17 @@ def random_clip(
     used = np.unique(np.concatenate([before, after]))
     numbers, places = np.unique(np.concatenate([at, times[used]]), return_inverse=True)
     planes = random_object(frames(numbers), config, rng)
+    photographic = rng.random() < config.photographic
+    if photographic:  # white is HEADROOM of full intensity, as in images that a restoration gets
+        planes = planes.clamp(0, HEADROOM)
     truth, measured = planes[places[: len(at)]], planes[places[len(at) :]]
-    scanned, clean = random_frames(measured, config, rng)
+    if photographic and config.same_matrix:
+        scanned, clean = cleaned(measured, scale=config.photographic_scale, rng=rng), True
+        truth = scanned.target[: len(at)]  # every frame is measured, and set below
+    elif photographic:
+        scanned, clean = photographed(measured, scale=config.photographic_scale, rng=rng), True
+    else:
+        scanned, clean = random_frames(measured, config, rng)
     target = truth.clone()
     for place, time in enumerate(at):
         if time in times:
@@ -216,8 +225,6 @@ def random_clip(
 
 def random_frames(x: Tensor, settings: CineCoreDataConfig, rng: Rng) -> tuple[Scanned, bool]:
     """Return a random scan of frames `x` (frame, row, column), full intensity 1, and whether its target is clean."""
-    if rng.random() < settings.photographic:
-        return photographed(x, scale=settings.photographic_scale, rng=rng), True
     config = settings.scan
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     high = x.shape[-2], x.shape[-1]
@@ -237,13 +244,24 @@ def random_frames(x: Tensor, settings: CineCoreDataConfig, rng: Rng) -> tuple[Sc
 
 
 def photographed(x: Tensor, *, scale: int, rng: Rng) -> Scanned:
-    """Return frames `x` (frame, row, column), full intensity 1, after a photographic degradation to 1 / `scale`."""
+    """Return frames `x` (frame, row, column) after a photographic degradation to 1 / `scale`.
+
+    x: relative to full intensity; white is at `HEADROOM`.
+    """
     high = x.shape[-2], x.shape[-1]
-    small = blindly_degraded(x.clamp(0, 1).numpy(), scale=scale, rng=rng)
-    low = on_kspace_grid(torch.from_numpy(small), high)
+    small = blindly_degraded((x / HEADROOM).numpy(), scale=scale, rng=rng)
+    low = on_kspace_grid(torch.from_numpy(small) * HEADROOM, high)
     zero_filled = displayed_image(fft2c(low), high).real
     facts = Facts((low.shape[-2] / high[0], low.shape[-1] / high[1]))
     return Scanned(zero_filled, x, low, facts, noise=None)
+
+
+def cleaned(x: Tensor, *, scale: int, rng: Rng) -> Scanned:
+    """Return frames as `photographed` does, at their own matrix; the target is a scan of `x` without degradation."""
+    low = photographed(x, scale=scale, rng=rng).low
+    matrix = low.shape[-2], low.shape[-1]
+    target = displayed_image(central_kspace(x, matrix), matrix).abs()
+    return Scanned(low, target, low, Facts((1.0, 1.0)), noise=None)
 
 
 def _stacked(scans: list[Scanned]) -> Scanned:

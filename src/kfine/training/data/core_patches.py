@@ -145,7 +145,7 @@ def true_volume(path: Path, source: SourceConfig) -> Volume:
     true = [1.0, 1.0, 1.0]
     for axis, part in zip(order, source.true, strict=True):
         true[axis] = part
-    if image.source.acquired_matrix:
+    if source.acquired and image.source.acquired_matrix:
         true[1:] = (min(1.0, m / n) for m, n in zip(image.source.acquired_matrix, image.matrix, strict=True))
     if frames > 1 or slices == 1:
         true[0] = 1.0

@@ -17,13 +17,13 @@ from kfine.errors import InputError, ModelError
 from kfine.methods.time_interpolation import warped
 from kfine.models.checkpoint import load_model
 from kfine.models.devices import choose_precision
-from kfine.networks.core import CineCoreNet, CoreNet, start_from_core
+from kfine.networks.core import CineCoreNet, CoreNet, PhotographicNet, start_from_core
 from kfine.training.config import CineCoreReportConfig, CineCoreTrainingConfig
 from kfine.training.data.cine_patches import CineCoreDataset, Clip, mean_description
 from kfine.training.data.core_patches import Volumes, load_volumes, scanned_magnitudes
 from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.core import FLOOR
-from kfine.training.tasks.scans import planes_of, run_description, start_from
+from kfine.training.tasks.scans import core_model, planes_of, reference, run_description, start_from
 from kfine.training.validation import write_sheet
 
 
@@ -74,17 +74,18 @@ class CineCoreTask:
 
     def __init__(self, config: CineCoreTrainingConfig, data: Path) -> None:
         self.config, self.data = config, data
+        self.method = "cine-photographic" if config.data.same_matrix else "cine-core"
 
     def open(self, *, resumed: bool, reports: bool) -> CineCoreNet:
         """Read the data and build the network, from the weights of a core network or of a core network of cines."""
         self.volumes, validation = load_volumes(self.data, self.config.data)
         self.cases = cine_cases(validation, self.config) if reports else []
-        self.network = CineCoreNet(**self.config.network.model_dump())
+        self.network = self._network()
         if resumed:
             return self.network
         initial = load_model(self.config.initial)
         if not isinstance(initial.network, CoreNet):
-            start_from(self.network, self.config.initial, method="cine-core")
+            start_from(self.network, self.config.initial, method=self.method)
             return self.network
         try:
             start_from_core(self.network, initial.network.state_dict())
@@ -94,6 +95,16 @@ class CineCoreTask:
                 "correct initial or network"
             ) from None
         return self.network
+
+    def _network(self) -> CineCoreNet:
+        """Return the network, untrained; with the packaged core network inside for method "cine-photographic"."""
+        arguments = self.config.network.model_dump()
+        if not self.config.data.same_matrix:
+            return CineCoreNet(**arguments)
+        self._core = core_model("core")
+        network = PhotographicNet(core=self._core.config["network"], **arguments)
+        network.core.load_state_dict(self._core.network.state_dict())
+        return network
 
     def learners(self) -> dict[str, Learner]:
         """Return the one learner."""
@@ -153,7 +164,9 @@ class CineCoreTask:
 
     def description(self) -> dict[str, Any]:
         """Return the content of config.json."""
-        return run_description(self.config, self.volumes, self.config.network.model_dump(mode="json"))
+        network = self.config.network.model_dump(mode="json")
+        found = run_description(self.config, self.volumes, network) | {"method": self.method}
+        return found | ({"core": reference(self._core)} if self.config.data.same_matrix else {})
 
     def _restored(self, network: nn.Module, case: CineCase, device: torch.device) -> Tensor:
         clip = case.clip
