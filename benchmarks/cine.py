@@ -1,9 +1,10 @@
-"""Cines coarse in space and time, restored by every method, slice by slice: measured frames and frames between apart.
+"""Comparison of methods on cines of lower resolution in space and time.
 
 python benchmarks/cine.py --data CINES --subjects SCD0000401 --protocol kspace --contours CONTOURS \
     --squeezenet WEIGHTS [--model runs/cine-ldm/model] [--slices 2:8:2] [--json cine.json]
 
-CINES and CONTOURS hold one folder a subject. What a protocol does stands in cine_protocol.py.
+CINES and CONTOURS hold one folder for each subject.  Measured frames and frames between have separate scores.  The
+protocols: cine_protocol.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from kfine.evaluation.metrics import feature_distance, lpips_distance
 from kfine.evaluation.temporal import check_same_times
 from kfine.text import json_ready
 
-# SPACE+TIME is a baseline, any other name a method of its own.
+# SPACE+TIME is a baseline.
 BASELINES = tuple(
     f"{space}+{way}"
     for space in ("zero-filling", "bicubic")
@@ -98,7 +99,7 @@ def _slice(found, method, scan, truth, number, setting, contours, distances, opt
         a, b = cine.voxels[:, 0], image.voxels[:, 0]
         part["scores"].append(
             score_slice(
-                a, b, slice=number, kept=setting.kept(len(a)), data_range=truth.data_range,
+                a, b, slice=number, measured=setting.measured(len(a)), data_range=truth.data_range,
                 white=truth.white, cyclic=cine.period is not None, distances=distances,
             )
         )  # fmt: skip
@@ -120,7 +121,7 @@ def _slice(found, method, scan, truth, number, setting, contours, distances, opt
 def _restored(method, scan, truth, number, setting, options):
     """Return the restored images by name, the relative residual of their k-space, and the samples' standard deviation.
 
-    Blur, noise and JPEG are not the truth's k-space: networks are not held to it under a photographic setting.
+    A photographic degradation is no crop of k-space, so its images are not projected.
     """
     grid = {"matrix": truth.matrix, "frames": truth.frames, "slices": (number, number + 1)}
     space, _, way = method.partition("+")
@@ -166,7 +167,7 @@ def _distances(options):
 
 
 def _facts(study, truth, scan):
-    """Return the matrices, and by how much the scan's is smaller than what the scanner had measured."""
+    """Return the matrices, and the factors relative to the matrix that the scanner measured."""
     high, low = ("x".join(map(str, image.matrix)) for image in (truth.image, scan))
     facts = f"{low} to {high}, frames at {len(scan.frame_times)} of {truth.image.frames} times"
     acquired = study.source.acquired_matrix
@@ -179,11 +180,11 @@ def _facts(study, truth, scan):
 def _table(rows):
     """Return the lines of a markdown table: means over the subjects."""
     names = list(dict.fromkeys(row["method"] for row in rows))
-    extra = [name for name in (FEATURES, LPIPS) if any(name in row["kept"] for row in rows)]
-    groups = {"kept": "measured", "invented": "between"}
-    heads = ["method", *(f"{words}: PSNR / SSIM" for words in groups.values())]
-    heads += [f"{words}: {name}" for name in extra for words in groups.values()]
-    heads += [f"{words}: Laplacian, FFT apart" for words in groups.values()]
+    extra = [name for name in (FEATURES, LPIPS) if any(name in row["measured"] for row in rows)]
+    groups = ("measured", "between")
+    heads = ["method", *(f"{group}: PSNR / SSIM" for group in groups)]
+    heads += [f"{group}: {name}" for name in extra for group in groups]
+    heads += [f"{group}: Laplacian, FFT apart" for group in groups]
     heads += [
         "temporal error %",
         "texture, measured : between",
@@ -206,7 +207,7 @@ def _table(rows):
         cells.append(f"{np.mean(spreads):.2f}" if spreads else "-")
         cells.append(f"{sum(row['seconds_a_slice'] for row in here) / len(here):.1f}".replace("nan", "-"))
         yield "| " + " | ".join(cells) + " |"
-    of_one = [row for row in rows if row["method"] == names[0]]  # every method is held against the same truth
+    of_one = [row for row in rows if row["method"] == names[0]]  # all methods have the same truth
     errors = [_area(of_one, phase, "truth_contour") for phase in ("end diastole", "end systole")]
     yield ""
     yield f"LV area: error against the truth's estimate; the truth's own against the contours: {', '.join(errors)} %."

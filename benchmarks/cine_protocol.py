@@ -1,13 +1,14 @@
-"""The two ways in which a cine is made coarse for measuring, and what its truth is.
+"""Two degradations of cines for comparisons, and their truths.
 
-- `kspace`: what a faster scan gives.  The centre of k-space (x2, x4 in each direction), every 2nd or 4th frame, no
+- `kspace`: a faster scan.  The centre of k-space (x2, x4 in each direction), every 2nd or 4th frame, no
   noise.  The truth is the cine itself, the data range its maximum minus its minimum.
 - `published`: the protocol of arXiv 2410.23898.  Every 8th frame; blur, resizing, noise and JPEG, drawn at random, to a
   quarter of the matrix; grey levels of 8 bits.  The truth is the cine at 8 bits, the data range 255.
 
-Of n frames those numbered 0, r, 2 r, ... are kept.  Where r does not divide n the last gap is shorter: of 20 frames
-every 8th keeps 0, 8 and 16, and the way from 16 round to 0 is 4 frames long.  The published system predicts the 7
-frames between two kept ones and knows no wrap; here a heart beat is one clip: methods go by times in seconds.
+Of n frames those numbered 0, r, 2 r, ... are measured.  If r does not divide n, the last gap is shorter: of 20 frames
+every 8th is 0, 8 and 16, and from 16 to the next 0 there are 4 frames.  The published system predicts the 7 frames
+between two measured ones, without periodicity; here a heart beat is one periodic clip, and methods use times in
+seconds.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Setting:
     Attributes:
         name: for tables.
         scale: factor by which rows and columns shrink.
-        keep_every: r; the frames 0, r, 2 r, ... are kept.
-        photographic: random blur, noise and JPEG at 8 bits, in the place of a k-space crop.
+        keep_every: r; the frames 0, r, 2 r, ... are measured.
+        photographic: random blur, noise and JPEG at 8 bits instead of a k-space crop.
     """
 
     name: str
@@ -44,11 +45,11 @@ class Setting:
     keep_every: int
     photographic: bool = False
 
-    def kept(self, frames: int) -> NDArray[np.bool_]:
-        """Return (frame,), which frames are measured; the others are for a method to invent."""
-        kept = np.zeros(frames, np.bool_)
-        kept[:: self.keep_every] = True
-        return kept
+    def measured(self, frames: int) -> NDArray[np.bool_]:
+        """Return (frame,), which frames are measured; methods interpolate the others."""
+        measured = np.zeros(frames, np.bool_)
+        measured[:: self.keep_every] = True
+        return measured
 
 
 PROTOCOLS: dict[str, tuple[Setting, ...]] = {
@@ -59,12 +60,12 @@ PROTOCOLS: dict[str, tuple[Setting, ...]] = {
 
 @dataclass(frozen=True)
 class Truth:
-    """What restored cines are held against.
+    """The reference of restored cines.
 
     Attributes:
         image: all frames and slices, real; frame times that are even but for rounding are even.
         data_range: of PSNR and SSIM.
-        white: grey value that is shown as white where 8 bits are asked for.
+        white: grey value of white in 8 bits.
     """
 
     image: Image
@@ -77,11 +78,10 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
 
     Args:
         study: a cine as the scanner stored it; complex ones by magnitude.
-        setting: of which only `photographic` matters.
-        acquired: bring the matrix back to what the header says was acquired (`Source.acquired_matrix`): where the
-            scanner filled up with zeros from there, scale factors then count measured lines, and no empty k-space
-            flatters a method.  Of scanners whose header says no more than how many lines were acquired (see
-            `kfine.acquisition.zero_fill`) this cuts off what was measured.
+        setting: the degradation; only `photographic` is used.
+        acquired: crop k-space to the acquired matrix of the header (`Source.acquired_matrix`).  If the scanner
+            zero-filled from there, scale factors then count measured lines.  If the header contains only the number of
+            lines (`kfine.acquisition.zero_fill`), this removes measured k-space.
 
     Raises:
         InputError: fewer than two frames, a constant image, or `acquired` where the matrix is not known.
@@ -93,8 +93,7 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
         matrix = image.source.acquired_matrix
         if matrix is None:
             raise InputError(
-                f"{image.source.name or 'image'}: nothing tells that the scanner filled up with zeros; "
-                "take the truth as displayed"
+                f"{image.source.name or 'image'}: no acquired matrix in the header; leave out acquired"
             )
         image = degrade(image, matrix=matrix)
         image = replace(image, source=replace(image.source, acquired_matrix=None))
@@ -106,10 +105,10 @@ def truth_of(study: Image, setting: Setting, *, acquired: bool = False) -> Truth
 
 
 def _evened(image: Image) -> Image:
-    """Return the image with evenly spaced frame times round the heart beat, where they are even but for rounding.
+    """Return the image with evenly spaced frame times over the heart beat, if they are even except for rounding.
 
-    Scanners round trigger times to whole milliseconds; with every 8th of 20 frames kept, nothing would tell a method
-    that the frames asked for are those that were measured.
+    Scanners round trigger times to whole milliseconds.  Without this correction the times of restored frames could
+    differ from those of measured ones by the rounding.
     """
     if image.frame_times is None or image.period is None:
         return image
@@ -123,8 +122,7 @@ def _evened(image: Image) -> Image:
 def measured(truth: Truth, setting: Setting, *, seed: int = 0) -> Image:
     """Return the coarse cine of `truth`, on the k-space grid.
 
-    seed: of the random degradation; a slice's draw depends on the seed and its number alone, and holds for all its
-    frames.
+    seed: of the random degradation, which depends on seed and slice number and is the same for all frames.
 
     Raises:
         InputError: fewer frames than `setting` leaves out between two.
@@ -141,6 +139,6 @@ def measured(truth: Truth, setting: Setting, *, seed: int = 0) -> Image:
         )
         for number in range(image.slices)
     ]
-    # The photograph's pixels are cells; moved by a part of a pixel they are points of the k-space grid.
+    # Pixels of images are cells; a shift by part of a pixel moves them to points of the k-space grid.
     coarse = on_kspace_grid(torch.from_numpy(np.stack(slices, axis=1)), image.matrix)
     return fewer.with_plane(coarse.numpy() * truth.white)

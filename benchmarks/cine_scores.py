@@ -1,4 +1,4 @@
-"""A restored cine against its truth, slice by slice: kept frames and invented frames apart."""
+"""Scores of restored cines, slice by slice, of measured frames and of frames between."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from kfine.evaluation.metrics import Distance, mean_of_known, psnr, ssim
 from kfine.evaluation.sharpness import eight_bit, sharpness
 from kfine.evaluation.temporal import temporal_difference_error, texture
 
-KEPT, INVENTED = "kept", "invented"
+MEASURED, BETWEEN = "measured", "between"
 
 
 @dataclass(frozen=True)
 class FrameScores:
-    """Of one frame of one slice; nan for what was not measured.
+    """Scores of one frame of one slice; nan if not computed.
 
     Attributes:
         slice, frame: counted from 0.
-        kept: whether the frame was measured.
+        measured: whether the frame was measured.
         psnr: dB.
         ssim: Wang et al. 2004.
-        distances: of the perceptual distances asked for, by name.
+        distances: perceptual distances, by name.
         laplacian, fft: distances to the truth's sharpness, see `Sharpness.distance`.
     """
 
     slice: int
     frame: int
-    kept: bool
+    measured: bool
     psnr: float
     ssim: float
     laplacian: float
@@ -42,8 +42,14 @@ class FrameScores:
 
 @dataclass(frozen=True)
 class ClipScores:
-    """Of all frames of one slice: each one's scores, the temporal difference error, and the ratio of the textures of
-    measured frames and of those between them, over the truth's own (see `kfine.evaluation.temporal.texture`)."""
+    """Scores of one slice.
+
+    Attributes:
+        frames: scores of each frame.
+        temporal: error of the differences between successive frames, relative to the data range.
+        pulse: texture of measured frames over that of frames between, relative to the truth's ratio
+            (`kfine.evaluation.temporal.texture`).
+    """
 
     frames: tuple[FrameScores, ...]
     temporal: float
@@ -55,7 +61,7 @@ def score_slice(
     restored: NDArray[Any],
     *,
     slice: int,
-    kept: NDArray[np.bool_],
+    measured: NDArray[np.bool_],
     data_range: float,
     white: float,
     cyclic: bool,
@@ -67,9 +73,9 @@ def score_slice(
         truth: (frame, row, column), real.
         restored: of the same shape, units and times.
         slice: its number.
-        kept: (frame,), which frames were measured.
+        measured: (frame,), which frames were measured.
         data_range: of PSNR and SSIM and the temporal error.
-        white: grey value shown as white where grey levels or pictures are asked for; black is 0.
+        white: grey value of white in 8 bits; black is 0.
         cyclic: whether the last frame is followed by the first.
         distances: perceptual distances by name (`kfine.evaluation.metrics`).
     """
@@ -82,7 +88,7 @@ def score_slice(
             FrameScores(
                 slice=slice,
                 frame=frame,
-                kept=bool(kept[frame]),
+                measured=bool(measured[frame]),
                 psnr=psnr(a, b, data_range=data_range),
                 ssim=ssim(a, b, data_range=data_range),
                 laplacian=apart.laplacian,
@@ -91,25 +97,28 @@ def score_slice(
             )
         )
     temporal = temporal_difference_error(truth, restored, data_range=data_range, cyclic=cyclic)
-    return ClipScores(tuple(rows), temporal, _pulse(truth, restored, kept))
+    return ClipScores(tuple(rows), temporal, _pulse(truth, restored, measured))
 
 
-def _pulse(truth: NDArray[Any], restored: NDArray[Any], kept: NDArray[np.bool_]) -> float:
-    if kept.all():
+def _pulse(truth: NDArray[Any], restored: NDArray[Any], measured: NDArray[np.bool_]) -> float:
+    if measured.all():
         return math.nan
     own, made = (texture(frames, reference=truth) for frames in (truth, restored))
-    ratio = (made[kept].mean() / made[~kept].mean()) / (own[kept].mean() / own[~kept].mean())
+    ratio = (made[measured].mean() / made[~measured].mean()) / (own[measured].mean() / own[~measured].mean())
     return float(ratio)
 
 
 def summary(slices: Iterable[ClipScores]) -> dict[str, dict[str, float]]:
-    """Return the means over frames, {"kept": {"psnr": ...}, "invented": ..., "all": {"temporal": ...}}.
+    """Return the means over frames, {"measured": {"psnr": ...}, "between": ..., "all": {"temporal": ...}}.
 
-    The temporal error belongs to steps between frames and so to no group: it is the root mean square over slices.
+    The temporal error is the root mean square over slices; a difference of two frames belongs to neither group.
     """
     slices = list(slices)
     frames = [row for one in slices for row in one.frames]
-    groups = {KEPT: [row for row in frames if row.kept], INVENTED: [row for row in frames if not row.kept]}
+    groups = {
+        MEASURED: [row for row in frames if row.measured],
+        BETWEEN: [row for row in frames if not row.measured],
+    }
     result = {name: _means(rows) for name, rows in groups.items()}
     squares = [one.temporal**2 for one in slices if not math.isnan(one.temporal)]
     result["all"] = {

@@ -25,12 +25,12 @@ def test_the_kspace_protocol_crops_and_drops():
         expected = kfine.degrade(STUDY, scale=setting.scale, keep_every=setting.keep_every)
         np.testing.assert_array_equal(scan.voxels, expected.voxels)
         assert scan.frame_times == expected.frame_times
-        kept = setting.kept(10)
-        assert np.flatnonzero(kept).tolist() == list(range(0, 10, setting.keep_every))
+        numbers = np.flatnonzero(setting.measured(10))
+        assert numbers.tolist() == list(range(0, 10, setting.keep_every))
 
 
 def test_of_20_frames_every_8th_leaves_a_short_last_gap():
-    assert np.flatnonzero(PUBLISHED.kept(20)).tolist() == [0, 8, 16]
+    assert np.flatnonzero(PUBLISHED.measured(20)).tolist() == [0, 8, 16]
     truth = truth_of(STUDY, PUBLISHED)
     scan = measured(truth, PUBLISHED)
     assert scan.frame_times == (STUDY.frame_times[0], STUDY.frame_times[8])
@@ -100,23 +100,23 @@ def test_a_still_image_has_no_protocol():
 def scored(restored, kept, **options):
     truth = STUDY.voxels[:, 0]
     return score_slice(
-        truth, restored, slice=0, kept=kept, data_range=1000.0, white=900.0, cyclic=True, **options
+        truth, restored, slice=0, measured=kept, data_range=1000.0, white=900.0, cyclic=True, **options
     )
 
 
-def test_kept_and_invented_frames_are_scored_apart():
+def test_measured_frames_and_frames_between_have_separate_scores():
     kept = np.arange(10) % 2 == 0
     wrong = np.where(kept[:, None, None], 0, 50) + STUDY.voxels[:, 0]
     found = summary([scored(wrong, kept, distances={"mean": lambda a, b: np.abs(a - b).mean((1, 2))})])
-    assert found["kept"]["psnr"] == np.inf
-    assert found["invented"]["psnr"] == pytest.approx(20 * np.log10(1000 / 50))
-    assert found["kept"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert found["invented"]["mean"] == pytest.approx(50 / 900, rel=1e-5)
+    assert found["measured"]["psnr"] == np.inf
+    assert found["between"]["psnr"] == pytest.approx(20 * np.log10(1000 / 50))
+    assert found["measured"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert found["between"]["mean"] == pytest.approx(50 / 900, rel=1e-5)
     assert found["all"]["temporal"] == pytest.approx(0.05)
-    assert found["invented"]["ssim"] < found["kept"]["ssim"] == pytest.approx(1)
+    assert found["between"]["ssim"] < found["measured"]["ssim"] == pytest.approx(1)
 
 
-def test_nothing_invented_is_nothing_scored():
+def test_without_frames_between_there_are_no_scores_of_them():
     found = summary([scored(STUDY.voxels[:, 0], np.ones(10, bool))])
-    assert found["invented"] == {}
+    assert found["between"] == {}
     assert found["all"]["temporal"] == 0
