@@ -79,7 +79,7 @@ def test_the_acquired_truth_has_no_empty_k_space():
     assert truth.image.matrix == (48, 48)
     assert truth.image.source.acquired_matrix is None
     assert measured(truth, PROTOCOLS["kspace"][0]).matrix == (24, 24)
-    with pytest.raises(InputError, match="as displayed"):
+    with pytest.raises(InputError, match="no acquired matrix"):
         truth_of(STUDY, PROTOCOLS["kspace"][0], acquired=True)
 
 
