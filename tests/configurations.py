@@ -28,6 +28,7 @@ KINDS = {
     "core-longer": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
     "cine-photographic": CineCoreTrainingConfig,
+    "cine-photographic-continued": CineCoreTrainingConfig,
     **dict.fromkeys(
         ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer"), SharpTrainingConfig
     ),

@@ -379,7 +379,7 @@ def test_bad_cine_configurations_are_named(tmp_path, kind, text, says):
 STAGES = {
     "vdm": {"vdm": None},
     "cine-ldm": {"cine-ldm": "denoiser", "cine-vqgan": "autoencoder", "cine-regression": "regressor"},
-    "cine-photographic": {"cine-photographic": None},
+    "cine-photographic": {"cine-photographic-continued": None, "cine-photographic": None},
     "srresnet": {"srresnet": None},
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
