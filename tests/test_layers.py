@@ -15,7 +15,7 @@ ROOT = Path(kfine.__file__).parent
 # From the ground up.  A module may import from its own part and from parts of layers before it.  A part is a module or
 # a folder, without the folders below it that are parts themselves.
 LAYERS = [
-    {"_version", "text"},
+    {"_version", "allocator", "text"},
     {"errors"},
     {"geometry"},
     {"image", "files"},

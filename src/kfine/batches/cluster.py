@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from kfine._version import __version__
+from kfine.allocator import reuse_freed_memory
 from kfine.batches.finding import Case
 from kfine.batches.worker import FAILED, RESTORED, Outcome, Plan, Worker
 from kfine.errors import ResourceError, UsageError
@@ -105,6 +106,7 @@ class _Room:
 
     def setup(self, worker: Any) -> None:
         """Set up the state on a worker."""
+        reuse_freed_memory()
         self._threads, self._lock = worker.state.nthreads, threading.Lock()
 
     def teardown(self, worker: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
+from kfine.allocator import reuse_freed_memory
 from kfine.cli.parsers import as_options
 from kfine.errors import TRACEBACK, Terminated, verdict
 from kfine.files.signals import end_on_signals, ignore_interrupts
@@ -17,6 +18,7 @@ COMPLETE = "_KFINE_COMPLETE"
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with one of `kfine.errors.EXIT_CODES`."""
     end_on_signals()
+    reuse_freed_memory()
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
     except (KeyboardInterrupt, Terminated):  # a second one, while the first was being reported

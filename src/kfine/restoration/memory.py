@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfine.acquisition.plan import Acquisition
+from kfine.allocator import return_freed_memory
 from kfine.errors import ResourceError
 from kfine.restoration.options import BASELINES, Options
 from kfine.restoration.selection import ResolvedMethod
@@ -31,6 +32,7 @@ _REST = 80 * 2**20  # modules and tables that are loaded during the work
 
 def resident() -> int:
     """Return the memory of this process in bytes; outside Linux its greatest so far, and 0 where that is unknown."""
+    return_freed_memory()
     try:
         pages = Path("/proc/self/statm").read_text("ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kfine.allocator import reuse_freed_memory
 from kfine.errors import KfineError, collected_notes, verdict
 from kfine.files.locks import locked
 from kfine.image import Image, magnitude
@@ -302,6 +303,7 @@ def _write_dicom(found: Any, result: Any, folder: Path) -> str | None:
 
 def main() -> None:
     """Run a worker of the session whose folder is the first argument, until standard input ends."""
+    reuse_freed_memory()
     home = Path(sys.argv[1])
     stop = threading.Event()
 
