@@ -11,7 +11,6 @@ from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
 from kfine.methods.base import Draws
 from kfine.methods.core import (
-    MOST_NOISE,
     CoreBased,
     CoreOptions,
     Symmetry,
@@ -22,17 +21,8 @@ from kfine.methods.core import (
 )
 from kfine.methods.sharp import SharpMethod
 from kfine.methods.time_interpolation import flow_interpolated
-from kfine.networks.core import (
-    Facts,
-    PhotographicNet,
-    SharpNet,
-    detail_unit,
-    histogram_shape,
-    noise_level,
-    of_slice,
-    spectrum_shape,
-)
-from kfine.operators.kspace import image_of, measurement_of
+from kfine.networks.core import PhotographicNet, SharpNet, of_slice
+from kfine.operators.kspace import KSpaceCrop, image_of, measurement_of
 
 
 class PhotographicMethod(CoreBased[PhotographicNet]):
@@ -45,22 +35,13 @@ class PhotographicMethod(CoreBased[PhotographicNet]):
     Args:
         network: both networks, in evaluation mode, on `device`.
         options: settings; strength and slice profiles are not used.
+        signed: False.
         device: device of the network.
         precision: autocast type of the network; everything else stays float32.
     """
 
     name = "cine-photographic"
     samples = 1
-
-    def __init__(
-        self,
-        network: PhotographicNet,
-        options: CoreOptions,
-        *,
-        device: torch.device,
-        precision: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(network, options, signed=False, device=device, precision=precision)
 
     def evaluations(self, scan: Scan) -> int:
         """Return the evaluations of a slice: for each symmetry one of all measured frames, and one for each of them."""
@@ -82,9 +63,14 @@ class PhotographicMethod(CoreBased[PhotographicNet]):
     @torch.inference_mode()
     def cleaned(self, scan: Scan, y: Tensor, draws: Draws) -> Tensor:
         """Return the measured frames `y` (frame, *low) of a slice without blur, noise and JPEG, as images."""
-        low = torch.stack([image_of(plane, scan.crop) for plane in y])
+        crop = KSpaceCrop(scan.crop.low, scan.crop.low, real=True)
+        inputs = [
+            scan_input(crop, measurement_of(image_of(plane, scan.crop), crop), self.settings, signed=False)
+            for plane in y
+        ]
+        low = torch.stack([each.image for each in inputs])
+        unit, facts = of_slice([(each.unit, each.facts) for each in inputs])
         cyclic = scan.timing.period is not None
-        unit, facts = description(low, noise=self.settings.noise)
         still = torch.zeros(1, len(low))
         run = with_precision(
             lambda *inputs: self.network(*inputs, cyclic=cyclic), self.device, self.precision
@@ -152,25 +138,3 @@ class PhotographicSharpMethod(SharpMethod):
         silent = replace(draws, on_step=lambda count: None)
         clean = [measurement_of(frame, scan.crop) for frame in self.mean.cleaned(scan, y, silent)]
         return super().around_frames(replace(scan, signed=False), torch.stack(clean), mean, draws)
-
-
-def description(low: Tensor, *, noise: float | None) -> tuple[float, Facts]:
-    """Return unit of detail and facts of a slice that is cleaned at its own matrix.
-
-    Args:
-        low: its frames (frame, row, column), model units.
-        noise: standard deviation of the noise in a voxel, model units; None: estimated frame by frame.
-    """
-    each = []
-    for frame in low:
-        facts = Facts((1.0, 1.0))
-        unit = detail_unit(frame, facts.measured)
-        level = noise_level(frame) if noise is None else noise
-        facts = facts._replace(
-            noise=min(level / unit, MOST_NOISE),
-            denoise=1.0,
-            spectrum=spectrum_shape(frame),
-            histogram=histogram_shape(frame),
-        )
-        each.append((unit, facts))
-    return of_slice(each)

@@ -198,7 +198,7 @@ def choose_method(
     elif isinstance(network, PhotographicNet):
         _check_photographic(scan)
         settings = replace(_core_options(model, options), denoise=True, strength=0.0)
-        method = PhotographicMethod(network, settings, device=device, precision=precision)
+        method = PhotographicMethod(network, settings, signed=False, device=device, precision=precision)
         time_method = None
     elif isinstance(network, CineCoreNet):
         settings = _core_options(model, options)

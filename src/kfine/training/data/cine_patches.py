@@ -199,7 +199,7 @@ def random_clip(
         planes = planes.clamp(0, HEADROOM)
     truth, measured = planes[places[: len(at)]], planes[places[len(at) :]]
     if photographic and config.same_matrix:
-        scanned, clean = cleaned(measured, scale=config.photographic_scale, rng=rng), True
+        scanned, clean = photographed_at_matrix(measured, scale=config.photographic_scale, rng=rng), True
         truth = scanned.target[: len(at)]  # every frame is measured, and set below
     elif photographic:
         scanned, clean = photographed(measured, scale=config.photographic_scale, rng=rng), True
@@ -256,7 +256,7 @@ def photographed(x: Tensor, *, scale: int, rng: Rng) -> Scanned:
     return Scanned(zero_filled, x, low, facts, noise=None)
 
 
-def cleaned(x: Tensor, *, scale: int, rng: Rng) -> Scanned:
+def photographed_at_matrix(x: Tensor, *, scale: int, rng: Rng) -> Scanned:
     """Return frames as `photographed` does, at their own matrix; the target is a scan of `x` without degradation."""
     low = photographed(x, scale=scale, rng=rng).low
     matrix = low.shape[-2], low.shape[-1]
