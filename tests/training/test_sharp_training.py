@@ -266,7 +266,9 @@ def packaged(model, monkeypatch):
     """The tiny model of sharp images in the place of the packaged one."""
     found = selection.packaged_for
     monkeypatch.setattr(
-        selection, "packaged_for", lambda method: model if method == "sharp" else found(method)
+        selection,
+        "packaged_for",
+        lambda method, **options: model if method == "sharp" else found(method, **options),
     )
 
 
@@ -290,6 +292,39 @@ def test_a_sharp_image_beside_the_mean(core):
     other = kfine.restore(low_resolution(), sharp=True, seed=1, **run)
     assert np.array_equal(other.mean.voxels, both.mean.voxels)
     assert not np.allclose(other.sharp.voxels, first, atol=1e-5 * full)
+
+
+@pytest.mark.usefixtures("packaged")
+def test_the_amount_of_a_sharp_image(core):
+    run = {"matrix": (32, 28), "method": "core", "model": core, "effort": "fast", "sharp": True}
+    half, whole, more = (
+        kfine.restore(low_resolution(), sharp_amount=amount, **run) for amount in (0.5, 1.0, 1.5)
+    )
+    mean, full = whole.mean.voxels, whole.mean.voxels.max()
+    assert np.array_equal(half.mean.voxels, mean)
+    assert half.provenance["sharp"]["amount"] == 0.5
+    both = (mean > 0) & (whole.sharp.voxels > 0) & (more.sharp.voxels > 0)  # magnitudes are not negative
+    for result, amount in ((half, 0.5), (more, 1.5)):
+        expected = mean + amount * (whole.sharp.voxels - mean)
+        assert np.allclose(result.sharp.voxels[both], expected[both], atol=1e-4 * full)
+    assert not np.allclose(half.sharp.voxels, whole.sharp.voxels, atol=1e-3 * full)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"sharp_amount": 0.5}, "sharp_amount: has no use without sharp"),
+        ({"sharp": True, "sharp_amount": 0.0}, "sharp_amount 0: expected a number above 0, up to 1.5"),
+        ({"sharp": True, "sharp_amount": float("nan")}, "sharp_amount nan: expected"),
+        (
+            {"method": "vdm", "sharp": True, "sharp_amount": 0.5},
+            "method vdm: has no use for sharp, sharp_amount",
+        ),
+    ],
+)
+def test_amounts_without_use_or_out_of_range(options, said):
+    with pytest.raises(UsageError, match=said):
+        kfine.restore(low_resolution(), scale=2, **options)
 
 
 @pytest.mark.usefixtures("packaged")

@@ -228,6 +228,15 @@ PARAMETERS: dict[str, Any] = {
             "evaluation a plane.  OUT is nearer to the truth.",
         ),
     ],
+    "sharp_amount": Annotated[
+        float | None,
+        typer.Option(
+            metavar="A",
+            rich_help_panel=MODEL,
+            help="How much of the sharp image's difference to OUT is taken, up to 1.5.  Less has less error, more has "
+            "more texture; the model's default if left out.",
+        ),
+    ],
     "confidence": Annotated[
         float | None,
         typer.Option(

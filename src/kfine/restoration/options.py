@@ -26,26 +26,28 @@ GONE = {"small-unet": "core", "regression": "core, or cine-regression"}
 
 SLICE_OPTIONS = ("slice_scale", "voxel", "isotropic", "slice_profile")
 # Options that the first version did not have.
-LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict", "sharp")
+LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict", "sharp", "sharp_amount")
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
+MOST_SHARP = 1.5  # the greatest amount of a sharp image; at 1 it is the network's
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}  # bytes
 
 _DRAWING = ("conditioned", "steps", "sampler", "start", "samples")
 _SAMPLING = ("noise", "denoise", *_DRAWING)
+_SHARP = ("sharp", "sharp_amount")
 # Options that have no effect with a method.
 _NO_USE = {
-    **{name: ("model", "strength", "effort", "adapt", "sharp", *_SAMPLING) for name in BASELINES},
+    **{name: ("model", "strength", "effort", "adapt", *_SHARP, *_SAMPLING) for name in BASELINES},
     "core": _DRAWING,
     "sharp": ("sharp", *_DRAWING),
-    "srresnet": ("sharp", *_DRAWING),
-    "srgan": ("effort", "sharp", *_DRAWING),
-    "vdm": ("denoise", "sharp"),
+    "srresnet": (*_SHARP, *_DRAWING),
+    "srgan": ("effort", *_SHARP, *_DRAWING),
+    "vdm": ("denoise", *_SHARP),
     "cine-core": (*_DRAWING, "time_method"),
-    "cine-regression": ("effort", *_SAMPLING, "time_method", "sharp"),
-    "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method", "sharp"),
-    "ldm": ("conditioned", "sharp"),
+    "cine-regression": ("effort", *_SAMPLING, "time_method", *_SHARP),
+    "cine-ldm": ("effort", "noise", "denoise", "conditioned", "time_method", *_SHARP),
+    "ldm": ("conditioned", *_SHARP),
     "cine-photographic": ("strength", "denoise", *_DRAWING, "time_method"),
 }
 
@@ -78,6 +80,7 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     sharp: bool = False
+    sharp_amount: float | None = None
     confidence: float | None = None
     calibration: str | os.PathLike[str] | None = None
     adapt: str | int | None = None
@@ -91,7 +94,7 @@ class Options:
 
         numbers = {
             name: number(getattr(self, name))
-            for name in ("scale", "slice_scale", "noise", "strength", "start", "confidence")
+            for name in ("scale", "slice_scale", "noise", "strength", "start", "confidence", "sharp_amount")
         }
         matrix = None if self.matrix is None else (int(self.matrix[0]), int(self.matrix[1]))
         voxel = self.voxel
@@ -236,6 +239,13 @@ def check_values(options: Options) -> None:
         raise UsageError(
             "sharp: of other frames only with method cine-core; leave it out, or name that method"
         )
+    if options.sharp_amount is not None:
+        if not options.sharp and options.method != "sharp":
+            raise UsageError("sharp_amount: has no use without sharp; add sharp, or leave it out")
+        if not 0 < options.sharp_amount <= MOST_SHARP:
+            raise UsageError(
+                f"sharp_amount {options.sharp_amount:g}: expected a number above 0, up to {MOST_SHARP:g}"
+            )
     if options.confidence is not None and not 0 < options.confidence < 1:
         raise UsageError(f"confidence {options.confidence:g}: expected a number between 0 and 1, such as 0.9")
     if options.start is not None and not options.start > 0:
@@ -253,6 +263,7 @@ def without_use(options: Options, method: str) -> list[str]:
         "effort": None if options.effort == "normal" else options.effort,
         "adapt": options.adapt,
         "sharp": options.sharp or None,
+        "sharp_amount": options.sharp_amount,
         "conditioned": options.conditioned,
         "steps": options.steps,
         "sampler": options.sampler,

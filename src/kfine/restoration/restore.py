@@ -68,6 +68,7 @@ def restore(
     device: str = "auto",
     precision: str = "auto",
     sharp: bool = False,
+    sharp_amount: float | None = None,
     confidence: float | None = None,
     calibration: str | os.PathLike[str] | None = None,
     adapt: str | int | None = None,
@@ -137,6 +138,9 @@ def restore(
         sharp: whether the result also has `sharp`, an image with the sharpness of a true one around the mean image of
             "core", "cine-core" or "cine-photographic", for one more evaluation per plane.  Its error is larger than
             that of the mean image.
+        sharp_amount: of that image, or of method "sharp": how much of the network's difference to the mean image is
+            taken, above 0 and up to 1.5; at 1 the image is the network's.  Less has less error, more has more texture.
+            None: the model's default.
         confidence: of intervals, such as 0.9, the expected fraction of voxels inside: the result has `lower` and
             `upper`.
         calibration: a file of `kfine calibrate`; None: the calibration of the method's model.
@@ -174,7 +178,8 @@ def restore(
         slice_profile=slice_profile, frames_scale=frames_scale, frames=frames, time_method=time_method, effort=effort,
         method=method, model=model, steps=steps, samples=samples, strength=strength, noise=noise, denoise=denoise,
         sampler=sampler, start=start, conditioned=conditioned, device=device, precision=precision,
-        sharp=sharp, confidence=confidence, calibration=calibration, adapt=adapt, strict=strict,
+        sharp=sharp, sharp_amount=sharp_amount, confidence=confidence, calibration=calibration, adapt=adapt,
+        strict=strict,
         seed=index(seed),  # numpy integers are not JSON serialisable
     )  # fmt: skip
     result = restore_planned(
