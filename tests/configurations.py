@@ -30,7 +30,7 @@ KINDS = {
     "cine-photographic": CineCoreTrainingConfig,
     "cine-photographic-continued": CineCoreTrainingConfig,
     **dict.fromkeys(
-        ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer", "sharp-beats"),
+        ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer", "cine-sharp"),
         SharpTrainingConfig,
     ),
     "uncertainty": UncertaintyTrainingConfig,

@@ -383,6 +383,7 @@ STAGES = {
     "srresnet": {"srresnet": None},
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
+    "cine-sharp": {"cine-sharp": None},
     "sharp": {
         "sharp-longer": None,
         "sharp-final": None,
