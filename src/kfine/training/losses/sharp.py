@@ -17,6 +17,7 @@ from kfine.training.losses.decoder import detail, energy_divergence
 FLOOR = 4e-6  # mean squared error, model units; 60 dB: what is missing below it is noise
 
 FILTERS = 16  # random filters an update
+CORNERS = 8  # pixels between equal positions on the grids of the feature distance's first three levels
 _SIDE = 8  # pixels of a filter
 _STRIDE = 2  # pixels between the compared responses
 _LEAST_TEXTURE = 1e-3  # squared units of detail: weaker texture is noise
@@ -51,11 +52,15 @@ class SharpObjective(nn.Module):
         self.network, self.energy, self.texture = network, energy, texture
         self.features, self.perceptual = features, perceptual
 
-    def forward(self, sample: Sample, noise: Tensor, combinations: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, sample: Sample, noise: Tensor, combinations: Tensor, corner: tuple[int, int] = (0, 0)
+    ) -> dict[str, Tensor]:
         """Return the loss, its parts, and the energy of the finest detail over the truth's.
 
         noise: (batch, NOISES, row, column), standard normal.
         combinations: of the texture's filters, see `texture_filters`.
+        corner: first row and column that the feature distance sees.  Features are sampled at every second pixel and
+            coarser: with a fixed corner a pattern on that grid would pay.
         """
         network, target = self.network, sample.target
         scan = (sample.image, sample.unit, sample.facts)
@@ -69,7 +74,8 @@ class SharpObjective(nn.Module):
             parts["texture"] = texture_distance(ours, true, texture_filters(combinations))
             loss = loss + self.texture * parts["texture"]
         if self.features is not None:
-            images = (x.float()[:, None].clamp(-1, 1) for x in (drawn, target))
+            row, column = corner
+            images = (x.float()[:, None, row:, column:].clamp(-1, 1) for x in (drawn, target))
             with torch.autocast(drawn.device.type, enabled=False):
                 parts["perceptual"] = self.features.distance(*images).mean()
             loss = loss + self.perceptual * parts["perceptual"]

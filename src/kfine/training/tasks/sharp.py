@@ -17,7 +17,7 @@ from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.cine_patches import BeatDataset
 from kfine.training.data.core_patches import CoreDataset, Mixture, Sample, load_volumes
-from kfine.training.losses.sharp import FILTERS, SharpObjective
+from kfine.training.losses.sharp import CORNERS, FILTERS, SharpObjective
 from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, core_model, reference, start_from
 
@@ -106,7 +106,8 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
         shape = (len(batch.target), NOISES, *batch.target.shape[1:])
         noise = turn.to_device(torch.randn(shape, generator=turn.generator))
         combinations = turn.to_device(torch.randn((FILTERS, 64), generator=turn.generator))
-        figures = objectives["network"](batch, noise, combinations)
+        row, column = torch.randint(CORNERS, (2,), generator=turn.generator).tolist()
+        figures = objectives["network"](batch, noise, combinations, (row, column))
         yield LossStep("network", figures["loss"], figures)
 
     def restored(self, network: nn.Module, sample: Sample, number: int) -> dict[str, Tensor]:
