@@ -144,6 +144,28 @@ def grey(page, selector):
     return np.asarray(Picture.open(io.BytesIO(shot)).convert("L"), float)
 
 
+def hidden(page):
+    """The part of the pane "after" that is covered."""
+    shot = page.locator("#canvas-after").screenshot()
+    colours = np.asarray(Picture.open(io.BytesIO(shot)).convert("RGB"), int)
+    return (np.abs(colours - [24, 30, 44]).max(axis=-1) <= 3).mean()
+
+
+def unsure(page, value):
+    """The part of the slice on view whose standard deviation is above the limit of the slider."""
+    return page.evaluate(
+        """(value) => {
+            const { volume, dims: [nx, ny, nz], slope, offset } = viewer.samplers.std;
+            const at = viewer.views.after.scene.crosshairPos, limit = value / 100 * viewer.about.spread;
+            const z = Math.min(nz - 1, Math.floor(at[2] * nz)), all = nx * ny;
+            let count = 0;
+            for (let k = 0; k < all; k++) count += volume.img[z * all + k] * slope + offset > limit;
+            return count / all;
+        }""",
+        value,
+    )
+
+
 def settled(page, what, seconds=30.0):
     """Return the first true answer of `what`, or fail."""
     end = time.monotonic() + seconds
@@ -220,8 +242,16 @@ def test_only_where_sure(tab):
     assert tab.input_value("#third") == "std"
     settled(tab, lambda: grey(tab, "#canvas-third").max() > 60)
     open_ = settled(tab, lambda: grey(tab, "#canvas-after").mean())
-    tab.locator("#sure").fill("20")
-    settled(tab, lambda: grey(tab, "#canvas-after").mean() < open_ * 0.9)
+    tab.check("#pixels")  # between voxels the cover is drawn in part
+    covered = {}
+    for value in (60, 20):
+        tab.locator("#sure").fill(str(value))
+        settled(tab, lambda: hidden(tab) > max(covered.values(), default=0))
+        tab.wait_for_timeout(300)
+        covered[value] = hidden(tab)
+    # By the limit, and not all: voxels that are surer than it stay.
+    assert covered[60] / covered[20] == pytest.approx(unsure(tab, 60) / unsure(tab, 20), rel=0.25)
+    assert grey(tab, "#canvas-after").mean() < open_ * 0.9
     tab.locator("#sure").fill("100")
     settled(tab, lambda: abs(grey(tab, "#canvas-after").mean() - open_) < 0.1 * open_)
     with tab.expect_download() as waiting:

@@ -113,6 +113,8 @@ def test_the_password_stands_for_the_token(bench, monkeypatch):
     assert client.get("/static/view.js").status_code == 403
     assert client.post("/login", json={"password": "long enough it isn't"}, headers=OURS).status_code == 403
     assert client.post("/login", json={"password": 1}, headers=OURS).status_code == 403
+    half = b'{"password": "\\ud800"}'  # half a character, which UTF-8 does not have
+    assert client.post("/login", content=half, headers=OURS).status_code == 403
     assert client.get("/api/about").status_code == 403
     assert client.post("/login", json={"password": "long enough it is"}, headers=OURS).status_code == 200
     assert client.get("/api/about").status_code == 200

@@ -92,6 +92,25 @@ def test_an_upload_above_the_limit_is_refused_and_leaves_nothing(bench):
     assert client.put(put, params={"name": "b.nii"}, content=b"0" * 60_000).status_code == 413  # together
 
 
+def test_files_that_are_sent_at_once_do_not_share_the_room(bench):
+    client = client_of(bench, limits=SMALL)
+    key = client.post("/api/scans", json={"name": "x"}).json()["id"]
+    codes = []
+
+    def put(name, content):
+        answer = client.put(f"/api/scans/{key}/files", params={"name": name}, content=content)
+        codes.append(answer.status_code)
+
+    receiving = client.app.state.workbench._receiving
+    receiving.add(key)  # the first file is on its way
+    put("a.nii", b"0" * 150_000)
+    receiving.clear()
+    put("b.nii", b"0" * 150_000)
+    put("c.nii", b"0" * 150_000)
+    assert codes == [409, 200, 413]
+    assert sum(path.stat().st_size for path in bench.scan(key).iterdir()) == 150_000
+
+
 def test_too_many_files_are_refused(bench):
     client = client_of(bench, limits=Limits(files=2))
     key = client.post("/api/scans", json={"name": "x"}).json()["id"]

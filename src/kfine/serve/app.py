@@ -77,6 +77,7 @@ class Workbench:
         self.session, self.store, self.door, self.limits = session, session.store, door, limits
         self.inspectors, self._inspect = inspectors, inspectors.run
         self._stems: dict[str, dict[str, str]] = {}
+        self._receiving: set[str] = set()  # scans of which a file is being sent
         self.closing = asyncio.Event()
 
     # --- pages ---------------------------------------------------------------------------------------------------
@@ -141,6 +142,15 @@ class Workbench:
     async def upload(self, request: Request) -> Response:
         """Receive one file of an upload from the body."""
         scan = self._scan(request, UPLOADING)
+        if scan["id"] in self._receiving:  # the limit counts complete files
+            raise HTTPException(409, "another file of this scan is being sent; send one after the other")
+        self._receiving.add(scan["id"])
+        try:
+            return await self._receive(request, scan)
+        finally:
+            self._receiving.discard(scan["id"])
+
+    async def _receive(self, request: Request, scan: dict[str, Any]) -> Response:
         folder = self.session.scan(scan["id"])
         stems = self._stems.setdefault(scan["id"], {})
         place = place_of(folder, request.query_params.get("name", ""), stems)

@@ -63,11 +63,11 @@ class Door:
 
     def is_token(self, text: str) -> bool:
         """Return whether `text` is the token, in constant time."""
-        return hmac.compare_digest(text.encode(), self.token.encode())
+        return hmac.compare_digest(_bytes(text), self.token.encode())
 
     def is_password(self, text: str) -> bool:
         """Return whether `text` is the password, in constant time."""
-        return self.password is not None and hmac.compare_digest(text.encode(), self.password.encode())
+        return self.password is not None and hmac.compare_digest(_bytes(text), _bytes(self.password))
 
 
 class Guard:
@@ -125,6 +125,11 @@ class Guard:
             if request.url.path == "/":
                 return RedirectResponse("/login", 303)
         return _refused("no token; use the address that kfine serve printed")
+
+
+def _bytes(text: str) -> bytes:
+    """Return `text` as bytes; JSON may contain halves of characters, which UTF-8 does not have."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def let_in(answer: RedirectResponse | PlainTextResponse, door: Door) -> None:

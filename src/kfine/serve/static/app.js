@@ -217,6 +217,7 @@ async function forecast() {
     if (asked !== page.asked) return;
     $("forecast").textContent = "";
     $("start-error").textContent = error.message;
+    $("start-error").scrollIntoView({ block: "nearest" });
   }
 }
 

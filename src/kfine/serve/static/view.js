@@ -3,7 +3,7 @@
 
 const COLOURS = { before: "#ffb454", after: "#7fd1ff", sharp: "#9fe08a" };
 const DIFFERENCE = { R: [80, 60, 20, 150, 255], G: [190, 110, 20, 90, 200], B: [255, 190, 20, 20, 90], A: [255, 255, 255, 255, 255], I: [0, 90, 128, 166, 255] };
-const HIDDEN = { R: [24, 24], G: [30, 30], B: [44, 44], A: [255, 255], I: [0, 255] };
+const HIDDEN = { R: [24, 24], G: [30, 30], B: [44, 44], A: [0, 255], I: [0, 255] }; // NiiVue draws what is below the window in the first colour
 const PLANES = { sagittal: 0, coronal: 1, axial: 2 }; // the axis across, x, y or z
 const POINTS = 320, COLUMNS = 720; // of a line, and of a line over time
 const ENDS = [["R", "L"], ["A", "P"], ["I", "S"]]; // of lines along x, y and z, in the directions of the views
@@ -112,7 +112,7 @@ class Viewer {
     $("kspace-text").textContent = this.kspaceText();
     const flat = !WEBGL;
     for (const id of ["panes", "below"]) $(id).hidden = flat;
-    for (const bar of document.querySelectorAll("#viewer > .bar:first-child, #direction-label")) bar.hidden = flat;
+    for (const bar of document.querySelectorAll("#viewer > .bar:first-child, #panel-label, #direction-label")) bar.hidden = flat;
     $("flat").hidden = !flat;
     if (flat) {
       $("flat").src = this.file("page");
@@ -338,7 +338,7 @@ class Viewer {
     const value = (name) => this.samplers[name] ? this.samplers[name].at(this.mm, this.beforeFrame(name)).toPrecision(4) : "–";
     const std = this.spread(value);
     $("view-text").textContent =
-      `${this.mm.map((v) => v.toFixed(1)).join(", ")} mm · before ${value("before")} · after ${value("after")}${std}${this.about.sharp ? ` · sharp ${value("sharp")}` : ""}`;
+      `${this.job.name} ${this.job.label} · ${this.mm.map((v) => v.toFixed(1)).join(", ")} mm · before ${value("before")} · after ${value("after")}${std}${this.about.sharp ? ` · sharp ${value("sharp")}` : ""}`;
   }
 
   /** Standard deviation or interval at the crosshair, as text. */

@@ -32,9 +32,11 @@
     return HOT[k].map((low, c) => low + f * (HOT[k + 1][c] - low));
   }
   const HOTS = Array.from({ length: 256 }, (_, i) => hot(i / 255));
+  // Light blue, blue, nearly black, orange, yellow: dark where nothing differs, as on the page of kfine serve.
+  const ENDS = [[80, 190, 255], [60, 110, 190], [20, 20, 20], [150, 90, 20], [255, 200, 90]], AT = [0, 90, 128, 166, 255];
   const SIGNED = Array.from({ length: 256 }, (_, i) => {
-    const part = (i - 127.5) / 127.5, rest = 20 + 60 * (1 - Math.abs(part));
-    return part > 0 ? [rest + 170 * part, rest + 90 * part, rest] : [rest, rest - 100 * part, rest - 170 * part];
+    const k = i < 90 ? 0 : i < 128 ? 1 : i < 166 ? 2 : 3, f = (i - AT[k]) / (AT[k + 1] - AT[k]);
+    return ENDS[k].map((low, c) => low + f * (ENDS[k + 1][c] - low));
   });
   const GREYS = Array.from({ length: 256 }, (_, i) => [i, i, i]);
 
