@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 import kfine
 from kfine.errors import ModelError, UsageError
@@ -15,7 +14,7 @@ from kfine.methods.base import Draws
 from kfine.methods.core import CoreOptions
 from kfine.methods.sharp import SharpMethod
 from kfine.models.checkpoint import load_model, save_model
-from kfine.networks.core import FACTS, NOISES, CoreNet, Facts, PhotographicNet, SharpNet, start_from_core
+from kfine.networks.core import FACTS, NOISES, CoreNet, SharpNet
 from kfine.operators.kspace import KSpaceCrop, measurement_of
 from kfine.restoration import selection
 from kfine.training.config import SharpTrainingConfig
@@ -24,7 +23,6 @@ from kfine.training.loop import Devices, train
 from kfine.training.losses.sharp import SharpObjective, _cosines, texture_distance, texture_filters
 from kfine.training.tasks.sharp import SharpTask
 from tests.conftest import beating, phantom
-from tests.training.cines import cine
 from tests.training.stills import DATA, OPTIMISER, REPORT, write_planes
 
 CPU = Devices("cpu", workers=0)
@@ -81,93 +79,6 @@ def test_a_run_learns_to_use_its_noise_and_goes_on(core, folder, model, tmp_path
     assert all(torch.equal(whole.network.core.state_dict()[name], w) for name, w in untouched.items())
     log = (model.parent / "log.csv").read_text().splitlines()[0]
     assert {"divergence", "energy", "psnr_sharp_x2", "sharpness_sharp_x2"} <= set(log.split(","))
-
-
-@pytest.fixture(scope="module")
-def hearts(core, folder):
-    """The data folder with two cines, and a model that cleans photographs."""
-    for number in range(2):
-        path = folder / "cines" / f"patient-{number}.nii.gz"
-        path.parent.mkdir(exist_ok=True)
-        kfine.write(cine(number, side=48), path)
-    network = PhotographicNet(core=SIZE, **SIZE)
-    start_from_core(network, load_model(core).network.state_dict())
-    save_model(
-        folder / "cleaning", network, {"method": "cine-photographic", "network": SIZE | {"core": SIZE}}
-    )
-    return folder
-
-
-BEATS = {
-    "sources": [{"folder": "cines", "stored": True}],
-    "validation": ["cines/patient-1*"],
-    "patch": 32,
-    "frames": 4,
-    "circles": 0.0,
-    "every": [2],
-    "photographic": 0.5,
-    "photographic_scale": 2,
-}
-
-
-def with_beats(core, hearts, **beats):
-    tables = config(core).model_dump() | {"beating": 0.7, "cleaning": str(hearts / "cleaning")}
-    return SharpTrainingConfig.model_validate(tables | {"beats": BEATS | beats})
-
-
-def test_frames_of_beats_are_between_measured_ones_or_cleaned(core, hearts):
-    """Blends differ from the truth at half of k-space; cleaned frames have nothing beyond their own matrix."""
-    kinds = {}
-    for share in (0.0, 1.0):
-        settings = with_beats(core, hearts, photographic=share)
-        task = SharpTask(settings, hearts)
-        task.open(resumed=False, reports=False)
-        assert (task.cleaning is None) == (share == 0)
-        beats = task.dataset(12).second
-        kinds[share] = [beats[g] for g in range(12)]
-        again = task.dataset(12).second[7]
-        assert all(torch.equal(a, b) for a, b in zip(again, kinds[share][7], strict=True))
-    for piece in [*kinds[0.0], *kinds[1.0]]:
-        assert piece.image.shape == piece.target.shape == (32, 32)
-        assert all(part.isfinite().all() for part in piece)
-        assert piece.image.dtype == piece.target.dtype == torch.float32
-    still = Facts(measured=(0.5, 0.5)).tensor()[:9]  # cleaned: neither noise, nor any to remove
-    assert all(torch.allclose(piece.facts[:9], still, atol=0.03) for piece in kinds[1.0])
-    gap = [float((piece.image - piece.target).square().mean()) for piece in kinds[0.0]]
-    assert min(gap) > 0
-
-
-def test_a_share_of_the_pieces_are_frames_of_beats(core, hearts, tmp_path):
-    settings = with_beats(core, hearts)
-    task = SharpTask(settings, hearts)
-    task.open(resumed=False, reports=False)
-    mixed = task.dataset(40)
-    from_beats = [all(map(torch.equal, mixed[g], mixed.second[g])) for g in range(len(mixed))]
-    assert 18 <= sum(from_beats) <= 36
-    model = train(SharpTask(settings, hearts), out=tmp_path / "run", devices=CPU)
-    assert load_model(model).config["training"]["beating"] == 0.7
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"beating": 0.0}, "with beating above 0"),
-        ({"beats": BEATS | {"every": [1, 2]}}, "numbers from 2 up"),
-        ({"beats": BEATS | {"frames": 3}}, "frames for two measured ones"),
-        ({"beats": BEATS | {"circles": 0.5}}, "circles = 0"),
-        ({"beats": BEATS | {"patch": 24}}, "the patch of data, 32, got 24"),
-    ],
-)
-def test_beats_that_do_not_fit(core, change, said):
-    tables = config(core).model_dump() | {"beating": 0.5, "beats": BEATS}
-    with pytest.raises(ValidationError, match=said):
-        SharpTrainingConfig.model_validate(tables | change)
-
-
-def test_photographs_are_cleaned_by_a_model_for_it(core, hearts):
-    settings = with_beats(core, hearts).model_copy(update={"cleaning": str(core)})
-    with pytest.raises(ModelError, match="expected a model of method cine-photographic, got method core"):
-        SharpTask(settings, hearts).open(resumed=False, reports=False)
 
 
 def test_the_loss_asks_for_the_truths_energy_at_the_least_error(core):
@@ -266,9 +177,7 @@ def packaged(model, monkeypatch):
     """The tiny model of sharp images in the place of the packaged one."""
     found = selection.packaged_for
     monkeypatch.setattr(
-        selection,
-        "packaged_for",
-        lambda method, **options: model if method == "sharp" else found(method, **options),
+        selection, "packaged_for", lambda method: model if method == "sharp" else found(method)
     )
 
 

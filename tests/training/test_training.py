@@ -383,7 +383,6 @@ STAGES = {
     "srresnet": {"srresnet": None},
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
-    "cine-sharp": {"cine-sharp": None},
     "sharp": {
         "sharp-longer": None,
         "sharp-final": None,

@@ -93,7 +93,6 @@ DETERMINISTIC: dict[str, PlaneMethod] = {
     **{name: Interpolation(name) for name in KERNELS},
 }
 BEST_BASELINE = "zero-filling"
-CINE_SHARP = "cine-sharp"  # the packaged model of sharp images of beating hearts
 # The models that can be used for a method, by the method in their config.json: earlier stages are sufficient for some.
 SERVED_BY = {
     **{name: (name,) for name in ("core", "sharp", "vdm", "ldm", "srresnet", "srgan", "cine-ldm")},
@@ -242,7 +241,10 @@ def _with_sharp(
     precision: torch.dtype,
 ) -> ResolvedMethod:
     """Return `resolved`, the method of the core network `model`, with the method of sharp images."""
-    sharp = _companion(sharp_model_for(scan, resolved.method))
+    name = packaged_for("sharp")
+    if name is None:
+        raise ModelError("sharp: no model of method sharp is packaged; leave sharp out")
+    sharp = _companion(name)
     if sharp.core is not None and sharp.core.digest != (model.core or model).digest:
         raise UsageError(
             f"sharp: model {sharp.name} is around model {sharp.core.name}, not {model.name}; leave sharp out, or model"
@@ -270,21 +272,6 @@ def _with_sharp(
 def _amount(model: Model, options: Options) -> float:
     """Return the amount of a sharp image: the user's, else the model's."""
     return ModelSampling.of(model).amount if options.sharp_amount is None else options.sharp_amount
-
-
-def sharp_model_for(scan: Scan, method: Method) -> str:
-    """Return the name of the packaged model of sharp images around the mean images of `method`.
-
-    Beating hearts have a model of their own: periodic images, and those of methods for cines.
-
-    Raises:
-        ModelError: none is packaged.
-    """
-    beats = scan.timing.period is not None or isinstance(method, CineCoreMethod | PhotographicMethod)
-    name = packaged_for("sharp", prefer=CINE_SHARP if beats else "sharp")
-    if name is None:
-        raise ModelError("sharp: no model of method sharp is packaged; leave sharp out")
-    return name
 
 
 def _calibrated(resolved: ResolvedMethod, options: Options, packaged: Calibration | None) -> ResolvedMethod:
@@ -499,12 +486,8 @@ def _packaged() -> dict[str, str]:
     return {name: read_config(PACKAGED / name)["method"] for name in packaged_models()}
 
 
-def packaged_for(method: str, *, prefer: str | None = None) -> str | None:
-    """Return the name of a packaged model for `method`, or None if there is none.
-
-    Of several the one named `prefer` is taken, by default `method`, and otherwise one of this method before others
-    that serve it.
-    """
+def packaged_for(method: str) -> str | None:
+    """Return the name of a packaged model for `method`, preferably one of this method; None if there is none."""
     models = _packaged()
-    names = [name for serving in SERVED_BY[method] for name, kind in models.items() if kind == serving]
-    return min(names, key=lambda name: name != (prefer or method), default=None)
+    names = (name for serving in SERVED_BY[method] for name, kind in models.items() if kind == serving)
+    return next(names, None)

@@ -322,11 +322,6 @@ class SharpTrainingConfig(Section):
         energy: weight of the divergence of the energy of detail, relative to the squared error.
         texture: weight of the distance of the distributions of texture.
         perceptual: weight of the feature distance to the truth, if SqueezeNet's weights are available.
-        data: images and scans.
-        beats: hearts, for frames between measured ones, and for the fraction `photographic` of the pieces for frames
-            with blur, noise and JPEG, cleaned by the model `cleaning`; None: neither.
-        beating: share of the pieces that are frames of `beats`.
-        cleaning: packaged model, or folder of a model, of method cine-photographic.
     """
 
     method: Literal["sharp"] = "sharp"
@@ -336,27 +331,9 @@ class SharpTrainingConfig(Section):
     initial: str | None = None
     core: str = "core"
     data: CoreDataConfig
-    beats: CineCoreDataConfig | None = None
-    beating: Share = 0.0
-    cleaning: str = "cine-photographic"
     network: UNetConfig = UNetConfig(widths=(48, 96, 128))
     optimiser: BaseOptimiserConfig
     report: CoreReportConfig = CoreReportConfig()
-
-    @model_validator(mode="after")
-    def _beats(self) -> Self:
-        if (self.beats is None) != (self.beating == 0):
-            raise ValueError("beats: expected with beating above 0, and only then")
-        if self.beats is None:
-            return self
-        least = min(self.beats.every)
-        if least < 2 or self.beats.frames < 2 * least:
-            raise ValueError("beats: expected numbers from 2 up in every, and frames for two measured ones")
-        if self.beats.circles or self.beats.same_matrix:
-            raise ValueError("beats: expected circles = 0 and same_matrix = false")
-        if self.beats.patch != self.data.patch:
-            raise ValueError(f"beats: expected the patch of data, {self.data.patch}, got {self.beats.patch}")
-        return self
 
 
 class UncertaintyTrainingConfig(Section):

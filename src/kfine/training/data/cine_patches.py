@@ -20,23 +20,20 @@ from kfine.degradation.scanner import central_kspace, displayed_image
 from kfine.intensity import AIR, HEADROOM
 from kfine.methods.time_interpolation import neighbours, warped
 from kfine.models.domain import LEAST_TISSUE, TISSUE
-from kfine.networks.core import CineCoreNet, Facts, of_slice
+from kfine.networks.core import Facts, of_slice
 from kfine.operators.fourier import fft2c
 from kfine.training.config import CineCoreDataConfig
 from kfine.training.data.cines import limit_opencv_threads
 from kfine.training.data.core_patches import (
     Matrix,
     Rng,
-    Sample,
     Scanned,
     Volumes,
-    cut,
     described,
     random_acquisition,
     random_matrix,
     random_object,
     randomly_displayed,
-    sample_of,
     scanned_complex,
     scanned_magnitudes,
 )
@@ -99,15 +96,15 @@ class CineCoreDataset(Dataset[Clip]):
         """Return piece number `g`."""
         circle = bool(np.random.default_rng([self.seed, 2, g // self.batch]).random() < self.config.circles)
         rng = np.random.default_rng([self.seed, 1, g])
-        frames, length = self.beat(circle, rng)
+        frames, length = self._beat(circle, rng)
         every = int(rng.choice(leaving_two(self.config.every, frames=length)))
         count = self.config.frames
         start = 0 if circle else int(rng.integers(length))
         at = (start + np.arange(count)) % length
         return random_clip(frames, at, length, every=every, cyclic=circle, config=self.config, rng=rng)
 
-    def beat(self, circle: bool, rng: Rng) -> tuple[Frames, int]:
-        """Return a function for the frames of a random beat, and their number; of a `circle` all are one piece."""
+    def _beat(self, circle: bool, rng: Rng) -> tuple[Frames, int]:
+        """Return a function for the frames of a random beat, and their number."""
         count = self.config.frames
         for _ in range(20):
             group = self.volumes.groups[rng.choice(len(self._shares), p=self._shares)]
@@ -128,65 +125,6 @@ class CineCoreDataset(Dataset[Clip]):
         plane = torch.from_numpy(planes[rng.integers(len(planes))])
         motion = Motion.random((plane.shape[0], plane.shape[1]), rng)
         return lambda numbers: motion.moved(plane, numbers / length), length
-
-
-class BeatDataset(Dataset[Sample]):
-    """Single frames of random beats: between measured ones, or with blur, noise and JPEG that a network has cleaned.
-
-    The image of a frame between measured ones is the blend of its neighbours.
-
-    Args:
-        volumes, config, seed, length: see `CineCoreDataset`; `config.photographic` is the share of the cleaned frames.
-        cleaning: of method cine-photographic.
-    """
-
-    def __init__(
-        self,
-        volumes: Volumes,
-        config: CineCoreDataConfig,
-        *,
-        cleaning: CineCoreNet | None,
-        seed: int,
-        length: int,
-    ) -> None:
-        self.config, self.cleaning = config, cleaning
-        scans = config.model_copy(update={"photographic": 0.0})
-        self.cines = CineCoreDataset(volumes, scans, batch=1, seed=seed, length=length)
-
-    def __len__(self) -> int:
-        return len(self.cines)
-
-    def __getitem__(self, g: int) -> Sample:
-        """Return piece number `g`."""
-        rng = np.random.default_rng([self.cines.seed, 3, g])
-        if self.cleaning is not None and rng.random() < self.config.photographic:
-            frames, length = self.cines.beat(True, rng)
-            plane = cleaned_photograph(frames(np.arange(length)), self.cleaning, config=self.config, rng=rng)
-            return cut(plane, self.config.patch, rng)
-        clip = self.cines[g]
-        between = np.flatnonzero(clip.part.numpy() > 0)
-        at = int(rng.choice(between)) if len(between) else 0
-        return Sample(clip.blend[at], clip.target[at], clip.unit, clip.facts, clip.error)
-
-
-@torch.inference_mode()
-def cleaned_photograph(x: Tensor, network: CineCoreNet, *, config: CineCoreDataConfig, rng: Rng) -> Sample:
-    """Return a random frame of a beat `x` (frame, row, column) after photographic degradation and its cleaning."""
-    planes = random_object(x, config, rng).clamp(0, HEADROOM)
-    scanned = photographed_at_matrix(planes, scale=config.photographic_scale, rng=rng)
-    unit, facts = mean_description(scanned, clean=True)
-    low = 2 * scanned.low[None] - 1
-    still = torch.zeros(low.shape[:2])
-    clean = network(
-        low, torch.zeros_like(low), still, torch.tensor([unit]), facts.tensor()[None], cyclic=True
-    )
-    at = int(rng.integers(len(planes)))
-    cleaned = clean[0, at].clamp_min(AIR)
-    high = planes.shape[-2], planes.shape[-1]
-    image = 2 * displayed_image(fft2c((cleaned + 1) / 2), high).real - 1
-    parts = cleaned.shape[0] / high[0], cleaned.shape[1] / high[1]
-    own, known = described(cleaned, Facts(parts), noise=0.0, clean=True)
-    return sample_of(image, 2 * planes[at] - 1, own, known._replace(denoise=0.0))
 
 
 class Motion(NamedTuple):

@@ -192,27 +192,6 @@ def _trimmed(stack: Tensor) -> Tensor:
     return stack.contiguous()
 
 
-class Mixture(Dataset[Sample]):
-    """Items of two data sets, item number g from the second with a probability.
-
-    Args:
-        first, second: the data sets, of equal length.
-        share: the probability.
-        seed: of the choice.
-    """
-
-    def __init__(self, first: CoreDataset, second: Dataset[Sample], *, share: float, seed: int) -> None:
-        self.first, self.second, self.share, self.seed = first, second, share, seed
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def __getitem__(self, g: int) -> Sample:
-        """Return item number `g`."""
-        chosen = np.random.default_rng([self.seed, 4, g]).random() < self.share
-        return (self.second if chosen else self.first)[g]
-
-
 class CoreDataset(Dataset[Sample]):
     """Pieces of random scans of random planes.
 
@@ -508,11 +487,6 @@ def _sample(scanned: Scanned, *, clean: bool) -> Sample:
     """Return the sample of one plane in model units."""
     image, target, low = (2 * part - 1 for part in scanned[:3])
     unit, facts = described(low, scanned.facts, noise=scanned.noise and 2 * scanned.noise, clean=clean)
-    return sample_of(image, target, unit, facts)
-
-
-def sample_of(image: Tensor, target: Tensor, unit: float, facts: Facts) -> Sample:
-    """Return the sample of one plane (row, column), in model units."""
     tissue = float((target > 2 * TISSUE - 1).float().mean())
     error = (image - target).square().mean() / max(tissue, LEAST_TISSUE)
     return Sample(image, target, torch.tensor(unit), facts.tensor(), error)

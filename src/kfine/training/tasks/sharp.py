@@ -8,15 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from kfine.errors import ModelError
-from kfine.models.checkpoint import load_model
-from kfine.networks.core import NOISES, CineCoreNet, PhotographicNet, SharpNet
+from kfine.networks.core import NOISES, SharpNet
 from kfine.networks.perceptual import SqueezeNetFeatures
 from kfine.training.config import SharpTrainingConfig
-from kfine.training.data.cine_patches import BeatDataset
-from kfine.training.data.core_patches import CoreDataset, Mixture, Sample, load_volumes
+from kfine.training.data.core_patches import Sample
 from kfine.training.losses.sharp import CORNERS, FILTERS, SharpObjective
 from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, core_model, reference, start_from
@@ -38,8 +35,6 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
         """Read the data, load the core network and build the network around it."""
         self.core = core = core_model(self.config.core)
         self.load(reports=reports)
-        self.hearts = load_volumes(self.data, self.config.beats)[0] if self.config.beats else None
-        self.cleaning = self._cleaning()
         self.distance = SqueezeNetFeatures.load(self.features) if self.features else None
         self.network = SharpNet(core=core.config["network"], **self.config.network.model_dump())
         self.network.core.load_state_dict(core.network.state_dict())
@@ -54,27 +49,6 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
                     "correct core or network"
                 ) from None
         return self.network
-
-    def dataset(self, length: int) -> Dataset[Sample]:
-        """Return `length` pieces, some of them frames of beats."""
-        config, seed = self.config, self.config.optimiser.seed
-        scans = CoreDataset(self.volumes, config.data, seed=seed, length=length)
-        if config.beats is None or self.hearts is None:
-            return scans
-        beats = BeatDataset(self.hearts, config.beats, cleaning=self.cleaning, seed=seed, length=length)
-        return Mixture(scans, beats, share=config.beating, seed=seed)
-
-    def _cleaning(self) -> CineCoreNet | None:
-        """Return the network that cleans photographs, None if there are none."""
-        if not self.config.beats or not self.config.beats.photographic:
-            return None
-        model = load_model(self.config.cleaning)
-        if not isinstance(model.network, PhotographicNet):
-            raise ModelError(
-                f"model {model.name}: expected a model of method cine-photographic, got method {model.method}; "
-                "correct cleaning"
-            )
-        return model.network.eval()
 
     def learners(self) -> dict[str, Learner]:
         """Return the one learner: all but the core network."""
