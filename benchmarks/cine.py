@@ -156,7 +156,8 @@ def _contours(subject, study, truth, options):
 def _distances(options):
     distances = {}
     if options.squeezenet:
-        distances[FEATURES] = feature_distance(options.squeezenet)
+        distance, corner = feature_distance(options.squeezenet), slice(options.corner, None)
+        distances[FEATURES] = lambda a, b: distance(a[:, corner, corner], b[:, corner, corner])
     else:
         print("# SqueezeNet distance: not available, give --squeezenet WEIGHTS")
     try:
@@ -240,6 +241,9 @@ def _options():
     parser.add_argument("--acquired", action="store_true", help="truth at the matrix the scanner measured")
     parser.add_argument("--contours", type=Path)
     parser.add_argument("--squeezenet", type=Path, metavar="WEIGHTS")
+    parser.add_argument(
+        "--corner", type=int, default=0, help="first row and column that the distance sees, see samples.py"
+    )
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

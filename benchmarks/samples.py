@@ -3,10 +3,12 @@
 Scans and references are the magnitude scans of benchmarks/quality.py.  "Laplacian" is the variance of the Laplacian of
 the 8-bit image and "FFT" its FFT sharpness (of planes of more than 120 rows and columns), both as the distance to the
 reference's value: the smaller, the better.  With the weights of SqueezeNet 1.1 trained on ImageNet, "perceptual" is the
-feature distance to the reference (`kfine.networks.perceptual`), relative to that of bicubic interpolation.
+feature distance to the reference (`kfine.networks.perceptual`), relative to that of bicubic interpolation.  It sees the
+images from row and column CORNER on: its features are sampled at every second pixel, and a pattern on that grid, which
+a network can learn from the distance, would be preferred from one corner and not from the next.
 
 python benchmarks/samples.py --data DATA [--method sharp] [--model FOLDER] [--features SQUEEZENET] [--planes 2]
-    [--steps N] [--start S] [--only "64 to 128"] [--json samples.json]
+    [--steps N] [--start S] [--only "64 to 128"] [--corner 1] [--json samples.json]
 """
 
 from __future__ import annotations
@@ -81,18 +83,19 @@ def _scores(scan, reference, options):
             "ssim": result.whole.ssim,
             "laplacian": ours[0] / theirs[0] - 1,
             "fft": ours[1] - theirs[1],
-            "perceptual": _perceptual(restored, reference, options.distance),
+            "perceptual": _perceptual(restored, reference, options),
         }
     return row
 
 
-def _perceptual(image, reference, distance):
+def _perceptual(image, reference, options):
     """Return the mean feature distance over planes; NaN without weights."""
-    if distance is None:
+    if options.distance is None:
         return float("nan")
     white = float(np.quantile(reference.voxels, 0.999))
-    ours, theirs = (np.clip(each.voxels[0] / white, 0, 1) for each in (image, reference))
-    return float(np.mean(distance(theirs, ours)))
+    corner = slice(options.corner, None)
+    ours, theirs = (np.clip(each.voxels[0][:, corner, corner] / white, 0, 1) for each in (image, reference))
+    return float(np.mean(options.distance(theirs, ours)))
 
 
 def _sharpness(image, reference):
@@ -114,6 +117,7 @@ def _options():
     parser.add_argument("--method", choices=("sharp", "vdm", "ldm"), default="sharp")
     parser.add_argument("--model")
     parser.add_argument("--features", type=Path)
+    parser.add_argument("--corner", type=int, default=0)
     parser.add_argument("--planes", type=int, default=2)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--start", type=float)

@@ -30,7 +30,8 @@ KINDS = {
     "cine-photographic": CineCoreTrainingConfig,
     "cine-photographic-continued": CineCoreTrainingConfig,
     **dict.fromkeys(
-        ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer"), SharpTrainingConfig
+        ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer", "sharp-corner"),
+        SharpTrainingConfig,
     ),
     "uncertainty": UncertaintyTrainingConfig,
     "cine-regression": RegressionTrainingConfig,

@@ -20,7 +20,13 @@ from kfine.restoration import selection
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.loop import Devices, train
-from kfine.training.losses.sharp import SharpObjective, _cosines, texture_distance, texture_filters
+from kfine.training.losses.sharp import (
+    CORNERS,
+    SharpObjective,
+    _cosines,
+    texture_distance,
+    texture_filters,
+)
 from kfine.training.tasks.sharp import SharpTask
 from tests.conftest import beating, phantom
 from tests.training.stills import DATA, OPTIMISER, REPORT, write_planes
@@ -112,6 +118,45 @@ def test_the_loss_asks_for_the_truths_energy_at_the_least_error(core):
     assert losses["noisy"]["divergence"] < 0.3 * losses["mean"]["divergence"]
     assert losses["stronger"]["energy"] == pytest.approx(1.0, abs=0.1)
     assert losses["mean"]["energy"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_features_are_compared_from_a_corner_that_changes(core, folder, monkeypatch):
+    """A pattern at every second pixel pays from one corner alone."""
+    seen = []
+
+    class Features(torch.nn.Module):
+        def distance(self, ours, true):
+            seen.append((ours, true))
+            return (ours - true)[..., ::2, ::2].square().mean((1, 2, 3))
+
+    class Fixed(torch.nn.Module):
+        def mean(self, *scan):
+            return scan[0]
+
+        def forward(self, image, *others):
+            return image
+
+    target = torch.zeros(1, 16, 16)
+    dots = target.clone()
+    dots[:, 1::2, 1::2] = 0.1
+    sample = Sample(dots, target, torch.full((1,), 0.05), torch.zeros(1, FACTS), torch.full((1,), 0.0025))
+    objective = SharpObjective(Fixed(), energy=0.0, features=Features(), perceptual=1.0)
+    shapes = torch.zeros(1, NOISES, 16, 16), torch.zeros(0)
+    found = [float(objective(sample, *shapes, (n, n))["perceptual"]) for n in (0, 1)]
+    assert found == [0.0, pytest.approx(0.01)]
+    assert seen[1][0].shape == (1, 1, 15, 15)
+
+    corners = []
+    forward = SharpObjective.forward
+    monkeypatch.setattr(
+        SharpObjective,
+        "forward",
+        lambda self, *inputs: corners.append(inputs[-1]) or forward(self, *inputs),
+    )
+    task = SharpTask(config(core), folder)
+    train(task, out=folder.parent / "corners", devices=CPU)
+    assert len(set(corners)) > 1
+    assert all(0 <= n < CORNERS for corner in corners for n in corner)
 
 
 def test_the_texture_tells_hatching_and_blur_from_noise_of_the_same_spectrum():

@@ -384,6 +384,7 @@ STAGES = {
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
     "sharp": {
+        "sharp-corner": None,
         "sharp-longer": None,
         "sharp-final": None,
         "sharp-textured": None,
