@@ -30,8 +30,7 @@ KINDS = {
     "cine-photographic": CineCoreTrainingConfig,
     "cine-photographic-continued": CineCoreTrainingConfig,
     **dict.fromkeys(
-        ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer", "sharp-corner"),
-        SharpTrainingConfig,
+        ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer"), SharpTrainingConfig
     ),
     "uncertainty": UncertaintyTrainingConfig,
     "cine-regression": RegressionTrainingConfig,

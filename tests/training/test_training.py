@@ -384,7 +384,6 @@ STAGES = {
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
     "sharp": {
-        "sharp-corner": None,
         "sharp-longer": None,
         "sharp-final": None,
         "sharp-textured": None,
