@@ -41,7 +41,7 @@ FEATURES, LPIPS = "SqueezeNet distance", "LPIPS (VGG)"
 
 def main() -> None:
     options = _options()
-    print(f"# {machine()}")
+    print(f"# {machine()}; {FEATURES} from corner {options.corner}")
     distances = _distances(options)
     rows = []
     for setting in PROTOCOLS[options.protocol]:
@@ -50,7 +50,10 @@ def main() -> None:
         print("\n".join(["", f"{setting.name}, means over {', '.join(options.subjects)}:", ""]))
         print("\n".join(_table([row for row in rows if row["setting"] == setting.name])), flush=True)
     if options.json:
-        options.json.write_text(json.dumps(json_ready({"machine": machine(), "rows": rows}), indent=2) + "\n")
+        options.json.write_text(
+            json.dumps(json_ready({"machine": machine(), "corner": options.corner, "rows": rows}), indent=2)
+            + "\n"
+        )
 
 
 def _subject(subject, setting, distances, options):

@@ -42,7 +42,7 @@ def main() -> None:
     _, validation = load_volumes(options.data, config.data)
     print(f"# {machine()}; {options.planes} planes a volume, seed 0; means over volumes")
     options.distance = feature_distance(options.features) if options.features else None
-    print(f"# one image: method {options.method}")
+    print(f"# one image: method {options.method}; perceptual distance from corner {options.corner}")
     print("| scan | volumes | | PSNR dB | SSIM | Laplacian | FFT | perceptual |")
     print("| --- " * 8 + "|")
     rows = []
@@ -65,7 +65,9 @@ def main() -> None:
                 flush=True,
             )
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"machine": machine(), "corner": options.corner, "rows": rows}, indent=2) + "\n"
+        )
 
 
 def _scores(scan, reference, options):
@@ -117,7 +119,9 @@ def _options():
     parser.add_argument("--method", choices=("sharp", "vdm", "ldm"), default="sharp")
     parser.add_argument("--model")
     parser.add_argument("--features", type=Path)
-    parser.add_argument("--corner", type=int, default=0)
+    parser.add_argument(
+        "--corner", type=int, default=0, help="first row and column that the perceptual distance sees"
+    )
     parser.add_argument("--planes", type=int, default=2)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--start", type=float)

@@ -12,6 +12,7 @@ import pytest
 import kfine
 from kfine.errors import InputError, ResourceError
 from kfine.image import Image
+from kfine.serve import app
 from kfine.serve.requests import Limits, unpack
 from tests.conftest import phantom
 from tests.io.dicom_files import series
@@ -92,7 +93,7 @@ def test_an_upload_above_the_limit_is_refused_and_leaves_nothing(bench):
     assert client.put(put, params={"name": "b.nii"}, content=b"0" * 60_000).status_code == 413  # together
 
 
-def test_files_that_are_sent_at_once_do_not_share_the_room(bench):
+def test_files_that_are_sent_at_once_do_not_share_the_room(bench, monkeypatch):
     client = client_of(bench, limits=SMALL)
     key = client.post("/api/scans", json={"name": "x"}).json()["id"]
     codes = []
@@ -101,13 +102,22 @@ def test_files_that_are_sent_at_once_do_not_share_the_room(bench):
         answer = client.put(f"/api/scans/{key}/files", params={"name": name}, content=content)
         codes.append(answer.status_code)
 
-    receiving = client.app.state.workbench._receiving
+    receiving, meanwhile, receive = client.app.state.workbench._receiving, [], app.receive
+
+    async def watched(*arguments, **options):
+        meanwhile.append(set(receiving))
+        return await receive(*arguments, **options)
+
+    monkeypatch.setattr(app, "receive", watched)
     receiving.add(key)  # the first file is on its way
     put("a.nii", b"0" * 150_000)
+    assert client.post(f"/api/scans/{key}/ready", json={}).status_code == 409
     receiving.clear()
     put("b.nii", b"0" * 150_000)
     put("c.nii", b"0" * 150_000)
     assert codes == [409, 200, 413]
+    assert meanwhile == [{key}]
+    assert not receiving
     assert sum(path.stat().st_size for path in bench.scan(key).iterdir()) == 150_000
 
 

@@ -264,11 +264,26 @@ def test_the_amount_of_a_sharp_image(core):
     assert not np.allclose(half.sharp.voxels, whole.sharp.voxels, atol=1e-3 * full)
 
 
+def test_the_amount_of_method_sharp(model, tmp_path):
+    """The model alone says that the method is sharp; finer slices have no sharp image, and no use for an amount."""
+    run = {"scale": 2, "model": model, "effort": "fast"}
+    half, whole = (kfine.restore(low_resolution(), sharp_amount=amount, **run) for amount in (0.5, 1.0))
+    named = kfine.restore(low_resolution(), sharp_amount=0.5, method="sharp", **run)
+    assert half.provenance["options"]["amount"] == 0.5
+    assert np.array_equal(half.mean.voxels, named.mean.voxels)
+    assert not np.allclose(half.mean.voxels, whole.mean.voxels, atol=1e-3 * whole.mean.voxels.max())
+    low = replace(low_resolution(), affine=np.diag([4.0, 1.0, 1.0, 1.0]))
+    finer = kfine.restore(low, slice_scale=2, method="sharp", sharp_amount=0.5, **run)
+    assert finer.mean.voxels.shape[1] == 6
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"sharp_amount": 0.5}, "sharp_amount: has no use without sharp"),
         ({"sharp": True, "sharp_amount": 0.0}, "sharp_amount 0: expected a number above 0, up to 1.5"),
+        ({"sharp": True, "sharp_amount": 1.6}, "sharp_amount 1.6: expected"),
+        ({"method": "core", "sharp_amount": 0.5}, "sharp_amount: has no use without sharp"),
         ({"sharp": True, "sharp_amount": float("nan")}, "sharp_amount nan: expected"),
         (
             {"method": "vdm", "sharp": True, "sharp_amount": 0.5},

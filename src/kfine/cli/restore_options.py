@@ -233,8 +233,9 @@ PARAMETERS: dict[str, Any] = {
         typer.Option(
             metavar="A",
             rich_help_panel=MODEL,
-            help="How much of the sharp image's difference to OUT is taken, up to 1.5.  Less has less error, more has "
-            "more texture; the model's default if left out.",
+            help="With --sharp or --method sharp: how much of the sharp image's difference from the mean image is "
+            "taken, above 0 and up to 1.5.  Less has less error, more has more texture; the model's default if left "
+            "out.",
         ),
     ],
     "confidence": Annotated[

@@ -30,6 +30,7 @@ LATER_OPTIONS = (*SLICE_OPTIONS, "confidence", "calibration", "adapt", "strict",
 _PLACES = ("model", "calibration")  # options that may be paths
 EFFORTS = ("fast", "normal", "best")
 MOST_SHARP = 1.5  # the greatest amount of a sharp image; at 1 it is the network's
+_AMOUNT_ALONE = "sharp_amount: has no use without sharp; add sharp, or leave it out"
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}  # bytes
 
@@ -240,8 +241,9 @@ def check_values(options: Options) -> None:
             "sharp: of other frames only with method cine-core; leave it out, or name that method"
         )
     if options.sharp_amount is not None:
-        if not options.sharp and options.method != "sharp":
-            raise UsageError("sharp_amount: has no use without sharp; add sharp, or leave it out")
+        alone = not options.sharp and options.model is None  # a model may be of method sharp
+        if alone and options.method == "auto":
+            raise UsageError(_AMOUNT_ALONE)
         if not 0 < options.sharp_amount <= MOST_SHARP:
             raise UsageError(
                 f"sharp_amount {options.sharp_amount:g}: expected a number above 0, up to {MOST_SHARP:g}"
@@ -288,6 +290,8 @@ def check_use(options: Options, *, in_time: bool) -> None:
     useless = without_use(options, options.method)
     if useless:
         raise UsageError(f"method {options.method}: has no use for {', '.join(useless)}; leave it out")
+    if options.sharp_amount is not None and not options.sharp and options.method != "sharp":
+        raise UsageError(_AMOUNT_ALONE)
     if options.time_method is not None and not in_time:
         raise UsageError(
             f"time_method {options.time_method}: has no use without other frames; ask for frames, or leave it out"

@@ -138,7 +138,7 @@ def restore(
         sharp: whether the result also has `sharp`, an image with the sharpness of a true one around the mean image of
             "core", "cine-core" or "cine-photographic", for one more evaluation per plane.  Its error is larger than
             that of the mean image.
-        sharp_amount: of that image, or of method "sharp": how much of the network's difference to the mean image is
+        sharp_amount: of that image, or of method "sharp": how much of the network's difference from the mean image is
             taken, above 0 and up to 1.5; at 1 the image is the network's.  Less has less error, more has more texture.
             None: the model's default.
         confidence: of intervals, such as 0.9, the expected fraction of voxels inside: the result has `lower` and

@@ -198,7 +198,7 @@ def _through(options: Options, *, alone: bool) -> Options:
         options,
         method=METHOD,
         model=loaded if loaded is not None and loaded.method == METHOD else None,
-        time_method=None, samples=None, steps=None, sampler=None, start=None, conditioned=None,
+        time_method=None, samples=None, steps=None, sampler=None, start=None, conditioned=None, sharp_amount=None,
     )  # fmt: skip
 
 

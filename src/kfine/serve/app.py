@@ -170,6 +170,8 @@ class Workbench:
     async def finish(self, request: Request) -> Response:
         """Finish an upload: unpack its archive and make the scan available."""
         scan = self._scan(request, UPLOADING)
+        if scan["id"] in self._receiving:
+            raise HTTPException(409, "a file of this scan is being sent; wait for its end")
         self._stems.pop(scan["id"], None)
         answer = await self._inspect(inspection.unpacked, str(self.session.scan(scan["id"])), self.limits)
         if "error" in answer:

@@ -216,8 +216,7 @@ async function forecast() {
   } catch (error) {
     if (asked !== page.asked) return;
     $("forecast").textContent = "";
-    $("start-error").textContent = error.message;
-    $("start-error").scrollIntoView({ block: "nearest" });
+    startError(error);
   }
 }
 
@@ -228,9 +227,15 @@ async function start() {
     page.wanted.add(id);
     viewer.fetchLibrary().catch(() => {}); // opening the result tries again
   } catch (error) {
-    $("start-error").textContent = error.message;
+    startError(error);
   }
   setTimeout(() => { $("start").disabled = false; }, 800);
+}
+
+/** Show why a restoration cannot start, in view. */
+function startError(error) {
+  $("start-error").textContent = error.message;
+  $("start-error").scrollIntoView({ block: "nearest" });
 }
 
 // --- queue -----------------------------------------------------------------------------------------------------
@@ -248,7 +253,7 @@ function line(job) {
 function button(text, work, label) {
   const made = element("button", text, { type: "button", "aria-label": label });
   made.addEventListener("click", async () => {
-    try { await work(); } catch (error) { $("start-error").textContent = error.message; }
+    try { await work(); } catch (error) { startError(error); }
   });
   return made;
 }

@@ -116,7 +116,7 @@ class Viewer {
     $("flat").hidden = !flat;
     if (flat) {
       $("flat").src = this.file("page");
-      $("view-text").textContent = "This browser has no WebGL: pictures of slices are shown.";
+      $("view-text").textContent = `${job.name} ${job.label} · This browser has no WebGL: pictures of slices are shown.`;
       document.body.dataset.shown = job.id;
       return;
     }

@@ -59,8 +59,8 @@ class SharpObjective(nn.Module):
 
         noise: (batch, NOISES, row, column), standard normal.
         combinations: of the texture's filters, see `texture_filters`.
-        corner: first row and column that the feature distance sees.  Features are sampled at every second pixel and
-            coarser: with a fixed corner a pattern on that grid would pay.
+        corner: first row and column that the feature distance sees, each below `CORNERS`; at least 17 must be left.
+            Features are sampled at every second pixel and coarser: a pattern on that grid would pay from a fixed one.
         """
         network, target = self.network, sample.target
         scan = (sample.image, sample.unit, sample.facts)

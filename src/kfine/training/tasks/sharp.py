@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kfine.errors import ModelError
 from kfine.networks.core import NOISES, SharpNet
-from kfine.networks.perceptual import SqueezeNetFeatures
+from kfine.networks.perceptual import SMALLEST, SqueezeNetFeatures
 from kfine.training.config import SharpTrainingConfig
 from kfine.training.data.core_patches import Sample
 from kfine.training.losses.sharp import CORNERS, FILTERS, SharpObjective
@@ -80,7 +80,8 @@ class SharpTask(ScanTask[SharpTrainingConfig]):
         shape = (len(batch.target), NOISES, *batch.target.shape[1:])
         noise = turn.to_device(torch.randn(shape, generator=turn.generator))
         combinations = turn.to_device(torch.randn((FILTERS, 64), generator=turn.generator))
-        row, column = torch.randint(CORNERS, (2,), generator=turn.generator).tolist()
+        corners = max(1, min(CORNERS, min(batch.target.shape[-2:]) - SMALLEST + 1))
+        row, column = torch.randint(corners, (2,), generator=turn.generator).tolist()
         figures = objectives["network"](batch, noise, combinations, (row, column))
         yield LossStep("network", figures["loss"], figures)
 
