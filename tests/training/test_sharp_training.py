@@ -157,6 +157,11 @@ def test_features_are_compared_from_a_corner_that_changes(core, folder, monkeypa
     train(task, out=folder.parent / "corners", devices=CPU)
     assert len(set(corners)) > 1
     assert all(0 <= n < CORNERS for corner in corners for n in corner)
+    corners.clear()  # pieces of 18 pixels: features need 17
+    small = config(core).model_copy(update={"data": task.config.data.model_copy(update={"patch": 18})})
+    train(SharpTask(small, folder), out=folder.parent / "small", devices=CPU)
+    assert corners
+    assert all(n < 2 for corner in corners for n in corner)
 
 
 def test_the_texture_tells_hatching_and_blur_from_noise_of_the_same_spectrum():
