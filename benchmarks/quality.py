@@ -46,6 +46,7 @@ class Setting:
         scale: how many times smaller the scan's matrix is.
         kind: "magnitude", "signed", "raw" (complex with noise), "noisy" or "denoise".
         noise: standard deviation, of full intensity.
+        air: whether the reference has its whole matrix; otherwise it is cropped to the object.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Setting:
     scale: float
     kind: str = "magnitude"
     noise: float = 0.0
+    air: bool = False
 
 
 T1, OTHERS = ("brain_t1w",), ("brain_ms_thick", "brain_whole_t1", "brain_whole_t2", "brain_stroke")
@@ -63,6 +65,7 @@ SETTINGS = [
     Setting("T1 brain, 64 to 128", T1, 128, 2),
     Setting("T1 brain, 32 to 128", T1, 128, 4),
     Setting("T1 brain, 128 to 256", T1, 256, 2),
+    *(Setting(f"T1 brain, whole matrix, {128 // n} to 128", T1, 128, n, air=True) for n in (2, 4)),
     *(Setting(f"FLAIR, T2, T1, skull on, x{scale}", OTHERS, None, scale) for scale in (2, 4)),
     *(Setting(f"FLAIR slices, x{scale}", ("brain_flair_soop",), None, scale) for scale in (2, 4)),
     *(Setting(f"hearts, x{scale}", HEARTS, None, scale) for scale in (2, 4)),
@@ -81,7 +84,7 @@ def main() -> None:
     options = _options()
     warnings.simplefilter("ignore")
     config = read_training_config(options.config, CoreTrainingConfig)
-    _, validation = load_volumes(options.data, config.data)
+    validation = validation_volumes(options.data, config)
     print(f"# {machine()}; {options.planes} planes a volume, seed 0; PSNR (dB) / SSIM, mean over volumes")
     names = (*BASELINES, *options.method)
     heads = (
@@ -99,12 +102,22 @@ def main() -> None:
             continue
         found = [
             _scores(setting, *pair, options)
-            for pair in references(setting, config, validation, options.planes)
+            for pair in references(setting, config, validation[setting.air], options.planes)
         ]
         rows.append({"setting": setting.title, "volumes": found})
         print(_line(setting, found, options.method), flush=True)
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
+
+
+def validation_volumes(folder, config):
+    """Return the validation volumes, cropped to the object; and those of T1 brains with their whole matrix."""
+    cropped = load_volumes(folder, config.data)[1]
+    parts = {
+        "sources": tuple(s for s in config.data.sources if s.folder in T1),
+        "validation": tuple(p for p in config.data.validation if p.split("/")[0] in T1),
+    }
+    return cropped, load_volumes(folder, config.data.model_copy(update=parts), margin=1.0)[1]
 
 
 def references(setting, config, validation, planes):

@@ -47,8 +47,10 @@ def main() -> None:
     print("| --- " * 8 + "|")
     rows = []
     for setting in SETTINGS:
-        if setting.kind != "magnitude" or (
-            options.only and not any(part in setting.title for part in options.only)
+        if (
+            setting.kind != "magnitude"
+            or setting.air
+            or (options.only and not any(part in setting.title for part in options.only))
         ):
             continue
         found = [

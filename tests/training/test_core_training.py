@@ -12,18 +12,22 @@ from kfine.errors import InputError, ModelError
 from kfine.image import Image
 from kfine.models.checkpoint import load_model
 from kfine.networks.core import CHANNELS, FACTS, CoreNet
-from kfine.training.config import CoreTrainingConfig
+from kfine.training.config import CoreTrainingConfig, SourceConfig
 from kfine.training.data.core_patches import (
+    MARGIN,
+    TRAINING_MARGIN,
     CoreDataset,
+    Sample,
     complex_scan,
     load_volumes,
     magnitude_scan,
     profile_scan,
     random_grey_levels,
+    true_volume,
 )
 from kfine.training.loop import Devices, train
 from kfine.training.muon import Muon, filters_of, orthogonalised
-from kfine.training.tasks.core import CoreTask
+from kfine.training.tasks.core import AIR_WEIGHT, CoreObjective, CoreTask
 from tests.conftest import phantom
 
 CPU = Devices("cpu", workers=0)
@@ -70,6 +74,36 @@ def test_volumes_are_split_and_brought_to_their_true_resolution(folder):
     assert 30 <= knees.voxels.shape[2] <= 36
     assert knees.spacing[2] == pytest.approx(4 / 3)
     assert heads.voxels.min() >= 0
+
+
+def test_the_object_has_air_around_and_more_in_training(tmp_path):
+    voxels = np.zeros((1, 2, 96, 96), np.float32)
+    voxels[:, :, 40:56, 40:56] = 500
+    kfine.write(Image(voxels, np.diag([3.0, 1.0, 1.0, 1.0])), tmp_path / "square.nii")
+    shapes = [
+        true_volume(tmp_path / "square.nii", SourceConfig(folder="."), margin=margin).voxels.shape
+        for margin in (MARGIN, TRAINING_MARGIN, 1.0)
+    ]
+    assert shapes == [(2, 28, 28), (2, 40, 40), (2, 96, 96)]
+
+
+def test_errors_in_air_have_more_weight():
+    class Wrong(torch.nn.Module):
+        def forward(self, image, unit, facts):
+            return target + error
+
+    image = torch.full((1, 8, 8), -1.0)
+    image[:, :, 4:] = 0.5  # the right half is tissue
+    target, whole = image.clone(), torch.ones(1)
+    sample = Sample(image + 0.01, target, whole, torch.zeros(1, FACTS), whole)
+    losses = []
+    for half in (slice(0, 4), slice(4, 8)):
+        error = torch.zeros(1, 8, 8)
+        error[:, :, half] = 0.1
+        figures = CoreObjective(Wrong())(sample)
+        losses.append(float(figures["loss"]))
+        assert float(figures["relative"]) == pytest.approx(50.0, rel=1e-3)  # without weights
+    assert losses == pytest.approx([AIR_WEIGHT * 0.005, 0.005], rel=1e-3)
 
 
 def test_a_pattern_that_fits_nothing_is_refused(folder):

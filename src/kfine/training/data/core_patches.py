@@ -44,6 +44,7 @@ Matrix = tuple[int, int]
 
 LEAST_MATRIX = 32  # points along the shorter side of a plane
 UNEVEN = 2.2  # greatest ratio of the voxel sides of a plane
+MARGIN, TRAINING_MARGIN = 1 / 16, 1 / 8  # widths of the air around the object, relative to the plane
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,13 @@ class Volumes(NamedTuple):
     names: list[str]
 
 
-def load_volumes(root: Path, config: CoreDataConfig) -> tuple[Volumes, Volumes]:
+def load_volumes(root: Path, config: CoreDataConfig, *, margin: float = MARGIN) -> tuple[Volumes, Volumes]:
     """Return the (training, validation) volumes below `root`, all in memory.
+
+    Args:
+        root: the folder of the sources.
+        config: sources and split.
+        margin: of the validation volumes, see `true_volume`.
 
     Raises:
         InputError: a source without files, or a pattern of validation images that matches none.
@@ -110,7 +116,8 @@ def load_volumes(root: Path, config: CoreDataConfig) -> tuple[Volumes, Volumes]:
         for path in paths:
             patterns = {p for p in config.validation if fits(path, root, p)}
             unused -= patterns
-            groups[bool(patterns)].append(true_volume(path, source))
+            volume = true_volume(path, source, margin=margin if patterns else TRAINING_MARGIN)
+            groups[bool(patterns)].append(volume)
         for kind, group in zip((training, validation), groups, strict=True):
             if group:
                 kind.groups.append(group)
@@ -136,8 +143,14 @@ def fits(path: Path, root: Path, pattern: str) -> bool:
     return any(fnmatch(part.as_posix(), pattern) for part in (relative, *relative.parents))
 
 
-def true_volume(path: Path, source: SourceConfig) -> Volume:
-    """Return the image at `path` at its true resolution, cropped to the object with a margin."""
+def true_volume(path: Path, source: SourceConfig, *, margin: float = MARGIN) -> Volume:
+    """Return the image at `path` at its true resolution, cropped to the object with a margin.
+
+    Args:
+        path: the image.
+        source: its entry in the configuration.
+        margin: width of the air around the object, relative to the image.
+    """
     image = read_frames(path)
     voxels = np.abs(image.voxels)
     frames, slices = voxels.shape[:2]
@@ -158,7 +171,7 @@ def true_volume(path: Path, source: SourceConfig) -> Volume:
         if count < n:
             stack = _cropped(stack, count, axis)
             spacing[axis] *= n / count
-    stack = _trimmed(stack.abs())
+    stack = _trimmed(stack.abs(), margin)
     reformats = [0]
     if not source.stored and frames == 1:
         for axis in (1, 2):
@@ -178,15 +191,15 @@ def _cropped(stack: Tensor, count: int, axis: int) -> Tensor:
     return image.real * (count / n)
 
 
-def _trimmed(stack: Tensor) -> Tensor:
-    """Return `stack` (slice, row, column) cropped in its planes to the object with a margin."""
+def _trimmed(stack: Tensor, margin: float) -> Tensor:
+    """Return `stack` (slice, row, column) cropped in its planes to the object with a margin, relative to the plane."""
     bright = stack > TISSUE
     for axis in (1, 2):
         hit = bright.any(2 if axis == 1 else 1).any(0).nonzero()
         if len(hit):
             n = stack.shape[axis]
-            margin = max(4, n // 16)
-            first, last = max(0, int(hit[0]) - margin), min(n, int(hit[-1]) + 1 + margin)
+            width = max(4, int(n * margin))
+            first, last = max(0, int(hit[0]) - width), min(n, int(hit[-1]) + 1 + width)
             stack = stack.narrow(axis, first, last - first)
             bright = bright.narrow(axis, first, last - first)
     return stack.contiguous()
