@@ -276,7 +276,9 @@ def test_intervals_are_looked_at(tab):
 def test_a_sharp_image_is_looked_at(tab):
     """It is offered where it is possible; a switch draws it in the place of the mean image."""
     choose(tab, "brain.nii.gz", method="core", effort="fast", scale="2", slices="keep")
+    settled(tab, lambda: tab.is_disabled("#sharp_amount"))
     tab.check("#sharp")
+    settled(tab, lambda: tab.is_enabled("#sharp_amount"))
     for option, value, reason in (("slices", "isotropic", "finer slices"), ("method", "vdm", "methods core")):
         old = tab.input_value(f"#{option}")
         tab.select_option(f"#{option}", value)

@@ -88,8 +88,9 @@ def test_intervals_are_those_of_the_library(client, bench, low, key):
     assert np.allclose(expected.upper.voxels, expected.mean.voxels + half, rtol=1e-3)
 
 
-def test_the_sharp_image_is_that_of_the_library(client, bench, low, key):
-    job = asked(client, key, scale=2, method="core", effort="fast", sharp=True)
+@pytest.mark.parametrize("amount", [None, 0.5])
+def test_the_sharp_image_is_that_of_the_library(client, bench, low, key, amount):
+    job = asked(client, key, scale=2, method="core", effort="fast", sharp=True, sharp_amount=amount)
     run_all(bench)
     found = client.get(f"/api/jobs/{job}").json()
     assert found["state"] == "done", found["error"]
@@ -99,10 +100,18 @@ def test_the_sharp_image_is_that_of_the_library(client, bench, low, key):
     assert answer.headers["content-disposition"].endswith('_sharp.nii.gz"')
     path = bench.home / "sharp.nii.gz"
     path.write_bytes(answer.content)
-    expected = kfine.restore(low, scale=2, method="core", effort="fast", sharp=True)
+    expected = kfine.restore(low, scale=2, method="core", effort="fast", sharp=True, sharp_amount=amount)
     assert np.array_equal(kfine.read(path).voxels, expected.sharp.voxels)
     assert client.get(f"/api/jobs/{job}/record").json()["sharp"]["name"] == "sharp"
     assert '"sharp":true' in client.get(f"/api/jobs/{job}/mail").text.replace(" ", "")
+
+
+@pytest.mark.parametrize(("amount", "sharp"), [(1.6, True), (0, True), (0.5, False)])
+def test_an_amount_of_a_sharp_image_that_cannot_be_is_refused(client, key, amount, sharp):
+    wanted = {"scale": 2, "method": "auto", "sharp": sharp, "sharp_amount": amount}
+    answer = client.post(f"/api/scans/{key}/forecast", json=wanted)
+    assert answer.status_code in (400, 422)
+    assert "sharp_amount" in answer.json()["error"]
 
 
 def test_finer_slices_have_no_sharp_image(client, key):

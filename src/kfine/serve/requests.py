@@ -11,7 +11,7 @@ from typing import Any
 
 from kfine.errors import InputError, ResourceError, UsageError
 from kfine.files.names import stem_of
-from kfine.restoration.options import EFFORTS, METHODS, Options
+from kfine.restoration.options import EFFORTS, METHODS, MOST_SHARP, Options
 from kfine.text import clean_text, human_size
 
 _MOST_SCALE, _MOST_FRAMES, _MOST_SAMPLES = 8.0, 8, 64
@@ -77,6 +77,7 @@ _OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "effort": _one_of(EFFORTS),
     "denoise": _flag,
     "sharp": _flag,
+    "sharp_amount": _number(0, MOST_SHARP),
     "samples": _whole(1, _MOST_SAMPLES),
     "slice_profile": _one_of(PROFILES),
     "confidence": _number(*_CONFIDENCE),

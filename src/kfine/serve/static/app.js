@@ -184,8 +184,9 @@ function options() {
   $("sharp").disabled = reason !== "";
   $("sharp").checked = page.sharp && !reason; // the wish outlives an option that excludes it
   $("sharp-reason").textContent = reason && `Sharp image: ${reason}.`;
+  $("sharp_amount").disabled = !$("sharp").checked && $("method").value !== "sharp";
   return {
-    ...reading(), scale: Number($("scale").value), effort: used("effort") ? $("effort").value : "normal", denoise: used("denoise") && $("denoise").checked, confidence: number("confidence"), sharp: $("sharp").checked, strict: $("strict").checked, method: $("method").value,
+    ...reading(), scale: Number($("scale").value), effort: used("effort") ? $("effort").value : "normal", denoise: used("denoise") && $("denoise").checked, confidence: number("confidence"), sharp: $("sharp").checked, sharp_amount: $("sharp_amount").disabled ? null : number("sharp_amount"), strict: $("strict").checked, method: $("method").value,
     samples: used("samples") ? number("samples") : null, slices: thick ? $("slices").value : "keep", slice_profile: thick ? $("slice_profile").value : null,
     frames_scale: cine ? Number($("frames_scale").value) : null, force: $("force").checked,
   };
@@ -329,7 +330,7 @@ document.addEventListener("drop", async (event) => { $("drop").classList.remove(
 $("scan").addEventListener("change", () => chooseScan($("scan").value));
 $("series").addEventListener("change", () => { page.choice = { series: $("series").value || null }; look(); });
 $("part").addEventListener("change", () => { page.choice = { ...page.choice, part: $("part").value || null }; look(); });
-for (const id of ["scale", "slices", "frames_scale", "effort", "denoise", "method", "samples", "slice_profile", "force", "confidence", "strict"])
+for (const id of ["scale", "slices", "frames_scale", "effort", "denoise", "method", "samples", "sharp_amount", "slice_profile", "force", "confidence", "strict"])
   $(id).addEventListener("change", forecast);
 for (const id of ["period", "periodic", "coil_axis", "plane_in"]) $(id).addEventListener("change", look);
 $("sharp").addEventListener("change", () => { page.sharp = $("sharp").checked; forecast(); });
