@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from cine_protocol import PROTOCOLS, measured, truth_of
 from cine_scores import score_slice, summary
-from common import machine
+from common import CORNERS, machine, squeezenet_distance
 from contours import PoolAreas, area_errors, pool_area, read_contours
 
 import kfine
 from kfine.errors import KfineError, ModelError, ResourceError
-from kfine.evaluation.metrics import feature_distance, lpips_distance
+from kfine.evaluation.metrics import lpips_distance
 from kfine.evaluation.temporal import check_same_times
 from kfine.text import json_ready
 
@@ -41,7 +41,7 @@ FEATURES, LPIPS = "SqueezeNet distance", "LPIPS (VGG)"
 
 def main() -> None:
     options = _options()
-    print(f"# {machine()}; {FEATURES} from corner {options.corner}")
+    print(f"# {machine()}; {FEATURES} from corners {options.corners}")
     distances = _distances(options)
     rows = []
     for setting in PROTOCOLS[options.protocol]:
@@ -51,7 +51,7 @@ def main() -> None:
         print("\n".join(_table([row for row in rows if row["setting"] == setting.name])), flush=True)
     if options.json:
         options.json.write_text(
-            json.dumps(json_ready({"machine": machine(), "corner": options.corner, "rows": rows}), indent=2)
+            json.dumps(json_ready({"machine": machine(), "corners": options.corners, "rows": rows}), indent=2)
             + "\n"
         )
 
@@ -159,8 +159,7 @@ def _contours(subject, study, truth, options):
 def _distances(options):
     distances = {}
     if options.squeezenet:
-        distance, corner = feature_distance(options.squeezenet), slice(options.corner, None)
-        distances[FEATURES] = lambda a, b: distance(a[:, corner, corner], b[:, corner, corner])
+        distances[FEATURES] = squeezenet_distance(options.squeezenet, options.corners)
     else:
         print("# SqueezeNet distance: not available, give --squeezenet WEIGHTS")
     try:
@@ -244,9 +243,7 @@ def _options():
     parser.add_argument("--acquired", action="store_true", help="truth at the matrix the scanner measured")
     parser.add_argument("--contours", type=Path)
     parser.add_argument("--squeezenet", type=Path, metavar="WEIGHTS")
-    parser.add_argument(
-        "--corner", type=int, default=0, help="first row and column that the distance sees, see samples.py"
-    )
+    parser.add_argument("--corners", type=int, nargs="+", default=CORNERS, help="see samples.py")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

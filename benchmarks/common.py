@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import kfine
 from kfine.benchmark.cases import machine
 from kfine.benchmark.truths import spread_slices, take
+from kfine.evaluation.metrics import feature_distance
 from kfine.image import Image
 from kfine.io.discovery import find_volumes, subject_of
 
-__all__ = ["VALIDATION", "machine", "references"]
+__all__ = ["CORNERS", "VALIDATION", "machine", "references", "squeezenet_distance"]
 
 VALIDATION = ("sub-11", "sub-12", "sub-62", "sub-63")
+CORNERS = (0, 1)  # first rows and columns that a feature distance is averaged over
 
 
 def references(
@@ -30,3 +37,11 @@ def references(
             f"expected the subjects {', '.join(subjects)} below {data}, found {', '.join(found) or 'none'}"
         )
     return found
+
+
+def squeezenet_distance(
+    weights: Path, corners: Sequence[int] = CORNERS
+) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
+    """Return the SqueezeNet feature distance of two stacks (plane, row, column), a mean over `corners`."""
+    distance = feature_distance(weights)
+    return lambda a, b: np.mean([distance(a[:, n:, n:], b[:, n:, n:]) for n in corners], axis=0)

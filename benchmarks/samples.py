@@ -3,12 +3,12 @@
 Scans and references are the magnitude scans of benchmarks/quality.py.  "Laplacian" is the variance of the Laplacian of
 the 8-bit image and "FFT" its FFT sharpness (of planes of more than 120 rows and columns), both as the distance to the
 reference's value: the smaller, the better.  With the weights of SqueezeNet 1.1 trained on ImageNet, "perceptual" is the
-feature distance to the reference (`kfine.networks.perceptual`), relative to that of bicubic interpolation.  It sees the
-images from row and column CORNER on: its features are sampled at every second pixel, and a pattern on that grid, which
-a network can learn from the distance, would be preferred from one corner and not from the next.
+feature distance to the reference (`kfine.networks.perceptual`), relative to that of bicubic interpolation, a mean over
+the images from each of CORNERS on, their first row and column.  Features are sampled at every second pixel: a pattern
+on that grid, which a network can learn from the distance, would be preferred from one corner and not from the next.
 
 python benchmarks/samples.py --data DATA [--method sharp] [--model FOLDER] [--features SQUEEZENET] [--planes 2]
-    [--steps N] [--start S] [--only "64 to 128"] [--corner 1] [--json samples.json]
+    [--steps N] [--start S] [--only "64 to 128"] [--corners 0 1] [--json samples.json]
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import machine
+from common import CORNERS, machine, squeezenet_distance
 from quality import SETTINGS, references
 
 import kfine
 from kfine.evaluation.comparison import compare
-from kfine.evaluation.metrics import feature_distance
 from kfine.evaluation.sharpness import eight_bit, sharpness
 from kfine.training.config import CoreTrainingConfig, read_training_config
 from kfine.training.data.core_patches import load_volumes
@@ -41,8 +40,8 @@ def main() -> None:
     config = read_training_config(options.config, CoreTrainingConfig)
     _, validation = load_volumes(options.data, config.data)
     print(f"# {machine()}; {options.planes} planes a volume, seed 0; means over volumes")
-    options.distance = feature_distance(options.features) if options.features else None
-    print(f"# one image: method {options.method}; perceptual distance from corner {options.corner}")
+    options.distance = squeezenet_distance(options.features, options.corners) if options.features else None
+    print(f"# one image: method {options.method}; perceptual distance from corners {options.corners}")
     print("| scan | volumes | | PSNR dB | SSIM | Laplacian | FFT | perceptual |")
     print("| --- " * 8 + "|")
     rows = []
@@ -68,7 +67,7 @@ def main() -> None:
             )
     if options.json:
         options.json.write_text(
-            json.dumps({"machine": machine(), "corner": options.corner, "rows": rows}, indent=2) + "\n"
+            json.dumps({"machine": machine(), "corners": options.corners, "rows": rows}, indent=2) + "\n"
         )
 
 
@@ -97,8 +96,7 @@ def _perceptual(image, reference, options):
     if options.distance is None:
         return float("nan")
     white = float(np.quantile(reference.voxels, 0.999))
-    corner = slice(options.corner, None)
-    ours, theirs = (np.clip(each.voxels[0][:, corner, corner] / white, 0, 1) for each in (image, reference))
+    ours, theirs = (np.clip(each.voxels[0] / white, 0, 1) for each in (image, reference))
     return float(np.mean(options.distance(theirs, ours)))
 
 
@@ -121,9 +119,7 @@ def _options():
     parser.add_argument("--method", choices=("sharp", "vdm", "ldm"), default="sharp")
     parser.add_argument("--model")
     parser.add_argument("--features", type=Path)
-    parser.add_argument(
-        "--corner", type=int, default=0, help="first row and column that the perceptual distance sees"
-    )
+    parser.add_argument("--corners", type=int, nargs="+", default=CORNERS)
     parser.add_argument("--planes", type=int, default=2)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--start", type=float)
