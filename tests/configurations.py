@@ -26,11 +26,21 @@ KINDS = {
     "core-final": CoreTrainingConfig,
     "core-further": CoreTrainingConfig,
     "core-longer": CoreTrainingConfig,
+    "core-low-rate": CoreTrainingConfig,
     "cine-core": CineCoreTrainingConfig,
     "cine-photographic": CineCoreTrainingConfig,
     "cine-photographic-continued": CineCoreTrainingConfig,
     **dict.fromkeys(
-        ("sharp", "sharp-continued", "sharp-textured", "sharp-final", "sharp-longer"), SharpTrainingConfig
+        (
+            "sharp",
+            "sharp-continued",
+            "sharp-textured",
+            "sharp-final",
+            "sharp-longer",
+            "sharp-corners",
+            "sharp-falling",
+        ),
+        SharpTrainingConfig,
     ),
     "uncertainty": UncertaintyTrainingConfig,
     "cine-regression": RegressionTrainingConfig,

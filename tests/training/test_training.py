@@ -384,6 +384,8 @@ STAGES = {
     "srgan": {"srgan": None},
     "ldm": {"ldm": "denoiser", "autoencoder": "autoencoder"},
     "sharp": {
+        "sharp-falling": None,
+        "sharp-corners": None,
         "sharp-longer": None,
         "sharp-final": None,
         "sharp-textured": None,
@@ -391,6 +393,7 @@ STAGES = {
         "sharp": None,
     },
     "core": {
+        "core-low-rate": None,
         "core-longer": None,
         "core-further": None,
         "core-final": None,

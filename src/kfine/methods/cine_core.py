@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kfine.acquisition.scan import Scan
 from kfine.intensity import AIR
@@ -23,6 +24,7 @@ from kfine.methods.core import (
 from kfine.methods.time_interpolation import Warped, interpolated, linear, warped
 from kfine.networks.core import CineCoreNet, Facts, noise_between, of_slice
 
+_SAME_TIME = 1e-3  # of a frame time
 _NOISY = 0.02  # model units, 1 % of full intensity: less noise does not pulse
 
 
@@ -79,23 +81,43 @@ def cine_input(scan: Scan, y: Tensor, options: CoreOptions, *, signed: bool) -> 
 
 
 def with_equal_noise(x: Tensor, clean: Tensor, part: Tensor) -> Tensor:
-    """Return means of two estimates (restored frame, row, column), weighed so that all frames have equal noise.
+    """Return means of two estimates (restored frame, row, column), weighed so that all frames have equal fine texture.
 
-    The blend of two measured frames at the fraction t of the way has sqrt((1 - t)^2 + t^2) of the noise of a measured
-    frame.  The estimate without noise still has some, which is counted (`noise_between` measured frames).
+    The blend of two measured frames has less noise than either.  All frames get the variance of high frequencies, in
+    smooth tissue, of the frames with least of it (`kfine.evaluation.temporal.texture` measures the same).  The variance
+    of clean + w (x - clean) is quadratic in w.
 
     Args:
         x: the estimate with noise.
         clean: the estimate without noise.
-        part: (restored frame,), t, see `kfine.methods.time_interpolation.Warped`.
+        part: (restored frame,), t, see `kfine.methods.time_interpolation.Warped`; frames at the same t have one weight.
     """
-    level = torch.hypot(1 - part, part).float()
-    wanted, measured = level.min() / level, part == 0
-    noise, left = (noise_between(frames[measured]) for frames in (x, clean))
-    if noise <= left:
+    smooth = _smooth_tissue(x.mean(0))
+    if not smooth.any():
         return x
-    weight = ((wanted - left / noise) / (1 - left / noise)).clamp(0, 1)
-    return torch.lerp(clean, x, weight[:, None, None])
+    rest, noise = (_high_frequencies(frames)[:, smooth] for frames in (clean, x - clean))
+    same = ((part[:, None] - part[None]).abs() < _SAME_TIME).float()
+    of_rest, of_both, of_noise = (
+        (same @ (first * second).mean(1)) / same.sum(1)
+        for first, second in ((rest, rest), (rest, noise), (noise, noise))
+    )
+    excess = of_rest - (of_rest + 2 * of_both + of_noise).min()
+    root = (of_both.square() - of_noise * excess).clamp_min(0).sqrt()
+    weight = torch.where(of_noise > 0, (root - of_both) / of_noise, 1.0).clamp(0, 1)
+    return torch.lerp(clean, x, weight[:, None, None]) if (weight < 1 - _SAME_TIME).any() else x
+
+
+def _smooth_tissue(mean: Tensor) -> Tensor:
+    """Return where the mean of a slice's frames (row, column), model units, is tissue with few edges, as bool."""
+    grey = F.avg_pool2d((mean[None] - AIR) / 2, 3, 1, 1, count_include_pad=False)[0]
+    steep = torch.hypot(*torch.gradient(grey))
+    tissue = grey > 0.25 * grey.flatten().quantile(0.995)
+    return tissue & (steep <= steep[tissue].quantile(0.4)) if tissue.any() else tissue
+
+
+def _high_frequencies(frames: Tensor) -> Tensor:
+    """Return `frames` (frame, row, column) without their local mean over 5x5 pixels."""
+    return frames - F.avg_pool2d(frames, 5, 1, 2, count_include_pad=False)
 
 
 def consistent_frames(
@@ -117,7 +139,7 @@ class CineCoreMethod(CoreBased[CineCoreNet]):
 
     Interpolated frames have less noise than measured ones, a difference that pulsates when the cine is played.  From
     noisy magnitude scans, all frames are therefore means of the estimate with noise and of that without, weighed so
-    that all have the noise of the frame with least of it.  Complex and signed scans are reproduced instead.
+    that all have the texture of the frame with least of it.  Complex and signed scans are reproduced instead.
 
     Args:
         network: in evaluation mode, on `device`.
