@@ -84,7 +84,7 @@ def main() -> None:
     options = _options()
     warnings.simplefilter("ignore")
     config = read_training_config(options.config, CoreTrainingConfig)
-    validation = validation_volumes(options.data, config)
+    validation = {air: _validation(options.data, config, air) for air in {s.air for s in _chosen(options)}}
     print(f"# {machine()}; {options.planes} planes a volume, seed 0; PSNR (dB) / SSIM, mean over volumes")
     names = (*BASELINES, *options.method)
     heads = (
@@ -97,9 +97,7 @@ def main() -> None:
     print("| " + " | ".join((*heads, "SSIM above both", "s a plane")) + " |")
     print("| --- " * (len(heads) + 2) + "|")
     rows = []
-    for setting in SETTINGS:
-        if options.only and not any(part in setting.title for part in options.only):
-            continue
+    for setting in _chosen(options):
         found = [
             _scores(setting, *pair, options)
             for pair in references(setting, config, validation[setting.air], options.planes)
@@ -110,14 +108,20 @@ def main() -> None:
         options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
 
 
-def validation_volumes(folder, config):
-    """Return the validation volumes, cropped to the object; and those of T1 brains with their whole matrix."""
-    cropped = load_volumes(folder, config.data)[1]
+def _chosen(options):
+    """Return the settings that `--only` selects."""
+    return [s for s in SETTINGS if not options.only or any(part in s.title for part in options.only)]
+
+
+def _validation(folder, config, air):
+    """Return the validation volumes, cropped to the object; with `air` those of T1 brains with their whole matrix."""
+    if not air:
+        return load_volumes(folder, config.data)[1]
     parts = {
         "sources": tuple(s for s in config.data.sources if s.folder in T1),
         "validation": tuple(p for p in config.data.validation if p.split("/")[0] in T1),
     }
-    return cropped, load_volumes(folder, config.data.model_copy(update=parts), margin=1.0)[1]
+    return load_volumes(folder, config.data.model_copy(update=parts), margin=1.0)[1]
 
 
 def references(setting, config, validation, planes):

@@ -95,7 +95,7 @@ def test_removed_noise_is_recorded_and_reported(recwarn, tmp_path):
     assert "equal_noise" not in quiet.provenance
     assert not any("was removed" in str(each.message) for each in recwarn)
     for _ in range(2):  # the second time from the stored slices
-        with pytest.warns(UserWarning, match="measured frames was removed in 2 of 2 slices"):
+        with pytest.warns(UserWarning, match="noise of frames was removed in 2 of 2 slices"):
             result = kfine.restore(noisy, **asked, parts=tmp_path / "parts")
         assert result.provenance["equal_noise"] == {"slices": [0, 1]}
     with pytest.warns(UserWarning, match="was removed in 1 of 1 slices"):
@@ -115,6 +115,9 @@ def test_equal_noise():
     found = with_equal_noise(noisy, 0.9 * noisy, part).std((1, 2))
     torch.testing.assert_close(found[::2], torch.full((4,), 0.09), rtol=0.05, atol=0)
     assert torch.equal(with_equal_noise(noisy, noisy, part), noisy)
+    # Nothing can be measured in a single row, or in air.
+    for frames in (noisy[:, :1], torch.full_like(noisy, -1.0)):
+        assert with_equal_noise(frames, 0.5 * frames - 0.5, part) is frames
 
 
 def test_noise_between_frames_does_not_count_detail():

@@ -100,7 +100,7 @@ def test_errors_in_air_have_more_weight():
     for half in (slice(0, 4), slice(4, 8)):
         error = torch.zeros(1, 8, 8)
         error[:, :, half] = 0.1
-        figures = CoreObjective(Wrong())(sample)
+        figures = CoreObjective(Wrong(), air=AIR_WEIGHT)(sample)
         losses.append(float(figures["loss"]))
         assert float(figures["relative"]) == pytest.approx(50.0, rel=1e-3)  # without weights
     assert losses == pytest.approx([AIR_WEIGHT * 0.005, 0.005], rel=1e-3)

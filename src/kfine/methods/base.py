@@ -23,8 +23,8 @@ class Draws:
             slice in one call.
         side: greatest side of the tiles of the core network; None: that of `kfine.methods.core.in_tiles`.
         on_step: called with the number of new evaluations.
-        on_equal_noise: called with the integers of a slice, if some noise of its measured frames is removed so that
-            all its frames have equal noise.
+        on_equal_noise: called with the integers of a slice, if some noise of its frames is removed so that all of
+            them have equal texture.
     """
 
     names: tuple[tuple[int, ...], ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,6 +26,7 @@ from kfine.methods.time_interpolation import Warped, interpolated, linear, warpe
 from kfine.networks.core import CineCoreNet, Facts, noise_between, of_slice
 
 _SAME_TIME = 1e-3  # of a frame time
+_WHOLE = 0.999  # a weight above is 1
 _NOISY = 0.02  # model units, 1 % of full intensity: less noise does not pulse
 
 
@@ -84,8 +86,8 @@ def with_equal_noise(x: Tensor, clean: Tensor, part: Tensor) -> Tensor:
     """Return means of two estimates (restored frame, row, column), weighed so that all frames have equal fine texture.
 
     The blend of two measured frames has less noise than either.  All frames get the variance of high frequencies, in
-    smooth tissue, of the frames with least of it (`kfine.evaluation.temporal.texture` measures the same).  The variance
-    of clean + w (x - clean) is quadratic in w.
+    smooth tissue, of the frames with least of it (much like `kfine.evaluation.temporal.texture`).  The variance of
+    clean + w (x - clean) is quadratic in w.  Without smooth tissue the result is `x`.
 
     Args:
         x: the estimate with noise.
@@ -96,7 +98,7 @@ def with_equal_noise(x: Tensor, clean: Tensor, part: Tensor) -> Tensor:
     if not smooth.any():
         return x
     rest, noise = (_high_frequencies(frames)[:, smooth] for frames in (clean, x - clean))
-    same = ((part[:, None] - part[None]).abs() < _SAME_TIME).float()
+    same = ((part[:, None] - part[None]).abs() < _SAME_TIME).to(x.dtype)
     of_rest, of_both, of_noise = (
         (same @ (first * second).mean(1)) / same.sum(1)
         for first, second in ((rest, rest), (rest, noise), (noise, noise))
@@ -104,15 +106,17 @@ def with_equal_noise(x: Tensor, clean: Tensor, part: Tensor) -> Tensor:
     excess = of_rest - (of_rest + 2 * of_both + of_noise).min()
     root = (of_both.square() - of_noise * excess).clamp_min(0).sqrt()
     weight = torch.where(of_noise > 0, (root - of_both) / of_noise, 1.0).clamp(0, 1)
-    return torch.lerp(clean, x, weight[:, None, None]) if (weight < 1 - _SAME_TIME).any() else x
+    return torch.lerp(clean, x, weight[:, None, None]) if (weight < _WHOLE).any() else x
 
 
 def _smooth_tissue(mean: Tensor) -> Tensor:
     """Return where the mean of a slice's frames (row, column), model units, is tissue with few edges, as bool."""
-    grey = F.avg_pool2d((mean[None] - AIR) / 2, 3, 1, 1, count_include_pad=False)[0]
-    steep = torch.hypot(*torch.gradient(grey))
-    tissue = grey > 0.25 * grey.flatten().quantile(0.995)
-    return tissue & (steep <= steep[tissue].quantile(0.4)) if tissue.any() else tissue
+    grey = F.avg_pool2d((mean[None] - AIR) / 2, 3, 1, 1, count_include_pad=False)[0].numpy()
+    tissue = grey > 0.25 * np.quantile(grey, 0.995)
+    if min(grey.shape) < 2 or not tissue.any():
+        return torch.zeros_like(mean, dtype=torch.bool)
+    steep = np.hypot(*np.gradient(grey))
+    return torch.from_numpy(tissue & (steep <= np.quantile(steep[tissue], 0.4)))
 
 
 def _high_frequencies(frames: Tensor) -> Tensor:

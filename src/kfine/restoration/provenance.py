@@ -94,8 +94,8 @@ class Provenance(Mapping[str, Any]):
             calibrated.
         sharp: model and settings of the sharp image, JSON-ready; None without one.
         memory: batch and tile sizes after memory ran out, JSON-ready; None if it never did.
-        equal_noise: numbers of the slices of a cine of whose measured frames some noise was removed, so that all
-            frames have equal noise (`kfine.methods.cine_core`); None if there are none.
+        equal_noise: numbers of the slices of a cine of whose frames some noise was removed, so that all frames have
+            equal texture (`kfine.methods.cine_core`); None if there are none.
         domain: distance of the image from the training images of the model (`kfine.models.novelty`), JSON-ready; None
             if unknown.
     """

@@ -345,8 +345,8 @@ def _restored_planes(
     voxels, residual, equalised = stream(part, work, first=first, watch=watch, parts=store, room=room)
     if equalised:
         warnings.warn(
-            f"some of the noise of measured frames was removed in {len(equalised)} of {part.slices} slices, so that "
-            "all frames have equal noise",
+            f"some of the noise of frames was removed in {len(equalised)} of {part.slices} slices, so that all frames "
+            "have equal texture",
             UserWarning,
             stacklevel=2,
         )

@@ -17,26 +17,28 @@ from kfine.training.data.core_patches import Sample
 from kfine.training.tasks.base import Learner, LossStep, Objectives, Turn, groups_of
 from kfine.training.tasks.scans import ScanTask, start_from
 
-AIR_WEIGHT = 10.0  # of squared errors where the scan is dark
+AIR_WEIGHT = 10.0  # of squared errors of the core network where the scan is dark
 FLOOR = 4e-6  # mean squared error in model units, 60 dB: smaller errors are noise
 
 
 class CoreObjective(nn.Module):
     """Least squares; the error of each image is relative to that of its zero-filled scan, like a gain in dB.
 
-    Errors where the scan is dark have ten times the weight: the ringing in air is faint, and visible.  Weights that
-    depend only on the scan do not change the best estimate, E[x | scan].
+    Args:
+        network: to be trained.
+        air: weight of squared errors where the scan is dark, relative to those elsewhere: the ringing in air is faint,
+            and visible.  Weights that depend only on the scan do not change the best estimate, E[x | scan].
     """
 
-    def __init__(self, network: CoreNet | SRResNet) -> None:
+    def __init__(self, network: CoreNet | SRResNet, *, air: float = 1.0) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.air = network, air
 
     def forward(self, sample: Sample) -> dict[str, Tensor]:
         """Return the loss, and the mean squared error relative to zero filling's on the same pieces."""
         predicted = self.network(sample.image, sample.unit, sample.facts)
         squared = (predicted - sample.target).square()
-        weight = torch.where(sample.image + 1 > 2 * DARK, 1.0, AIR_WEIGHT)
+        weight = torch.where(sample.image + 1 > 2 * DARK, 1.0, self.air)
         loss = ((weight * squared).mean((1, 2)) / (sample.error + FLOOR)).mean()
         mse, filled = squared.mean((1, 2)), (sample.image - sample.target).square().mean((1, 2))
         return {"loss": loss, "relative": mse.sum() / filled.sum().clamp_min(1e-12)}
@@ -69,7 +71,8 @@ class CoreTask(ScanTask[CoreTrainingConfig | SRResNetTrainingConfig]):
     def learners(self) -> dict[str, Learner]:
         """Return the one learner."""
         groups = groups_of([self.network], self.config.optimiser, ends=self._ends())
-        return {"network": Learner(self.network, CoreObjective(self.network), groups)}
+        air = AIR_WEIGHT if isinstance(self.network, CoreNet) else 1.0
+        return {"network": Learner(self.network, CoreObjective(self.network, air=air), groups)}
 
     def hot_parts(self) -> list[nn.Module]:
         """Return the convolutional network."""
