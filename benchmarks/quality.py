@@ -84,7 +84,7 @@ def main() -> None:
     options = _options()
     warnings.simplefilter("ignore")
     config = read_training_config(options.config, CoreTrainingConfig)
-    validation = {air: _validation(options.data, config, air) for air in {s.air for s in _chosen(options)}}
+    validation = {air: _validation(options.data, config, air) for air in {s.air for s in chosen(options)}}
     print(f"# {machine()}; {options.planes} planes a volume, seed 0; PSNR (dB) / SSIM, mean over volumes")
     names = (*BASELINES, *options.method)
     heads = (
@@ -97,7 +97,7 @@ def main() -> None:
     print("| " + " | ".join((*heads, "SSIM above both", "s a plane")) + " |")
     print("| --- " * (len(heads) + 2) + "|")
     rows = []
-    for setting in _chosen(options):
+    for setting in chosen(options):
         found = [
             _scores(setting, *pair, options)
             for pair in references(setting, config, validation[setting.air], options.planes)
@@ -108,7 +108,7 @@ def main() -> None:
         options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
 
 
-def _chosen(options):
+def chosen(options):
     """Return the settings that `--only` selects."""
     return [s for s in SETTINGS if not options.only or any(part in s.title for part in options.only)]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from common import CORNERS, machine, squeezenet_distance
-from quality import SETTINGS, references
+from quality import chosen, references
 
 import kfine
 from kfine.evaluation.comparison import compare
@@ -45,12 +45,8 @@ def main() -> None:
     print("| scan | volumes | | PSNR dB | SSIM | Laplacian | FFT | perceptual |")
     print("| --- " * 8 + "|")
     rows = []
-    for setting in SETTINGS:
-        if (
-            setting.kind != "magnitude"
-            or setting.air
-            or (options.only and not any(part in setting.title for part in options.only))
-        ):
+    for setting in chosen(options):
+        if setting.kind != "magnitude" or setting.air:
             continue
         found = [
             _scores(kfine.degrade(reference, scale=setting.scale), reference, options)

@@ -279,6 +279,11 @@ def test_a_sharp_image_is_looked_at(tab):
     settled(tab, lambda: tab.is_disabled("#sharp_amount"))
     tab.check("#sharp")
     settled(tab, lambda: tab.is_enabled("#sharp_amount"))
+    tab.evaluate("document.querySelector('#sharp_amount').closest('details').open = true")
+    with tab.expect_request(lambda request: request.url.endswith("/forecast")) as waiting:
+        tab.fill("#sharp_amount", "0.5")
+        tab.dispatch_event("#sharp_amount", "change")
+    assert waiting.value.post_data_json["sharp_amount"] == 0.5
     for option, value, reason in (("slices", "isotropic", "finer slices"), ("method", "vdm", "methods core")):
         old = tab.input_value(f"#{option}")
         tab.select_option(f"#{option}", value)

@@ -12,7 +12,7 @@ from kfine.errors import InputError, ModelError
 from kfine.image import Image
 from kfine.models.checkpoint import load_model
 from kfine.networks.core import CHANNELS, FACTS, CoreNet
-from kfine.training.config import CoreTrainingConfig, SourceConfig
+from kfine.training.config import CoreTrainingConfig, SourceConfig, SRResNetTrainingConfig
 from kfine.training.data.core_patches import (
     MARGIN,
     TRAINING_MARGIN,
@@ -104,6 +104,29 @@ def test_errors_in_air_have_more_weight():
         losses.append(float(figures["loss"]))
         assert float(figures["relative"]) == pytest.approx(50.0, rel=1e-3)  # without weights
     assert losses == pytest.approx([AIR_WEIGHT * 0.005, 0.005], rel=1e-3)
+
+
+def test_errors_in_air_have_more_weight_for_the_core_network_alone(folder):
+    settings = config().model_dump() | {"method": "srresnet", "network": {"width": 8, "blocks": 1}}
+    srresnet = SRResNetTrainingConfig.model_validate(settings)
+    weights = []
+    for each in (config(), srresnet):
+        task = CoreTask(each, folder)
+        task.open(resumed=False, reports=False)
+        weights.append(task.learners()["network"].objective.air)
+    assert weights == [AIR_WEIGHT, 1]
+
+
+def test_training_images_have_more_air_than_validation_images(tmp_path):
+    voxels = np.zeros((1, 2, 96, 96), np.float32)
+    voxels[:, :, 40:56, 40:56] = 500
+    for name in ("heads/a.nii", "heads/b.nii"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        kfine.write(Image(voxels, np.diag([3.0, 1.0, 1.0, 1.0])), tmp_path / name)
+    sources = config().data.model_copy(update={"sources": (SourceConfig(folder="heads"),)})
+    training, validation = load_volumes(tmp_path, sources)
+    assert [each.groups[0][0].voxels.shape for each in (training, validation)] == [(2, 40, 40), (2, 28, 28)]
+    assert load_volumes(tmp_path, sources, margin=1.0)[1].groups[0][0].voxels.shape == (2, 96, 96)
 
 
 def test_a_pattern_that_fits_nothing_is_refused(folder):
